@@ -1,0 +1,11 @@
+//! stream-sqsd
+// The rooms in reading order: each imports only from those below it.
+pub mod handlers;
+pub mod consumer;
+pub mod router;
+pub mod handler;
+pub mod decode;
+pub mod webhook;
+pub mod event;
+pub mod queue;
+pub mod telemetry;
