@@ -1,1 +1,175 @@
-//! stub
+//! Event type to handler, and the only type erasure.
+//!
+//! A router knows which handler takes an event and calls it; it does not know queues, leases or outcomes.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::event::{Event, Pattern, Payload};
+use crate::handler::{Context, Handler, HandlerError};
+
+/// The routes of a consumer, asked in the order in which they were added: the first that takes an event gets it.
+///
+/// ```
+/// use stream_sqsd::event::{Event, message::MessageNew};
+/// use stream_sqsd::handler::{Context, HandlerError};
+/// use stream_sqsd::router::Router;
+///
+/// async fn welcome(event: MessageNew, ctx: Context) -> Result<(), HandlerError> {
+///     Ok(())
+/// }
+///
+/// async fn forward(event: Event, ctx: Context) -> Result<(), HandlerError> {
+///     println!("{}", event.json());
+///     Ok(())
+/// }
+///
+/// let router = Router::new()
+///     .on(welcome) // its first argument says which events
+///     .route("call.*", forward) // whole events, by pattern
+///     .fallback(forward); // whatever is left
+/// ```
+#[derive(Default)]
+pub struct Router {
+    routes: Vec<Route>,
+    fallback: Option<Route>,
+}
+
+/// One route: which events, which handler.
+#[derive(Clone)]
+pub(crate) struct Route {
+    /// What logs and metrics call it: its pattern as written.
+    pub(crate) name: Arc<str>,
+    pattern: Pattern,
+    filter: Option<Filter>,
+    handler: Arc<dyn Erased>,
+}
+
+type Filter = Arc<dyn Fn(&Event) -> bool + Send + Sync>;
+
+/// Why a call of a handler did not succeed.
+#[derive(Debug)]
+pub(crate) enum CallError {
+    /// The event is of the route's type and does not parse into it.
+    Parse(String),
+    /// The handler said so.
+    Handler(HandlerError),
+}
+
+impl Router {
+    /// A router that takes nothing yet.
+    pub fn new() -> Self {
+        Router::default()
+    }
+
+    /// Sends the events of one type to a handler, parsed: the type of its first argument is the route.
+    ///
+    /// An event of that type that does not parse into it is an error that names the field, and its message stays.
+    pub fn on<E, H>(self, handler: H) -> Self
+    where
+        E: Payload,
+        H: Handler<E>,
+    {
+        let typed = Typed { handler, event: PhantomData };
+        self.add(Pattern::exact::<E>(), None, Arc::new(typed))
+    }
+
+    /// Sends whole events to a handler, by a pattern: `message.new`, `message.*` or `*`. They are not parsed.
+    ///
+    /// # Panics
+    ///
+    /// When the pattern is none of these forms: it is a constant of your program. For patterns from elsewhere there is
+    /// [`Pattern::new`] and [`Router::route_when`].
+    #[track_caller]
+    pub fn route(self, pattern: &str, handler: impl Handler<Event>) -> Self {
+        match Pattern::new(pattern) {
+            Ok(pattern) => self.add(pattern, None, Arc::new(Whole(handler))),
+            Err(error) => panic!("the route {pattern:?} is no pattern: {error}"),
+        }
+    }
+
+    /// Sends whole events to a handler, by a pattern and a condition on the event.
+    pub fn route_when(
+        self,
+        pattern: Pattern,
+        condition: impl Fn(&Event) -> bool + Send + Sync + 'static,
+        handler: impl Handler<Event>,
+    ) -> Self {
+        self.add(pattern, Some(Arc::new(condition)), Arc::new(Whole(handler)))
+    }
+
+    /// Sends whatever no other route takes to a handler. It is the last to be asked, wherever it is added.
+    pub fn fallback(mut self, handler: impl Handler<Event>) -> Self {
+        self.fallback = Some(Route {
+            name: "fallback".into(),
+            pattern: Pattern::any(),
+            filter: None,
+            handler: Arc::new(Whole(handler)),
+        });
+        self
+    }
+
+    fn add(mut self, pattern: Pattern, filter: Option<Filter>, handler: Arc<dyn Erased>) -> Self {
+        self.routes.push(Route { name: pattern.as_str().into(), pattern, filter, handler });
+        self
+    }
+
+    /// The route that takes an event, and its number: the same for the same route throughout a run.
+    pub(crate) fn find(&self, event: &Event) -> Option<(usize, &Route)> {
+        self.routes.iter().chain(&self.fallback).enumerate().find(|(_, route)| {
+            route.pattern.matches(event.kind().name()) && route.filter.as_ref().is_none_or(|takes| takes(event))
+        })
+    }
+
+    /// The names of the routes, by number.
+    pub(crate) fn names(&self) -> Vec<Arc<str>> {
+        self.routes.iter().chain(&self.fallback).map(|route| route.name.clone()).collect()
+    }
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+impl Route {
+    /// Calls the handler once.
+    pub(crate) fn call(&self, event: Event, ctx: Context) -> Call<'_> {
+        self.handler.call(event, ctx)
+    }
+}
+
+/// The future of one call.
+pub(crate) type Call<'a> = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send + 'a>>;
+
+/// A handler whose event type was forgotten.
+trait Erased: Send + Sync {
+    fn call(&self, event: Event, ctx: Context) -> Call<'_>;
+}
+
+struct Whole<H>(H);
+
+impl<H: Handler<Event>> Erased for Whole<H> {
+    fn call(&self, event: Event, ctx: Context) -> Call<'_> {
+        Box::pin(async move { self.0.handle(event, ctx).await.map_err(CallError::Handler) })
+    }
+}
+
+struct Typed<E, H> {
+    handler: H,
+    event: PhantomData<fn(E)>,
+}
+
+impl<E: Payload, H: Handler<E>> Erased for Typed<E, H> {
+    fn call(&self, event: Event, ctx: Context) -> Call<'_> {
+        Box::pin(async move {
+            let parsed = event.parse::<E>().map_err(|error| CallError::Parse(error.to_string()))?;
+            drop(event);
+            self.handler.handle(parsed, ctx).await.map_err(CallError::Handler)
+        })
+    }
+}

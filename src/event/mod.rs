@@ -63,6 +63,14 @@ impl Pattern {
     pub fn new(text: &str) -> Result<Self, String> {
         Ok(Pattern(text.into()))
     }
+    /// Stub.
+    pub fn exact<E: Payload>() -> Self {
+        Pattern(E::TYPE.into())
+    }
+    /// Stub.
+    pub fn any() -> Self {
+        Pattern("*".into())
+    }
     /// Whether it takes events of this type.
     pub fn matches(&self, name: &str) -> bool {
         match self.0.strip_suffix('*') {

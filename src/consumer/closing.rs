@@ -1,0 +1,96 @@
+//! The closing ledger: what became of every delivery of a run.
+
+use std::fmt;
+
+use crate::queue::MessageId;
+use crate::telemetry::Snapshot;
+
+/// What became of every delivery of a run, as [`Consumer::run`](super::Consumer::run) returns it.
+///
+/// It counts deliveries, not messages, and it speaks for this run alone: that a message was dead-lettered, SQS tells
+/// nobody. It adds up:
+/// received = deleted + left for retry + released + interrupted + duplicates.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Closing {
+    /// The counts of the whole run.
+    pub counts: Snapshot,
+    /// How many messages are still hidden by a retry delay, as far as this run knows.
+    pub still_hidden: usize,
+    /// The first few of them.
+    pub still_hidden_ids: Vec<MessageId>,
+    /// Why the run ended.
+    pub ended: Ended,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to, and everything here was finished or handed back in time.
+    Drained,
+    /// It was asked to, and the grace ran out before everything here was finished: the rest was handed back.
+    GraceRanOut,
+    /// The queue was empty, and the run was to go on until then.
+    QueueEmpty,
+}
+
+impl Closing {
+    /// Whether every delivery is accounted for. Anything else is a defect of the engine.
+    pub fn adds_up(&self) -> bool {
+        let c = &self.counts;
+        c.received == c.deleted + c.left_for_retry + c.released + c.interrupted + c.duplicates
+    }
+}
+
+impl fmt::Display for Closing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = &self.counts;
+        let ended = match self.ended {
+            Ended::Drained => "drained",
+            Ended::GraceRanOut => {
+                "drained; the grace ran out before everything was finished, and the rest was handed back"
+            }
+            Ended::QueueEmpty => "the queue is empty",
+        };
+        writeln!(f, "closing ledger ({ended})")?;
+        writeln!(
+            f,
+            "  received {} = deleted {} + left for retry {} + released {} + interrupted {} + duplicates {}{}",
+            c.received,
+            c.deleted,
+            c.left_for_retry,
+            c.released,
+            c.interrupted,
+            c.duplicates,
+            if self.adds_up() { "" } else { "  (does not add up: please report this)" },
+        )?;
+        write!(
+            f,
+            "  handled {}, unrouted {}, undecodable {}, handler errors {}, time limits {}, panics {}",
+            c.handled, c.unrouted, c.undecodable, c.handler_errors, c.timeouts, c.panics
+        )?;
+        if c.repeats_deleted > 0 {
+            write!(f, "\n  repeats of a success, deleted without a handler: {}", c.repeats_deleted)?;
+        }
+        if c.leases_lost > 0 {
+            write!(f, "\n  leases lost: {}", c.leases_lost)?;
+        }
+        if c.polls_abandoned > 0 {
+            write!(
+                f,
+                "\n  polls abandoned: {} (what SQS may have handed out comes back after the visibility timeout)",
+                c.polls_abandoned
+            )?;
+        }
+        if self.still_hidden > 0 {
+            write!(f, "\n  still in the queue, hidden by a retry delay: {}", self.still_hidden)?;
+            for id in &self.still_hidden_ids {
+                write!(f, "\n    {id}")?;
+            }
+            if self.still_hidden > self.still_hidden_ids.len() {
+                write!(f, "\n    and {} more", self.still_hidden - self.still_hidden_ids.len())?;
+            }
+        }
+        Ok(())
+    }
+}

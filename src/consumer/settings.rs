@@ -1,0 +1,172 @@
+//! What can be set on the engine, with its limits, and the check that it fits together.
+//!
+//! No flags, files or environment variables: those are the daemon's.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use crate::queue::{MAX_VISIBILITY, MAX_WAIT};
+
+/// The settings of a [`Consumer`](super::Consumer). The defaults are right for most.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many messages are held at the same time, at the most; each of them is worked on alone. At least 1;
+    /// default 64.
+    pub concurrency: usize,
+    /// How many bytes of messages are held at the same time, at the most, inflated bytes included. One message always
+    /// goes on, however large. At least 1; default 256 MiB.
+    pub max_in_flight_bytes: usize,
+    /// How long one receive waits for a first message, 0 to 20 s; default 20 s. A shorter wait costs more requests.
+    pub wait: Duration,
+    /// For how long a received message is hidden, 2 s to 12 h; renewed while it is worked on. Default: the queue's own
+    /// visibility timeout, or 60 s when that cannot be read.
+    pub visibility: Option<Duration>,
+    /// How long one call of a handler may take; more than zero, default 30 s.
+    pub handler_timeout: Duration,
+    /// How long a drain may take; default 25 s. At least [`Settings::wait`] and 2 s, since the open long poll is waited
+    /// for, and less than what the supervisor allows before it kills (30 s on ECS).
+    pub grace: Duration,
+    /// How many bytes one body may decode to; at least 1, default 16 MiB. More than that is never deleted, but left for
+    /// the dead-letter queue.
+    pub inflate_limit: usize,
+    /// What becomes of an event that no route takes.
+    pub unrouted: Unrouted,
+    /// Whether the run ends when the queue is empty: after a full long poll that brought nothing, with nothing at work.
+    pub until_empty: bool,
+    /// How long a failed message is hidden before it is received again.
+    pub retry: RetryDelay,
+    /// FIFO queues: how often a failing message is tried in this process before it and what is held behind it are
+    /// handed back. At least 1. Default: the receives that are left before the dead-letter queue, or 5 when unknown.
+    pub fifo_attempts: Option<u32>,
+    /// Where to remember, across a crash, which messages were handled and not yet confirmed as deleted. Default: only in
+    /// memory.
+    pub journal: Option<PathBuf>,
+    /// What jitter is drawn from. Default: another seed in each run; a simulation names one, so that it repeats.
+    pub random_seed: Option<u64>,
+    /// The time of day. Default: the system's.
+    pub wall_clock: fn() -> SystemTime,
+}
+
+/// What becomes of an event that no route takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unrouted {
+    /// It is deleted, counted by type, and logged once for each type.
+    #[default]
+    Acknowledge,
+    /// It is left in the queue, for another consumer or in the end for the dead-letter queue.
+    Leave,
+}
+
+/// How long a failed message is hidden: doubling with each receive, from `min` to `max`, with jitter of a quarter either
+/// way. A handler that names a delay gets that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryDelay {
+    /// The delay after the first receive; default 1 s.
+    pub min: Duration,
+    /// The longest delay; default 15 minutes, at most 12 hours.
+    pub max: Duration,
+}
+
+impl RetryDelay {
+    /// The delay after the given receive (counted from 1), with `jitter` from 0 to 1.
+    pub fn after(&self, receive_count: u32, jitter: f64) -> Duration {
+        let doublings = receive_count.saturating_sub(1).min(31);
+        let delay = self.min.saturating_mul(1 << doublings).min(self.max);
+        delay.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0).min(self.max)
+    }
+}
+
+impl Default for RetryDelay {
+    fn default() -> Self {
+        RetryDelay { min: Duration::from_secs(1), max: Duration::from_secs(15 * 60) }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            concurrency: 64,
+            max_in_flight_bytes: 256 * 1024 * 1024,
+            wait: MAX_WAIT,
+            visibility: None,
+            handler_timeout: Duration::from_secs(30),
+            grace: Duration::from_secs(25),
+            inflate_limit: 16 * 1024 * 1024,
+            unrouted: Unrouted::default(),
+            until_empty: false,
+            retry: RetryDelay::default(),
+            fifo_attempts: None,
+            journal: None,
+            random_seed: None,
+            wall_clock: system_time,
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the one place where the ambient clock enters the engine")]
+fn system_time() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Beyond [`Settings::wait`], what a drain needs for polls to return.
+pub const GRACE_BEYOND_WAIT: Duration = Duration::from_secs(2);
+
+/// The shortest visibility timeout that can be renewed in time.
+pub const MIN_VISIBILITY: Duration = Duration::from_secs(2);
+
+impl Settings {
+    /// Checks the limits and that the times fit each other. [`Consumer::run`](super::Consumer::run) does it too.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError`] names the first setting that does not fit, and why.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let refuse = |setting, reason: String| Err(SettingsError { setting, reason });
+        if self.concurrency == 0 {
+            return refuse("concurrency", "must be at least 1".into());
+        }
+        if self.max_in_flight_bytes == 0 {
+            return refuse("max_in_flight_bytes", "must be at least 1".into());
+        }
+        if self.wait > MAX_WAIT {
+            return refuse("wait", format!("{:?} is more than the 20 s that SQS allows", self.wait));
+        }
+        if let Some(visibility) = self.visibility
+            && !(MIN_VISIBILITY..=MAX_VISIBILITY).contains(&visibility)
+        {
+            return refuse("visibility", format!("{visibility:?} is not between 2 s and 12 h"));
+        }
+        if self.handler_timeout.is_zero() || self.handler_timeout > MAX_VISIBILITY {
+            let reason = format!("{:?} is not more than zero and at most 12 h", self.handler_timeout);
+            return refuse("handler_timeout", reason);
+        }
+        if self.grace < self.wait + GRACE_BEYOND_WAIT {
+            let reason = format!(
+                "{:?} is too short: a drain waits for the open long poll, which takes up to {:?} (wait) and 2 s; lengthen \
+                 grace or shorten wait",
+                self.grace, self.wait
+            );
+            return refuse("grace", reason);
+        }
+        if self.inflate_limit == 0 {
+            return refuse("inflate_limit", "must be at least 1".into());
+        }
+        if self.retry.min > self.retry.max || self.retry.max > MAX_VISIBILITY {
+            return refuse("retry", "min must be at most max, and max at most 12 h".into());
+        }
+        if self.fifo_attempts == Some(0) {
+            return refuse("fifo_attempts", "must be at least 1".into());
+        }
+        Ok(())
+    }
+}
+
+/// A setting that is out of its limits or does not fit the others.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting}: {reason}")]
+pub struct SettingsError {
+    /// The name of the setting, as the field of [`Settings`].
+    pub setting: &'static str,
+    /// What is wrong, and what to do.
+    pub reason: String,
+}
