@@ -1,1 +1,16 @@
-//! stub
+//! The handlers that ship: what the daemon does with events without a line of Rust written for it.
+//!
+//! Each takes whole events (`Handler<Event>`), stands in one file and behind one Cargo feature of its name, and is built
+//! from settings that are already read: files, flags and secrets are the binary's business. Nothing here knows the queue
+//! or the engine. All of them end in the same vocabulary, [`HandlerError`](crate::handler::HandlerError): done, retry,
+//! this message is bad, the target is down.
+//!
+//! | handler | done means | what makes it idempotent |
+//! |---|---|---|
+//! | `stdout` | the line was written | the reader, on `message_id` |
+
+#[cfg(feature = "stdout")]
+pub mod stdout;
+
+#[cfg(feature = "stdout")]
+mod lines;

@@ -1,0 +1,203 @@
+//! JSON lines: how an event becomes one, and the thread that writes them for all the handlers that wait.
+//!
+//! A handler's future can be dropped at any await point, and half a line must never be the result. So the bytes are
+//! written elsewhere: on a thread of their own, which no time limit interrupts and whose blocking holds up nobody else.
+//! What the lines are written to, and what makes them durable there, is the [`Sink`]'s business.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::event::Event;
+use crate::handler::{Context, HandlerError};
+
+/// How long a line may wait for its sink before the sink counts as down.
+///
+/// Shorter than the usual time limit of a handler: a reader that is paused, or a disk that hangs, is no fault of the
+/// message and must not use up its receives.
+pub(super) const STALLED_AFTER: Duration = Duration::from_secs(10);
+
+/// How many bytes are gathered before a commit begins, give or take the last line.
+const COMMIT_BYTES: usize = 4 * 1024 * 1024;
+
+/// How many lines may stand before the thread. The engine's slots bound it too; further handlers wait.
+const WAITING: usize = 1024;
+
+/// Appends the line of one event:
+/// `{"type":…,"message_id":…,"receive_count":…,"sent_at":…,"event":{…}}` and a line feed.
+///
+/// `sent_at` is RFC 3339 with milliseconds, or null. The event is as Stream sent it, byte for byte, but that line ends
+/// become spaces: in valid JSON they stand between tokens only.
+pub(super) fn push_line(event: &Event, ctx: &Context, line: &mut Vec<u8>) {
+    line.extend_from_slice(br#"{"type":"#);
+    push_string(event.kind().name(), line);
+    line.extend_from_slice(br#","message_id":"#);
+    push_string(ctx.message_id().as_str(), line);
+    line.extend_from_slice(br#","receive_count":"#);
+    line.extend_from_slice(ctx.receive_count().to_string().as_bytes());
+    line.extend_from_slice(br#","sent_at":"#);
+    match ctx.sent_at().and_then(|time| Timestamp::try_from(time).ok()) {
+        Some(time) => line.extend_from_slice(format!(r#""{time:.3}""#).as_bytes()),
+        None => line.extend_from_slice(b"null"),
+    }
+    line.extend_from_slice(br#","event":"#);
+    line.extend(event.json().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+    line.extend_from_slice(b"}\n");
+}
+
+fn push_string(text: &str, line: &mut Vec<u8>) {
+    serde_json::to_writer(line, text).expect("a string becomes JSON, and a Vec takes every write");
+}
+
+/// What lines are written to. Its calls come from one thread, and may block.
+pub(super) trait Sink: Send + 'static {
+    /// How many lines one commit takes at most.
+    const LINES: usize;
+
+    /// Writes whole lines, so that they are there for good when it returns.
+    ///
+    /// # Errors
+    ///
+    /// Then none of these lines counts as written, and what is there of them must never be taken for a line.
+    fn commit(&mut self, lines: &[u8]) -> io::Result<()>;
+}
+
+/// The thread that owns a sink, and the way to it.
+///
+/// It ends when this is dropped, after the commit that it is at. Nobody waits for that: what is told as a success is
+/// committed already.
+pub(super) struct LineWriter {
+    jobs: mpsc::Sender<Job>,
+}
+
+/// One line that somebody waits for.
+struct Job {
+    event: Event,
+    ctx: Context,
+    done: oneshot::Sender<Result<(), Arc<io::Error>>>,
+}
+
+/// Why a line was not written: each time the sink's fault, never the message's.
+#[derive(Debug, thiserror::Error)]
+enum LineError {
+    #[error("cannot write the line")]
+    Write(#[source] Arc<io::Error>),
+    #[error("the line was not taken within {} s", STALLED_AFTER.as_secs())]
+    Stalled,
+    #[error("the thread that writes lines has ended")]
+    Ended,
+}
+
+impl LineWriter {
+    /// Starts the thread, which bears `name`.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub(super) fn start<S: Sink>(name: &str, sink: S) -> io::Result<Self> {
+        let (jobs, queue) = mpsc::channel(WAITING);
+        thread::Builder::new().name(name.to_owned()).spawn(move || write_lines(queue, sink))?;
+        Ok(LineWriter { jobs })
+    }
+
+    /// Returns when the event's line is committed.
+    ///
+    /// Dropping the future takes the line back unless its commit has begun; then it is written whole.
+    ///
+    /// # Errors
+    ///
+    /// Target down, whatever went wrong.
+    pub(super) async fn write(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
+        let committed = async {
+            let (done, answer) = oneshot::channel();
+            self.jobs.send(Job { event, ctx, done }).await.map_err(|_| LineError::Ended)?;
+            answer.await.map_err(|_| LineError::Ended)?.map_err(LineError::Write)
+        };
+        match tokio::time::timeout(STALLED_AFTER, committed).await {
+            Ok(result) => result.map_err(HandlerError::target_down),
+            Err(_) => Err(HandlerError::target_down(LineError::Stalled)),
+        }
+    }
+}
+
+fn write_lines<S: Sink>(mut queue: mpsc::Receiver<Job>, mut sink: S) {
+    let mut lines = Vec::new();
+    let mut waiting = Vec::new();
+    while let Some(first) = queue.blocking_recv() {
+        let mut next = Some(first);
+        while let Some(job) = next {
+            // Who has stopped waiting gets the message again, so the line would only stand twice.
+            if !job.done.is_closed() {
+                push_line(&job.event, &job.ctx, &mut lines);
+                waiting.push(job.done);
+            }
+            let room = waiting.len() < S::LINES && lines.len() < COMMIT_BYTES;
+            next = if room { queue.try_recv().ok() } else { None };
+        }
+        if waiting.is_empty() {
+            continue;
+        }
+        let outcome = sink.commit(&lines).map_err(Arc::new);
+        for done in waiting.drain(..) {
+            // It may have stopped waiting in the meantime.
+            let _ = done.send(outcome.clone());
+        }
+        lines.clear();
+        lines.shrink_to(COMMIT_BYTES);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::push_line;
+    use crate::decode::decode;
+    use crate::handler::Context;
+    use crate::queue::Trace;
+
+    fn line(body: &str, sent_at: Option<SystemTime>) -> String {
+        let event = decode(body, 1 << 20).unwrap();
+        let ctx = Context::new("5f0e6bd6-0c1d".into(), 3, sent_at, None, Trace::default());
+        let mut line = Vec::new();
+        push_line(&event, &ctx, &mut line);
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn a_line_has_the_facts_of_the_delivery_and_the_event_as_it_came() {
+        let sent_at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_007);
+        assert_eq!(
+            line(r#"{"type":"message.new", "b":1e2,"a":"\u00e9","a":[]}"#, Some(sent_at)),
+            concat!(
+                r#"{"type":"message.new","message_id":"5f0e6bd6-0c1d","receive_count":3,"#,
+                r#""sent_at":"2026-01-01T00:00:00.007Z","event":{"type":"message.new", "b":1e2,"a":"\u00e9","a":[]}}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_sending_time_that_is_not_known_is_null() {
+        assert!(line(r#"{"type":"a.b"}"#, None).contains(r#""sent_at":null,"#));
+    }
+
+    #[test]
+    fn line_ends_between_tokens_become_spaces_and_nothing_else_changes() {
+        let line = line("{\r\n\t\"type\":\n\"a.b\",\"text\":\"x\\ny\\r\"}", None);
+        assert!(line.ends_with("\"event\":{  \t\"type\": \"a.b\",\"text\":\"x\\ny\\r\"}}\n"), "{line}");
+        assert_eq!(line.matches(['\n', '\r']).count(), 1);
+    }
+
+    #[test]
+    fn a_type_with_quotes_and_controls_is_escaped() {
+        let line = line(r#"{"type":"a\"\u0000\nb"}"#, None);
+        assert!(line.starts_with(r#"{"type":"a\"\u0000\nb","message_id""#), "{line}");
+        serde_json::from_str::<serde_json::Value>(&line).unwrap();
+    }
+}

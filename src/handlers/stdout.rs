@@ -1,0 +1,122 @@
+//! Events as JSON lines on standard output: what the daemon does when nothing else is configured.
+//!
+//! The line of an event is
+//! `{"type":…,"message_id":…,"receive_count":…,"sent_at":…,"event":{…}}`: `sent_at` is RFC 3339 with milliseconds, or
+//! null, and `event` is as Stream sent it, but that line ends between JSON tokens become spaces. Each line is one write,
+//! and the message counts as handled when that is done. What the reader does with it is the reader's business: a pipe is
+//! no durable place.
+//!
+//! A reader that pauses is a target that is down, and so is a full disk behind a redirection: messages wait in the queue
+//! and their receives are not used up. A reader that has gone for good (`run | head`) is told by [`Stdout::closed`].
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::lines::{LineWriter, Sink};
+use crate::event::Event;
+use crate::handler::{Context, Handler, HandlerError};
+
+/// How often a non-blocking output that was full is tried again.
+const FULL: Duration = Duration::from_millis(5);
+
+/// Writes each event as a JSON line, to standard output or to another writer.
+///
+/// Idempotent it is not: a message that comes again is a line that comes again. The reader tells by `message_id`.
+pub struct Stdout {
+    lines: LineWriter,
+    closed: CancellationToken,
+}
+
+impl Stdout {
+    /// Writes to the process's standard output, past the buffer of [`std::io::stdout`].
+    ///
+    /// # Errors
+    ///
+    /// When there is no standard output, or the system gives no thread.
+    pub fn of_process() -> io::Result<Self> {
+        Stdout::new(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+    }
+
+    /// Writes to any writer, on a thread of its own: it may block. It is flushed after each line.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub fn new(out: impl Write + Send + 'static) -> io::Result<Self> {
+        let closed = CancellationToken::new();
+        let output = Output { out, torn: Vec::new(), closed: closed.clone() };
+        Ok(Stdout { lines: LineWriter::start("stdout", output)?, closed })
+    }
+
+    /// Cancelled when the reader has gone: no line can be written any more, and every message is answered by "target
+    /// down". It shows when a line is written, not before.
+    pub fn closed(&self) -> CancellationToken {
+        self.closed.clone()
+    }
+}
+
+impl Handler<Event> for Stdout {
+    async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
+        self.lines.write(event, ctx).await
+    }
+}
+
+struct Output<W> {
+    out: W,
+    /// What is missing of a line whose beginning was written: it goes first when the output works again, so that every
+    /// line is whole in the end.
+    torn: Vec<u8>,
+    closed: CancellationToken,
+}
+
+impl<W: Write + Send + 'static> Sink for Output<W> {
+    const LINES: usize = 1;
+
+    fn commit(&mut self, line: &[u8]) -> io::Result<()> {
+        let result = self.finish_torn().and_then(|()| self.write(line)).and_then(|()| self.out.flush());
+        if let Err(error) = &result
+            && error.kind() == io::ErrorKind::BrokenPipe
+        {
+            self.closed.cancel();
+        }
+        result
+    }
+}
+
+impl<W: Write> Output<W> {
+    fn finish_torn(&mut self) -> io::Result<()> {
+        let torn = std::mem::take(&mut self.torn);
+        let (written, result) = write_out(&mut self.out, &torn);
+        self.torn = torn[written..].to_vec();
+        result
+    }
+
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let (written, result) = write_out(&mut self.out, line);
+        if written > 0 {
+            self.torn = line[written..].to_vec();
+        }
+        result
+    }
+}
+
+/// Like [`Write::write_all`], but tells how far it came.
+fn write_out(out: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match out.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Another process that shares the pipe has made it non-blocking.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(FULL),
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}

@@ -1,0 +1,132 @@
+//! The promises of the stdout handler.
+
+use std::io::{self, Read, Write};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use stream_sqsd::handler::{Context, Failure, Handler};
+use stream_sqsd::handlers::stdout::Stdout;
+use tokio::time::timeout;
+
+use crate::event;
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Remembers each write on its own.
+#[derive(Clone, Default)]
+struct Writes(Arc<Mutex<Vec<String>>>);
+
+impl Write for Writes {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().push(String::from_utf8(bytes.to_vec()).unwrap());
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.lock().unwrap().push("flush".into());
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn each_line_is_one_write_and_is_flushed_before_success() {
+    let writes = Writes::default();
+    let stdout = Stdout::new(writes.clone()).unwrap();
+    for id in ["a", "b"] {
+        stdout.handle(event(id), Context::for_test(id)).await.unwrap();
+        let writes = std::mem::take(&mut *writes.0.lock().unwrap());
+        assert_eq!(writes.len(), 2, "{writes:?}");
+        assert!(writes[0].starts_with(&format!(r#"{{"type":"message.new","message_id":"{id}""#)), "{}", writes[0]);
+        assert!(writes[0].ends_with("}\n"));
+        assert_eq!(writes[1], "flush");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_has_gone_is_a_target_that_is_down_and_closed_says_so() {
+    let (reader, writer) = io::pipe().unwrap();
+    let stdout = Stdout::new(writer).unwrap();
+    let closed = stdout.closed();
+    stdout.handle(event("1"), Context::for_test("1")).await.unwrap();
+    assert!(!closed.is_cancelled());
+
+    drop(reader);
+    for id in ["2", "3"] {
+        let error = stdout.handle(event(id), Context::for_test(id)).await.unwrap_err();
+        assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+    }
+    timeout(SOON, closed.cancelled()).await.unwrap();
+}
+
+/// A handler whose reader has paused is dropped in the middle of its line: the runtime goes on, and when the reader
+/// reads again the line is whole.
+#[tokio::test]
+async fn a_stalled_pipe_blocks_neither_the_runtime_nor_leaves_half_a_line() {
+    let (mut reader, writer) = io::pipe().unwrap();
+    let stdout = Stdout::new(writer).unwrap();
+    // More than a pipe holds.
+    let long = "x".repeat(1 << 19);
+    let begun = timeout(Duration::from_millis(200), stdout.handle(event(&long), Context::for_test("long"))).await;
+    assert!(begun.is_err(), "the pipe took it all");
+    // Taken back before it was begun: no line at all.
+    let waiting = timeout(Duration::from_millis(50), stdout.handle(event("x"), Context::for_test("never"))).await;
+    assert!(waiting.is_err(), "written past a stalled line");
+
+    let (text, read) = mpsc::channel();
+    let reading = std::thread::spawn(move || {
+        let mut all = String::new();
+        reader.read_to_string(&mut all).unwrap();
+        text.send(all).unwrap();
+    });
+    timeout(SOON, stdout.handle(event("y"), Context::for_test("after"))).await.unwrap().unwrap();
+    drop(stdout);
+    let all = read.recv_timeout(SOON).unwrap();
+    reading.join().unwrap();
+    let lines: Vec<serde_json::Value> = all.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ids: Vec<&str> = lines.iter().map(|line| line["message_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["long", "after"]);
+}
+
+/// Takes so many bytes, then is full until more are allowed.
+struct Disk {
+    room: Arc<Mutex<usize>>,
+    content: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut room = self.room.lock().unwrap();
+        let taken = bytes.len().min(*room);
+        if taken == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        *room -= taken;
+        self.content.lock().unwrap().extend(&bytes[..taken]);
+        Ok(taken)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_a_full_disk_tore_is_made_whole_when_there_is_room() {
+    let (room, content) = (Arc::new(Mutex::new(150)), Arc::new(Mutex::new(Vec::new())));
+    let stdout = Stdout::new(Disk { room: room.clone(), content: content.clone() }).unwrap();
+    stdout.handle(event("1"), Context::for_test("1")).await.unwrap();
+    for _ in 0..2 {
+        let error = stdout.handle(event("2"), Context::for_test("2")).await.unwrap_err();
+        assert_eq!(error.failure(), Failure::TargetDown);
+    }
+    assert!(!stdout.closed().is_cancelled(), "a full disk has not gone for good");
+    assert_eq!(content.lock().unwrap().len(), 150);
+
+    *room.lock().unwrap() = 1000;
+    stdout.handle(event("2"), Context::for_test("2")).await.unwrap();
+    let content = String::from_utf8(content.lock().unwrap().clone()).unwrap();
+    let ids: Vec<String> = content
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["message_id"].to_string())
+        .collect();
+    assert_eq!(ids, [r#""1""#, r#""2""#, r#""2""#], "at least once, and each line whole");
+}
