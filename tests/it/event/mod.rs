@@ -1,0 +1,3 @@
+//! Events, their kinds and their types.
+
+mod lossless;
