@@ -252,21 +252,22 @@ pub(crate) fn gunzip(bytes: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, Decode
     }
     let claimed = bytes.last_chunk().map_or(0, |length| u32::from_le_bytes(*length));
     let claimed = usize::try_from(claimed).unwrap_or(usize::MAX).min(bytes.len().saturating_mul(MOST_PER_BYTE));
-    // One more than is claimed: a reader that is asked for exactly what it has does not come to check its end.
+    // One more than is claimed, so that a member which is as long as it says ends before its room does.
     let mut inflated = Vec::with_capacity(claimed.min(limit) + 1);
     let mut rest = bytes;
     loop {
         let mut member = flate2::bufread::GzDecoder::new(rest);
-        // One byte more than fits tells that there is more.
-        let room = (limit - inflated.len()) as u64 + 1;
-        member.by_ref().take(room).read_to_end(&mut inflated).map_err(|error| {
-            DecodeError::Gzip(match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => GzipFault::Truncated,
-                _ => GzipFault::Damaged,
-            })
-        })?;
-        if inflated.len() > limit {
-            return Err(DecodeError::TooLarge { limit });
+        loop {
+            let room = inflated.capacity() - inflated.len();
+            let read = member.by_ref().take(room as u64).read_to_end(&mut inflated).map_err(gzip_fault)?;
+            if inflated.len() > limit {
+                return Err(DecodeError::TooLarge { limit });
+            }
+            if read < room {
+                break;
+            }
+            // Doubled, but never beyond the one byte that shows that the limit is broken.
+            inflated.reserve_exact(inflated.len().max(4096).min(limit + 1 - inflated.len()));
         }
         rest = member.into_inner();
         if rest.iter().all(|byte| *byte == 0) {
@@ -277,4 +278,11 @@ pub(crate) fn gunzip(bytes: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, Decode
             return Err(DecodeError::Gzip(GzipFault::Trailing));
         }
     }
+}
+
+fn gzip_fault(error: std::io::Error) -> DecodeError {
+    DecodeError::Gzip(match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => GzipFault::Truncated,
+        _ => GzipFault::Damaged,
+    })
 }

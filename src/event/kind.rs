@@ -1,6 +1,6 @@
 //! The type of an event, and what is known of it.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -62,9 +62,11 @@ impl EventKind {
     }
 }
 
+/// The name, fit for a log: a foreign name may hold control characters, which are escaped. [`EventKind::name`] is the
+/// name as it is.
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        f.pad(&escape_controls(self.name()))
     }
 }
 
@@ -105,6 +107,15 @@ impl Borrow<str> for EventKind {
     fn borrow(&self) -> &str {
         self.name()
     }
+}
+
+/// Foreign text may carry terminal escapes and line ends; a log line must not.
+pub(super) fn escape_controls(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let escape = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+    Cow::Owned(text.chars().map(escape).collect())
 }
 
 /// A row of the catalogue: a wire type that this version knows.

@@ -7,6 +7,7 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::field::Described;
+use super::kind::escape_controls;
 use super::read::{self, Fault, Object, Open, Step};
 use super::{AnyPayload, CustomEvent, Event, EventKind};
 
@@ -39,6 +40,9 @@ pub trait Payload: Sized + Send + 'static {
     }
 
     /// Parses the event, whatever its kind; [`Event::parse`] looks at the kind first.
+    ///
+    /// Where a key stands twice the last value counts, but the structs of the catalogue read the first one too, so it
+    /// must fit.
     ///
     /// # Errors
     ///
@@ -129,8 +133,8 @@ impl PayloadError {
         let offset = value.as_ptr().addr() - json.as_ptr().addr();
         let before = &json.as_bytes()[..offset];
         let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        let found = match (fault.problem, value.as_bytes().first()) {
-            (Some(problem), _) => problem,
+        let found = match (fault.found, value.as_bytes().first()) {
+            (Some(found), _) => found,
             // What expects a text and does not like this one cannot have read it.
             (None, Some(b'"')) if fault.expected == "a text" => "a text with a lone surrogate",
             (None, Some(b'"')) => "a text",
@@ -141,21 +145,13 @@ impl PayloadError {
             (None, _) => "a number",
         };
         PayloadError::Mismatch {
-            path: escape(&fault.path()),
+            path: escape_controls(&fault.path()).into_owned(),
             line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
             column: 1 + offset - line_start,
             expected: fault.expected,
             found,
         }
     }
-}
-
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { escaped.extend(c.escape_default()) } else { escaped.push(c) }
-    }
-    escaped
 }
 
 /// The JSON of the value that `step` leads to. It is a part of `json`, which is how its place is known.

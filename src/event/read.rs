@@ -74,8 +74,8 @@ pub(crate) enum Found {
 pub(crate) struct Fault {
     /// What the field can hold.
     pub(super) expected: &'static str,
-    /// What is wrong, where it is not simply a value of another kind.
-    pub(super) problem: Option<&'static str>,
+    /// What stands there, where it is not simply a value of another kind, which is seen from the value.
+    pub(super) found: Option<&'static str>,
     /// From the inside to the outside.
     pub(super) path: Vec<Step>,
 }
@@ -89,11 +89,11 @@ pub(crate) enum Step {
 
 impl Fault {
     pub(super) fn expected(expected: &'static str) -> Box<Self> {
-        Box::new(Fault { expected, problem: None, path: Vec::new() })
+        Box::new(Fault { expected, found: None, path: Vec::new() })
     }
 
-    fn problem(problem: &'static str) -> Box<Self> {
-        Box::new(Fault { expected: "", problem: Some(problem), path: Vec::new() })
+    fn found(expected: &'static str, found: &'static str) -> Box<Self> {
+        Box::new(Fault { expected, found: Some(found), path: Vec::new() })
     }
 
     fn at(mut self: Box<Self>, step: Step) -> Box<Self> {
@@ -129,9 +129,9 @@ pub(crate) fn deserialize<'de, T: Object + Default, D: Deserializer<'de>>(deseri
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.problem {
-            Some(problem) => f.write_str(problem)?,
-            None => write!(f, "expected {}", self.expected)?,
+        write!(f, "expected {}", self.expected)?;
+        if let Some(found) = self.found {
+            write!(f, ", found {found}")?;
         }
         if !self.path.is_empty() {
             write!(f, " at {}", self.path())?;
@@ -180,11 +180,15 @@ struct One<'a, D> {
 
 impl<'de, D: Deserializer<'de>> One<'_, D> {
     fn next(&mut self) -> Result<D, Box<Fault>> {
-        self.deserializer.take().ok_or_else(|| Fault::problem("the value was read twice"))
+        self.deserializer.take().ok_or_else(|| Fault::found("a value", "that it was read already"))
     }
 
     fn deeper(&self) -> Result<u32, Box<Fault>> {
-        if self.depth < DEPTH { Ok(self.depth + 1) } else { Err(Fault::problem("nested too deeply")) }
+        if self.depth < DEPTH {
+            Ok(self.depth + 1)
+        } else {
+            Err(Fault::found("no more than 100 objects and lists in each other", "one more"))
+        }
     }
 }
 
@@ -194,7 +198,8 @@ impl<'de, D: Deserializer<'de>> Source<'de> for One<'_, D> {
     }
 
     fn raw(&mut self) -> Result<&'de RawValue, Box<Fault>> {
-        <&RawValue>::deserialize(self.next()?).map_err(|_| Fault::problem("the JSON cannot be borrowed"))
+        <&RawValue>::deserialize(self.next()?)
+            .map_err(|_| Fault::found("JSON in a text", "JSON that is read piece by piece"))
     }
 
     fn object_or_text(&mut self, place: &mut dyn Open) -> Result<Found, Box<Fault>> {
@@ -258,7 +263,7 @@ impl<'de> Visitor<'de> for Key {
 
 fn next_key<'de, A: MapAccess<'de>>(map: &mut A, stash: &Stash) -> Result<Option<Cow<'de, str>>, A::Error> {
     // The JSON is known to be whole, so all that can be wrong with a key is an escape that names half a character.
-    map.next_key_seed(Key).inspect_err(|_| stash.0.set(Some(Fault::problem("a key has a lone surrogate"))))
+    map.next_key_seed(Key).inspect_err(|_| stash.0.set(Some(Fault::found("an object", "a key with a lone surrogate"))))
 }
 
 struct ObjectVisitor<'a> {
