@@ -21,6 +21,9 @@ where
     match &error {
         SdkError::ServiceError(answer) => match answer.err().code() {
             Some(code) => error_of_code(action, code, answer.err().message().unwrap_or_default()),
+            None if status.is_some_and(|status| status < 300) => {
+                QueueError::BadAnswer { message: causes(answer.err()) }
+            }
             // Not SQS has answered but something before it, or SQS in distress.
             None => QueueError::Service {
                 code: status.map_or_else(|| "without a status".to_owned(), |status| format!("HTTP {status}")),
