@@ -112,8 +112,8 @@ impl Proxy {
                     };
                     let request = read_request(&mut stream).await.unwrap();
                     asked.lock().unwrap().push(request.line);
+                    let Ok(mut server) = TcpStream::connect(to).await else { return };
                     stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
-                    let mut server = TcpStream::connect(to).await.unwrap();
                     let _ = tokio::io::copy_bidirectional(&mut stream, &mut server).await;
                 });
             }
@@ -240,7 +240,10 @@ async fn no_credentials_at_all_is_said_in_these_words_and_not_as_an_unreachable_
     let server = Server::start(vec![Answer::ok(json!({}))]).await;
     let none = [("AWS_ACCESS_KEY_ID", "unset"), ("AWS_SECRET_ACCESS_KEY", "unset")];
     let outcome = receive_with(&server.url("chat-events"), &none).await;
-    assert!(outcome.starts_with("credentials: no good credentials: "), "{outcome}");
+    assert!(
+        outcome.starts_with("credentials: no good credentials: environment, profiles and roles gave none: "),
+        "{outcome}"
+    );
     assert!(server.seen().is_empty());
 }
 
@@ -255,7 +258,10 @@ async fn credentials_that_never_come_are_missing_credentials_too() {
     ];
     let server = Server::start(vec![Answer::ok(json!({}))]).await;
     let outcome = receive_with(&server.url("chat-events"), &environment).await;
-    assert!(outcome.starts_with("credentials: no good credentials: "), "{outcome}");
+    assert!(
+        outcome.starts_with("credentials: no good credentials: environment, profiles and roles gave none: "),
+        "{outcome}"
+    );
 }
 
 #[tokio::test]
@@ -301,9 +307,9 @@ async fn a_fips_or_dual_stack_url_leads_to_the_endpoint_of_its_kind() {
         ("us-east-2.queue.amazonaws.com", "sqs.us-east-2.amazonaws.com"),
         ("vpce-0a1b.sqs.us-east-2.vpce.amazonaws.com", "vpce-0a1b.sqs.us-east-2.vpce.amazonaws.com"),
     ] {
-        // The tunnel leads to a server without TLS: where it was to lead is all that is asked here.
-        let nobody = Server::start(vec![Answer::Reset]).await;
-        let proxy = Proxy::start(Some(nobody.address), vec![Answer::Reset]).await;
+        // The tunnel leads nowhere: where it was to lead is all that is asked here.
+        let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let proxy = Proxy::start(Some(nowhere), vec![Answer::Reset]).await;
         let url = format!("https://{host}/123456789012/chat-events");
         let outcome = receive_with(&url, &[("HTTPS_PROXY", &proxy.url)]).await;
         assert!(outcome.starts_with("unreachable: "), "{outcome}");

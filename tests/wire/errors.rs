@@ -125,9 +125,8 @@ async fn an_answer_that_is_no_json_is_a_bad_answer() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_is_an_unreachable_queue_with_its_cause() {
-    let server = Server::start(vec![Answer::Reset]).await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let server = Server { address: free, ..server };
+    let mut server = Server::start(vec![Answer::Reset]).await;
+    server.address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = server.queue().await.receive(1, Duration::from_secs(1), None).await.unwrap_err();
     let told = error.to_string();
     assert!(told.starts_with("the queue cannot be reached: ") && told.contains("refused"), "{told}");

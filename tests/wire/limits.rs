@@ -1,12 +1,17 @@
 //! What takes its time is waited for, and what never comes is not waited for for ever.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use aws_credential_types::provider::future::ProvideCredentials as ProvideCredentialsFuture;
+use aws_sdk_sqs::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
 use serde_json::json;
+use stream_sqsd::queue::sqs::{QueueAddress, QueueUrl, SqsQueue};
 use stream_sqsd::queue::{Queue, QueueError, Receipt};
 use tokio::time::Instant;
 
-use crate::server::{Answer, Server, message};
+use crate::server::{Answer, Server, message, sdk_config};
 
 #[tokio::test]
 async fn a_long_poll_that_is_silent_for_seconds_is_not_cut_short() {
@@ -69,7 +74,7 @@ async fn a_delete_that_is_never_answered_ends_in_time_for_its_lease() {
 }
 
 #[tokio::test]
-async fn a_reconnect_opens_a_new_connection_and_loses_nothing_that_is_under_way() {
+async fn a_reconnect_loses_nothing_that_is_under_way() {
     let body = json!({ "Messages": [message("m-1", "{}")] }).to_string();
     let server = Server::start(vec![Answer::Late(Duration::from_millis(300), body), Answer::ok(json!({}))]).await;
     let queue = server.queue().await;
@@ -85,4 +90,38 @@ async fn a_reconnect_opens_a_new_connection_and_loses_nothing_that_is_under_way(
     let (first, second) = tokio::join!(first, second);
     assert_eq!(first.unwrap().len(), 1);
     assert!(second.unwrap().is_empty());
+}
+
+/// Credentials that count how often they are asked for.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl ProvideCredentials for Counted {
+    fn provide_credentials<'a>(&'a self) -> ProvideCredentialsFuture<'a>
+    where
+        Self: 'a,
+    {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        ProvideCredentialsFuture::ready(Ok(Credentials::new("AKIDTEST", "a secret of no use", None, None, "test")))
+    }
+}
+
+#[tokio::test]
+async fn connections_are_kept_until_a_reconnect_and_credentials_beyond_it() {
+    let server = Server::start(vec![Answer::ok(json!({}))]).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let credentials = SharedCredentialsProvider::new(Counted(asked.clone()));
+    let config = sdk_config().to_builder().credentials_provider(credentials).build();
+    let address = QueueAddress::Url(QueueUrl::parse(&server.url("chat-events")).unwrap());
+    let queue = SqsQueue::with_config(&config, address).await.unwrap();
+
+    let wait = Duration::from_secs(20);
+    queue.receive(10, wait, None).await.unwrap();
+    queue.facts().await.unwrap();
+    queue.receive(10, wait, None).await.unwrap();
+    assert_eq!(server.connections(), 1);
+    queue.reconnect();
+    queue.facts().await.unwrap();
+    queue.receive(10, wait, None).await.unwrap();
+    assert_eq!((server.connections(), asked.load(Ordering::SeqCst)), (2, 1));
 }

@@ -1,6 +1,7 @@
 //! A server that reads requests of HTTP/1.1 and answers from a script, whatever it is asked.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -161,7 +162,8 @@ impl Script {
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    pub(crate) script: Arc<Script>,
+    script: Arc<Script>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -170,8 +172,11 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let script = Script::new(answers);
         let served = script.clone();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = connections.clone();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
                 let script = served.clone();
                 tokio::spawn(async move {
                     if script.serve(&mut stream).await {
@@ -180,11 +185,16 @@ impl Server {
                 });
             }
         });
-        Server { address, script }
+        Server { address, script, connections }
     }
 
     pub(crate) fn seen(&self) -> Vec<Request> {
         self.script.seen()
+    }
+
+    /// How many connections were opened so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     /// The bodies of the requests.
