@@ -58,6 +58,8 @@ def say(text):
 
 def last_lines(path, count=15):
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    # Without our own questions whether it is ready.
+    lines = [line for line in lines if "GET /_localstack/" not in line]
     return "\n".join(f"    {line}" for line in lines[-count:])
 
 
@@ -164,7 +166,7 @@ class Instance:
                 reason = f"sqs {services.get('sqs')}, sns {services.get('sns')}"
             except (queues.CallFailed, ValueError, KeyError) as error:
                 reason = str(error)
-            time.sleep(0.1)
+            time.sleep(0.2)
         raise Trouble(f"not ready within {READY_WITHIN:.0f} s: {reason}")
 
 
@@ -200,7 +202,7 @@ class Process:
             "SERVICES": "sqs,sns",
             "EAGER_SERVICE_LOADING": "1",
             "STRICT_SERVICE_LOADING": "1",
-            # The newer implementation, which later versions use without being told.
+            # The newer implementation. Later versions have no other, and refuse to be told.
             "PROVIDER_OVERRIDE_SNS": "v2",
             # Nothing of it may need the network.
             "SKIP_SSL_CERT_DOWNLOAD": "1",
@@ -366,7 +368,7 @@ def suitable_python():
         else:
             return python, version
     raise Trouble(
-        f"LocalStack without Docker needs Python {wanted}:\n    "
+        f"LocalStack without Docker needs a Python of {wanted}:\n    "
         + "\n    ".join(found or ["no Python was found"])
         + "\n    Debian 12: apt-get install python3 python3-venv    macOS: brew install python@3.13"
     )
