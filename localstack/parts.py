@@ -19,6 +19,7 @@ import server
 
 ROOT = Path(__file__).resolve().parent.parent
 FEATURES = ["--features", "localstack-tests"]
+UNIT = "deploy/systemd/stream-sqsd.service"
 # How long a part that is told to stop may take for it.
 STOPPED_WITHIN = 20.0
 
@@ -44,6 +45,17 @@ def parts(filters):
     return [
         Part("rust", "Rust", [[*run, *filters]]),
         Part("doctests", "Rust", [["cargo", "test", "--doc", *FEATURES]]),
+        Part(
+            "systemd-unit",
+            "systemd-analyze",
+            [
+                # It exits 0 on keys that it does not know: what it says counts.
+                ["sh", "-c", f'! systemd-analyze verify {UNIT} 2>&1 | grep .'],
+                # Exposure at most 1.5; its table of a hundred lines only when it is more.
+                ["sh", "-c", f'table=$(systemd-analyze security --offline=yes --threshold=15 {UNIT}) && exit; echo "$table"; exit 1'],
+            ],
+            packages=("systemd",),
+        ),
     ]
 
 
