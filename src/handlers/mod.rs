@@ -8,9 +8,12 @@
 //! | handler | done means | what makes it idempotent |
 //! |---|---|---|
 //! | `stdout` | the line was written | the reader, on `message_id` |
+//! | `file` | the line is on disk | the reader, on `message_id` |
 
 #[cfg(feature = "stdout")]
 pub mod stdout;
+#[cfg(feature = "file")]
+pub mod file;
 
-#[cfg(feature = "stdout")]
+#[cfg(any(feature = "stdout", feature = "file"))]
 mod lines;
