@@ -11,6 +11,8 @@ use stream_sqsd::event::Event;
 mod stdout;
 #[cfg(feature = "file")]
 mod file;
+#[cfg(feature = "http")]
+mod http;
 
 /// An event of type `message.new` that can be told from others.
 fn event(text: &str) -> Event {
