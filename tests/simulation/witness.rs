@@ -38,7 +38,10 @@ pub(crate) enum Plan {
 
 impl Plan {
     /// Whether it will be deleted in the end, if its receives suffice.
-    pub(crate) fn can_succeed(self) -> bool {
+    pub(crate) fn can_succeed(self, handler_timeout: Duration) -> bool {
+        if let Plan::Fine(takes) = self {
+            return takes < handler_timeout;
+        }
         !matches!(self, Plan::AlwaysFails | Plan::Bad | Plan::Hangs | Plan::Poison | Plan::Undecodable)
     }
 }
@@ -56,6 +59,8 @@ pub(crate) struct Truth {
     pub(crate) succeeded_in_life: BTreeSet<(u32, MessageId)>,
     pub(crate) active: BTreeSet<(u32, MessageId)>,
     pub(crate) delivered_at: BTreeMap<MessageId, Instant>,
+    /// The newest receipt of each message that the engine was given.
+    pub(crate) newest: BTreeMap<MessageId, Receipt>,
     pub(crate) deletes_confirmed: u64,
     pub(crate) failed_receives: Vec<Instant>,
     pub(crate) life: u32,
@@ -89,6 +94,7 @@ impl Witness {
             succeeded_in_life: BTreeSet::new(),
             active: BTreeSet::new(),
             delivered_at: BTreeMap::new(),
+            newest: BTreeMap::new(),
             deletes_confirmed: 0,
             failed_receives: Vec::new(),
             life: 0,
@@ -271,6 +277,7 @@ impl Queue for Witness {
                 for delivery in deliveries {
                     let id = &delivery.receipt.message_id;
                     self.truth().delivered_at.insert(id.clone(), Instant::now());
+                    self.truth().newest.insert(id.clone(), delivery.receipt.clone());
                     let at_work = self.truth().active.contains(&(life, id.clone()));
                     if at_work && self.truth().calm {
                         self.broken(format!("the lease of {id} ran out while its handler was at work"));
@@ -318,8 +325,10 @@ impl Queue for Witness {
                         Err(error) => &error.code,
                     };
                     let _ = write!(line, " {id} ({how})");
-                    if entry.is_ok() && gone {
-                        self.truth().deletes_confirmed += 1;
+                    let mut truth = self.truth();
+                    // With an older receipt an OK says nothing.
+                    if entry.is_ok() && truth.newest.get(id) == Some(receipt) {
+                        truth.deletes_confirmed += 1;
                     }
                 }
             }

@@ -96,7 +96,7 @@ fn draw(random: &mut Rng) -> World {
         inflate_limit: 1 << 20,
         unrouted: Unrouted::Acknowledge,
         until_empty: false,
-        retry: RetryDelay { min: Duration::from_secs(1), max: Duration::from_secs(60) },
+        retry: RetryDelay { min: Duration::from_secs(1), max: Duration::from_secs(900) },
         fifo_attempts: (random.u8(0..4) == 0).then(|| random.u32(1..=4)),
         random_seed: Some(random.u64(..)),
         ..Settings::default()
@@ -293,7 +293,12 @@ async fn live(world: &World, witness: &Witness, random: &mut Rng) -> u32 {
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
         if !is_over(world, witness) && witness.truth().broken.is_none() {
-            witness.broken("four hours later there is still work that could have been done");
+            let left: Vec<String> = {
+                let truth = witness.truth();
+                let here = |id: &&MessageId| witness.queue.receive_count(id).is_some();
+                truth.plans.keys().filter(here).map(|id| format!("{id} ({:?})", truth.plans[id])).collect()
+            };
+            witness.broken(format!("four hours later there is still work that could have been done: {}", left.join(", ")));
         }
     };
     run_process(world, witness, life, Fate::Shutdown, quiet).await;
@@ -308,7 +313,7 @@ fn is_over(world: &World, witness: &Witness) -> bool {
     // when nothing is left whose success could prove the target to be there.
     let stays = |id: &MessageId| {
         let plan = truth.plans[id];
-        plan == Plan::Poison || (world.memory.max_receive_count.is_none() && !plan.can_succeed())
+        plan == Plan::Poison || (world.memory.max_receive_count.is_none() && !plan.can_succeed(world.settings.handler_timeout))
     };
     let gone = |id: &MessageId| witness.queue.receive_count(id).is_none();
     let behind = |id: &MessageId| {
@@ -316,7 +321,11 @@ fn is_over(world: &World, witness: &Witness) -> bool {
             truth.groups.iter().any(|(other, (of, at))| of == group && at < position && !gone(other) && stays(other))
         })
     };
-    truth.plans.len() == world.plans.len() && truth.plans.keys().all(|id| gone(id) || stays(id) || behind(id))
+    // With few slots such messages, and those behind them, can take all of them: then nothing can prove the target there.
+    let few_slots = world.settings.concurrency < 64 || world.settings.max_in_flight_bytes < 64 << 20;
+    let stuck = few_slots && truth.plans.iter().any(|(id, plan)| *plan == Plan::Poison && !gone(id));
+    truth.plans.len() == world.plans.len()
+        && (stuck || truth.plans.keys().all(|id| gone(id) || stays(id) || behind(id)))
 }
 
 async fn live_once(world: &World, witness: &Witness, life: u32, fate: Fate, after: Duration) {
