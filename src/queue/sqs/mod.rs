@@ -233,7 +233,7 @@ impl SqsQueue {
         queue: QueueAddress,
         endpoint: Option<String>,
     ) -> Result<SqsQueue, ConnectError> {
-        let mut config = aws_sdk_sqs::config::Builder::from(sdk);
+        let mut config = aws_sdk_sqs::config::Builder::from(sdk).behavior_version(BehaviorVersion::v2026_01_12());
         config.set_identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS).build());
         let url = match &queue {
             QueueAddress::Url(url) => Some(url),
