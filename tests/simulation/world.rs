@@ -298,7 +298,8 @@ async fn live(world: &World, witness: &Witness, random: &mut Rng) -> u32 {
                 let here = |id: &&MessageId| witness.queue.receive_count(id).is_some();
                 truth.plans.keys().filter(here).map(|id| format!("{id} ({:?})", truth.plans[id])).collect()
             };
-            witness.broken(format!("four hours later there is still work that could have been done: {}", left.join(", ")));
+            witness
+                .broken(format!("four hours later there is still work that could have been done: {}", left.join(", ")));
         }
     };
     run_process(world, witness, life, Fate::Shutdown, quiet).await;
@@ -306,26 +307,28 @@ async fn live(world: &World, witness: &Witness, random: &mut Rng) -> u32 {
 }
 
 /// Every message is where it can end: deleted, dead-lettered, or in the queue because it can never succeed or stands
-/// behind one that cannot.
+/// in a group with one that cannot.
 fn is_over(world: &World, witness: &Witness) -> bool {
     let truth = witness.truth();
     // Without a redrive policy nothing else than success removes a message. And one whose target is always down is held
     // when nothing is left whose success could prove the target to be there.
     let stays = |id: &MessageId| {
         let plan = truth.plans[id];
-        plan == Plan::Poison || (world.memory.max_receive_count.is_none() && !plan.can_succeed(world.settings.handler_timeout))
+        plan == Plan::Poison
+            || (world.memory.max_receive_count.is_none() && !plan.can_succeed(world.settings.handler_timeout))
     };
     let gone = |id: &MessageId| witness.queue.receive_count(id).is_none();
-    let behind = |id: &MessageId| {
-        truth.groups.get(id).is_some_and(|(group, position)| {
-            truth.groups.iter().any(|(other, (of, at))| of == group && at < position && !gone(other) && stays(other))
+    let blocked = |id: &MessageId| {
+        // One that was given up before it is not dead-lettered either: a message in flight blocks its whole group.
+        truth.groups.get(id).is_some_and(|(group, _)| {
+            truth.groups.iter().any(|(other, (of, _))| of == group && !gone(other) && stays(other))
         })
     };
     // With few slots such messages, and those behind them, can take all of them: then nothing can prove the target there.
     let few_slots = world.settings.concurrency < 64 || world.settings.max_in_flight_bytes < 64 << 20;
     let stuck = few_slots && truth.plans.iter().any(|(id, plan)| *plan == Plan::Poison && !gone(id));
     truth.plans.len() == world.plans.len()
-        && (stuck || truth.plans.keys().all(|id| gone(id) || stays(id) || behind(id)))
+        && (stuck || truth.plans.keys().all(|id| gone(id) || stays(id) || blocked(id)))
 }
 
 async fn live_once(world: &World, witness: &Witness, life: u32, fate: Fate, after: Duration) {
