@@ -1,0 +1,125 @@
+//! The command line: what can be asked for, and the help that says so. What the answers mean is the subcommands'.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{OfDecode, OfRun, OfSend};
+use crate::settings::Flags;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  2    the arguments or the configuration are wrong
+  65   what was read cannot be decoded
+  66   a file cannot be read
+  69   the queue cannot be reached, or does not allow what is needed
+  70   what should not have happened: please report it
+  130, 143   ended at once by SIGINT or SIGTERM";
+
+#[derive(Debug, Parser)]
+#[command(name = "stream-sqsd", version, after_help = EXIT_CODES, max_term_width = 110)]
+/// Consumes the events that Stream (getstream.io) sends to Amazon SQS.
+///
+/// Each message is decoded and handled; it is deleted when it was handled, and stays for another try, and in the end for
+/// the dead-letter queue, when it was not.
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Consume a queue. Events go to standard output, one JSON line each.
+    #[command(after_help = RUN_HELP)]
+    Run(RunArguments),
+    /// Turn SQS bodies into the events that they hold.
+    #[command(after_help = DECODE_HELP)]
+    Decode(DecodeArguments),
+    /// Send events to a queue, as Stream would.
+    #[command(after_help = SEND_HELP)]
+    Send(SendArguments),
+}
+
+const RUN_HELP: &str = "\
+Credentials and region come from where they always come from on AWS: environment, profile, SSO, or the role of the \
+task or the machine. The role needs sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility, and should \
+have sqs:GetQueueAttributes.
+
+SIGTERM or SIGINT drains: what is at work is finished or handed back, and the exit code is 0. A second one ends at once.
+
+Examples:
+  stream-sqsd run --queue-url https://sqs.us-east-1.amazonaws.com/123456789012/chat-events
+  stream-sqsd run --queue-url http://127.0.0.1:4566/000000000000/chat-events --until-empty";
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfRun>,
+}
+
+const DECODE_HELP: &str = "\
+On a terminal the JSON is indented and coloured; elsewhere each event is one line, in which line ends between JSON \
+tokens have become spaces and nothing else has changed. A body that cannot be decoded is one line on standard error and \
+makes the exit code 65.
+
+Examples:
+  stream-sqsd decode body.txt
+  aws sqs receive-message --queue-url URL | stream-sqsd decode --messages
+  stream-sqsd decode --lines --type bodies.txt | sort | uniq -c";
+
+#[derive(Debug, Args)]
+pub(crate) struct DecodeArguments {
+    /// What to read: each FILE is one body, line breaks included; `-` is standard input.
+    #[arg(value_name = "FILE", default_value = "-", hide_default_value = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Take each line as one body.
+    #[arg(long)]
+    pub(crate) lines: bool,
+    /// Take the JSON that `aws sqs receive-message` prints.
+    #[arg(long, conflicts_with = "lines")]
+    pub(crate) messages: bool,
+    /// Print the type of each event alone.
+    #[arg(long = "type")]
+    pub(crate) only_type: bool,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfDecode>,
+}
+
+const SEND_HELP: &str = "\
+An event is a JSON object; a file holds one or many, one after the other, as JSON lines do. To a FIFO queue each is sent \
+under its channel (`cid`) as the message group.
+
+Examples:
+  stream-sqsd send --queue-url URL event.json
+  stream-sqsd send --queue-url URL --encoding gzip < events.jsonl";
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArguments {
+    /// What to read: JSON objects; `-` is standard input.
+    #[arg(value_name = "FILE", default_value = "-", hide_default_value = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The form of the bodies.
+    #[arg(long, value_enum, default_value_t = Encoding::Plain)]
+    pub(crate) encoding: Encoding,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfSend>,
+}
+
+/// The form of a body: those in which Stream's events arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Encoding {
+    /// The JSON itself, as with compression off, and for small events
+    Plain,
+    /// Base64 of the JSON
+    Base64,
+    /// Base64 of gzip of the JSON, with message attributes that say so, as with compression on
+    Gzip,
+    /// The JSON in the envelope of an SNS notification
+    Sns,
+}
+
+/// Reads the command line. Ends the process with its help, or with code 2 and what is wrong with it.
+pub(crate) fn parse() -> Command {
+    CommandLine::parse().command
+}
