@@ -1,45 +1,288 @@
-//! Stub: replaced by the whole decoder.
-use crate::event::Event;
+//! From the body of a message to an event: every form in which Stream's events arrive, told apart by their bytes.
+//!
+//! Raw JSON, base64 of JSON, base64 of gzip of JSON, and an SNS envelope around any of these. Pure: no clock, no queue, no
+//! state. What is inflated is bounded, since a megabyte of base64 can hold a gigabyte. There is nothing here about what
+//! the JSON says beyond its `type`; that is [`event`](crate::event).
 
-/// Why a body could not be decoded.
-#[derive(Debug, thiserror::Error)]
+use std::borrow::Cow;
+use std::io::Read;
+
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use crate::event::{Event, EventKind, NotAnEvent, last_values, text_of};
+
+/// How many bytes a body may inflate to when nothing else is said: 16 MiB. What Stream sends stays under 256 KiB.
+pub const DEFAULT_LIMIT: usize = 16 * 1024 * 1024;
+
+/// How many SNS envelopes may stand in each other: a topic that delivers to a topic.
+const ENVELOPES: usize = 2;
+
+/// Deflate cannot do better than this: 258 bytes for two bits.
+const MOST_PER_BYTE: usize = 1032;
+
+/// Why a body is no event.
+///
+/// The first three begin with the words of Stream's own SDKs (`InvalidWebhookError`), which are also their
+/// [`label`](DecodeError::label)s.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// Stub.
-    #[error("invalid JSON payload")]
-    Json,
-    /// It inflates to more than the limit.
-    #[error("too large: inflates to more than {limit} bytes")]
+    /// It does not begin with `{` and is no base64.
+    #[error("invalid base64 encoding")]
+    Base64,
+    /// It is base64 of something that begins like gzip, and a member of it is damaged or short, or other bytes follow.
+    #[error("gzip decompression failed: {0}")]
+    Gzip(GzipFault),
+    /// What came out is no UTF-8, or no JSON object with a `type`.
+    #[error("invalid JSON payload: {0}")]
+    Json(JsonFault),
+    /// It is, or inflates to, more than the limit. It may be a good event all the same.
+    #[error("too large: more than {limit} bytes")]
     TooLarge {
         /// The limit in bytes.
         limit: usize,
     },
 }
 
+/// What is wrong with the gzip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GzipFault {
+    /// It ends too soon.
+    #[error("it ends too soon")]
+    Truncated,
+    /// A header, the compressed data, a checksum or a length is wrong.
+    #[error("it is damaged")]
+    Damaged,
+    /// Bytes follow that are neither gzip nor zero.
+    #[error("other bytes follow it")]
+    Trailing,
+}
+
+/// What is wrong with the JSON.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JsonFault {
+    /// The bytes are no UTF-8.
+    #[error("no UTF-8")]
+    Utf8,
+    /// It is no JSON object, or has no `type`.
+    #[error(transparent)]
+    NotAnEvent(#[from] NotAnEvent),
+    /// There are more than two SNS envelopes around the event.
+    #[error("more than {ENVELOPES} SNS envelopes")]
+    Envelopes,
+}
+
 impl DecodeError {
-    /// A stable word for the metric.
+    /// A stable word for the kind of error: the label of the metric.
     pub fn label(&self) -> &'static str {
         match self {
-            DecodeError::Json => "invalid JSON payload",
+            DecodeError::Base64 => "invalid base64 encoding",
+            DecodeError::Gzip(_) => "gzip decompression failed",
+            DecodeError::Json(_) => "invalid JSON payload",
             DecodeError::TooLarge { .. } => "too large",
         }
     }
 }
 
-/// How many bytes decoding will need beside the body, as far as the body tells: a hint, since a sender can lie.
-pub fn size_hint(body: &str) -> usize {
-    body.len()
+impl From<NotAnEvent> for DecodeError {
+    fn from(fault: NotAnEvent) -> Self {
+        DecodeError::Json(fault.into())
+    }
 }
 
-/// Body to event; gives up where a part of it inflates to more than `limit` bytes.
+/// Body to event. Gives up where a part of it is, or inflates to, more than `limit` bytes.
+///
+/// It holds at most `limit` bytes beside the body, and what the body's base64 decodes to, which is three quarters of it.
 ///
 /// # Errors
+///
 /// See [`DecodeError`].
 pub fn decode(body: &str, limit: usize) -> Result<Event, DecodeError> {
-    if body.len() > limit {
-        return Err(DecodeError::TooLarge { limit });
+    let mut text = Cow::Borrowed(body);
+    for _ in 0..=ENVELOPES {
+        let json = unpack(text, limit)?;
+        let [kind, envelope, message, topic] = last_values(&json, ["type", "Type", "Message", "TopicArn"])?;
+        if let Some(kind) = kind {
+            let kind = text_of(kind).filter(|kind| !kind.is_empty()).ok_or(NotAnEvent::NoType)?;
+            let kind = EventKind::new(&kind);
+            // What was unpacked moves into the event; only a raw body is copied.
+            return Ok(Event::new(kind, json.into_owned()));
+        }
+        // An event of chat can have fields `message` and `Message` of its own, so an envelope must have all of this.
+        let is_envelope = envelope.and_then(text_of).is_some_and(|kind| kind == "Notification") && topic.is_some();
+        let message = message.filter(|_| is_envelope).and_then(text_of).ok_or(NotAnEvent::NoType)?;
+        text = Cow::Owned(message.into_owned());
     }
-    let v: serde_json::Value = serde_json::from_str(body).map_err(|_| DecodeError::Json)?;
-    let kind = v["type"].as_str().filter(|t| !t.is_empty()).ok_or(DecodeError::Json)?;
-    Ok(Event::new(kind, body.to_owned()))
+    Err(DecodeError::Json(JsonFault::Envelopes))
+}
+
+/// [`decode`] with the [`DEFAULT_LIMIT`], by the name that it has in Stream's SDKs.
+///
+/// # Errors
+///
+/// See [`DecodeError`].
+pub fn parse_sqs(body: &str) -> Result<Event, DecodeError> {
+    decode(body, DEFAULT_LIMIT)
+}
+
+/// The same as [`parse_sqs`], which sees for itself whether there is an SNS envelope; by the name that it has in Stream's
+/// SDKs.
+///
+/// # Errors
+///
+/// See [`DecodeError`].
+pub fn parse_sns(body: &str) -> Result<Event, DecodeError> {
+    decode(body, DEFAULT_LIMIT)
+}
+
+/// How many bytes decoding will hold beside the body, as far as the body tells at a glance.
+///
+/// A hint: gzip says at its end how long its last member was, and a sender can write there what he likes. Given as the
+/// limit to [`decode`], it is enough for every honest body of one member; where it is not, the answer is
+/// [`DecodeError::TooLarge`], which says nothing about the body until it was tried with the real limit.
+pub fn size_hint(body: &str) -> usize {
+    let text = trim(body);
+    let base64 = if text.starts_with('{') { wrapped_gzip(text) } else { Some(text) };
+    // The base64 of the first byte of gzip and six bits of the second.
+    match base64.filter(|base64| base64.starts_with("H4s")) {
+        Some(base64) => (gzip_length(base64) + base64.len() / 4 * 3).max(body.len()),
+        None => body.len(),
+    }
+}
+
+/// The base64 of a gzip in an SNS envelope, if this looks like one: SNS writes `Type` first.
+fn wrapped_gzip(json: &str) -> Option<&str> {
+    let start = &json.as_bytes()[..json.len().min(32)];
+    if !start.windows(6).any(|window| window == br#""Type""#) {
+        return None;
+    }
+    let (_, message) = json.split_once(r#""H4s"#)?;
+    let end = message.find('"')?;
+    let from = json.len() - message.len() - 3;
+    json.get(from..from + 3 + end)
+}
+
+/// The length that the last four bytes of a gzip claim, no more than its size can hold.
+fn gzip_length(base64: &str) -> usize {
+    let bytes = base64.as_bytes();
+    let bytes = bytes.strip_suffix(b"==").or(bytes.strip_suffix(b"=")).unwrap_or(bytes);
+    // Whole groups of four from the beginning, so the last group may be short: eight to eleven characters hold them.
+    let tail = bytes.len().saturating_sub(8) / 4 * 4;
+    let most = bytes.len().saturating_mul(MOST_PER_BYTE);
+    match LENIENT.decode(&bytes[tail..]).ok().and_then(|tail| tail.last_chunk().copied()) {
+        Some(length) => usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX).min(most),
+        None => 0,
+    }
+}
+
+/// White space and byte order marks at both ends.
+fn trim(text: &str) -> &str {
+    text.trim_matches(|c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c' | '\u{feff}'))
+}
+
+fn trim_cow(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(trim(text)),
+        Cow::Owned(text) => {
+            let trimmed = trim(&text);
+            if trimmed.len() == text.len() { Cow::Owned(text) } else { Cow::Owned(trimmed.to_owned()) }
+        }
+    }
+}
+
+/// One layer: JSON as it is, or out of base64 and gzip.
+fn unpack(text: Cow<'_, str>, limit: usize) -> Result<Cow<'_, str>, DecodeError> {
+    let text = trim_cow(text);
+    let json = if text.starts_with('{') {
+        text
+    } else {
+        let bytes = from_base64(text.as_bytes())?;
+        drop(text);
+        let bytes = match gunzip(&bytes, limit)? {
+            Cow::Owned(inflated) => inflated,
+            Cow::Borrowed(_) => bytes,
+        };
+        trim_cow(Cow::Owned(into_text(bytes)?))
+    };
+    if json.len() > limit { Err(DecodeError::TooLarge { limit }) } else { Ok(json) }
+}
+
+/// UTF-8 is checked here once and for the whole text; serde_json on bytes would only look at the fields that are read.
+pub(crate) fn into_text(bytes: Vec<u8>) -> Result<String, DecodeError> {
+    String::from_utf8(bytes).map_err(|_| DecodeError::Json(JsonFault::Utf8))
+}
+
+/// An event from JSON that is neither packed nor wrapped.
+pub(crate) fn from_text(json: String) -> Result<Event, DecodeError> {
+    Ok(Event::from_json(trim_cow(Cow::Owned(json)))?)
+}
+
+/// Both alphabets are made one before; padding and the bits behind the last byte are nobody's concern.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+fn from_base64(text: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    if let Ok(bytes) = LENIENT.decode(text) {
+        return Ok(bytes);
+    }
+    // Line breaks as in MIME, or the alphabet for URLs. Seldom, so it may cost a copy.
+    let plain: Vec<u8> = text
+        .iter()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .map(|byte| match byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            other => *other,
+        })
+        .collect();
+    LENIENT.decode(plain).map_err(|_| DecodeError::Base64)
+}
+
+/// Inflates what begins like gzip, and hands back everything else.
+pub(crate) fn gunzip(bytes: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, DecodeError> {
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let claimed = bytes.last_chunk().map_or(0, |length| u32::from_le_bytes(*length));
+    let claimed = usize::try_from(claimed).unwrap_or(usize::MAX).min(bytes.len().saturating_mul(MOST_PER_BYTE));
+    // One more than is claimed, so that a member which is as long as it says ends before its room does.
+    let mut inflated = Vec::with_capacity(claimed.min(limit) + 1);
+    let mut rest = bytes;
+    loop {
+        let mut member = flate2::bufread::GzDecoder::new(rest);
+        loop {
+            let room = inflated.capacity() - inflated.len();
+            let read = member.by_ref().take(room as u64).read_to_end(&mut inflated).map_err(gzip_fault)?;
+            if inflated.len() > limit {
+                return Err(DecodeError::TooLarge { limit });
+            }
+            if read < room {
+                break;
+            }
+            // Doubled, but never beyond the one byte that shows that the limit is broken.
+            inflated.reserve_exact(inflated.len().max(4096).min(limit + 1 - inflated.len()));
+        }
+        rest = member.into_inner();
+        if rest.iter().all(|byte| *byte == 0) {
+            inflated.shrink_to_fit();
+            return Ok(Cow::Owned(inflated));
+        }
+        if !rest.starts_with(&[0x1f, 0x8b]) {
+            return Err(DecodeError::Gzip(GzipFault::Trailing));
+        }
+    }
+}
+
+fn gzip_fault(error: std::io::Error) -> DecodeError {
+    DecodeError::Gzip(match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => GzipFault::Truncated,
+        _ => GzipFault::Damaged,
+    })
 }

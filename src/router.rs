@@ -8,7 +8,9 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::event::{Event, Pattern, Payload};
+use tracing::warn;
+
+use crate::event::{Event, EventKind, Pattern, Payload};
 use crate::handler::{Context, Handler, HandlerError};
 
 /// The routes of a consumer, asked in the order in which they were added: the first that takes an event gets it.
@@ -43,12 +45,18 @@ pub struct Router {
 pub(crate) struct Route {
     /// What logs and metrics call it: its pattern as written.
     pub(crate) name: Arc<str>,
-    pattern: Pattern,
-    filter: Option<Filter>,
+    takes: Takes,
     handler: Arc<dyn Erased>,
 }
 
-type Filter = Arc<dyn Fn(&Event) -> bool + Send + Sync>;
+/// Which events a route takes.
+#[derive(Clone)]
+enum Takes {
+    Kind(fn(&EventKind) -> bool),
+    Pattern(Pattern),
+    When(Pattern, Arc<dyn Fn(&Event) -> bool + Send + Sync>),
+    All,
+}
 
 /// Why a call of a handler did not succeed.
 #[derive(Debug)]
@@ -74,7 +82,7 @@ impl Router {
         H: Handler<E>,
     {
         let typed = Typed { handler, event: PhantomData };
-        self.add(Pattern::exact::<E>(), None, Arc::new(typed))
+        self.add(E::TYPE, Takes::Kind(E::takes), typed)
     }
 
     /// Sends whole events to a handler, by a pattern: `message.new`, `message.*` or `*`. They are not parsed.
@@ -86,8 +94,8 @@ impl Router {
     #[track_caller]
     pub fn route(self, pattern: &str, handler: impl Handler<Event>) -> Self {
         match Pattern::new(pattern) {
-            Ok(pattern) => self.add(pattern, None, Arc::new(Whole(handler))),
-            Err(error) => panic!("the route {pattern:?} is no pattern: {error}"),
+            Ok(pattern) => self.add_whole(pattern, Takes::Pattern, handler),
+            Err(error) => panic!("{error}"),
         }
     }
 
@@ -98,30 +106,31 @@ impl Router {
         condition: impl Fn(&Event) -> bool + Send + Sync + 'static,
         handler: impl Handler<Event>,
     ) -> Self {
-        self.add(pattern, Some(Arc::new(condition)), Arc::new(Whole(handler)))
+        self.add_whole(pattern, |pattern| Takes::When(pattern, Arc::new(condition)), handler)
     }
 
     /// Sends whatever no other route takes to a handler. It is the last to be asked, wherever it is added.
     pub fn fallback(mut self, handler: impl Handler<Event>) -> Self {
-        self.fallback = Some(Route {
-            name: "fallback".into(),
-            pattern: Pattern::any(),
-            filter: None,
-            handler: Arc::new(Whole(handler)),
-        });
+        self.fallback = Some(Route { name: "fallback".into(), takes: Takes::All, handler: Arc::new(Whole(handler)) });
         self
     }
 
-    fn add(mut self, pattern: Pattern, filter: Option<Filter>, handler: Arc<dyn Erased>) -> Self {
-        self.routes.push(Route { name: pattern.as_str().into(), pattern, filter, handler });
+    fn add_whole(self, pattern: Pattern, takes: impl FnOnce(Pattern) -> Takes, handler: impl Handler<Event>) -> Self {
+        if let Some(warning) = pattern.judge().warning(&pattern) {
+            warn!("{warning}");
+        }
+        let name = pattern.as_str().to_owned();
+        self.add(&name, takes(pattern), Whole(handler))
+    }
+
+    fn add(mut self, name: &str, takes: Takes, handler: impl Erased + 'static) -> Self {
+        self.routes.push(Route { name: name.into(), takes, handler: Arc::new(handler) });
         self
     }
 
     /// The route that takes an event, and its number: the same for the same route throughout a run.
     pub(crate) fn find(&self, event: &Event) -> Option<(usize, &Route)> {
-        self.routes.iter().chain(&self.fallback).enumerate().find(|(_, route)| {
-            route.pattern.matches(event.kind().name()) && route.filter.as_ref().is_none_or(|takes| takes(event))
-        })
+        self.routes.iter().chain(&self.fallback).enumerate().find(|(_, route)| route.takes(event))
     }
 
     /// The names of the routes, by number.
@@ -137,6 +146,15 @@ impl fmt::Debug for Router {
 }
 
 impl Route {
+    fn takes(&self, event: &Event) -> bool {
+        match &self.takes {
+            Takes::Kind(takes) => takes(event.kind()),
+            Takes::Pattern(pattern) => pattern.matches(event.kind().name()),
+            Takes::When(pattern, condition) => pattern.matches(event.kind().name()) && condition(event),
+            Takes::All => true,
+        }
+    }
+
     /// Calls the handler once.
     pub(crate) fn call(&self, event: Event, ctx: Context) -> Call<'_> {
         self.handler.call(event, ctx)

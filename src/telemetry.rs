@@ -57,9 +57,20 @@ pub(crate) struct Telemetry {
     pub(crate) hide_calls: Count,
     pub(crate) reconnects: Count,
     by_type: Mutex<BTreeMap<Arc<str>, u64>>,
+    logged: Mutex<BTreeMap<(&'static str, &'static str), Logged>>,
     now: Mutex<Now>,
     phase: watch::Sender<Phase>,
 }
+
+/// When one kind of event was last logged, and how often it happened since.
+#[derive(Debug)]
+struct Logged {
+    at: Instant,
+    since: u64,
+}
+
+/// How often one kind of error is logged, at the most. What happens between is counted.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// What is the case at the moment, as opposed to what was counted.
 #[derive(Debug, Clone)]
@@ -125,6 +136,7 @@ impl Telemetry {
             hide_calls: Count::default(),
             reconnects: Count::default(),
             by_type: Mutex::default(),
+            logged: Mutex::default(),
             now: Mutex::new(Now {
                 at_work: 0,
                 concurrency,
@@ -148,6 +160,20 @@ impl Telemetry {
         let name = if types.len() < TYPES_COUNTED { name } else { "other" };
         *types.entry(name.into()).or_default() += 1;
         true
+    }
+
+    /// Whether something that happens again and again is to be logged this time, and how often it has happened since it
+    /// was last: the first time at once, then at most every ten seconds. An outage must not flood the log.
+    pub(crate) fn worth_logging(&self, what: (&'static str, &'static str)) -> Option<u64> {
+        let now = Instant::now();
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = logged.entry(what).or_insert(Logged { at: now - LOG_EVERY, since: 0 });
+        entry.since += 1;
+        if now.duration_since(entry.at) < LOG_EVERY {
+            return None;
+        }
+        entry.at = now;
+        Some(std::mem::take(&mut entry.since))
     }
 
     pub(crate) fn enter(&self, phase: Phase) {

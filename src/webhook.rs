@@ -1,1 +1,70 @@
-//! stub
+//! HTTP webhooks: the signature, and the body once it is verified.
+//!
+//! For those who receive Stream's hooks over HTTP and want the same events; the daemon does not listen for them. Nothing
+//! on SQS or SNS is signed.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use crate::decode::{self, DecodeError};
+use crate::event::Event;
+
+/// Why a webhook is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WebhookError {
+    /// The signature is not the one of this body and secret, or the secret is empty.
+    #[error("signature mismatch")]
+    Signature,
+    /// The body is no event.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}
+
+impl WebhookError {
+    /// A stable word for the kind of error: the label of a metric.
+    pub fn label(&self) -> &'static str {
+        match self {
+            WebhookError::Signature => "signature mismatch",
+            WebhookError::Decode(error) => error.label(),
+        }
+    }
+}
+
+/// Whether `signature`, the header `X-Signature`, is the one of `body` under the app's API secret: HMAC-SHA256 in
+/// lower-case hex.
+///
+/// `body` is the JSON as it is before compression; [`verify_and_parse`] takes the body as it came. The comparison takes the
+/// same time whatever is wrong. An empty secret verifies nothing: it is a setting that was forgotten, and everybody knows
+/// it.
+pub fn verify(body: &[u8], signature: &str, secret: &str) -> bool {
+    if secret.is_empty() {
+        return false;
+    }
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
+    mac.update(body);
+    let digest = mac.finalize().into_bytes();
+    let mut hex = [0; 64];
+    for (pair, byte) in hex.chunks_exact_mut(2).zip(digest) {
+        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+        pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+    }
+    hex.ct_eq(signature.as_bytes()).into()
+}
+
+/// The event in the body of a webhook: inflates it where it is gzip, verifies it, and only then looks at it.
+///
+/// It inflates to at most [`decode::DEFAULT_LIMIT`] bytes, since nobody has vouched for the body until then.
+///
+/// # Errors
+///
+/// [`WebhookError::Signature`] where the signature is wrong, otherwise see [`DecodeError`].
+pub fn verify_and_parse(body: &[u8], signature: &str, secret: &str) -> Result<Event, WebhookError> {
+    let json = decode::gunzip(body, decode::DEFAULT_LIMIT)?;
+    if !verify(&json, signature, secret) {
+        return Err(WebhookError::Signature);
+    }
+    let json = decode::into_text(json.into_owned())?;
+    Ok(decode::from_text(json)?)
+}

@@ -1,18 +1,90 @@
-//! The engine.
+//! The engine: receives, works, settles, drains.
+//!
+//! [`Consumer::run`] is one loop that owns everything: the open receives, one task for each delivery, and three services
+//! (renewals, deletes, changes of visibility). What comes back up is a return value; nothing calls upwards. Dropping the
+//! future of `run` stops all of it at once, like a crash: what was here comes back when its visibility timeout runs out.
+//!
+//! ```text
+//! claim slots and bytes → receive → arrive: ledger, group, breaker → one worker each → settlement → count
+//! ```
+
+mod breaker;
+mod budget;
 mod closing;
+mod drain;
+mod groups;
+mod lease;
+mod poller;
+mod recent;
 mod settings;
+mod settle;
+mod worker;
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use breaker::{Allowance, Breakers};
+use budget::Budget;
 pub use closing::{Closing, Ended};
+use drain::Drain;
+use groups::Groups;
+use lease::{Arrival, Ledger};
+use poller::{Outcome, PATIENCE, Pace, Poll, Polled};
+use recent::Recent;
 pub use settings::{GRACE_BEYOND_WAIT, MIN_VISIBILITY, RetryDelay, Settings, SettingsError, Unrouted};
+use settle::Settler;
+use worker::{Settlement, Task, Work};
 
-use crate::queue::{Queue, QueueError};
+use crate::queue::{BATCH, Delivery, MAX_MESSAGE_SIZE, MessageId, Queue, QueueError, QueueFacts};
 use crate::router::Router;
-use crate::telemetry::{Monitor, Telemetry};
+use crate::telemetry::{Monitor, Phase, Telemetry};
+
+/// The visibility timeout that is asked for when the queue's own cannot be read.
+const DEFAULT_VISIBILITY: Duration = Duration::from_secs(60);
+
+/// How long reading the queue's attributes may take. They can be done without.
+const FACTS_LIMIT: Duration = Duration::from_secs(10);
+
+/// The wait of the first receive: short, so that a wrong queue is known at once.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// The engine's loop turns at least this often, which is how it is known to be alive.
+const TICK: Duration = Duration::from_secs(5);
+
+/// Of how many messages the ledger remembers that they are hidden by a retry delay.
+const HIDDEN_REMEMBERED: usize = 100_000;
 
 /// Receives from a queue, sends each event to its handler, and settles the message.
+///
+/// ```
+/// # use std::time::Duration;
+/// use stream_sqsd::consumer::{Consumer, Settings};
+/// use stream_sqsd::event::Event;
+/// use stream_sqsd::handler::{Context, HandlerError};
+/// use stream_sqsd::queue::memory::MemoryQueue;
+/// use stream_sqsd::router::Router;
+///
+/// async fn print(event: Event, _ctx: Context) -> Result<(), HandlerError> {
+///     println!("{}", event.json());
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let queue = MemoryQueue::new(Default::default());
+/// queue.send(r#"{"type":"message.new"}"#);
+/// let settings = Settings { until_empty: true, ..Settings::default() };
+/// let closing = Consumer::new(queue, Router::new().route("*", print), settings).run(std::future::pending()).await?;
+/// assert_eq!(closing.counts.deleted, 1);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Consumer<Q> {
     queue: Arc<Q>,
     router: Router,
@@ -44,15 +116,363 @@ impl<Q: Queue> Consumer<Q> {
         Monitor::new(self.telemetry.clone())
     }
 
-    /// Consumes until `shutdown` completes, then drains.
+    /// Consumes until `shutdown` completes, then drains within [`Settings::grace`] and returns the closing ledger.
+    ///
+    /// On shutdown no receive is cancelled: open ones return, what they bring is handed back, handlers finish, what they
+    /// do not finish is handed back, deletes are flushed. Dropping the future instead is like a crash.
     ///
     /// # Errors
     ///
-    /// Only at the start.
+    /// Only at the start: settings that do not fit together, or a queue that refuses the first receive or does not
+    /// answer it. After its first good receive a consumer goes on whatever the queue answers.
+    ///
+    /// # Panics
+    ///
+    /// When a service of the engine panics, which is a defect of this crate. Handlers that panic do no harm.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Closing, RunError> {
         self.settings.check()?;
-        let _ = (self.queue, self.router);
-        shutdown.await;
-        Err(QueueError::OverLimit.into())
+        let mut shutdown = std::pin::pin!(shutdown);
+        let facts = tokio::select! {
+            biased;
+            () = &mut shutdown => None,
+            facts = tokio::time::timeout(FACTS_LIMIT, self.queue.facts()) => Some(facts),
+        };
+        let told_to_stop = facts.is_none();
+        let facts = match facts {
+            Some(Ok(Ok(facts))) => facts,
+            Some(Ok(Err(failure))) => {
+                warn!(error = %failure, "the queue's attributes cannot be read; going on without them");
+                QueueFacts::default()
+            }
+            Some(Err(_)) => {
+                warn!("the queue's attributes did not come within {FACTS_LIMIT:?}; going on without them");
+                QueueFacts::default()
+            }
+            None => QueueFacts::default(),
+        };
+        let mut run = Run::assemble(self, facts);
+        if told_to_stop {
+            run.begin_drain();
+        }
+        loop {
+            run.open_polls();
+            if let Some(ended) = run.ended() {
+                return Ok(run.close(ended));
+            }
+            let wake = run.next_wake();
+            tokio::select! {
+                biased;
+                () = &mut shutdown, if !run.engine.drain.has_begun() => run.begin_drain(),
+                Some(done) = run.workers.join_next(), if !run.workers.is_empty() => run.settled(done),
+                Some(done) = run.polls.join_next(), if !run.polls.is_empty() => run.polled(unwind(done))?,
+                Some(done) = run.services.join_next() => unwind(done),
+                () = run.engine.budget.freed() => {}
+                () = run.engine.breakers.allowance_changed() => {}
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+    }
+}
+
+/// What the tasks of one run share.
+pub(crate) struct Engine {
+    router: Router,
+    settings: Settings,
+    telemetry: Arc<Telemetry>,
+    budget: Arc<Budget>,
+    ledger: Arc<Ledger>,
+    groups: Arc<Groups>,
+    breakers: Arc<Breakers>,
+    recent: Recent,
+    settler: Settler,
+    drain: Drain,
+    visibility: Duration,
+    max_receive_count: Option<u32>,
+    fifo: bool,
+    random: Mutex<fastrand::Rng>,
+}
+
+impl Engine {
+    /// A random number from 0 to 1.
+    fn jitter(&self) -> f64 {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).f64()
+    }
+}
+
+/// One run: what its loop owns. Dropping it ends every task.
+struct Run<Q> {
+    queue: Arc<Q>,
+    engine: Arc<Engine>,
+    polls: JoinSet<Polled>,
+    workers: JoinSet<Settlement>,
+    services: JoinSet<()>,
+    pace: Pace,
+    next_poll: u64,
+    /// What a message is taken to weigh before it has arrived.
+    message_size: usize,
+    /// Messages that are hidden by a retry delay, and until when.
+    hidden: BTreeMap<MessageId, Instant>,
+}
+
+impl<Q: Queue> Run<Q> {
+    fn assemble(consumer: Consumer<Q>, facts: QueueFacts) -> Self {
+        let Consumer { queue, router, settings, telemetry } = consumer;
+        let own = facts.visibility_timeout.filter(|own| *own >= MIN_VISIBILITY);
+        if let (None, None, Some(own)) = (settings.visibility, own, facts.visibility_timeout) {
+            warn!("the queue's visibility timeout of {own:?} is too short to renew; asking for {DEFAULT_VISIBILITY:?}");
+        }
+        // It is named in every receive, also when it is the queue's own: whoever changes the queue's must not shorten
+        // leases that are counted on here.
+        let visibility = settings.visibility.or(own).unwrap_or(DEFAULT_VISIBILITY);
+        let ledger = Ledger::new(visibility);
+        let (settler, deletes, hides) = Settler::new(&queue, &telemetry, settings.concurrency);
+        let mut services = JoinSet::new();
+        services.spawn(ledger.clone().keep(queue.clone(), telemetry.clone()));
+        services.spawn(deletes);
+        services.spawn(hides);
+        let random = Mutex::new(match settings.random_seed {
+            Some(seed) => fastrand::Rng::with_seed(seed),
+            None => fastrand::Rng::new(),
+        });
+        info!(
+            queue = facts.name.as_deref().unwrap_or("?"),
+            fifo = facts.fifo,
+            visibility = ?visibility,
+            max_receive_count = facts.max_receive_count,
+            dead_letter_queue = facts.dead_letter_queue.as_deref(),
+            concurrency = settings.concurrency,
+            "consuming"
+        );
+        let engine = Engine {
+            breakers: Breakers::new(router.names()),
+            budget: Budget::new(settings.concurrency, settings.max_in_flight_bytes),
+            ledger,
+            groups: Arc::default(),
+            recent: Recent::default(),
+            settler,
+            drain: Drain::new(settings.grace),
+            visibility,
+            max_receive_count: facts.max_receive_count,
+            fifo: facts.fifo,
+            random,
+            router,
+            telemetry,
+            settings,
+        };
+        Run {
+            queue,
+            pace: Pace::new(engine.settings.concurrency),
+            engine: Arc::new(engine),
+            polls: JoinSet::new(),
+            workers: JoinSet::new(),
+            services,
+            next_poll: 0,
+            message_size: facts.max_message_size.unwrap_or(MAX_MESSAGE_SIZE),
+            hidden: BTreeMap::new(),
+        }
+    }
+
+    /// Issues the receives that there is a wish and room for.
+    fn open_polls(&mut self) {
+        let now = Instant::now();
+        let engine = &self.engine;
+        engine.telemetry.turned(self.workers.len(), engine.budget.bytes_used(), engine.breakers.open());
+        if engine.drain.has_begun() || now < self.pace.not_before || self.is_empty_for_good() {
+            return;
+        }
+        while self.polls.len() < self.pace.wanted {
+            let (allowance, held) = self.engine.breakers.allowance();
+            let claim = match allowance {
+                Allowance::Nothing => None,
+                Allowance::One if self.polls.is_empty() && self.workers.len() == held => {
+                    self.engine.budget.claim(1, self.message_size)
+                }
+                Allowance::One => None,
+                Allowance::Free => {
+                    let since = *self.pace.waiting_since.get_or_insert(now);
+                    let make_do = self.workers.is_empty() || now >= since + PATIENCE;
+                    if make_do || self.engine.budget.free_slots() >= BATCH {
+                        self.engine.budget.claim(BATCH, self.message_size)
+                    } else {
+                        None
+                    }
+                }
+            };
+            let Some(claim) = claim else { return };
+            self.pace.waiting_since = None;
+            let wait = self.engine.settings.wait;
+            let wait = if self.pace.started { wait } else { wait.min(FIRST_WAIT) };
+            self.next_poll += 1;
+            let poll = Poll { id: self.next_poll, wait, visibility: self.engine.visibility, claim };
+            self.engine.telemetry.poll_opened(poll.id);
+            self.polls.spawn(poll.receive(self.queue.clone(), self.engine.drain.token()));
+        }
+    }
+
+    /// When the loop has to look again though nothing happened.
+    fn next_wake(&self) -> Instant {
+        let now = Instant::now();
+        let mut wake = now + TICK;
+        if self.pace.not_before > now {
+            wake = wake.min(self.pace.not_before);
+        }
+        if let Some(since) = self.pace.waiting_since
+            && since + PATIENCE > now
+        {
+            wake = wake.min(since + PATIENCE);
+        }
+        match self.engine.drain.end() {
+            Some(end) => wake.min(end),
+            None => wake,
+        }
+    }
+
+    /// One receive came back.
+    fn polled(&mut self, mut polled: Polled) -> Result<(), QueueError> {
+        let telemetry = self.engine.telemetry.clone();
+        telemetry.poll_closed(polled.poll.id);
+        let deliveries = match std::mem::replace(&mut polled.outcome, Outcome::Hung) {
+            Outcome::Answered(deliveries) => deliveries,
+            Outcome::Failed(failure) => {
+                telemetry.polls_failed.add(1);
+                let passes = matches!(
+                    failure,
+                    QueueError::Throttled { .. } | QueueError::OverLimit | QueueError::Service { .. }
+                );
+                if !self.pace.started && !passes && !self.engine.drain.has_begun() {
+                    return Err(failure);
+                }
+                self.pace.failed(&failure, self.engine.jitter(), &telemetry);
+                return Ok(());
+            }
+            Outcome::Hung => {
+                telemetry.polls_abandoned.add(1);
+                if !self.pace.started && !self.engine.drain.has_begun() {
+                    return Err(QueueError::TimedOut { after: polled.took });
+                }
+                if self.pace.hung(self.engine.jitter()) {
+                    warn!("two receives in a row hung; opening new connections");
+                    telemetry.reconnects.add(1);
+                    self.queue.reconnect();
+                }
+                return Ok(());
+            }
+        };
+        if !self.pace.started {
+            telemetry.enter(Phase::Receiving);
+        }
+        self.pace.answered(&polled, deliveries.len(), self.engine.settings.wait);
+        if deliveries.is_empty() {
+            telemetry.polls_empty.add(1);
+        }
+        for delivery in deliveries {
+            self.arrived(delivery, &mut polled.poll);
+        }
+        Ok(())
+    }
+
+    /// One delivery is here: it gets a worker, unless its message has one already.
+    fn arrived(&mut self, delivery: Delivery, poll: &mut Poll) {
+        let engine = &self.engine;
+        let held = poll.claim.take(delivery.body.len());
+        engine.telemetry.received.add(1);
+        self.hidden.remove(&delivery.receipt.message_id);
+        let lease = match engine.ledger.arrive(&delivery) {
+            Arrival::New(lease) => lease,
+            Arrival::Joined => {
+                engine.telemetry.duplicates.add(1);
+                debug!(message_id = %delivery.receipt.message_id, "a duplicate of a message at work brought its newer receipt");
+                return;
+            }
+        };
+        let task = if engine.recent.knows(lease.message_id()) {
+            Task::DeleteRepeat
+        } else if engine.drain.has_begun() {
+            Task::Release
+        } else {
+            Task::Work
+        };
+        let group = delivery.group.clone().filter(|_| engine.fifo && task == Task::Work);
+        let work = Work {
+            engine: engine.clone(),
+            lease,
+            held,
+            place: group.map(|group| engine.groups.join(group)),
+            receive_count: delivery.receive_count,
+        };
+        self.workers.spawn(work.run(delivery, task));
+    }
+
+    /// One delivery is settled.
+    fn settled(&mut self, done: Result<Settlement, JoinError>) {
+        let telemetry = &self.engine.telemetry;
+        match done {
+            Ok(Settlement::Deleted) => telemetry.deleted.add(1),
+            Ok(Settlement::Left(id, until)) => {
+                telemetry.left_for_retry.add(1);
+                if self.hidden.len() >= HIDDEN_REMEMBERED {
+                    let now = Instant::now();
+                    self.hidden.retain(|_, until| *until > now);
+                }
+                if self.hidden.len() < HIDDEN_REMEMBERED {
+                    self.hidden.insert(id, until);
+                }
+            }
+            Ok(Settlement::Released) => telemetry.released.add(1),
+            Ok(Settlement::Interrupted) => telemetry.interrupted.add(1),
+            Err(failure) => {
+                telemetry.interrupted.add(1);
+                error!(error = %failure, "a worker ended abnormally, which is a defect; its message will be received again");
+            }
+        }
+    }
+
+    fn begin_drain(&mut self) {
+        self.engine.drain.begin();
+        self.engine.breakers.drain();
+        self.engine.telemetry.enter(Phase::Draining);
+        debug!(polls = self.polls.len(), at_work = self.workers.len(), "draining");
+    }
+
+    /// The queue was empty at the last look, and nothing is here that could change that.
+    fn is_empty_for_good(&self) -> bool {
+        self.engine.settings.until_empty && self.pace.empty && self.polls.is_empty() && self.workers.is_empty()
+    }
+
+    /// Whether the run is over, and why.
+    fn ended(&self) -> Option<Ended> {
+        let nothing_here = self.polls.is_empty() && self.workers.is_empty();
+        match self.engine.drain.end() {
+            Some(_) if nothing_here && self.engine.drain.was_cut_short() => Some(Ended::GraceRanOut),
+            Some(_) if nothing_here => Some(Ended::Drained),
+            Some(end) if Instant::now() >= end => Some(Ended::GraceRanOut),
+            Some(_) => None,
+            None => self.is_empty_for_good().then_some(Ended::QueueEmpty),
+        }
+    }
+
+    fn close(mut self, ended: Ended) -> Closing {
+        let telemetry = self.engine.telemetry.clone();
+        // What is still here has run out of time: whether it was settled is not known.
+        telemetry.interrupted.add(self.workers.len() as u64);
+        telemetry.polls_abandoned.add(self.polls.len() as u64);
+        let now = Instant::now();
+        self.hidden.retain(|_, until| *until > now);
+        telemetry.turned(0, 0, Vec::new());
+        telemetry.enter(Phase::Ended);
+        Closing {
+            counts: Monitor::new(telemetry).snapshot(),
+            still_hidden: self.hidden.len(),
+            still_hidden_ids: self.hidden.keys().take(10).cloned().collect(),
+            ended,
+        }
+    }
+}
+
+/// Poll tasks and services do not panic; if one does, that is a defect, and it is not hidden.
+fn unwind<T>(done: Result<T, JoinError>) -> T {
+    match done {
+        Ok(value) => value,
+        Err(failure) => std::panic::resume_unwind(failure.into_panic()),
     }
 }

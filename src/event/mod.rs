@@ -1,103 +1,154 @@
-//! Stub: replaced by the whole catalogue.
+//! What Stream sends: events, their kinds, and a Rust type for each of them.
+//!
+//! An [`Event`] is the JSON as it came and its [`EventKind`]. Nothing more of it is read until somebody asks:
+//! [`Event::parse`] reads the struct of one type, [`Event::payload`] an enum over all types, and who passes events on
+//! needs neither.
+//!
+//! The structs stand in a module for each family, by names that can be guessed from the wire: `message.new` is
+//! [`message::MessageNew`], `feeds.activity.added` is [`feeds::FeedsActivityAdded`]. What they are made of stands in
+//! [`object`]. Three things hold for all of them:
+//!
+//! * **Every field may be missing.** Only the type of an event is certain, so every field is an `Option`.
+//! * **Nothing is lost.** What the table does not know is in `extra`, at every level; custom fields stand there too, since
+//!   Stream puts them at the top level of the object that they belong to. Parse and serialise, and every value that is
+//!   not null is there again.
+//! * **A value of the wrong kind is an error**, with the path to it, and never its value.
+//!
+//! There is no decoding here (that is [`decode`](crate::decode)) and no routing; this room is tables of facts, and knows
+//! nothing of queues.
+//!
+//! # A new type
+//!
+//! About once a month Stream adds one. Until the table has it, it arrives as [`AnyPayload::Unknown`] and can be routed by
+//! its name. To add it, put one row into `catalogue.rs`, in its alphabetical place: wire type, struct name (the wire type
+//! without dots and underscores), products and fields. Names and kinds of the fields stand in Stream's own SDKs. Objects
+//! that it brings along go into a file of `object/`. The enum, the lookup, the parser, the list of `stream-sqsd events`
+//! and the samples that the tests run on all follow from the row; the compiler says what is missing. A new family also
+//! gets its name into the list of modules below.
+
+use std::fmt;
 use std::sync::Arc;
 
-/// The event as it came.
-#[derive(Clone, Debug)]
-pub struct Event {
+use serde::ser::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+mod catalogue;
+mod extra;
+mod field;
+mod kind;
+pub mod object;
+mod pattern;
+mod payload;
+mod read;
+pub mod sample;
+mod scan;
+mod table;
+mod timestamp;
+mod write;
+
+pub use catalogue::{
+    AnyPayload, KNOWN, appeal, call, campaign, channel, channel_batch_update, custom, export, feeds, flag, ingress,
+    member, message, moderation, moderation_check, moderation_rule, notification, reaction, reminder,
+    review_queue_item, thread, user, user_group,
+};
+pub use extra::Extra;
+pub use field::{FieldInfo, IdOr, List, Map, ObjectInfo, Shape};
+pub use kind::{EventKind, EventType, Product};
+pub use pattern::{Judgement, Pattern, PatternError};
+pub use payload::{Payload, PayloadError};
+pub use scan::NotAnEvent;
+pub use timestamp::Timestamp;
+
+pub(crate) use scan::{last_values, text_of};
+
+/// The event as it came: its kind and its exact JSON. Cheap to clone.
+///
+/// It is made by [`decode`](crate::decode::decode). Its `Debug` shows kind and length, not what people wrote.
+#[derive(Clone)]
+pub struct Event(Arc<Whole>);
+
+struct Whole {
     kind: EventKind,
-    json: Arc<String>,
-}
-
-/// The type of an event.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EventKind(Arc<str>);
-
-impl EventKind {
-    /// The wire type.
-    pub fn name(&self) -> &str {
-        &self.0
-    }
+    json: String,
 }
 
 impl Event {
-    pub(crate) fn new(kind: &str, json: String) -> Self {
-        Event { kind: EventKind(kind.into()), json: Arc::new(json) }
+    /// An event from its JSON, for tests: an object with a `type`.
+    ///
+    /// # Errors
+    ///
+    /// When it is not that.
+    pub fn from_json(json: impl Into<String>) -> Result<Self, NotAnEvent> {
+        let json = json.into();
+        let [kind] = last_values(&json, ["type"])?;
+        let kind = kind.and_then(text_of).filter(|kind| !kind.is_empty()).ok_or(NotAnEvent::NoType)?;
+        let kind = EventKind::new(&kind);
+        Ok(Event::new(kind, json))
     }
+
+    /// `kind` must be the last `type` in `json`, which must be a JSON object.
+    pub(crate) fn new(kind: EventKind, json: String) -> Self {
+        Event(Arc::new(Whole { kind, json }))
+    }
+
     /// The type.
     pub fn kind(&self) -> &EventKind {
-        &self.kind
+        &self.0.kind
     }
-    /// The exact JSON.
+
+    /// The JSON object, byte for byte as it was sent.
     pub fn json(&self) -> &str {
-        &self.json
+        &self.0.json
     }
-    /// Parses exactly the struct of `E`.
+
+    /// Parses the event into the struct of its type.
     ///
     /// # Errors
-    /// When the JSON does not fit.
-    pub fn parse<E: Payload>(&self) -> Result<E, crate::decode::DecodeError> {
-        E::parse(self)
+    ///
+    /// When the event is of another type, and when its JSON does not fit.
+    pub fn parse<E: Payload>(&self) -> Result<E, PayloadError> {
+        if E::takes(self.kind()) { E::from_event(self) } else { Err(PayloadError::other_type(E::TYPE, self.kind())) }
     }
-}
 
-/// A type that events of one wire type parse into.
-pub trait Payload: Sized + Send + 'static {
-    /// The wire type.
-    const TYPE: &'static str;
-    /// Parses.
+    /// Parses the event, whatever its type.
     ///
     /// # Errors
-    /// When it does not fit.
-    fn parse(event: &Event) -> Result<Self, crate::decode::DecodeError>;
-}
-
-/// Which events a route takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(String);
-
-impl Pattern {
-    /// Exact, `message.*`, or `*`.
     ///
-    /// # Errors
-    /// Text for now.
-    pub fn new(text: &str) -> Result<Self, String> {
-        Ok(Pattern(text.into()))
-    }
-    /// Stub.
-    pub fn exact<E: Payload>() -> Self {
-        Pattern(E::TYPE.into())
-    }
-    /// Stub.
-    pub fn any() -> Self {
-        Pattern("*".into())
-    }
-    /// Whether it takes events of this type.
-    pub fn matches(&self, name: &str) -> bool {
-        match self.0.strip_suffix('*') {
-            Some(prefix) => name.starts_with(prefix),
-            None => name == self.0,
-        }
-    }
-    /// As written.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// When the type is known and the JSON does not fit it. A type that is not known is none.
+    pub fn payload(&self) -> Result<AnyPayload, PayloadError> {
+        payload::read_any(self)
     }
 }
 
-/// The `message.*` family.
-pub mod message {
-    /// Stub.
-    #[derive(Debug)]
-    pub struct MessageNew {
-        /// The channel.
-        pub cid: Option<String>,
-    }
-    impl super::Payload for MessageNew {
-        const TYPE: &'static str = "message.new";
-        fn parse(event: &super::Event) -> Result<Self, crate::decode::DecodeError> {
-            let v: serde_json::Value =
-                serde_json::from_str(event.json()).map_err(|_| crate::decode::DecodeError::Json)?;
-            Ok(MessageNew { cid: v["cid"].as_str().map(Into::into) })
-        }
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Event({}, {} bytes)", self.kind().name().escape_debug(), self.json().len())
     }
 }
+
+/// Two events are equal when their JSON is, byte for byte.
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        self.json() == other.json()
+    }
+}
+
+/// As it came. Like all raw JSON it can be written by serde_json alone.
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(self.json()).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+table::structs! {
+    /// An event that you or your users defined: any type without a dot that is not Stream's own.
+    CustomEvent {
+        r#type: String;
+        created_at, received_at: Timestamp;
+        custom: Extra;
+        request_info: Box<object::RequestInfo>;
+    }
+}
+
+use table::parts::*;

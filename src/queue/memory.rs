@@ -1,1 +1,549 @@
-//! stub
+//! A queue in memory that keeps the promises of SQS and, on request, its nuisances.
+//!
+//! For tests of your own handlers, for the demo and for simulation. It models what SQS promises a consumer: visibility
+//! timeouts, receive counts, redrive to a dead-letter queue, receipt handles of which the newest counts, FIFO groups that
+//! are blocked while one of their messages is in flight. It is not a stand-in for the wire: latency, limits and error
+//! texts of the real service are not here. Its clock is tokio's, so that a test can pause it.
+//!
+//! ```
+//! # use std::time::Duration;
+//! use stream_sqsd::consumer::{Consumer, Settings};
+//! use stream_sqsd::event::Event;
+//! use stream_sqsd::handler::{Context, HandlerError};
+//! use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
+//! use stream_sqsd::router::Router;
+//!
+//! async fn picky(event: Event, _ctx: Context) -> Result<(), HandlerError> {
+//!     if event.kind().name() == "message.new" { Ok(()) } else { Err(HandlerError::bad("not for me")) }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(1), ..Default::default() });
+//! queue.send(r#"{"type":"message.new"}"#);
+//! queue.send(r#"{"type":"message.deleted"}"#);
+//! let settings = Settings { until_empty: true, ..Settings::default() };
+//! Consumer::new(queue.clone(), Router::new().route("*", picky), settings).run(std::future::pending()).await?;
+//! assert_eq!(queue.counts().deleted, 1);
+//! assert_eq!(queue.dead_letters()[0].body, r#"{"type":"message.deleted"}"#);
+//! # Ok(())
+//! # }
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{
+    Delivery, EntryError, EntryResult, MAX_VISIBILITY, MessageId, Queue, QueueError, QueueFacts, Receipt, Trace,
+};
+
+/// A queue in memory. Cheap to clone: clones are handles of the same queue.
+#[derive(Clone, Debug)]
+pub struct MemoryQueue {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: MemorySettings,
+    state: Mutex<State>,
+    /// Told when a message may have become receivable.
+    arrived: Notify,
+    /// Told when hung calls are to hang no longer.
+    reconnected: Notify,
+}
+
+/// What kind of queue it is.
+#[derive(Clone, Debug)]
+pub struct MemorySettings {
+    /// For how long a received message is hidden when the receive does not say. Default 30 s, as on SQS.
+    pub visibility_timeout: Duration,
+    /// After how many receives a message goes to the dead-letter queue. Default: never.
+    pub max_receive_count: Option<u32>,
+    /// Whether order within a group is kept. Then every message needs a group.
+    pub fifo: bool,
+    /// What goes wrong. Default: nothing.
+    pub faults: Faults,
+    /// What the faults are drawn from.
+    pub seed: u64,
+}
+
+impl Default for MemorySettings {
+    fn default() -> Self {
+        MemorySettings {
+            visibility_timeout: Duration::from_secs(30),
+            max_receive_count: None,
+            fifo: false,
+            faults: Faults::default(),
+            seed: 0,
+        }
+    }
+}
+
+/// What goes wrong, each as a probability from 0 to 1 for every call (or entry, or message) that it applies to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Faults {
+    /// A receive brings, besides, a message that is in flight already. Standard queues only, as on SQS.
+    pub duplicate: f64,
+    /// A receive is answered by a throttling error, `OverLimit`, or an internal error.
+    pub receive_error: f64,
+    /// A receive hands out messages and its answer is lost.
+    pub receive_answer_lost: f64,
+    /// A delete or a change of visibility is answered by an error, and was not carried out.
+    pub call_error: f64,
+    /// A delete or a change of visibility is carried out, and its answer is lost.
+    pub call_answer_lost: f64,
+    /// One entry of a delete or of a change of visibility fails, and may succeed when it is tried again.
+    pub entry_error: f64,
+    /// A call never answers, until [`Queue::reconnect`] or until it is dropped.
+    pub hang: f64,
+    /// Calls take up to this long.
+    pub latency: Duration,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    messages: BTreeMap<u64, Message>,
+    ids: BTreeMap<MessageId, u64>,
+    /// Messages that can be received, in the order in which they were sent.
+    visible: BTreeSet<u64>,
+    /// Messages that cannot, by the time when they can.
+    hidden: BTreeSet<(Instant, u64)>,
+    /// How many messages of a group are in flight.
+    in_flight: BTreeMap<Arc<str>, usize>,
+    dead: Vec<DeadLetter>,
+    sent: u64,
+    receives: u64,
+    deleted: u64,
+    faults: Faults,
+    random: fastrand::Rng,
+}
+
+#[derive(Debug)]
+struct Message {
+    id: MessageId,
+    body: String,
+    group: Option<Arc<str>>,
+    sent_at: Option<SystemTime>,
+    receive_count: u32,
+    /// The number of the newest receipt; 0 before the first.
+    receipt: u64,
+    hidden_until: Option<Instant>,
+}
+
+/// A message in the dead-letter queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its id.
+    pub message_id: MessageId,
+    /// Its body.
+    pub body: String,
+    /// How often it had been received.
+    pub receive_count: u32,
+}
+
+/// Where the messages of a queue are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryCounts {
+    /// How many were ever sent.
+    pub sent: u64,
+    /// How many can be received now.
+    pub visible: u64,
+    /// How many are hidden: in flight, or waiting out a retry delay.
+    pub hidden: u64,
+    /// How many were deleted.
+    pub deleted: u64,
+    /// How many are in the dead-letter queue.
+    pub dead_lettered: u64,
+}
+
+impl MemoryQueue {
+    /// An empty queue.
+    pub fn new(settings: MemorySettings) -> Self {
+        let state = State {
+            faults: settings.faults.clone(),
+            random: fastrand::Rng::with_seed(settings.seed),
+            ..State::default()
+        };
+        let shared = Shared { settings, state: Mutex::new(state), arrived: Notify::new(), reconnected: Notify::new() };
+        MemoryQueue { shared: Arc::new(shared) }
+    }
+
+    /// Sends a message with this body.
+    pub fn send(&self, body: impl Into<String>) -> MessageId {
+        self.put(body.into(), None, None)
+    }
+
+    /// Sends a message of a group: of a FIFO queue, or of a tenant of a standard queue.
+    pub fn send_to_group(&self, body: impl Into<String>, group: &str) -> MessageId {
+        self.put(body.into(), Some(group.into()), None)
+    }
+
+    /// Sends a message that is said to have been sent at this time.
+    pub fn send_at(&self, body: impl Into<String>, sent_at: SystemTime) -> MessageId {
+        self.put(body.into(), None, Some(sent_at))
+    }
+
+    fn put(&self, body: String, group: Option<Arc<str>>, sent_at: Option<SystemTime>) -> MessageId {
+        let mut state = self.state();
+        state.sent += 1;
+        let number = state.sent;
+        let id = MessageId::from(format!("memory-{number:08}"));
+        let message =
+            Message { id: id.clone(), body, group, sent_at, receive_count: 0, receipt: 0, hidden_until: None };
+        state.messages.insert(number, message);
+        state.ids.insert(id.clone(), number);
+        state.visible.insert(number);
+        drop(state);
+        self.shared.arrived.notify_waiters();
+        id
+    }
+
+    /// Where the messages are now.
+    pub fn counts(&self) -> MemoryCounts {
+        let mut state = self.state();
+        state.show_due(Instant::now());
+        MemoryCounts {
+            sent: state.sent,
+            visible: state.visible.len() as u64,
+            hidden: state.hidden.len() as u64,
+            deleted: state.deleted,
+            dead_lettered: state.dead.len() as u64,
+        }
+    }
+
+    /// The messages in the dead-letter queue, in the order in which they came there.
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.state().dead.clone()
+    }
+
+    /// How often a message was received; None when it is no longer in the queue.
+    pub fn receive_count(&self, id: &MessageId) -> Option<u32> {
+        let state = self.state();
+        state.ids.get(id).and_then(|number| state.messages.get(number)).map(|message| message.receive_count)
+    }
+
+    /// Until when a message is hidden; None when it can be received or is no longer in the queue.
+    pub fn hidden_until(&self, id: &MessageId) -> Option<Instant> {
+        let mut state = self.state();
+        state.show_due(Instant::now());
+        state.ids.get(id).and_then(|number| state.messages.get(number)).and_then(|message| message.hidden_until)
+    }
+
+    /// From now on this goes wrong.
+    pub fn set_faults(&self, faults: Faults) {
+        self.state().faults = faults;
+        self.shared.reconnected.notify_waiters();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits as long as a call takes, which may be until the connections are opened anew. False when the answer is lost.
+    async fn call(&self, lost: impl Fn(&Faults) -> f64) -> bool {
+        let (latency, hangs, lost) = {
+            let mut state = self.state();
+            let faults = state.faults.clone();
+            let latency = faults.latency.mul_f64(state.random.f64());
+            (latency, state.happens(faults.hang), state.happens(lost(&faults)))
+        };
+        if hangs {
+            self.shared.reconnected.notified().await;
+            return false;
+        }
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+        !lost
+    }
+
+    /// Carries out a batch call, with the faults that can befall it.
+    async fn batch<T>(
+        &self,
+        batch: &[T],
+        carry_out: impl Fn(&mut State, &MemorySettings, &T) -> EntryResult + Send,
+    ) -> Result<Vec<EntryResult>, QueueError>
+    where
+        T: Sync,
+    {
+        let answered = self.call(|faults| faults.call_answer_lost).await;
+        let results = {
+            let mut state = self.state();
+            let (call_error, entry_error) = (state.faults.call_error, state.faults.entry_error);
+            if state.happens(call_error) {
+                return Err(state.some_error());
+            }
+            state.show_due(Instant::now());
+            let mut results = Vec::with_capacity(batch.len());
+            for entry in batch {
+                results.push(if state.happens(entry_error) {
+                    Err(entry_failure("InternalError", "not this time"))
+                } else {
+                    carry_out(&mut state, &self.shared.settings, entry)
+                });
+            }
+            results
+        };
+        self.shared.arrived.notify_waiters();
+        if answered { Ok(results) } else { Err(answer_lost()) }
+    }
+}
+
+impl Queue for MemoryQueue {
+    async fn receive(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        let answered = self.call(|faults| faults.receive_answer_lost).await;
+        let end = Instant::now() + wait;
+        let visibility = visibility.unwrap_or(self.shared.settings.visibility_timeout);
+        {
+            let mut state = self.state();
+            let probability = state.faults.receive_error;
+            if state.happens(probability) {
+                return Err(state.some_error());
+            }
+        }
+        loop {
+            let arrived = self.shared.arrived.notified();
+            let next = {
+                let mut state = self.state();
+                let deliveries = state.hand_out(max, visibility, &self.shared.settings);
+                if !deliveries.is_empty() {
+                    drop(state);
+                    return if answered { Ok(deliveries) } else { Err(answer_lost()) };
+                }
+                state.hidden.first().map_or(end, |(at, _)| *at)
+            };
+            if Instant::now() >= end {
+                return Ok(Vec::new());
+            }
+            tokio::select! {
+                biased;
+                () = arrived => {}
+                () = tokio::time::sleep_until(next.min(end)) => {}
+            }
+        }
+    }
+
+    async fn delete(&self, batch: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
+        self.batch(batch, |state, settings, receipt| state.delete(settings, receipt)).await
+    }
+
+    async fn hide(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        self.batch(batch, |state, settings, (receipt, delay)| state.hide(settings, receipt, *delay)).await
+    }
+
+    async fn facts(&self) -> Result<QueueFacts, QueueError> {
+        let counts = self.counts();
+        let settings = &self.shared.settings;
+        Ok(QueueFacts {
+            name: Some("memory".into()),
+            fifo: settings.fifo,
+            visibility_timeout: Some(settings.visibility_timeout),
+            max_receive_count: settings.max_receive_count,
+            dead_letter_queue: settings.max_receive_count.map(|_| "memory-dead-letter".into()),
+            visible: Some(counts.visible),
+            hidden: Some(counts.hidden),
+            ..QueueFacts::default()
+        })
+    }
+
+    fn reconnect(&self) {
+        self.shared.reconnected.notify_waiters();
+    }
+}
+
+impl State {
+    fn happens(&mut self, probability: f64) -> bool {
+        probability > 0.0 && self.random.f64() < probability
+    }
+
+    fn some_error(&mut self) -> QueueError {
+        match self.random.u8(0..3) {
+            0 => QueueError::Throttled { code: "RequestThrottled".into() },
+            1 => QueueError::OverLimit,
+            _ => QueueError::Service { code: "InternalError".into(), message: "not this time".into() },
+        }
+    }
+
+    /// Makes visible what has been hidden long enough.
+    fn show_due(&mut self, now: Instant) {
+        while let Some((at, number)) = self.hidden.first().copied()
+            && at <= now
+        {
+            self.show(number);
+        }
+    }
+
+    fn show(&mut self, number: u64) {
+        let Some(message) = self.messages.get_mut(&number) else { return };
+        if let Some(until) = message.hidden_until.take() {
+            self.hidden.remove(&(until, number));
+            self.visible.insert(number);
+            let group = message.group.clone();
+            self.count_in_flight(group, false);
+        }
+    }
+
+    fn conceal(&mut self, number: u64, until: Instant) {
+        let Some(message) = self.messages.get_mut(&number) else { return };
+        match message.hidden_until.replace(until) {
+            Some(before) => {
+                self.hidden.remove(&(before, number));
+            }
+            None => {
+                self.visible.remove(&number);
+                let group = message.group.clone();
+                self.count_in_flight(group, true);
+            }
+        }
+        self.hidden.insert((until, number));
+    }
+
+    fn count_in_flight(&mut self, group: Option<Arc<str>>, more: bool) {
+        let Some(group) = group else { return };
+        let count = self.in_flight.entry(group.clone()).or_default();
+        if more {
+            *count += 1
+        } else {
+            *count -= 1
+        }
+        if *count == 0 {
+            self.in_flight.remove(&group);
+        }
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Message> {
+        self.show(number);
+        self.visible.remove(&number);
+        let message = self.messages.remove(&number)?;
+        self.ids.remove(&message.id);
+        Some(message)
+    }
+
+    fn hand_out(&mut self, max: usize, visibility: Duration, settings: &MemorySettings) -> Vec<Delivery> {
+        let now = Instant::now();
+        self.show_due(now);
+        let mut chosen = Vec::new();
+        let mut dead = Vec::new();
+        let mut blocked = BTreeSet::new();
+        for &number in &self.visible {
+            if chosen.len() >= max {
+                break;
+            }
+            let Some(message) = self.messages.get(&number) else { continue };
+            if settings.fifo
+                && let Some(group) = &message.group
+            {
+                // A message in flight blocks its group; what comes after a message that is not taken is not taken either.
+                if blocked.contains(group) || self.in_flight.contains_key(group) {
+                    blocked.insert(group.clone());
+                    continue;
+                }
+            }
+            if settings.max_receive_count.is_some_and(|most| message.receive_count >= most) {
+                dead.push(number);
+            } else {
+                chosen.push(number);
+            }
+        }
+        for number in dead {
+            if let Some(Message { id, body, receive_count, .. }) = self.remove(number) {
+                self.dead.push(DeadLetter { message_id: id, body, receive_count });
+            }
+        }
+        let probability = if settings.fifo { 0.0 } else { self.faults.duplicate };
+        if chosen.len() < max && !self.hidden.is_empty() && self.happens(probability) {
+            let nth = self.random.usize(0..self.hidden.len());
+            let within = |message: &Message| settings.max_receive_count.is_none_or(|most| message.receive_count < most);
+            if let Some((_, number)) = self.hidden.iter().nth(nth).copied()
+                && self.messages.get(&number).is_some_and(within)
+            {
+                chosen.push(number);
+            }
+        }
+        chosen.into_iter().filter_map(|number| self.deliver(number, now + visibility)).collect()
+    }
+
+    fn deliver(&mut self, number: u64, until: Instant) -> Option<Delivery> {
+        self.conceal(number, until);
+        self.receives += 1;
+        let receipt = self.receives;
+        let message = self.messages.get_mut(&number)?;
+        message.receipt = receipt;
+        message.receive_count += 1;
+        Some(Delivery {
+            receipt: Receipt { message_id: message.id.clone(), handle: format!("{number}/{receipt}").into() },
+            body: message.body.clone(),
+            receive_count: message.receive_count,
+            sent_at: message.sent_at,
+            group: message.group.clone(),
+            trace: Trace::default(),
+        })
+    }
+
+    /// The message that a receipt is of, and whether it is the newest. None when the message is gone.
+    fn find(&self, receipt: &Receipt) -> Result<Option<(u64, bool)>, EntryError> {
+        let parts =
+            receipt.handle.split_once('/').and_then(|(n, r)| Some((n.parse::<u64>().ok()?, r.parse::<u64>().ok()?)));
+        let Some((number, receipt)) = parts else {
+            return Err(entry_failure("ReceiptHandleIsInvalid", "no receipt handle of this queue"));
+        };
+        Ok(self.messages.get(&number).map(|message| (number, message.receipt == receipt)))
+    }
+
+    fn delete(&mut self, settings: &MemorySettings, receipt: &Receipt) -> EntryResult {
+        match self.find(receipt)? {
+            // Deleting what is gone is no error.
+            None => Ok(()),
+            Some((number, newest)) => {
+                let in_flight = self.messages.get(&number).is_some_and(|message| message.hidden_until.is_some());
+                if settings.fifo && !(newest && in_flight) {
+                    return Err(entry_failure("InvalidParameterValue", "the receipt handle has expired"));
+                }
+                if newest {
+                    self.remove(number);
+                    self.deleted += 1;
+                }
+                // With an older receipt: OK, and nothing is deleted.
+                Ok(())
+            }
+        }
+    }
+
+    fn hide(&mut self, settings: &MemorySettings, receipt: &Receipt, delay: Duration) -> EntryResult {
+        let gone = || entry_failure("InvalidParameterValue", "the message does not exist or is not available");
+        let Some((number, newest)) = self.find(receipt)? else { return Err(gone()) };
+        let in_flight = self.messages.get(&number).is_some_and(|message| message.hidden_until.is_some());
+        if !in_flight {
+            return Err(entry_failure("MessageNotInflight", "the message is not in flight"));
+        }
+        if !newest {
+            return if settings.fifo { Err(gone()) } else { Ok(()) };
+        }
+        let delay = delay.min(MAX_VISIBILITY);
+        if delay.is_zero() {
+            self.show(number)
+        } else {
+            self.conceal(number, Instant::now() + delay)
+        }
+        Ok(())
+    }
+}
+
+fn entry_failure(code: &str, message: &str) -> EntryError {
+    let sender_fault = code != "InternalError";
+    EntryError { code: code.into(), message: message.into(), sender_fault }
+}
+
+fn answer_lost() -> QueueError {
+    QueueError::Unreachable { message: "the connection broke before the answer".into() }
+}

@@ -6,7 +6,7 @@
 use std::error::Error;
 
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use tokio::time::Instant;
 
 use crate::queue::QueueError;
@@ -21,6 +21,9 @@ where
     match &error {
         SdkError::ServiceError(answer) => match answer.err().code() {
             Some(code) => error_of_code(action, code, answer.err().message().unwrap_or_default()),
+            None if status.is_some_and(|status| status < 300) => {
+                QueueError::BadAnswer { message: causes(answer.err()) }
+            }
             // Not SQS has answered but something before it, or SQS in distress.
             None => QueueError::Service {
                 code: status.map_or_else(|| "without a status".to_owned(), |status| format!("HTTP {status}")),
@@ -31,8 +34,10 @@ where
         SdkError::ResponseError(_) => QueueError::BadAnswer { message: causes(&error) },
         _ => {
             let message = causes(&error);
-            if chain(&error).any(|cause| cause.is::<CredentialsError>()) || message.contains("identity") {
-                QueueError::Credentials { message }
+            // The type of the time-out is private to the SDK; its words are held by a test.
+            let timed_out = message.contains("identity resolver timed out");
+            if timed_out || chain(&error).any(|cause| cause.is::<CredentialsError>()) {
+                QueueError::Credentials { message: format!("environment, profiles and roles gave none: {message}") }
             } else {
                 QueueError::Unreachable { message }
             }
@@ -99,10 +104,10 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 }
 
 /// The texts of an error's causes, from the outermost to the root. The SDK's own words for the outermost ("dispatch
-/// failure") say nothing and are left out, and so is what a text repeats of the one before it.
+/// failure", and then "io error") say nothing and are left out, and so is what a text repeats of the one before it.
 fn causes(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
-    for cause in chain(error).skip(1) {
+    for cause in chain(error).skip(1).filter(|cause| !cause.is::<ConnectorError>()) {
         let text = one_line(&cause.to_string());
         if !text.is_empty() && texts.last().is_none_or(|before| !before.contains(&text)) {
             texts.push(text);

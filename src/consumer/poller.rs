@@ -1,0 +1,170 @@
+//! One receive, and the pace of receives: how many are open, how soon the next one may follow an error.
+//!
+//! A receive is never cancelled, since SQS may have handed out messages that nobody would know of until their visibility
+//! timeout runs out. The one exception is a receive that hangs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use super::budget::Claim;
+use crate::queue::{BATCH, Delivery, Queue, QueueError};
+use crate::telemetry::Telemetry;
+
+/// How much longer than its wait a receive may take before it is given up.
+const HUNG_AFTER: Duration = Duration::from_secs(10);
+
+/// The same while draining, when there is no time to lose.
+const HUNG_AFTER_DRAINING: Duration = Duration::from_secs(2);
+
+/// After how many hung receives in a row the connections are opened anew.
+const HUNG_RECONNECT: u32 = 2;
+
+/// How long a poll waits for ten free slots before it makes do with fewer: fuller receives are fewer requests.
+pub(super) const PATIENCE: Duration = Duration::from_millis(50);
+
+/// One open receive, as asked.
+#[derive(Debug)]
+pub(super) struct Poll {
+    pub(super) id: u64,
+    pub(super) wait: Duration,
+    pub(super) visibility: Duration,
+    pub(super) claim: Claim,
+}
+
+/// What came of one receive.
+pub(super) struct Polled {
+    pub(super) poll: Poll,
+    pub(super) took: Duration,
+    pub(super) outcome: Outcome,
+}
+
+/// How a receive ended.
+pub(super) enum Outcome {
+    /// With messages, or with none.
+    Answered(Vec<Delivery>),
+    /// With an error.
+    Failed(QueueError),
+    /// It was given up.
+    Hung,
+}
+
+impl Poll {
+    /// Receives once.
+    pub(super) async fn receive<Q: Queue>(self, queue: Arc<Q>, draining: CancellationToken) -> Polled {
+        let opened = Instant::now();
+        let receive = queue.receive(self.claim.slots().min(BATCH), self.wait, Some(self.visibility));
+        tokio::pin!(receive);
+        let outcome = tokio::select! {
+            biased;
+            answer = &mut receive => Some(answer),
+            () = tokio::time::sleep_until(opened + self.wait + HUNG_AFTER) => None,
+            () = draining.cancelled() => {
+                tokio::time::timeout_at(opened + self.wait + HUNG_AFTER_DRAINING, &mut receive).await.ok()
+            }
+        };
+        let outcome = match outcome {
+            Some(Ok(deliveries)) => Outcome::Answered(deliveries),
+            Some(Err(error)) => Outcome::Failed(error),
+            None => Outcome::Hung,
+        };
+        Polled { poll: self, took: opened.elapsed(), outcome }
+    }
+}
+
+/// How many receives are to be open, and when the next one may be issued.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// How many receives are to be open: one on an idle queue, more as long as they come back full.
+    pub(super) wanted: usize,
+    most: usize,
+    /// No receive before this.
+    pub(super) not_before: Instant,
+    failures: u32,
+    hung: u32,
+    /// Since when a receive waits for ten free slots.
+    pub(super) waiting_since: Option<Instant>,
+    /// The last receive waited its full time and brought nothing.
+    pub(super) empty: bool,
+    /// A receive has succeeded.
+    pub(super) started: bool,
+}
+
+impl Pace {
+    pub(super) fn new(concurrency: usize) -> Self {
+        Pace {
+            wanted: 1,
+            most: concurrency.div_ceil(BATCH),
+            not_before: Instant::now(),
+            failures: 0,
+            hung: 0,
+            waiting_since: None,
+            empty: false,
+            started: false,
+        }
+    }
+
+    /// A receive was answered with so many messages.
+    pub(super) fn answered(&mut self, polled: &Polled, messages: usize, full_wait: Duration) {
+        self.failures = 0;
+        self.hung = 0;
+        self.started = true;
+        let waited = polled.took + Duration::from_millis(100) >= polled.poll.wait;
+        if messages > 0 {
+            self.empty = false;
+            if messages >= polled.poll.claim.slots() {
+                self.wanted = (self.wanted + 1).min(self.most);
+            }
+        } else if waited {
+            self.empty = polled.poll.wait >= full_wait;
+            self.wanted = self.wanted.saturating_sub(1).max(1);
+        } else {
+            // A standard queue with too much in flight answers a long poll at once, with nothing and no error.
+            self.empty = false;
+            self.wanted = 1;
+            self.not_before = Instant::now() + Duration::from_secs(1);
+        }
+    }
+
+    /// A receive ended in an error; says for how long nothing is received.
+    pub(super) fn failed(&mut self, failure: &QueueError, jitter: f64, telemetry: &Telemetry) -> Duration {
+        self.hung = 0;
+        self.empty = false;
+        let pause = self.back_off(if failure.needs_action() { 5 } else { 1 }, jitter);
+        let Some(times) = telemetry.worth_logging(("receive", failure.label())) else { return pause };
+        let (kind, retry_in) = (failure.label(), pause.as_secs_f64());
+        match failure {
+            QueueError::Throttled { .. } | QueueError::OverLimit => {
+                debug!(kind, times, retry_in, "receiving more slowly: {failure}");
+            }
+            _ if failure.needs_action() => error!(kind, times, retry_in, "nothing can be received: {failure}"),
+            _ => warn!(kind, times, retry_in, "a receive failed: {failure}"),
+        }
+        pause
+    }
+
+    /// A receive was given up; true when the connections are to be opened anew.
+    pub(super) fn hung(&mut self, jitter: f64) -> bool {
+        self.empty = false;
+        self.hung += 1;
+        self.back_off(1, jitter);
+        warn!(
+            in_a_row = self.hung,
+            "a receive hung and was given up; what it may have handed out comes back after the visibility timeout"
+        );
+        self.hung.is_multiple_of(HUNG_RECONNECT)
+    }
+
+    /// Doubles from `first` seconds to a minute at the most.
+    fn back_off(&mut self, first: u64, jitter: f64) -> Duration {
+        let doubled = Duration::from_secs(first << self.failures.min(6)).min(Duration::from_secs(60));
+        let pause = doubled.mul_f64(0.75 + jitter / 2.0);
+        self.failures += 1;
+        self.wanted = 1;
+        self.not_before = self.not_before.max(Instant::now() + pause);
+        pause
+    }
+}

@@ -1,0 +1,159 @@
+//! Which events a route takes, and whether that is likely to be what was meant.
+
+use super::catalogue::KNOWN;
+use super::kind::EventType;
+
+/// Which events a route takes: one type (`message.new`), all below a dot (`message.*`, `feeds.activity.*`), or all (`*`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pattern(Box<str>);
+
+/// Why a text is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PatternError {
+    /// It is empty.
+    #[error("a pattern cannot be empty: `*` takes every event")]
+    Empty,
+    /// There is white space or a control character in it.
+    #[error("white space in the pattern `{}`", .0.escape_debug())]
+    WhiteSpace(String),
+    /// A star elsewhere than at the end, after a dot or alone.
+    #[error(
+        "in the pattern `{0}` the star stands for one thing only: `*` alone takes every event, `message.*` all that begin with `message.`"
+    )]
+    Star(String),
+}
+
+impl Pattern {
+    /// Reads a pattern. Only its form is judged here; [`Pattern::judge`] says whether it matches anything known.
+    ///
+    /// # Errors
+    ///
+    /// When the form is not one of the three.
+    pub fn new(text: &str) -> Result<Self, PatternError> {
+        if text.is_empty() {
+            return Err(PatternError::Empty);
+        }
+        if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(PatternError::WhiteSpace(text.to_owned()));
+        }
+        let names = match text.strip_suffix('*') {
+            None => text,
+            Some("") => "",
+            Some(stem) => match stem.strip_suffix('.') {
+                Some(names) if !names.is_empty() => names,
+                _ => return Err(PatternError::Star(text.to_owned())),
+            },
+        };
+        if names.contains('*') {
+            return Err(PatternError::Star(text.to_owned()));
+        }
+        Ok(Pattern(text.into()))
+    }
+
+    /// Whether it takes events of this type.
+    pub fn matches(&self, name: &str) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => name == &*self.0,
+        }
+    }
+
+    /// As written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The types of the catalogue that it takes.
+    pub fn known(&self) -> impl Iterator<Item = &'static EventType> {
+        KNOWN.iter().filter(|known| self.matches(known.name()))
+    }
+
+    /// Whether the pattern matches anything known, and if it does not, what may have been meant.
+    pub fn judge(&self) -> Judgement {
+        if &*self.0 == "*" || self.known().next().is_some() {
+            return Judgement::Known;
+        }
+        let Some(stem) = self.0.strip_suffix('*') else {
+            if !self.0.contains('.') {
+                return Judgement::Custom;
+            }
+            return Judgement::unknown(&self.0, KNOWN.iter().map(|known| known.name().to_owned()));
+        };
+        // `mesage.*`: the known beginnings with a dot at their end, each written as a pattern.
+        let dots = KNOWN.iter().flat_map(|known| known.name().match_indices('.').map(|(at, _)| &known.name()[..=at]));
+        Judgement::unknown(&format!("{stem}*"), dots.map(|stem| format!("{stem}*")))
+    }
+}
+
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl std::str::FromStr for Pattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        Pattern::new(text)
+    }
+}
+
+/// What there is to say of a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It matches at least one known type.
+    Known,
+    /// It is one name without a dot: a custom event, of which nothing can be known.
+    Custom,
+    /// It matches no known type. It may be a newer type than this version knows, or misspelt.
+    Unknown {
+        /// The nearest pattern that does match.
+        nearest: String,
+        /// How many letters must be put in, left out or changed to get there.
+        distance: usize,
+    },
+}
+
+impl Judgement {
+    /// Whether it is so near to a known type, two edits at most, that it must be a slip: what a configuration file is
+    /// refused for. Code, which its author compiles and tests, is only warned.
+    pub fn is_slip(&self) -> bool {
+        matches!(self, Judgement::Unknown { distance: ..=2, .. })
+    }
+
+    fn unknown(text: &str, candidates: impl Iterator<Item = String>) -> Self {
+        let nearest = candidates.map(|candidate| (distance(text, &candidate), candidate)).min();
+        let (distance, nearest) = nearest.expect("the catalogue is not empty");
+        Judgement::Unknown { nearest, distance }
+    }
+}
+
+/// The sentence for a log or an error; None where there is nothing to say.
+impl Judgement {
+    /// What to tell the author of `pattern`; None where all is well.
+    pub fn warning(&self, pattern: &Pattern) -> Option<String> {
+        match self {
+            Judgement::Known | Judgement::Custom => None,
+            Judgement::Unknown { nearest, .. } => Some(format!(
+                "the pattern `{pattern}` matches no event type that this version knows; the nearest is `{nearest}`"
+            )),
+        }
+    }
+}
+
+/// The edits between two texts (Levenshtein's distance), byte by byte: names are ASCII.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let change = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

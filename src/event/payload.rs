@@ -1,0 +1,221 @@
+//! From an event as it came to a struct, and what can be wrong on the way.
+
+use std::fmt;
+
+use serde::Deserializer as _;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::field::Described;
+use super::kind::escape_controls;
+use super::read::{self, Fault, Object, Open, Step};
+use super::{AnyPayload, CustomEvent, Event, EventKind};
+
+/// A type that events parse into: each struct of the catalogue for its wire type, [`CustomEvent`] for every custom type,
+/// and a struct of your own for a custom type of yours:
+///
+/// ```
+/// # use stream_sqsd::event::{Event, Payload, PayloadError};
+/// #[derive(serde::Deserialize)]
+/// struct OrderPaid { order: u64 }
+///
+/// impl Payload for OrderPaid {
+///     const TYPE: &'static str = "order-paid";
+///
+///     fn from_event(event: &Event) -> Result<Self, PayloadError> {
+///         Ok(serde_json::from_str(event.json())?)
+///     }
+/// }
+///
+/// let event = Event::from_json(r#"{"type":"order-paid","order":7}"#).unwrap();
+/// assert_eq!(event.parse::<OrderPaid>().unwrap().order, 7);
+/// ```
+pub trait Payload: Sized + Send + 'static {
+    /// The wire type. For [`CustomEvent`], which has many, it is `*`: ask [`Payload::takes`] what a type takes.
+    const TYPE: &'static str;
+
+    /// Whether events of this kind parse into this type.
+    fn takes(kind: &EventKind) -> bool {
+        kind.name() == Self::TYPE
+    }
+
+    /// Parses the event, whatever its kind; [`Event::parse`] looks at the kind first.
+    ///
+    /// Where a key stands twice the last value counts, but the structs of the catalogue read the first one too, so it
+    /// must fit.
+    ///
+    /// # Errors
+    ///
+    /// When the JSON does not fit.
+    fn from_event(event: &Event) -> Result<Self, PayloadError>;
+}
+
+impl Payload for CustomEvent {
+    const TYPE: &'static str = "*";
+
+    fn takes(kind: &EventKind) -> bool {
+        kind.is_custom()
+    }
+
+    fn from_event(event: &Event) -> Result<Self, PayloadError> {
+        read_payload(event)
+    }
+}
+
+/// Why an event does not fit the type that it was parsed into. Never quotes a value: it may be somebody's private text.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PayloadError {
+    /// The event is of another type.
+    #[error("expected an event of the type {expected}, found {found}")]
+    OtherType {
+        /// [`Payload::TYPE`].
+        expected: &'static str,
+        /// What it is.
+        found: EventKind,
+    },
+    /// A value is of another kind than its field.
+    #[error("{path} at line {line} column {column}: expected {expected}, found {found}")]
+    Mismatch {
+        /// The way to the value, as in `message.attachments[2].title`. The names of keys that are not Stream's are part
+        /// of it, with control characters escaped.
+        path: String,
+        /// The line of the JSON on which the value begins, from 1.
+        line: usize,
+        /// The byte of that line at which the value begins, from 1.
+        column: usize,
+        /// What the field holds.
+        expected: &'static str,
+        /// The kind of value that stands there, or what is wrong with it.
+        found: &'static str,
+    },
+    /// A type of yours does not read the JSON. Of serde_json's error only the place is kept, since its messages quote
+    /// values.
+    #[error("line {line} column {column}: the value does not fit")]
+    Foreign {
+        /// The line of the JSON, from 1.
+        line: usize,
+        /// The column of that line.
+        column: usize,
+    },
+}
+
+impl From<serde_json::Error> for PayloadError {
+    fn from(error: serde_json::Error) -> Self {
+        PayloadError::Foreign { line: error.line(), column: error.column() }
+    }
+}
+
+impl PayloadError {
+    /// A stable word for the kind of error: the label of the metric.
+    pub fn label(&self) -> &'static str {
+        match self {
+            PayloadError::OtherType { .. } => "other_type",
+            PayloadError::Mismatch { .. } => "mismatch",
+            PayloadError::Foreign { .. } => "foreign",
+        }
+    }
+
+    pub(super) fn other_type(expected: &'static str, found: &EventKind) -> Self {
+        PayloadError::OtherType { expected, found: found.clone() }
+    }
+
+    /// Finds the value in the text again; only an event that does not parse pays for knowing where.
+    #[cold]
+    fn locate(json: &str, fault: &Fault) -> Self {
+        let mut value = json;
+        for step in fault.path.iter().rev() {
+            match child(value, step) {
+                Some(inner) => value = inner,
+                None => break,
+            }
+        }
+        let offset = value.as_ptr().addr() - json.as_ptr().addr();
+        let before = &json.as_bytes()[..offset];
+        let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        let found = match (fault.found, value.as_bytes().first()) {
+            (Some(found), _) => found,
+            // What expects a text and does not like this one cannot have read it.
+            (None, Some(b'"')) if fault.expected == "a text" => "a text with a lone surrogate",
+            (None, Some(b'"')) => "a text",
+            (None, Some(b'{')) => "an object",
+            (None, Some(b'[')) => "a list",
+            (None, Some(b't' | b'f')) => "a boolean",
+            (None, Some(b'n')) => "null",
+            (None, _) => "a number",
+        };
+        PayloadError::Mismatch {
+            path: escape_controls(&fault.path()).into_owned(),
+            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
+            column: 1 + offset - line_start,
+            expected: fault.expected,
+            found,
+        }
+    }
+}
+
+/// The JSON of the value that `step` leads to. It is a part of `json`, which is how its place is known.
+fn child<'de>(json: &'de str, step: &Step) -> Option<&'de str> {
+    struct Nth(usize);
+
+    impl<'de> Visitor<'de> for Nth {
+        type Value = Option<&'de RawValue>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object or a list")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut found = None;
+            let mut index = 0;
+            while map.next_key::<IgnoredAny>()?.is_some() {
+                let value = map.next_value()?;
+                found = if index == self.0 { Some(value) } else { found };
+                index += 1;
+            }
+            Ok(found)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut found = None;
+            let mut index = 0;
+            while let Some(value) = seq.next_element()? {
+                found = if index == self.0 { Some(value) } else { found };
+                index += 1;
+            }
+            Ok(found)
+        }
+    }
+
+    let (Step::Key(_, nth) | Step::Index(nth)) = step;
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    deserializer.deserialize_any(Nth(*nth)).ok().flatten().map(RawValue::get)
+}
+
+/// `Payload::from_event` for the structs of the table.
+pub(super) fn read_payload<T: Described>(event: &Event) -> Result<T, PayloadError> {
+    struct Place<T>(T);
+    impl<T: Described> Open for Place<T> {
+        fn open(&mut self) -> &mut dyn Object {
+            &mut self.0
+        }
+    }
+    let mut place = Place(T::default());
+    read_event(event, &mut place)?;
+    Ok(place.0)
+}
+
+/// The part of [`read_payload`] that is the same for all types, and is compiled once.
+fn read_event(event: &Event, place: &mut dyn Open) -> Result<(), PayloadError> {
+    let mut deserializer = serde_json::Deserializer::from_str(event.json());
+    read::read_object(place, &mut deserializer).map_err(|fault| PayloadError::locate(event.json(), &fault))
+}
+
+/// [`Event::payload`].
+pub(super) fn read_any(event: &Event) -> Result<AnyPayload, PayloadError> {
+    match event.kind().known() {
+        Some(known) => (known.parse)(event),
+        None if event.kind().is_custom() => event.parse().map(|custom| AnyPayload::CustomEvent(Box::new(custom))),
+        None => Ok(AnyPayload::Unknown(event.clone())),
+    }
+}

@@ -1,0 +1,97 @@
+//! A look at the top level of a JSON object, without reading what is below it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Why a text is no event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotAnEvent {
+    /// It is no JSON, or the JSON is no object.
+    #[error("no JSON object (line {line} column {column})")]
+    NoObject {
+        /// The line, from 1.
+        line: usize,
+        /// The column at which reading stopped.
+        column: usize,
+    },
+    /// It has no `type`, or one that is empty or no text.
+    #[error("no `type`")]
+    NoType,
+}
+
+/// The values of some keys of a JSON object, the last one where a key stands twice. The whole text is checked to be JSON.
+///
+/// Nothing is built for what is not asked for, and there is no limit to its depth: serde_json skips values in a loop.
+/// That also lets numbers like `1e400` and escapes like `\ud800` pass, which are good JSON that no Rust type can hold.
+pub(crate) fn last_values<'de, const N: usize>(
+    json: &'de str,
+    keys: [&str; N],
+) -> Result<[Option<&'de RawValue>; N], NotAnEvent> {
+    let mut values = [None; N];
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let scan = Scan { keys: &keys, values: &mut values };
+    let read = deserializer.deserialize_map(scan).and_then(|()| deserializer.end());
+    // The error is not kept: its message may quote the text.
+    read.map_err(|error| NotAnEvent::NoObject { line: error.line(), column: error.column() })?;
+    Ok(values)
+}
+
+/// A JSON value as text, if it is one that Rust can hold.
+pub(crate) fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
+    let inner = value.get().strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        serde_json::from_str(value.get()).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
+}
+
+struct Scan<'a, 'k, 'de> {
+    keys: &'a [&'k str],
+    values: &'a mut [Option<&'de RawValue>],
+}
+
+impl<'de> Visitor<'de> for Scan<'_, '_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(index) = map.next_key_seed(Position(self.keys))? {
+            match index {
+                Some(index) => self.values[index] = Some(map.next_value()?),
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a key stands in a list, if it does. As bytes, since a key may have a lone surrogate.
+struct Position<'a, 'k>(&'a [&'k str]);
+
+impl<'de> DeserializeSeed<'de> for Position<'_, '_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_bytes(self)
+    }
+}
+
+impl Visitor<'_> for Position<'_, '_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<Self::Value, E> {
+        Ok(self.0.iter().position(|name| name.as_bytes() == key))
+    }
+}

@@ -1,0 +1,7 @@
+//! Events, their kinds and their types.
+
+mod lossless;
+mod pattern;
+mod payload;
+mod property;
+mod timestamp;

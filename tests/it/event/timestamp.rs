@@ -1,0 +1,79 @@
+//! Times in all the forms that they come in.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::Deserialize as _;
+use stream_sqsd::event::{Event, Timestamp, message::MessageNew};
+
+fn read(json: &str) -> Timestamp {
+    let event = Event::from_json(format!(r#"{{"type":"message.new","created_at":{json}}}"#)).unwrap();
+    event.parse::<MessageNew>().unwrap().created_at.unwrap()
+}
+
+#[test]
+fn rfc_3339_is_read_with_any_offset_and_up_to_nine_digits() {
+    let second = UNIX_EPOCH + Duration::from_secs(1_772_600_766);
+    for (text, nanos) in [
+        (r#""2026-03-04T05:06:06Z""#, 0),
+        (r#""2026-03-04t05:06:06z""#, 0),
+        (r#""2026-03-04T05:06:06+00:00""#, 0),
+        (r#""2026-03-04T07:06:06.5+02:00""#, 500_000_000),
+        (r#""2026-03-03T23:36:06.123456-05:30""#, 123_456_000),
+        (r#""2026-03-04T05:06:06.123456789Z""#, 123_456_789),
+        (r#""2026-03-04T05:06:06.000000001Z""#, 1),
+        (r#""2026-03-04T05:06:06\u005a""#, 0),
+        ("1772600766000000000", 0),
+        ("1772600766123456789", 123_456_789),
+    ] {
+        assert_eq!(read(text).system_time(), Some(second + Duration::from_nanos(nanos)), "{text}");
+    }
+    assert_eq!(read("-1").system_time(), Some(UNIX_EPOCH - Duration::from_nanos(1)));
+    assert_eq!(read(r#""0001-01-01T00:00:00Z""#).instant().unwrap().as_second(), -62_135_596_800);
+}
+
+#[test]
+fn what_is_no_time_does_not_fail_the_event_and_is_kept() {
+    for (json, text) in [
+        (r#""2024-23-02 00:00:00""#, "2024-23-02 00:00:00"),
+        (r#""""#, ""),
+        (r#""soon""#, "soon"),
+        (r#""2026-03-04T05:06:06""#, "2026-03-04T05:06:06"),
+        (r#""\ud800""#, r"\ud800"),
+        ("1.5", "1.5"),
+        ("1e400", "1e400"),
+        ("99999999999999999999999999999999999999999", "99999999999999999999999999999999999999999"),
+        ("true", "true"),
+        ("{}", "{}"),
+    ] {
+        let time = read(json);
+        assert_eq!((time.as_str(), time.instant(), time.system_time()), (text, None, None));
+        assert_eq!(time.to_string(), text);
+    }
+}
+
+#[test]
+fn times_compare_by_their_instant() {
+    let z = read(r#""2026-03-04T05:06:06Z""#);
+    assert_eq!(z, read(r#""2026-03-04T07:06:06.000+02:00""#));
+    assert_eq!(z, read("1772600766000000000"));
+    assert!(z < read("1772600766000000001") && z > read(r#""2026-03-04T05:06:05.999Z""#));
+    let no_time = read(r#""soon""#);
+    assert_eq!(no_time, no_time.clone());
+    assert_ne!(no_time, read(r#""later""#));
+    assert_ne!(no_time, z);
+    assert_eq!((no_time.partial_cmp(&z), z.partial_cmp(&no_time)), (None, None));
+}
+
+#[test]
+fn a_time_of_jiffs_becomes_one_of_ours() {
+    let instant: jiff::Timestamp = "2026-03-04T05:06:06.7Z".parse().unwrap();
+    assert_eq!(Timestamp::from(instant).instant(), Some(instant));
+    assert_eq!(Timestamp::from(instant).as_str(), "2026-03-04T05:06:06.7Z");
+    let mut json = serde_json::Deserializer::from_str(r#"{"created_at":7}"#);
+    let mut message = MessageNew::deserialize(&mut json).unwrap();
+    message.created_at = Some(instant.into());
+    assert_eq!(
+        serde_json::to_string(&message).unwrap(),
+        r#"{"type":"message.new","created_at":"2026-03-04T05:06:06.7Z"}"#
+    );
+}

@@ -1,0 +1,81 @@
+//! Signatures of HTTP webhooks.
+
+use std::io::Write as _;
+
+use stream_sqsd::webhook::{WebhookError, verify, verify_and_parse};
+
+/// Checked against Stream's own SDKs.
+const BODY: &str = r#"{"type":"message.new","message":{"text":"the quick brown fox"}}"#;
+const SECRET: &str = "tsec2";
+const SIGNATURE: &str = "a91edf26f024e0efad88b0e2561e4841fa6f8c85f98ecb85dcd12e58563c2218";
+
+fn gzip(data: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn streams_own_signature_verifies() {
+    assert!(verify(BODY.as_bytes(), SIGNATURE, SECRET));
+    assert_eq!(verify_and_parse(BODY.as_bytes(), SIGNATURE, SECRET).unwrap().json(), BODY);
+}
+
+#[test]
+fn nothing_else_verifies() {
+    let body = BODY.as_bytes();
+    for at in 0..SIGNATURE.len() {
+        let mut wrong = SIGNATURE.as_bytes().to_vec();
+        wrong[at] = if wrong[at] == b'0' { b'1' } else { b'0' };
+        assert!(!verify(body, std::str::from_utf8(&wrong).unwrap(), SECRET));
+    }
+    for wrong in ["", "a91e", &SIGNATURE.to_uppercase(), &format!("{SIGNATURE}0"), &format!("sha256={SIGNATURE}")] {
+        assert!(!verify(body, wrong, SECRET), "{wrong}");
+    }
+    assert!(!verify(body, SIGNATURE, "tsec3"));
+    assert!(!verify(b"{}", SIGNATURE, SECRET));
+}
+
+#[test]
+fn an_empty_secret_never_verifies() {
+    // What HMAC-SHA256 makes of an empty body under an empty key.
+    let signature = "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad";
+    assert!(!verify(b"", signature, ""));
+}
+
+#[test]
+fn a_compressed_body_is_verified_as_it_was_before() {
+    let zip = gzip(BODY.as_bytes());
+    assert_eq!(verify_and_parse(&zip, SIGNATURE, SECRET).unwrap().json(), BODY);
+    assert!(!verify(&zip, SIGNATURE, SECRET));
+}
+
+#[test]
+fn the_signature_is_looked_at_before_the_content() {
+    let error = verify_and_parse(b"no json", SIGNATURE, SECRET).unwrap_err();
+    assert_eq!(error, WebhookError::Signature);
+    assert_eq!((error.to_string().as_str(), error.label()), ("signature mismatch", "signature mismatch"));
+}
+
+#[test]
+fn a_verified_body_that_is_no_event_is_refused() {
+    // HMAC-SHA256 of `{}` under tsec2.
+    let signature = hmac_of(b"{}");
+    assert_eq!(verify_and_parse(b"{}", &signature, SECRET).unwrap_err().label(), "invalid JSON payload");
+}
+
+#[test]
+fn a_bomb_is_refused_before_anybody_vouched_for_it() {
+    let bomb = gzip(&vec![b' '; 17 * 1024 * 1024]);
+    assert_eq!(verify_and_parse(&bomb, SIGNATURE, SECRET).unwrap_err().label(), "too large");
+    let mut short = gzip(BODY.as_bytes());
+    short.truncate(20);
+    assert_eq!(verify_and_parse(&short, SIGNATURE, SECRET).unwrap_err().label(), "gzip decompression failed");
+}
+
+fn hmac_of(body: &[u8]) -> String {
+    use hmac::{Hmac, KeyInit, Mac};
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(body);
+    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
