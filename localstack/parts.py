@@ -1,0 +1,183 @@
+"""The one test command: the parts of the tests, run against a LocalStack of their own that goes away afterwards.
+
+A part that cannot run fails. What is left out is left out by name, and the last line says so.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import queues
+import server
+
+ROOT = Path(__file__).resolve().parent.parent
+FEATURES = ["--features", "localstack-tests"]
+UNIT = "deploy/systemd/stream-sqsd.service"
+# How long a part that is told to stop may take for it.
+STOPPED_WITHIN = 20.0
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+    # What the machine must have, in words; `packages` are Debian's, installed where they are missing, which needs root.
+    needs: str
+    commands: list
+    packages: tuple = ()
+
+    @property
+    def only_with_all(self):
+        return bool(self.packages)
+
+
+def parts(filters):
+    if shutil.which("cargo-nextest"):
+        run = ["cargo", "nextest", "run", "--no-fail-fast", *FEATURES]
+    else:
+        run = ["cargo", "test", "--no-fail-fast", "--lib", "--bins", "--tests", "--examples", *FEATURES]
+    return [
+        Part("rust", "Rust", [[*run, *filters]]),
+        Part("doctests", "Rust", [["cargo", "test", "--doc", *FEATURES]]),
+        Part(
+            "systemd-unit",
+            "systemd-analyze",
+            [
+                # It exits 0 on keys that it does not know: what it says counts.
+                ["sh", "-c", f'! systemd-analyze verify {UNIT} 2>&1 | grep .'],
+                # Exposure at most 1.5; its table of a hundred lines only when it is more.
+                ["sh", "-c", f'table=$(systemd-analyze security --offline=yes --threshold=15 {UNIT}) && exit; echo "$table"; exit 1'],
+            ],
+            packages=("systemd",),
+        ),
+    ]
+
+
+class Failed(Exception):
+    """Why a part failed, in one line."""
+
+
+def run(command, environment):
+    """Runs a command to its end. What interrupts us stops it first, with all that it started."""
+    print(f"+ {' '.join(command)}", file=sys.stderr, flush=True)
+    try:
+        child = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+    except OSError as error:
+        raise Failed(f"{command[0]}: {error.strerror}") from error
+    try:
+        code = child.wait()
+    except BaseException:
+        for number, patience in [(signal.SIGTERM, STOPPED_WITHIN), (signal.SIGKILL, None)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(patience)
+                break
+        raise
+    if code != 0:
+        raise Failed(f"exit code {code}" if code > 0 else f"ended by signal {-code}")
+
+
+def install(packages, environment):
+    """Debian packages, where they are missing."""
+    if not packages:
+        return
+    if not shutil.which("dpkg-query"):
+        raise Failed(f"needs the Debian packages {' '.join(packages)}, and this is no Debian")
+    ask = ["dpkg-query", "--show", "--showformat=${db:Status-Status}\n", *packages]
+    states = subprocess.run(ask, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout.split()
+    if states == ["installed"] * len(packages):
+        return
+    if os.geteuid() != 0:
+        raise Failed(f"needs root to install {' '.join(packages)}")
+    quiet = {**environment, "DEBIAN_FRONTEND": "noninteractive"}
+    run(["apt-get", "update", "--quiet=2"], quiet)
+    run(["apt-get", "install", "--quiet=2", "--yes", "--no-install-recommends", *packages], quiet)
+
+
+def run_parts(chosen, endpoint):
+    environment = {**os.environ, "STREAM_SQSD_TEST_ENDPOINT": endpoint}
+    passed, failed = [], []
+    for part in chosen:
+        start = time.monotonic()
+        try:
+            install(part.packages, environment)
+            for command in part.commands:
+                run(command, environment)
+            passed.append(part.name)
+            outcome = "passed"
+        except Failed as reason:
+            failed.append(part.name)
+            outcome = f"FAILED ({reason}; needs {part.needs})"
+        print(f"{part.name}: {outcome} after {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    return passed, failed
+
+
+def read_arguments(arguments):
+    # What stands after `--` goes to the test runner as it is.
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    filters = arguments[cut + 1 :]
+    names = [part.name for part in parts([])]
+    parser = argparse.ArgumentParser(
+        prog="localstack/test",
+        usage="%(prog)s [--all] [--without NAME]... [-- FILTER...]",
+        description="Runs the tests against a LocalStack that it starts on a free port and stops afterwards.",
+        epilog="With a FILTER only the part `rust` runs, with those arguments for cargo nextest, or cargo test. "
+        f"Parts: {', '.join(names)}.",
+    )
+    parser.add_argument("--all", action="store_true", help="also the parts that need root and Debian packages")
+    parser.add_argument("--without", metavar="NAME", action="append", default=[], choices=names, help="leave one out")
+    chosen = parser.parse_args(arguments[:cut])
+    if filters and (chosen.all or chosen.without):
+        parser.error("a FILTER chooses already: without --all and --without")
+    return chosen, filters
+
+
+def main():
+    chosen, filters = read_arguments(sys.argv[1:])
+    run_these, left_out = [], []
+    for part in parts(filters):
+        if part.name in chosen.without:
+            left_out.append(part.name)
+        elif filters and part.name != "rust":
+            left_out.append(f"{part.name} (a filter was given)")
+        elif part.only_with_all and not chosen.all:
+            left_out.append(f"{part.name} (needs --all)")
+        else:
+            run_these.append(part)
+
+    start = time.monotonic()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, server.end_like_ctrl_c)
+    instance = server.Instance("test")
+    try:
+        with server.locked(server.RUN / "testing.lock", "another localstack/test of this clone is running; waiting"):
+            try:
+                # What a run left behind that was killed outright.
+                instance.down()
+                passed, failed = run_parts(run_these, instance.up(server.free_port()))
+            finally:
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    signal.signal(number, signal.SIG_IGN)
+                instance.down()
+    except (server.Trouble, queues.CallFailed) as error:
+        server.say(str(error))
+        passed, failed = [], ["LocalStack"]
+    except KeyboardInterrupt:
+        print("localstack/test: interrupted; LocalStack is stopped", file=sys.stderr)
+        return 130
+    words = [f"passed: {', '.join(passed) or 'nothing'}", f"left out: {', '.join(left_out) or 'nothing'}"]
+    if failed:
+        words.insert(0, f"FAILED: {', '.join(failed)}")
+    print(f"localstack/test: {'; '.join(words)}; {time.monotonic() - start:.0f} s", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
