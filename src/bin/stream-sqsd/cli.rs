@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{OfDecode, OfRun, OfSend};
+use crate::config::{OfDecode, OfDemo, OfRun, OfSend};
 use crate::settings::Flags;
 
 const EXIT_CODES: &str = "\
@@ -33,12 +33,18 @@ pub(crate) enum Command {
     /// Consume a queue. Events go to standard output, one JSON line each.
     #[command(after_help = RUN_HELP)]
     Run(RunArguments),
+    /// Watch the engine at work, with a queue in memory: needs no network and no account.
+    #[command(after_help = DEMO_HELP)]
+    Demo(DemoArguments),
     /// Turn SQS bodies into the events that they hold.
     #[command(after_help = DECODE_HELP)]
     Decode(DecodeArguments),
     /// Send events to a queue, as Stream would.
     #[command(after_help = SEND_HELP)]
     Send(SendArguments),
+    /// List the event types that this version knows, with their products and fields.
+    #[command(after_help = EVENTS_HELP)]
+    Events(EventsArguments),
 }
 
 const RUN_HELP: &str = "\
@@ -58,6 +64,36 @@ pub(crate) struct RunArguments {
     pub(crate) settings: Flags<OfRun>,
 }
 
+const DEMO_HELP: &str = "\
+The queue is filled with sample events in every form in which Stream's events arrive. One of them cannot be decoded, the \
+handler of one fails twice and then succeeds, and the handler of one always fails; retry delays are short. Events go to \
+standard output, the log to standard error, and the closing ledger and what the queue knows come at the end.
+
+Example:
+  stream-sqsd demo > events.jsonl";
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArguments {
+    /// How many messages are sent.
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) messages: u32,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfDemo>,
+}
+
+const EVENTS_HELP: &str = "\
+A pattern is one type (message.new), all below a dot (message.*), or * for all.
+
+Example:
+  stream-sqsd events 'reaction.*'";
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArguments {
+    /// Which types; a single one is listed with its fields and theirs.
+    #[arg(default_value = "*", hide_default_value = true)]
+    pub(crate) pattern: String,
+}
+
 const DECODE_HELP: &str = "\
 On a terminal the JSON is indented and coloured; elsewhere each event is one line, in which line ends between JSON \
 tokens have become spaces and nothing else has changed. A body that cannot be decoded is one line on standard error and \
@@ -66,7 +102,8 @@ makes the exit code 65.
 Examples:
   stream-sqsd decode body.txt
   aws sqs receive-message --queue-url URL | stream-sqsd decode --messages
-  stream-sqsd decode --lines --type bodies.txt | sort | uniq -c";
+  stream-sqsd decode --lines --type bodies.txt | sort | uniq -c
+  stream-sqsd decode --webhook --signature HEX --secret-env STREAM_API_SECRET request.body";
 
 #[derive(Debug, Args)]
 pub(crate) struct DecodeArguments {
@@ -80,8 +117,20 @@ pub(crate) struct DecodeArguments {
     #[arg(long, conflicts_with = "lines")]
     pub(crate) messages: bool,
     /// Print the type of each event alone.
-    #[arg(long = "type")]
+    #[arg(long = "type", conflicts_with = "typed")]
     pub(crate) only_type: bool,
+    /// Print each event as it is after parsing it into its type and writing it again.
+    #[arg(long)]
+    pub(crate) typed: bool,
+    /// Take each FILE as the body of an HTTP webhook, and verify its signature.
+    #[arg(long, conflicts_with_all = ["lines", "messages", "inflate-limit"], requires_all = ["signature", "secret_env"])]
+    pub(crate) webhook: bool,
+    /// The header X-Signature that came with the webhook.
+    #[arg(long, value_name = "HEX", requires = "webhook")]
+    pub(crate) signature: Option<String>,
+    /// The environment variable that holds the app's API secret.
+    #[arg(long, value_name = "NAME", requires = "webhook")]
+    pub(crate) secret_env: Option<String>,
     #[command(flatten)]
     pub(crate) settings: Flags<OfDecode>,
 }

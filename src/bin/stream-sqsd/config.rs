@@ -49,6 +49,14 @@ impl Group for OfSend {
     ];
 }
 
+/// The settings of the demo.
+#[derive(Clone, Debug)]
+pub(crate) struct OfDemo;
+
+impl Group for OfDemo {
+    const SETTINGS: &'static [&'static Setting] = &[&settings::LOG_FORMAT];
+}
+
 /// The settings of what decodes bodies.
 #[derive(Clone, Debug)]
 pub(crate) struct OfDecode;
@@ -132,6 +140,14 @@ pub(crate) fn of_send(flags: Flags<OfSend>) -> Result<(SqsOptions, LogFormat), F
     let queue = queue(&given, &mut mistakes);
     let log_format = choice(&given, &settings::LOG_FORMAT, &mut mistakes, LogFormat::of);
     Ok(mistakes.none_or_else(queue.zip(log_format))?.0)
+}
+
+/// How the demo logs.
+pub(crate) fn of_demo(flags: Flags<OfDemo>) -> Result<LogFormat, Failure> {
+    let given = flags.with_environment();
+    let mut mistakes = Mistakes::default();
+    let log_format = choice(&given, &settings::LOG_FORMAT, &mut mistakes, LogFormat::of);
+    Ok(mistakes.none_or_else(log_format)?.0)
 }
 
 /// How many bytes one body may decode to.

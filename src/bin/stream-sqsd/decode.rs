@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufWriter, ErrorKind, StdoutLock, Write};
 
 use serde_json::Value;
-use stream_sqsd::decode;
 use stream_sqsd::event::Event;
+use stream_sqsd::{decode, webhook};
 
 use crate::cli::DecodeArguments;
 use crate::config;
@@ -17,6 +17,10 @@ use crate::screen::Screen;
 
 pub(crate) fn decode(arguments: DecodeArguments) -> Result<Exit, Failure> {
     let limit = config::of_decode(arguments.settings)?;
+    let form = match (arguments.webhook, arguments.signature, arguments.secret_env) {
+        (true, Some(signature), Some(variable)) => Form::Webhook { signature, secret: secret(&variable)? },
+        _ => Form::Sqs { limit },
+    };
     let screen = Screen::new();
     let layout = match screen.shows_stdout() {
         false => Layout::OneLine,
@@ -26,8 +30,12 @@ pub(crate) fn decode(arguments: DecodeArguments) -> Result<Exit, Failure> {
     let mut output = Output {
         out: BufWriter::new(io::stdout().lock()),
         layout,
-        only_type: arguments.only_type,
-        limit,
+        print: match (arguments.only_type, arguments.typed) {
+            (true, _) => Print::Type,
+            (false, true) => Print::Typed,
+            (false, false) => Print::Event,
+        },
+        form,
         counts: BTreeMap::new(),
         undecodable: 0,
     };
@@ -135,6 +143,29 @@ fn messages(input: &Input, reader: &mut impl BufRead, output: &mut Output) -> Re
     Ok(())
 }
 
+/// The secret that signs webhooks.
+fn secret(variable: &str) -> Result<String, Failure> {
+    match std::env::var(variable) {
+        Ok(secret) if !secret.is_empty() => Ok(secret),
+        _ => Err(Failure::usage(format!("the environment variable {variable:?} (--secret-env) holds no secret"))),
+    }
+}
+
+/// What the bodies are.
+enum Form {
+    Sqs { limit: usize },
+    Webhook { signature: String, secret: String },
+}
+
+/// What is printed of an event.
+#[derive(Clone, Copy, Debug)]
+enum Print {
+    Event,
+    Type,
+    /// The event as it is after parsing and writing it again.
+    Typed,
+}
+
 /// How an event is laid out.
 #[derive(Clone, Copy, Debug)]
 enum Layout {
@@ -142,11 +173,20 @@ enum Layout {
     ForPeople(Colours),
 }
 
+impl Layout {
+    fn of(self, json: &str) -> String {
+        match self {
+            Layout::OneLine => json::one_line(json),
+            Layout::ForPeople(colours) => json::for_people(json, colours),
+        }
+    }
+}
+
 struct Output<'a> {
     out: BufWriter<StdoutLock<'a>>,
     layout: Layout,
-    only_type: bool,
-    limit: usize,
+    print: Print,
+    form: Form,
     counts: BTreeMap<String, u64>,
     undecodable: u64,
 }
@@ -154,42 +194,62 @@ struct Output<'a> {
 impl Output<'_> {
     /// One body as it was read. `place` says where it stood.
     fn piece(&mut self, piece: Piece, place: &str) -> Result<(), Stop> {
-        match piece {
-            Piece::Whole(bytes) => match std::str::from_utf8(&bytes) {
-                Ok(body) => self.body(body, place),
-                Err(_) if bytes.starts_with(&[0x1f, 0x8b]) => {
-                    self.refuse("invalid base64 encoding: this is gzip itself, and a body holds base64 of it", place)
-                }
-                Err(_) if bytes.trim_ascii_start().starts_with(b"{") => {
-                    self.refuse("invalid JSON payload: it is not UTF-8", place)
-                }
-                Err(_) => self.refuse("invalid base64 encoding: it is not even text", place),
-            },
-            Piece::TooLarge => self.refuse(&format!("too large: more than {}", show_size(MAX_PIECE)), place),
+        let Piece::Whole(bytes) = piece else {
+            return self.refuse(&format!("too large: more than {}", show_size(MAX_PIECE)), place);
+        };
+        if let Form::Webhook { signature, secret } = &self.form {
+            return match webhook::verify_and_parse(&bytes, signature.trim(), secret) {
+                Ok(event) => self.event(&event, place),
+                Err(error) => self.refuse(&error.to_string(), place),
+            };
+        }
+        match std::str::from_utf8(&bytes) {
+            Ok(body) => self.body(body, place),
+            Err(_) if bytes.starts_with(&[0x1f, 0x8b]) => {
+                self.refuse("invalid base64 encoding: this is gzip itself, and a body holds base64 of it", place)
+            }
+            Err(_) if bytes.trim_ascii_start().starts_with(b"{") => {
+                self.refuse("invalid JSON payload: no UTF-8", place)
+            }
+            Err(_) => self.refuse("invalid base64 encoding: it is not even text", place),
         }
     }
 
     fn body(&mut self, body: &str, place: &str) -> Result<(), Stop> {
-        match decode::decode(body, self.limit) {
-            Ok(event) => self.event(&event).map_err(Stop::Output),
-            Err(error) => self.refuse(&format!("{:#}", anyhow::Error::new(error)), place),
+        let limit = match self.form {
+            Form::Sqs { limit } => limit,
+            Form::Webhook { .. } => decode::DEFAULT_LIMIT,
+        };
+        match decode::decode(body, limit) {
+            Ok(event) => self.event(&event, place),
+            Err(error) => self.refuse(&error.to_string(), place),
         }
     }
 
-    fn event(&mut self, event: &Event) -> io::Result<()> {
+    fn event(&mut self, event: &Event, place: &str) -> Result<(), Stop> {
         // A type is any text, and a line must stay a line.
         let name: String = event.kind().name().chars().flat_map(escaped).collect();
-        match (self.only_type, self.layout) {
-            (true, _) => writeln!(self.out, "{name}")?,
-            (false, Layout::OneLine) => writeln!(self.out, "{}", json::one_line(event.json()))?,
-            (false, Layout::ForPeople(colours)) => {
-                writeln!(self.out, "{}", json::for_people(event.json(), colours))?;
-                // A person may be waiting for it: the input can be a pipe that goes on.
-                self.out.flush()?;
-            }
-        }
+        let text = match self.print {
+            Print::Type => name.clone(),
+            Print::Event => self.layout.of(event.json()),
+            Print::Typed => match event.payload().map(|payload| serde_json::to_string(&payload)) {
+                Ok(Ok(json)) => self.layout.of(&json),
+                Ok(Err(error)) => return self.refuse(&format!("{name} cannot be written: {error}"), place),
+                Err(error) => return self.refuse(&format!("{name} does not fit its type: {error}"), place),
+            },
+        };
+        self.print_line(&text).map_err(Stop::Output)?;
         *self.counts.entry(name).or_default() += 1;
         Ok(())
+    }
+
+    fn print_line(&mut self, text: &str) -> io::Result<()> {
+        writeln!(self.out, "{text}")?;
+        match self.layout {
+            Layout::OneLine => Ok(()),
+            // A person may be waiting for it: the input can be a pipe that goes on.
+            Layout::ForPeople(_) => self.out.flush(),
+        }
     }
 
     /// Says why a body is none. What was decoded before it is written first, so that the two stay in order.

@@ -3,13 +3,20 @@
 //! Everything that consumes, decodes and settles is the library's. Here are signals, arguments, logs, exit codes, and
 //! one file for each subcommand.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the library is handed its clock and its random source; here they are ambient"
+)]
+
 mod cli;
 mod config;
 mod settings;
 mod quantity;
 mod run;
+mod demo;
 mod decode;
 mod send;
+mod events;
 mod advice;
 mod input;
 mod json;
@@ -36,8 +43,10 @@ fn main() -> ExitCode {
 
     let outcome = catch_unwind(AssertUnwindSafe(|| match command {
         Command::Run(arguments) => run::run(arguments, signals),
+        Command::Demo(arguments) => demo::demo(arguments, signals),
         Command::Decode(arguments) => signals.end_at_once().and_then(|()| decode::decode(arguments)),
         Command::Send(arguments) => signals.end_at_once().and_then(|()| send::send(arguments)),
+        Command::Events(arguments) => signals.end_at_once().and_then(|()| events::events(&arguments)),
     }));
     match outcome {
         Ok(Ok(exit)) => exit.into(),

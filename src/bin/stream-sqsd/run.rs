@@ -47,7 +47,7 @@ async fn consume(config: Config, asked: Asked) -> Result<Option<Closing>, Failur
     };
     let queue = queue.map_err(|error| advice::not_connected(error, &config.queue))?;
     let resource = queue.arn().unwrap_or_else(|| queue.url().to_string());
-    tracing::info!(queue = %queue.url(), region = queue.region(), "consuming");
+    tracing::info!(url = %queue.url(), region = queue.region(), "going to consume");
 
     let stdout = Stdout::of_process()?;
     let closed = stdout.closed();
