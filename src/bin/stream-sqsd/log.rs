@@ -40,9 +40,9 @@ impl LogFormat {
 
 /// What is logged unless RUST_LOG says else. What it says of everything is not said of the SDK, whose debug output is
 /// long and nobody's business but the SDK's authors'; name its crates to hear them. The ledger of a run always shows.
-const DEFAULT: &str = "info,aws_config=warn,aws_runtime=warn,aws_sdk_sqs=warn,aws_sdk_sso=warn,aws_sdk_ssooidc=warn,\
-                       aws_sdk_sts=warn,aws_sigv4=warn,aws_smithy_runtime=warn,aws_smithy_runtime_api=warn,\
-                       aws_smithy_http_client=warn,h2=warn,hyper=warn,hyper_util=warn,rustls=warn";
+const DEFAULT: &str = "info,aws_config=error,aws_runtime=error,aws_sdk_sqs=error,aws_sdk_sso=error,aws_sdk_ssooidc=error,\
+                       aws_sdk_sts=error,aws_sigv4=error,aws_smithy_runtime=error,aws_smithy_runtime_api=error,\
+                       aws_smithy_http_client=error,h2=error,hyper=error,hyper_util=error,rustls=error";
 
 /// The target of the ledger.
 pub(crate) const LEDGER: &str = "stream_sqsd::ledger";

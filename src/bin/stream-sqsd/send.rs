@@ -69,7 +69,7 @@ pub(crate) fn send(arguments: SendArguments) -> Result<Exit, Failure> {
     match read {
         Some(Ok(Ok(without_type))) => {
             if without_type > 0 {
-                say(&format!("{without_type} of them have no type: no consumer will be able to decode them"));
+                say(&format!("{without_type} of them without a `type`: no consumer will be able to decode those"));
             }
         }
         Some(Ok(Err(failure))) => return Err(failure),
