@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -64,18 +64,27 @@ pub(super) trait Sink: Send + 'static {
     ///
     /// Then none of these lines counts as written, and what is there of them must never be taken for a line.
     fn commit(&mut self, lines: &[u8]) -> io::Result<()>;
+
+    /// Opens anew what it writes to, where that has a name.
+    fn reopen(&mut self) {}
 }
 
 /// The thread that owns a sink, and the way to it.
 ///
-/// It ends when this is dropped, after the commit that it is at. Nobody waits for that: what is told as a success is
-/// committed already.
+/// It ends when this is dropped, after the commit that it is at. What is told as a success is committed already, so
+/// nobody needs to wait for that.
 pub(super) struct LineWriter {
-    jobs: mpsc::Sender<Job>,
+    work: mpsc::Sender<Work>,
+}
+
+/// What the thread is asked for.
+enum Work {
+    Line(Line),
+    Reopen,
 }
 
 /// One line that somebody waits for.
-struct Job {
+struct Line {
     event: Event,
     ctx: Context,
     done: oneshot::Sender<Result<(), Arc<io::Error>>>,
@@ -93,15 +102,20 @@ enum LineError {
 }
 
 impl LineWriter {
-    /// Starts the thread, which bears `name`.
+    /// Starts the thread, which bears `name`, for those who want to wait for its end.
     ///
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub(super) fn start<S: Sink>(name: &str, sink: S) -> io::Result<Self> {
-        let (jobs, queue) = mpsc::channel(WAITING);
-        thread::Builder::new().name(name.to_owned()).spawn(move || write_lines(queue, sink))?;
-        Ok(LineWriter { jobs })
+    pub(super) fn start<S: Sink>(name: &str, sink: S) -> io::Result<(Self, JoinHandle<()>)> {
+        let (work, queue) = mpsc::channel(WAITING);
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || write_lines(queue, sink))?;
+        Ok((LineWriter { work }, thread))
+    }
+
+    /// For asking the sink to reopen what it writes to.
+    pub(super) fn reopening(&self) -> Reopening {
+        Reopening(self.work.downgrade())
     }
 
     /// Returns when the event's line is committed.
@@ -114,7 +128,7 @@ impl LineWriter {
     pub(super) async fn write(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         let committed = async {
             let (done, answer) = oneshot::channel();
-            self.jobs.send(Job { event, ctx, done }).await.map_err(|_| LineError::Ended)?;
+            self.work.send(Work::Line(Line { event, ctx, done })).await.map_err(|_| LineError::Ended)?;
             answer.await.map_err(|_| LineError::Ended)?.map_err(LineError::Write)
         };
         match tokio::time::timeout(STALLED_AFTER, committed).await {
@@ -124,16 +138,34 @@ impl LineWriter {
     }
 }
 
-fn write_lines<S: Sink>(mut queue: mpsc::Receiver<Job>, mut sink: S) {
+/// Asks for reopening from afar. Cheap to clone, and keeps nothing open.
+#[derive(Clone)]
+pub(super) struct Reopening(mpsc::WeakSender<Work>);
+
+impl Reopening {
+    /// Returns when it is asked for; it is done before the next line.
+    pub(super) async fn ask(&self) {
+        if let Some(work) = self.0.upgrade() {
+            // Where the thread has ended there is nothing to reopen.
+            let _ = work.send(Work::Reopen).await;
+        }
+    }
+}
+
+fn write_lines<S: Sink>(mut queue: mpsc::Receiver<Work>, mut sink: S) {
     let mut lines = Vec::new();
     let mut waiting = Vec::new();
     while let Some(first) = queue.blocking_recv() {
         let mut next = Some(first);
-        while let Some(job) = next {
-            // Who has stopped waiting gets the message again, so the line would only stand twice.
-            if !job.done.is_closed() {
-                push_line(&job.event, &job.ctx, &mut lines);
-                waiting.push(job.done);
+        while let Some(work) = next {
+            match work {
+                // Who has stopped waiting gets the message again, so the line would only stand twice.
+                Work::Line(line) if line.done.is_closed() => {}
+                Work::Line(line) => {
+                    push_line(&line.event, &line.ctx, &mut lines);
+                    waiting.push(line.done);
+                }
+                Work::Reopen => sink.reopen(),
             }
             let room = waiting.len() < S::LINES && lines.len() < COMMIT_BYTES;
             next = if room { queue.try_recv().ok() } else { None };

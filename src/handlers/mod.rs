@@ -8,9 +8,17 @@
 //! | handler | done means | what makes it idempotent |
 //! |---|---|---|
 //! | `stdout` | the line was written | the reader, on `message_id` |
+//! | `file` | the line is on disk | the reader, on `message_id` |
+//! | `http` | the endpoint answered 2xx | the endpoint, on `X-Webhook-Id` |
 
 #[cfg(feature = "stdout")]
 pub mod stdout;
+#[cfg(feature = "file")]
+pub mod file;
+#[cfg(feature = "http")]
+pub mod http;
 
-#[cfg(feature = "stdout")]
+#[cfg(any(feature = "stdout", feature = "file"))]
 mod lines;
+#[cfg(feature = "http")]
+pub mod tls;

@@ -50,7 +50,9 @@ impl Stdout {
     pub fn new(out: impl Write + Send + 'static) -> io::Result<Self> {
         let closed = CancellationToken::new();
         let output = Output { out, torn: Vec::new(), closed: closed.clone() };
-        Ok(Stdout { lines: LineWriter::start("stdout", output)?, closed })
+        // The thread is not waited for in the end: it may stand before a reader that never reads again.
+        let (lines, _) = LineWriter::start("stdout", output)?;
+        Ok(Stdout { lines, closed })
     }
 
     /// Cancelled when the reader has gone: no line can be written any more, and every message is answered by "target

@@ -1,13 +1,44 @@
 //! The handlers that ship, against real files, pipes, processes and sockets.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
 use stream_sqsd::decode::decode;
 use stream_sqsd::event::Event;
 
 #[cfg(feature = "stdout")]
 mod stdout;
+#[cfg(feature = "file")]
+mod file;
+#[cfg(feature = "http")]
+mod http;
 
 /// An event of type `message.new` that can be told from others.
 fn event(text: &str) -> Event {
     decode(&format!(r#"{{"type":"message.new","message":{{"text":"{text}"}}}}"#), 1 << 20).expect("a good event")
+}
+
+/// Tells a test that it is the process to be killed, and where to work.
+const CHILD: &str = "HANDLERS_TEST_CHILD";
+
+/// This very test binary, running one test alone as a process that can be killed.
+///
+/// That test returns at once where [`CHILD`] is not set, which is when it is run among the others.
+fn child(test: &str, place: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(CHILD, place).stdout(Stdio::piped()).stdin(Stdio::null());
+    command
+}
+
+/// What a child says with [`say`], as it comes.
+fn said(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.map_while(Result::ok).filter_map(|line| Some(line.split_once("said ")?.1.to_owned()))
+}
+
+/// Says a line to the parent, in one write that no kill can tear.
+fn say(text: &str) {
+    use std::io::Write;
+    std::io::stdout().lock().write_all(format!("\nsaid {text}\n").as_bytes()).unwrap();
 }

@@ -1,0 +1,446 @@
+//! Events as JSON lines in a file, on disk before their messages are deleted.
+//!
+//! The lines are those of [`stdout`](super::stdout). Messages that arrive together share one `fdatasync`, and none of them counts
+//! as handled before it.
+//! The promises beside that:
+//!
+//! - **No half line.** A write that fails is cut off again, and a torn end that a crash left is repaired on opening. What
+//!   is cut was never told as a success, so its message comes again.
+//! - **One writer.** The file is locked (`flock`) as long as it is open; a second daemon is refused.
+//! - **A file that was moved or deleted is noticed** before each write and opened anew under its name, so `logrotate`
+//!   works with and without a signal, and no event goes into a file that nobody can find.
+//! - **Rotation** by size or by age renames the file to one with the date and time of its first line,
+//!   `events-2026-01-31T00-00-07Z.jsonl`. Rotated files are never touched again, and never deleted: that is the
+//!   operator's business.
+//!
+//! A full or failing disk is a target that is down: messages wait in the queue.
+
+use std::fs;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use serde::de::IgnoredAny;
+
+use super::lines::{LineWriter, Reopening, Sink};
+use crate::event::Event;
+use crate::handler::{Context, Handler, HandlerError};
+
+/// The longest torn line that is looked for on opening. An event inflates to less, unless somebody configured otherwise.
+const LONGEST_TORN_LINE: u64 = 64 * 1024 * 1024;
+
+/// How every line begins.
+const LINE_START: &[u8] = br#"{"type":"#;
+
+/// Where lines go, and when the file is put aside for a new one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSettings {
+    /// The file that lines are appended to, such as `/var/lib/stream-sqsd/events.jsonl`. It is created when it is not
+    /// there, its directory is not.
+    pub path: PathBuf,
+    /// A file is put aside before it would grow larger than so many bytes. What is written at once (4 MiB, or one larger
+    /// line) is never divided, so a file that holds one such write only may be larger.
+    pub rotate_size: Option<u64>,
+    /// A file is put aside at the first event after each whole multiple of this time, counted in UTC: `1d` gives one
+    /// file for each day, `1h` one for each hour.
+    pub rotate_age: Option<Duration>,
+}
+
+impl FileSettings {
+    /// A file that is never put aside.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        FileSettings { path: path.into(), rotate_size: None, rotate_age: None }
+    }
+}
+
+/// Why a file cannot be written to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// A size or an age of nothing would rotate for ever.
+    #[error("{setting} must not be zero")]
+    Zero {
+        /// The name of the setting.
+        setting: &'static str,
+    },
+    /// The path names no file.
+    #[error("{} is no name of a file", .path.display())]
+    NoName {
+        /// The path of the settings.
+        path: PathBuf,
+    },
+    /// It cannot be opened, locked, read or repaired.
+    #[error("cannot open {}", .path.display())]
+    Open {
+        /// The path of the settings.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process writes to it.
+    #[error("{} is locked: another process writes to it", .path.display())]
+    Locked {
+        /// The path of the settings.
+        path: PathBuf,
+    },
+    /// A directory, a pipe or a device.
+    #[error("{} is not a regular file", .path.display())]
+    NotAFile {
+        /// The path of the settings.
+        path: PathBuf,
+    },
+    /// Its last line has no end and was not written here, so it is not cut off.
+    #[error("{} ends in the middle of a line that is no event: is it the right file?", .path.display())]
+    NotLines {
+        /// The path of the settings.
+        path: PathBuf,
+    },
+    /// It cannot be put aside for a new one.
+    #[error("cannot rename {} to {}", .path.display(), .to.display())]
+    Rename {
+        /// The path of the settings.
+        path: PathBuf,
+        /// The name with the date.
+        to: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The system gives no thread.
+    #[error("cannot start the thread that writes")]
+    Thread(#[source] io::Error),
+}
+
+/// Appends each event as a JSON line to a file; done when it is on disk.
+///
+/// A message that comes again is a line that comes again: readers tell by `message_id`.
+pub struct File {
+    // The order counts: the thread ends when the way to it is closed.
+    lines: LineWriter,
+    _thread: JoinedOnDrop,
+}
+
+impl File {
+    /// Opens the file, locks it and repairs its end.
+    ///
+    /// Dropping the handler waits for the commit that is going on, if any, and then unlocks the file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written to: see [`FileError`].
+    pub fn open(settings: FileSettings) -> Result<Self, FileError> {
+        let log = Log::new(settings, SystemTime::now)?;
+        let (lines, thread) = LineWriter::start("file", log).map_err(FileError::Thread)?;
+        Ok(File { lines, _thread: JoinedOnDrop(Some(thread)) })
+    }
+
+    /// For asking, on SIGHUP, that the file be opened anew under its name.
+    pub fn reopener(&self) -> Reopener {
+        Reopener(self.lines.reopening())
+    }
+}
+
+impl Handler<Event> for File {
+    async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
+        self.lines.write(event, ctx).await
+    }
+}
+
+/// Asks a [`File`] to open its file anew. Cheap to clone; it does not keep the file open.
+#[derive(Clone)]
+pub struct Reopener(Reopening);
+
+impl Reopener {
+    /// Asks for it. It is done before the next line is written; when it fails, the log says so and the next line tries
+    /// again.
+    pub async fn reopen(&self) {
+        self.0.ask().await;
+    }
+}
+
+struct JoinedOnDrop(Option<JoinHandle<()>>);
+
+impl Drop for JoinedOnDrop {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // A panic there was answered to those who waited.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The file as its thread sees it.
+struct Log {
+    settings: FileSettings,
+    clock: fn() -> SystemTime,
+    /// None after a failure: what the file holds is then not known, and it is opened and repaired anew.
+    opened: Option<Opened>,
+}
+
+/// An open, locked file whose last line is whole.
+struct Opened {
+    file: fs::File,
+    /// About when its first line was written.
+    begun: SystemTime,
+}
+
+impl Log {
+    fn new(settings: FileSettings, clock: fn() -> SystemTime) -> Result<Self, FileError> {
+        if settings.rotate_size == Some(0) {
+            return Err(FileError::Zero { setting: "rotate_size" });
+        }
+        if settings.rotate_age.is_some_and(|age| age.is_zero()) {
+            return Err(FileError::Zero { setting: "rotate_age" });
+        }
+        if settings.path.file_name().is_none() {
+            return Err(FileError::NoName { path: settings.path });
+        }
+        let mut log = Log { settings, clock, opened: None };
+        log.open()?;
+        Ok(log)
+    }
+
+    fn open(&mut self) -> Result<(), FileError> {
+        // First of all the old file: it holds the lock, which may be on the same file.
+        self.opened = None;
+        self.opened = Some(Opened::open(&self.settings.path, (self.clock)())?);
+        Ok(())
+    }
+
+    /// The length of the file under our name, or None when that is no longer the file which is open.
+    fn length(&self) -> io::Result<Option<u64>> {
+        let Some(opened) = &self.opened else { return Ok(None) };
+        let ours = opened.file.metadata()?;
+        match fs::metadata(&self.settings.path) {
+            Ok(named) if (named.dev(), named.ino()) == (ours.dev(), ours.ino()) => Ok(Some(ours.len())),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_due(&self, begun: SystemTime, length: u64, more: usize) -> bool {
+        let too_large = self.settings.rotate_size.is_some_and(|size| length.saturating_add(more as u64) > size);
+        let too_old = self.settings.rotate_age.is_some_and(|age| period(begun, age) < period((self.clock)(), age));
+        length > 0 && (too_large || too_old)
+    }
+
+    /// Puts the file aside under a name with the date of its first line, and begins a new one.
+    fn rotate(&mut self, begun: SystemTime) -> Result<(), FileError> {
+        let path = &self.settings.path;
+        let failed = |to: &Path| {
+            let (path, to) = (path.clone(), to.to_owned());
+            |source| FileError::Rename { path, to, source }
+        };
+        let to = free_name(path, begun).map_err(failed(path))?;
+        // Under the lock nobody else of ours takes the name. The new name is made to last by the sync of the directory
+        // that follows the creation of the new file.
+        fs::rename(path, &to).map_err(failed(&to))?;
+        tracing::info!(path = %to.display(), "the file was put aside");
+        self.open()
+    }
+}
+
+impl Sink for Log {
+    const LINES: usize = usize::MAX;
+
+    fn commit(&mut self, lines: &[u8]) -> io::Result<()> {
+        let mut length = match self.length()? {
+            Some(length) => length,
+            None => {
+                self.open().map_err(io::Error::other)?;
+                self.length()?.unwrap_or_default()
+            }
+        };
+        if let Some(opened) = &self.opened
+            && self.is_due(opened.begun, length, lines.len())
+        {
+            self.rotate(opened.begun).map_err(io::Error::other)?;
+            length = 0;
+        }
+        let Some(mut opened) = self.opened.take() else { return Err(io::ErrorKind::NotFound.into()) };
+        if length == 0 {
+            opened.begun = (self.clock)();
+        }
+        match opened.file.write_all(lines).and_then(|()| opened.file.sync_data()) {
+            Ok(()) => {
+                self.opened = Some(opened);
+                Ok(())
+            }
+            Err(error) => {
+                // After a failed sync the system may believe that the pages are clean: a second sync would prove
+                // nothing. So the lines are cut off, and their messages bring them again. Where even that fails, opening
+                // repairs the end.
+                let _ = opened.file.set_len(length);
+                Err(error)
+            }
+        }
+    }
+
+    fn reopen(&mut self) {
+        match self.open() {
+            Ok(()) => tracing::info!(path = %self.settings.path.display(), "the file was opened anew"),
+            Err(error) => tracing::error!(
+                error = %HandlerError::target_down(error),
+                "the file cannot be opened anew; the next event tries again"
+            ),
+        }
+    }
+}
+
+impl Opened {
+    fn open(path: &Path, now: SystemTime) -> Result<Self, FileError> {
+        let failed = |source| FileError::Open { path: path.to_owned(), source };
+        // A pipe would block, a device would be anything: looked at before it is opened.
+        if fs::metadata(path).is_ok_and(|facts| !facts.is_file()) {
+            return Err(FileError::NotAFile { path: path.to_owned() });
+        }
+        // Events hold what people wrote: not for everybody to read.
+        let mut file =
+            fs::OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(FileError::Locked { path: path.to_owned() }),
+            Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        if !repair(&mut file, path).map_err(failed)? {
+            return Err(FileError::NotLines { path: path.to_owned() });
+        }
+        // A new file, and the new name of one that was put aside, last only when their directory is on disk.
+        fs::File::open(directory(path)).and_then(|directory| directory.sync_all()).map_err(failed)?;
+        let begun = file.metadata().and_then(|facts| facts.created().or_else(|_| facts.modified())).unwrap_or(now);
+        Ok(Opened { file, begun })
+    }
+}
+
+/// Ends the last line where it has no end: a whole event gets its line feed, a torn one is cut off. False when the end
+/// was not written here.
+fn repair(file: &mut fs::File, path: &Path) -> io::Result<bool> {
+    let length = file.metadata()?.len();
+    let mut tail = Vec::new();
+    let mut chunk = [0; 64 * 1024];
+    let mut start = length;
+    while start > 0 {
+        let size = start.min(chunk.len() as u64);
+        start -= size;
+        let part = &mut chunk[..size as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(part)?;
+        let newline = part.iter().rposition(|byte| *byte == b'\n');
+        // In reverse, since it grows towards the beginning of the file.
+        tail.extend(part[newline.map_or(0, |at| at + 1)..].iter().rev());
+        if newline.is_some() {
+            break;
+        }
+        if tail.len() as u64 > LONGEST_TORN_LINE {
+            return Ok(false);
+        }
+    }
+    if tail.is_empty() {
+        return Ok(true);
+    }
+    tail.reverse();
+    let ours = tail.starts_with(LINE_START) || LINE_START.starts_with(&tail) || tail.iter().all(|byte| *byte == 0);
+    if !ours {
+        return Ok(false);
+    }
+    if serde_json::from_slice::<IgnoredAny>(&tail).is_ok() {
+        file.write_all(b"\n")?;
+    } else {
+        tracing::warn!(
+            path = %path.display(),
+            bytes = tail.len(),
+            "a torn line at the end of the file was cut off; its message was not deleted and comes again"
+        );
+        file.set_len(length - tail.len() as u64)?;
+    }
+    file.sync_data()?;
+    Ok(true)
+}
+
+/// How many whole periods of this age have passed since 1970.
+fn period(time: SystemTime, age: Duration) -> u128 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() / age.as_nanos().max(1)
+}
+
+/// `events.jsonl` becomes `events-2026-01-31T00-00-07Z.jsonl`, or `…Z-2.jsonl` when that is taken.
+fn free_name(path: &Path, begun: SystemTime) -> io::Result<PathBuf> {
+    let date = Timestamp::try_from(begun).unwrap_or_default().strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().map(|text| format!(".{}", text.to_string_lossy())).unwrap_or_default();
+    for number in 1..10_000 {
+        let number = if number == 1 { String::new() } else { format!("-{number}") };
+        let name = path.with_file_name(format!("{stem}-{date}{number}{extension}"));
+        if !name.try_exists()? {
+            return Ok(name);
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use std::fs;
+    use std::time::{Duration, SystemTime};
+
+    use super::{FileSettings, Log, Opened, period};
+    use crate::handlers::lines::Sink;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    #[test]
+    fn a_day_ends_at_midnight_utc() {
+        let at = |seconds| period(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds), DAY);
+        // 2026-01-31T23:59:59Z and a second later.
+        assert_eq!(at(1_769_903_999) + 1, at(1_769_904_000));
+        assert_eq!(at(1_769_904_000), at(1_769_904_000 + 86_399));
+    }
+
+    #[test]
+    fn the_first_line_of_a_new_day_begins_a_new_file_and_the_old_one_bears_the_date_it_was_begun() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("events.jsonl");
+        let settings = FileSettings { rotate_age: Some(DAY), ..FileSettings::new(&path) };
+        // 2026-01-31T23:59:59Z, and the next day.
+        let mut log = Log::new(settings, || SystemTime::UNIX_EPOCH + Duration::from_secs(1_769_903_999)).unwrap();
+        log.commit(b"1\n").unwrap();
+        log.commit(b"2\n").unwrap();
+        log.clock = || SystemTime::UNIX_EPOCH + Duration::from_secs(1_769_904_000);
+        log.commit(b"3\n").unwrap();
+        log.commit(b"4\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "3\n4\n");
+        let old = place.path().join("events-2026-01-31T23-59-59Z.jsonl");
+        assert_eq!(fs::read_to_string(old).unwrap(), "1\n2\n");
+    }
+
+    #[test]
+    fn an_empty_file_is_not_put_aside_however_old() {
+        let place = tempfile::tempdir().unwrap();
+        let settings = FileSettings { rotate_age: Some(DAY), ..FileSettings::new(place.path().join("events")) };
+        let mut log = Log::new(settings, || SystemTime::now() + 3 * DAY).unwrap();
+        log.commit(b"1\n").unwrap();
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    }
+
+    /// A descriptor that is open for reading only makes every write fail, as a broken disk does.
+    #[test]
+    fn after_a_failed_write_the_file_is_opened_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("events");
+        let mut log = Log::new(FileSettings::new(&path), SystemTime::now).unwrap();
+        log.commit(b"1\n").unwrap();
+        log.opened = Some(Opened { file: fs::File::open(&path).unwrap(), begun: SystemTime::now() });
+        log.commit(b"2\n").unwrap_err();
+        log.commit(b"3\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n3\n");
+    }
+}

@@ -1,0 +1,552 @@
+//! Events POSTed to a URL as Stream's own webhooks are, so that an existing webhook endpoint works unchanged behind the
+//! queue.
+//!
+//! The body is the event as Stream sent it, uncompressed. The headers are those of Stream's webhooks:
+//!
+//! | header | value |
+//! |---|---|
+//! | `X-Webhook-Id` | the message id: the same at every attempt and every redelivery, and what to be idempotent on |
+//! | `X-Webhook-Attempt` | the receive count; it does not rise when the call is repeated in this process |
+//! | `X-Api-Key` | `api_key` |
+//! | `X-Signature` | lower-case hex HMAC-SHA256 of the body, keyed with `api_secret` |
+//!
+//! What the answer means:
+//!
+//! | answer | outcome |
+//! |---|---|
+//! | 2xx | done |
+//! | 408, 429, 5xx, no connection, a broken one, no answer in time | the target is down, until `Retry-After` if it says so |
+//! | 401, 403, 404, 407, a redirect that is not followed | the target is down, and the log says so as an error |
+//! | other 4xx | this message is bad |
+//!
+//! HTTP/1.1, with connections kept open between events. Proxies are taken from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`
+//! and `NO_PROXY` as curl takes them, and are asked for a tunnel (`CONNECT`), for plain-http targets too. A proxy that is
+//! itself spoken to by TLS or SOCKS is not supported, and refused. The loopback is never asked for through a proxy.
+
+use std::error::Error;
+use std::fmt::{self, Write as _};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::task::{Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit, Mac};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use jiff::fmt::rfc2822;
+use sha2::Sha256;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tower_service::Service;
+
+use super::tls::{self, TlsError};
+use crate::event::Event;
+use crate::handler::{Context, Handler, HandlerError};
+
+/// How many redirects one event follows, where they are allowed.
+const REDIRECTS: usize = 5;
+
+/// How long an idle connection is kept: shorter than the 60 s after which common load balancers close it, since an event
+/// that meets the closing is an event that fails.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// How much of an answer's body is read, and for how long, so that its connection can be used again. Beyond that the
+/// connection is closed; the outcome stands with the status.
+const ANSWER_BYTES: usize = 64 * 1024;
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("x-webhook-id");
+const WEBHOOK_ATTEMPT: HeaderName = HeaderName::from_static("x-webhook-attempt");
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
+
+/// Where events are posted to, and how patiently.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// The `http` or `https` URL of the endpoint.
+    pub url: String,
+    /// The API key of the app, sent as `X-Api-Key`. Without it the header is left out.
+    pub api_key: Option<String>,
+    /// The API secret of the app, which signs the body. Without it `X-Signature` is left out, and an endpoint that
+    /// verifies refuses.
+    pub api_secret: Option<String>,
+    /// How long one event may take from connecting to the answer's status. As long as Stream's own webhooks wait, 6 s,
+    /// unless set.
+    pub timeout: Duration,
+    /// How many connections to the target there may be at once: 64 unless set. Further events wait for one, no longer
+    /// than `timeout`.
+    pub connections: usize,
+    /// Whether redirects 307 and 308 are followed, which repeat the POST; never from https to http. The other redirects
+    /// would turn it into a GET and lose the event, and are not followed ever. False unless set.
+    pub redirects: bool,
+}
+
+impl HttpSettings {
+    /// A URL, and everything else as it is when nobody says more.
+    pub fn new(url: impl Into<String>) -> Self {
+        HttpSettings {
+            url: url.into(),
+            api_key: None,
+            api_secret: None,
+            timeout: Duration::from_secs(6),
+            connections: 64,
+            redirects: false,
+        }
+    }
+}
+
+impl fmt::Debug for HttpSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The secret never, and of the URL only where it leads to: paths of webhooks carry tokens.
+        f.debug_struct("HttpSettings")
+            .field("url", &self.url.parse::<Uri>().map(|uri| origin(&uri)).unwrap_or_default())
+            .field("api_key", &self.api_key)
+            .field("api_secret", &self.api_secret.as_ref().map(|_| "…"))
+            .field("timeout", &self.timeout)
+            .field("connections", &self.connections)
+            .field("redirects", &self.redirects)
+            .finish()
+    }
+}
+
+/// Why the settings do not make a handler.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpError {
+    /// No URL at all.
+    #[error("the URL cannot be read")]
+    Url(#[source] hyper::http::uri::InvalidUri),
+    /// A URL of another kind, or of no host.
+    #[error("the URL must begin with https:// or http:// and name a host")]
+    Scheme,
+    /// Names and passwords in URLs end up in logs.
+    #[error("the URL must not carry a user name or password")]
+    UserInfo,
+    /// The API key holds characters that no header can.
+    #[error("the API key cannot stand in a header")]
+    ApiKey,
+    /// An empty secret signs what no receiver accepts.
+    #[error("the API secret is empty")]
+    EmptySecret,
+    /// A time or a number of nothing.
+    #[error("{setting} must not be zero")]
+    Zero {
+        /// The name of the setting.
+        setting: &'static str,
+    },
+    /// The proxy that the environment names for this target is of a kind that is not supported.
+    #[error("the proxy {proxy} is not supported: only http:// proxies are; NO_PROXY names targets that need none")]
+    Proxy {
+        /// Its scheme, host and port.
+        proxy: String,
+    },
+    /// There is no TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// Whether events to this URL would travel unencrypted beyond this machine, which deserves a warning.
+pub fn is_exposed(url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("http") && !is_loopback(&uri))
+}
+
+/// POSTs each event to a URL; done when the answer is a 2xx.
+///
+/// An endpoint is idempotent on `X-Webhook-Id`, as Stream's documentation asks of every webhook endpoint.
+pub struct Http {
+    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
+    url: Uri,
+    headers: HeaderMap,
+    key: Option<Hmac<Sha256>>,
+    timeout: Duration,
+    connections: Semaphore,
+    redirects: bool,
+    /// The status that the log was last told of as an error, or 0: told once, not with every event.
+    complained: AtomicU16,
+}
+
+impl Http {
+    /// Checks the settings and gets ready; connects to nothing.
+    ///
+    /// # Errors
+    ///
+    /// When a setting is wrong, the environment names a proxy that is not supported, or the system has no certificates
+    /// to trust and the target needs them: see [`HttpError`].
+    pub fn new(settings: HttpSettings) -> Result<Self, HttpError> {
+        let url: Uri = settings.url.parse().map_err(HttpError::Url)?;
+        if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
+            return Err(HttpError::Scheme);
+        }
+        if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err(HttpError::UserInfo);
+        }
+        for (setting, zero) in [("timeout", settings.timeout.is_zero()), ("connections", settings.connections == 0)] {
+            if zero {
+                return Err(HttpError::Zero { setting });
+            }
+        }
+        let key = settings.api_secret.as_deref().map(signing_key).transpose()?;
+        let headers = headers(settings.api_key.as_deref())?;
+
+        let connector = Connector::new(settings.timeout);
+        if let Some(proxy) = connector.proxy(&url)
+            && proxy.scheme_str() != Some("http")
+        {
+            return Err(HttpError::Proxy { proxy: origin(&proxy) });
+        }
+        let tls = match tls::client_config() {
+            Ok(config) => config,
+            // Nothing is verified on the way to a plain-http target, so an image without certificates will do.
+            Err(TlsError::NoRoots(_)) if url.scheme_str() == Some("http") => trusting_nobody()?,
+            Err(error) => return Err(error.into()),
+        };
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(settings.connections)
+            .build(connector);
+        Ok(Http {
+            client,
+            url,
+            headers,
+            key,
+            timeout: settings.timeout,
+            connections: Semaphore::new(settings.connections.min(Semaphore::MAX_PERMITS)),
+            redirects: settings.redirects,
+            complained: AtomicU16::new(0),
+        })
+    }
+
+    fn request(&self, url: &Uri, body: &Bytes, ctx: &Context) -> Result<Request<Full<Bytes>>, HandlerError> {
+        let mut request = Request::new(Full::new(body.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = url.clone();
+        let headers = request.headers_mut();
+        *headers = self.headers.clone();
+        // An id of SQS always can; one of another queue might not.
+        let id = HeaderValue::from_str(ctx.message_id().as_str()).map_err(HandlerError::bad)?;
+        headers.insert(WEBHOOK_ID, id);
+        headers.insert(WEBHOOK_ATTEMPT, ctx.receive_count().into());
+        if let Some(key) = &self.key {
+            let signature = HeaderValue::from_str(&sign(key, body)).map_err(HandlerError::bad)?;
+            headers.insert(SIGNATURE, signature);
+        }
+        Ok(request)
+    }
+
+    /// Posts, and posts again where redirects are allowed and lead somewhere.
+    async fn post(&self, body: Bytes, ctx: &Context) -> Result<Response<Incoming>, HandlerError> {
+        let mut url = self.url.clone();
+        for _ in 0..REDIRECTS {
+            let request = self.request(&url, &body, ctx)?;
+            let answer = self.client.request(request).await.map_err(HandlerError::target_down)?;
+            match self.redirects.then(|| redirect(&url, answer.status(), answer.headers())).flatten() {
+                Some(next) => url = next,
+                None => return Ok(answer),
+            }
+            use_up(answer.into_body()).await;
+        }
+        Err(HandlerError::target_down(PostError::Redirects))
+    }
+
+    /// What an answer means for the message.
+    fn outcome(&self, status: StatusCode, headers: &HeaderMap) -> Result<(), HandlerError> {
+        let error = PostError::Answer(status);
+        match status.as_u16() {
+            200..300 => {
+                if self.complained.load(Ordering::Relaxed) != 0 {
+                    self.complained.store(0, Ordering::Relaxed);
+                }
+                Ok(())
+            }
+            300..400 | 401 | 403 | 404 | 407 => {
+                if self.complained.swap(status.as_u16(), Ordering::Relaxed) != status.as_u16() {
+                    tracing::error!(
+                        target_origin = %origin(&self.url),
+                        status = status.as_u16(),
+                        "the webhook endpoint refuses every event: the URL, the key or what stands before it is wrong"
+                    );
+                }
+                Err(HandlerError::target_down(error))
+            }
+            400..500 if !matches!(status.as_u16(), 408 | 429) => Err(HandlerError::bad(error)),
+            _ => {
+                let error = HandlerError::target_down(error);
+                Err(match retry_after(headers, SystemTime::now()) {
+                    Some(delay) => error.after(delay),
+                    None => error,
+                })
+            }
+        }
+    }
+}
+
+impl Handler<Event> for Http {
+    async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
+        let late = |_| HandlerError::target_down(PostError::TimedOut(self.timeout));
+        let _connection = timeout(self.timeout, self.connections.acquire()).await.map_err(late)?;
+        let body = Bytes::from_owner(Json(event));
+        let answer = timeout(self.timeout, self.post(body, &ctx)).await.map_err(late)??;
+        let outcome = self.outcome(answer.status(), answer.headers());
+        use_up(answer.into_body()).await;
+        outcome
+    }
+}
+
+/// Why an event was not taken. Never with the words of the answer, which may repeat the event.
+#[derive(Debug, thiserror::Error)]
+enum PostError {
+    #[error("the endpoint answered {0}")]
+    Answer(StatusCode),
+    #[error("no answer within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+    #[error("more than {REDIRECTS} redirects")]
+    Redirects,
+}
+
+/// The bytes of an event as a body, without copying them.
+struct Json(Event);
+
+impl AsRef<[u8]> for Json {
+    fn as_ref(&self) -> &[u8] {
+        self.0.json().as_bytes()
+    }
+}
+
+/// Opens TCP connections, through the proxy that the environment names if it names one.
+#[derive(Clone)]
+struct Connector {
+    tcp: HttpConnector,
+    proxies: Arc<Matcher>,
+}
+
+impl Connector {
+    fn new(timeout: Duration) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(timeout));
+        tcp.set_keepalive(Some(IDLE));
+        Connector { tcp, proxies: Arc::new(Matcher::from_env()) }
+    }
+
+    fn proxy(&self, target: &Uri) -> Option<Uri> {
+        if is_loopback(target) { None } else { Some(self.proxies.intercept(target)?.uri().clone()) }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(ready!(self.tcp.poll_ready(cx))?))
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let proxy = if is_loopback(&target) { None } else { self.proxies.intercept(&target) };
+        let Some(proxy) = proxy else {
+            let connecting = self.tcp.call(target);
+            return Box::pin(async move { Ok(connecting.await?) });
+        };
+        if proxy.uri().scheme_str() != Some("http") {
+            let error = HttpError::Proxy { proxy: origin(proxy.uri()) };
+            return Box::pin(async move { Err(error.into()) });
+        }
+        let mut tunnel = Tunnel::new(proxy.uri().clone(), self.tcp.clone());
+        if let Some(password) = proxy.basic_auth() {
+            tunnel = tunnel.with_auth(password.clone());
+        }
+        let connecting = tunnel.call(target);
+        Box::pin(async move { Ok(connecting.await?) })
+    }
+}
+
+fn trusting_nobody() -> Result<rustls::ClientConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Config)?;
+    Ok(config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
+}
+
+fn headers(api_key: Option<&str>) -> Result<HeaderMap, HttpError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("stream-sqsd/", env!("CARGO_PKG_VERSION"))));
+    if let Some(key) = api_key {
+        headers.insert(API_KEY, HeaderValue::from_str(key).map_err(|_| HttpError::ApiKey)?);
+    }
+    Ok(headers)
+}
+
+fn signing_key(secret: &str) -> Result<Hmac<Sha256>, HttpError> {
+    if secret.is_empty() {
+        return Err(HttpError::EmptySecret);
+    }
+    Ok(Hmac::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of every length"))
+}
+
+fn sign(key: &Hmac<Sha256>, body: &[u8]) -> String {
+    let mut mac = key.clone();
+    mac.update(body);
+    mac.finalize().into_bytes().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("a String takes every write");
+        hex
+    })
+}
+
+/// Reads the rest of an answer, so that its connection can be used again.
+async fn use_up(mut body: Incoming) {
+    let reading = async {
+        let mut read = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, Bytes::len);
+            if read > ANSWER_BYTES {
+                break;
+            }
+        }
+    };
+    // What is not read in time closes the connection, no more.
+    let _ = timeout(ANSWER_TIME, reading).await;
+}
+
+/// Where a redirect leads, when it is one that can be followed.
+fn redirect(from: &Uri, status: StatusCode, headers: &HeaderMap) -> Option<Uri> {
+    if !matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
+        return None;
+    }
+    let location = headers.get(LOCATION)?.to_str().ok()?;
+    let to: Uri = if location.starts_with('/') && !location.starts_with("//") {
+        let mut parts = from.clone().into_parts();
+        parts.path_and_query = Some(location.parse().ok()?);
+        Uri::from_parts(parts).ok()?
+    } else {
+        location.parse().ok()?
+    };
+    match (from.scheme_str()?, to.scheme_str()?) {
+        ("http", "http" | "https") | ("https", "https") => Some(to),
+        _ => None,
+    }
+}
+
+/// Seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(SystemTime::from(date).duration_since(now).unwrap_or_default())
+}
+
+/// Scheme, host and port: what a log may say of a URL.
+fn origin(uri: &Uri) -> String {
+    let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}", uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default())
+}
+
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use super::*;
+    use crate::handler::Failure;
+    use crate::queue::Trace;
+
+    const BODY: &str = r#"{"type":"message.new","message":{"text":"the quick brown fox"}}"#;
+
+    #[test]
+    fn the_signature_is_the_one_that_streams_sdks_check() {
+        let signature = sign(&signing_key("tsec2").unwrap(), BODY.as_bytes());
+        assert_eq!(signature, "a91edf26f024e0efad88b0e2561e4841fa6f8c85f98ecb85dcd12e58563c2218");
+    }
+
+    #[tokio::test]
+    async fn the_attempt_is_the_receive_count_and_no_header_is_sent_without_its_setting() {
+        let http = Http::new(HttpSettings::new("http://127.0.0.1/hook")).unwrap();
+        let ctx = Context::new("id-1".into(), 7, None, None, Trace::default());
+        let request = http.request(&http.url, &Bytes::from_static(b"{}"), &ctx).unwrap();
+        assert_eq!(request.headers()["x-webhook-attempt"], "7");
+        assert_eq!(request.headers()["x-webhook-id"], "id-1");
+        assert!(!request.headers().contains_key("x-api-key") && !request.headers().contains_key("x-signature"));
+    }
+
+    #[tokio::test]
+    async fn a_message_id_that_no_header_can_hold_is_a_bad_message() {
+        let http = Http::new(HttpSettings::new("http://127.0.0.1/hook")).unwrap();
+        let error = http.request(&http.url, &Bytes::new(), &Context::for_test("a\nb")).unwrap_err();
+        assert_eq!(error.failure(), Failure::Bad);
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_what_is_neither_does_not_count() {
+        let wait = |text: &'static str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]);
+            // Sun, 06 Nov 1994 08:49:00 GMT
+            retry_after(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_740))
+        };
+        assert_eq!(wait("120"), Some(Duration::from_secs(120)));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(37)));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO), "a date that has passed");
+        for wrong in ["", "-1", "soon", "99999999999999999999999", "1.5"] {
+            assert_eq!(wait(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_is_followed_only_where_it_repeats_the_post_and_stays_encrypted() {
+        let from = |from: &str, status: u16, location: &str| {
+            let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_str(location).unwrap())]);
+            redirect(&from.parse().unwrap(), StatusCode::from_u16(status).unwrap(), &headers).map(|to| to.to_string())
+        };
+        assert_eq!(from("https://a.test/x?y", 307, "/z").as_deref(), Some("https://a.test/z"));
+        assert_eq!(from("http://a.test/", 308, "https://b.test/z?q").as_deref(), Some("https://b.test/z?q"));
+        assert_eq!(from("https://a.test/", 308, "http://a.test/"), None);
+        assert_eq!(from("https://a.test/", 308, "//b.test/"), None);
+        assert_eq!(from("https://a.test/", 308, "ftp://b.test/"), None);
+        for status in [300, 301, 302, 303, 304, 200] {
+            assert_eq!(from("https://a.test/", status, "https://a.test/z"), None, "{status}");
+        }
+    }
+
+    #[test]
+    fn what_is_exposed_is_plain_and_leaves_the_machine() {
+        for url in ["http://example.com/hook", "http://10.0.0.1:8080/"] {
+            assert!(is_exposed(url), "{url}");
+        }
+        for url in ["https://example.com/", "http://localhost:80/", "http://127.0.0.2/", "http://[::1]:8080/"] {
+            assert!(!is_exposed(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn settings_show_neither_the_secret_nor_the_path() {
+        let mut settings = HttpSettings::new("https://example.com:8443/hooks/t0ken?key=t0ken");
+        settings.api_secret = Some("s3cret".into());
+        let shown = format!("{settings:?}");
+        assert!(!shown.contains("s3cret") && !shown.contains("t0ken"), "{shown}");
+        assert!(shown.contains("https://example.com:8443"), "{shown}");
+    }
+}

@@ -1,0 +1,356 @@
+//! The promises of the http handler, to a receiver that has nothing of ours: `receiver.py`.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Lines};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::Value;
+use stream_sqsd::decode::decode;
+use stream_sqsd::handler::{Context, Failure, Handler, HandlerError};
+use stream_sqsd::handlers::http::{Http, HttpError, HttpSettings};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream, copy_bidirectional};
+use tokio::net::TcpStream;
+
+use crate::{CHILD, child, event, said, say};
+
+const SECRET: &str = "tsec2";
+
+/// The receiver, ended when this is dropped.
+struct Receiver {
+    process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    port: u16,
+}
+
+impl Receiver {
+    fn start(certificate: Option<&Path>) -> Self {
+        let mut command = Command::new("python3");
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/handlers/receiver.py")).arg(SECRET);
+        if let Some(place) = certificate {
+            command.arg(place.join("certificate.pem")).arg(place.join("key.pem"));
+        }
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("python3 runs");
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port = lines.next().unwrap().unwrap().parse().unwrap();
+        Receiver { process, lines, port }
+    }
+
+    fn settings(&self, path: &str) -> HttpSettings {
+        HttpSettings {
+            api_key: Some("key1".into()),
+            api_secret: Some(SECRET.into()),
+            ..HttpSettings::new(format!("http://127.0.0.1:{}{path}", self.port))
+        }
+    }
+
+    fn http(&self, path: &str) -> Http {
+        Http::new(self.settings(path)).unwrap()
+    }
+
+    /// The next request that it got.
+    fn got(&mut self) -> Value {
+        serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+async fn post(http: &Http, id: &str) -> Result<(), HandlerError> {
+    http.handle(event("hello"), Context::for_test(id)).await
+}
+
+async fn failure(http: &Http) -> HandlerError {
+    post(http, "id-1").await.expect_err("an error")
+}
+
+#[tokio::test]
+async fn an_event_arrives_as_streams_webhooks_do_and_its_signature_verifies() {
+    let mut receiver = Receiver::start(None);
+    let http = receiver.http("/hook?tenant=7");
+    let body = "{\n \"type\":\"message.new\",\"text\":\"\\u00e9 ü\"}";
+    http.handle(decode(body, 1000).unwrap(), Context::for_test("id-1")).await.unwrap();
+    let got = receiver.got();
+    assert_eq!((&got["body"], &got["valid"]), (&Value::from(body), &Value::from(true)));
+    assert_eq!((&got["method"], &got["path"]), (&Value::from("POST"), &Value::from("/hook?tenant=7")));
+    for (name, value) in [
+        ("x-webhook-id", "id-1"),
+        ("x-webhook-attempt", "1"),
+        ("x-api-key", "key1"),
+        ("content-type", "application/json"),
+        ("user-agent", concat!("stream-sqsd/", env!("CARGO_PKG_VERSION"))),
+    ] {
+        assert_eq!(got["headers"][name], value, "{name}");
+    }
+    assert_eq!(got["headers"]["content-encoding"], Value::Null);
+}
+
+#[tokio::test]
+async fn every_2xx_is_done() {
+    let receiver = Receiver::start(None);
+    for code in [200, 201, 202, 204, 299] {
+        post(&receiver.http(&format!("/answer/{code}")), "1").await.unwrap_or_else(|error| panic!("{code}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn answers_that_pass_by_themselves_and_answers_about_the_target_are_a_target_that_is_down() {
+    let receiver = Receiver::start(None);
+    for code in [408, 429, 500, 502, 503, 504, 599, 401, 403, 404, 407, 300, 301, 302, 303, 304, 307, 308] {
+        let error = failure(&receiver.http(&format!("/answer/{code}?location=/hook"))).await;
+        assert_eq!((error.failure(), error.delay()), (Failure::TargetDown, None), "{code}: {error}");
+        assert!(error.to_string().contains(&code.to_string()), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_other_4xx_are_a_bad_message() {
+    let receiver = Receiver::start(None);
+    for code in [400, 402, 405, 406, 409, 410, 413, 415, 418, 422, 431, 451, 499] {
+        let error = failure(&receiver.http(&format!("/answer/{code}?retry-after=3"))).await;
+        assert_eq!((error.failure(), error.delay()), (Failure::Bad, None), "{code}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_signature_that_does_not_verify_says_something_about_the_target() {
+    let receiver = Receiver::start(None);
+    let settings = HttpSettings { api_secret: Some("another".into()), ..receiver.settings("/hook") };
+    let error = failure(&Http::new(settings).unwrap()).await;
+    assert_eq!(error.failure(), Failure::TargetDown);
+    assert!(error.to_string().contains("401"), "{error}");
+}
+
+#[tokio::test]
+async fn a_target_that_is_down_is_not_called_before_its_retry_after() {
+    let receiver = Receiver::start(None);
+    for code in [429, 503] {
+        let error = failure(&receiver.http(&format!("/answer/{code}?retry-after=7"))).await;
+        assert_eq!(error.delay(), Some(Duration::from_secs(7)), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_comes_back_takes_the_event() {
+    let receiver = Receiver::start(None);
+    let http = receiver.http("/first/3/503");
+    for _ in 0..3 {
+        assert_eq!(failure(&http).await.failure(), Failure::TargetDown);
+    }
+    post(&http, "id-1").await.unwrap();
+}
+
+#[tokio::test]
+async fn refused_and_broken_connections_and_unknown_hosts_are_a_target_that_is_down() {
+    let receiver = Receiver::start(None);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for http in [
+        receiver.http("/broken"),
+        Http::new(HttpSettings::new(format!("http://127.0.0.1:{free}/"))).unwrap(),
+        Http::new(HttpSettings::new("http://no-such-host.invalid/")).unwrap(),
+    ] {
+        let error = failure(&http).await;
+        assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn no_answer_in_time_is_a_target_that_is_down() {
+    let receiver = Receiver::start(None);
+    let settings = HttpSettings { timeout: Duration::from_millis(200), ..receiver.settings("/late/20") };
+    let begun = Instant::now();
+    let error = failure(&Http::new(settings).unwrap()).await;
+    assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn an_event_that_waits_too_long_for_a_connection_is_a_target_that_is_down() {
+    let receiver = Receiver::start(None);
+    let settings =
+        HttpSettings { connections: 1, timeout: Duration::from_millis(400), ..receiver.settings("/late/0.3") };
+    let http = Http::new(settings).unwrap();
+    let results = join_all((0..4).map(|number| {
+        let (http, id) = (&http, number.to_string());
+        async move { post(http, &id).await }
+    }))
+    .await;
+    assert!(results[0].is_ok());
+    assert!(results.iter().flat_map(|result| result.as_ref().err()).all(|e| e.failure() == Failure::TargetDown));
+    assert!(results.iter().any(Result::is_err), "four times 0.3 s within 0.8 s on one connection");
+}
+
+#[tokio::test]
+async fn a_large_answer_and_one_that_never_ends_are_done_by_their_status() {
+    let receiver = Receiver::start(None);
+    let begun = Instant::now();
+    post(&receiver.http("/large"), "1").await.unwrap();
+    post(&receiver.http("/endless"), "2").await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn connections_are_kept_and_never_more_than_configured() {
+    let mut receiver = Receiver::start(None);
+    let http = Http::new(HttpSettings { connections: 3, ..receiver.settings("/late/0.02") }).unwrap();
+    join_all((0..30).map(|number| {
+        let (http, id) = (&http, number.to_string());
+        async move { post(http, &id).await.unwrap() }
+    }))
+    .await;
+    let last = (0..30).map(|_| receiver.got()["connection"].as_u64().unwrap()).max();
+    assert_eq!(last, Some(3));
+}
+
+#[tokio::test]
+async fn allowed_redirects_repeat_the_post_and_loops_end() {
+    let mut receiver = Receiver::start(None);
+    let allowed =
+        |path: &str| Http::new(HttpSettings { redirects: true, ..receiver.settings(path) }).expect("good settings");
+    let (once, forever) = (allowed("/answer/307?location=/hook"), allowed("/loop"));
+    let lost = allowed("/answer/302?location=/hook");
+    post(&once, "id-1").await.unwrap();
+    receiver.got();
+    let second = receiver.got();
+    assert_eq!((&second["path"], &second["valid"]), (&Value::from("/hook"), &Value::from(true)));
+    assert_eq!(second["headers"]["x-webhook-id"], "id-1");
+
+    assert_eq!(failure(&lost).await.failure(), Failure::TargetDown);
+    assert_eq!(receiver.got()["path"], "/answer/302?location=/hook");
+    let error = failure(&forever).await;
+    assert_eq!(error.failure(), Failure::TargetDown);
+    assert!(error.to_string().contains("more than 5 redirects"), "{error}");
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_refused() {
+    let new = |settings| Http::new(settings).err().expect("an error");
+    let url = "https://example.com/hook";
+    assert!(matches!(new(HttpSettings::new("not a url")), HttpError::Url(_)));
+    for url in ["example.com/hook", "ftp://example.com/", "/hook", "http:///hook"] {
+        let error = new(HttpSettings::new(url));
+        assert!(matches!(error, HttpError::Scheme | HttpError::Url(_)), "{url}: {error}");
+    }
+    assert!(matches!(new(HttpSettings::new("https://user:pw@example.com/")), HttpError::UserInfo));
+    let settings = || HttpSettings::new(url);
+    assert!(matches!(new(HttpSettings { api_key: Some("a\nb".into()), ..settings() }), HttpError::ApiKey));
+    assert!(matches!(new(HttpSettings { api_secret: Some("".into()), ..settings() }), HttpError::EmptySecret));
+    assert!(matches!(new(HttpSettings { connections: 0, ..settings() }), HttpError::Zero { .. }));
+    assert!(matches!(new(HttpSettings { timeout: Duration::ZERO, ..settings() }), HttpError::Zero { .. }));
+}
+
+/// A certificate for `localhost` and `webhooks.test`, and the authority that signed it.
+fn certify(place: &Path) {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new([]).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let issuer = rcgen::CertifiedIssuer::self_signed(authority, authority_key).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = ["localhost".to_owned(), "webhooks.test".to_owned()];
+    let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+    fs::write(place.join("authority.pem"), issuer.pem()).unwrap();
+    fs::write(place.join("certificate.pem"), certificate.pem()).unwrap();
+    fs::write(place.join("key.pem"), key.serialize_pem()).unwrap();
+}
+
+/// Posts one event to the URL that it is given, with the environment's certificates and proxies, and says how it went.
+#[tokio::test]
+async fn child_that_posts() {
+    let Ok(url) = std::env::var(CHILD) else { return };
+    match Http::new(HttpSettings { api_secret: Some(SECRET.into()), ..HttpSettings::new(url) }) {
+        Err(error) => say(&error.to_string()),
+        Ok(http) => match post(&http, "id-1").await {
+            Err(error) => say(&error.to_string()),
+            Ok(()) => say("done"),
+        },
+    }
+}
+
+fn child_posts(url: &str, environment: &[(&str, &str)]) -> String {
+    let mut child = child("http::child_that_posts", url);
+    child.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
+    for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY"] {
+        child.env_remove(name);
+    }
+    child.env_remove("no_proxy").envs(environment.iter().copied());
+    let mut child = child.spawn().unwrap();
+    let answer = said(&mut child).next().unwrap();
+    child.wait().unwrap();
+    answer
+}
+
+#[test]
+fn tls_trusts_a_companys_certificates_and_nobody_elses() {
+    let place = tempfile::tempdir().unwrap();
+    certify(place.path());
+    let mut receiver = Receiver::start(Some(place.path()));
+    let trusted = place.path().join("authority.pem");
+    let trusted = [("SSL_CERT_FILE", trusted.to_str().unwrap())];
+    let url = |host: &str| format!("https://{host}:{}/hook", receiver.port);
+    let wrong_name = child_posts(&url("127.0.0.1"), &trusted);
+    assert!(wrong_name.contains("not valid for name"), "{wrong_name}");
+    let unknown = child_posts(&url("localhost"), &[]);
+    assert!(unknown.contains("UnknownIssuer"), "{unknown}");
+    assert_eq!(child_posts(&url("localhost"), &trusted), "done");
+    assert_eq!(receiver.got()["valid"], true);
+}
+
+/// A proxy that opens a tunnel to this port of the loopback, whatever it is asked for; and what it was asked for.
+async fn proxy(listener: tokio::net::TcpListener, port: u16) -> Vec<String> {
+    let mut client = BufStream::new(listener.accept().await.unwrap().0);
+    let mut request = Vec::new();
+    loop {
+        let mut line = String::new();
+        client.read_line(&mut line).await.unwrap();
+        if line.trim().is_empty() {
+            break;
+        }
+        request.push(line.trim().to_lowercase());
+    }
+    let mut target = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    client.flush().await.unwrap();
+    // How the connection ends is nothing to us.
+    let _ = copy_bidirectional(&mut client, &mut target).await;
+    request
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_of_the_environment_is_asked_for_a_tunnel_and_never_for_the_loopback() {
+    let place = tempfile::tempdir().unwrap();
+    certify(place.path());
+    let mut receiver = Receiver::start(Some(place.path()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://user:pw@{}", listener.local_addr().unwrap());
+    let trusted = place.path().join("authority.pem").to_str().unwrap().to_owned();
+    let (port, proxied) = (receiver.port, tokio::spawn(proxy(listener, receiver.port)));
+
+    let posted = tokio::task::spawn_blocking(move || {
+        let environment = [("SSL_CERT_FILE", trusted.as_str()), ("HTTPS_PROXY", &address)];
+        (
+            child_posts(&format!("https://localhost:{port}/hook"), &environment),
+            child_posts("https://webhooks.test/hook", &environment),
+        )
+    });
+    assert_eq!(posted.await.unwrap(), ("done".to_owned(), "done".to_owned()));
+    assert_eq!((receiver.got()["valid"].clone(), receiver.got()["valid"].clone()), (true.into(), true.into()));
+    let asked = proxied.await.unwrap();
+    assert_eq!(asked[0], "connect webhooks.test:443 http/1.1");
+    assert!(asked.contains(&"proxy-authorization: basic dxnlcjpwdw==".to_owned()), "{asked:?}");
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_refused_rather_than_passed_by() {
+    for proxy in ["socks5://127.0.0.1:1", "https://127.0.0.1:1"] {
+        let answer = child_posts("https://webhooks.test/hook", &[("HTTPS_PROXY", proxy)]);
+        assert!(answer.contains(&format!("the proxy {proxy} is not supported")), "{answer}");
+    }
+}
