@@ -10,6 +10,7 @@ use crate::settings::Flags;
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
+  1    a check has found something that loses or delays messages
   2    the arguments or the configuration are wrong
   65   what was read cannot be decoded
   66   a file cannot be read
@@ -30,7 +31,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Consume a queue. Events go to standard output, one JSON line each.
+    /// Consume a queue. Without a configuration, events go to standard output, one JSON line each.
     #[command(after_help = RUN_HELP)]
     Run(RunArguments),
     /// Watch the engine at work, with a queue in memory: needs no network and no account.
@@ -42,6 +43,11 @@ pub(crate) enum Command {
     /// Send events to a queue, as Stream would.
     #[command(after_help = SEND_HELP)]
     Send(SendArguments),
+    /// Check a configuration, and with --online the queue too.
+    #[command(after_help = CHECK_HELP)]
+    Check(CheckArguments),
+    /// Write a commented configuration file to start from.
+    Init(InitArguments),
     /// List the event types that this version knows, with their products and fields.
     #[command(after_help = EVENTS_HELP)]
     Events(EventsArguments),
@@ -56,12 +62,51 @@ SIGTERM or SIGINT drains: what is at work is finished or handed back, and the ex
 
 Examples:
   stream-sqsd run --queue-url https://sqs.us-east-1.amazonaws.com/123456789012/chat-events
-  stream-sqsd run --queue-url http://127.0.0.1:4566/000000000000/chat-events --until-empty";
+  stream-sqsd run --queue-url http://127.0.0.1:4566/000000000000/chat-events --until-empty
+  stream-sqsd run --config stream-sqsd.toml";
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
+    /// The configuration file, in TOML. Flags and environment variables beat what it says [env: STREAM_SQSD_CONFIG; the
+    /// whole file in one: STREAM_SQSD_CONFIG_TOML]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: Flags<OfRun>,
+}
+
+const CHECK_HELP: &str = "\
+The exit code is 0 when nothing was found or advice only, 1 when something loses or delays messages, 2 when the \
+configuration is wrong, 69 when the queue cannot be asked. Nothing is ever changed. A secret that is not here is only \
+warned of.
+
+Examples:
+  stream-sqsd check --config stream-sqsd.toml
+  stream-sqsd check --online --queue-url URL --json";
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// The configuration file, in TOML [env: STREAM_SQSD_CONFIG; the whole file in one: STREAM_SQSD_CONFIG_TOML]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Read the queue's attributes and judge them, and try what the daemon is allowed to do.
+    #[arg(long)]
+    pub(crate) online: bool,
+    /// Try to receive as well, which costs one message one of its receives.
+    #[arg(long, requires = "online")]
+    pub(crate) receive: bool,
+    /// Print what was found as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfRun>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArguments {
+    /// The file to write, which must not be there yet; `-` is standard output.
+    #[arg(default_value = "stream-sqsd.toml")]
+    pub(crate) file: PathBuf,
 }
 
 const DEMO_HELP: &str = "\

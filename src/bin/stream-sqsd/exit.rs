@@ -9,6 +9,8 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// What was asked for is done.
     Done = 0,
+    /// A check has found something that loses or delays messages.
+    Findings = 1,
     /// The arguments or the configuration are wrong.
     Usage = 2,
     /// What was read cannot be decoded.

@@ -11,12 +11,17 @@
 mod cli;
 mod config;
 mod settings;
+mod document;
+mod routes;
+mod secret;
 mod quantity;
 mod run;
 mod demo;
 mod decode;
 mod send;
 mod events;
+mod check;
+mod init;
 mod advice;
 mod input;
 mod json;
@@ -25,6 +30,8 @@ mod log;
 mod screen;
 mod signals;
 mod exit;
+#[cfg(test)]
+mod reference;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -46,6 +53,8 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::demo(arguments, signals),
         Command::Decode(arguments) => signals.end_at_once().and_then(|()| decode::decode(arguments)),
         Command::Send(arguments) => signals.end_at_once().and_then(|()| send::send(arguments)),
+        Command::Check(arguments) => signals.end_at_once().and_then(|()| check::check(arguments)),
+        Command::Init(arguments) => signals.end_at_once().and_then(|()| init::init(&arguments)),
         Command::Events(arguments) => signals.end_at_once().and_then(|()| events::events(&arguments)),
     }));
     match outcome {

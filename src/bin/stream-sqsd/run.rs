@@ -1,9 +1,7 @@
 //! `stream-sqsd run`: consumes a queue until it is asked to stop.
 
 use stream_sqsd::consumer::{Closing, Consumer, RunError};
-use stream_sqsd::handlers::stdout::Stdout;
 use stream_sqsd::queue::sqs::SqsQueue;
-use stream_sqsd::router::Router;
 use tokio::runtime::Builder;
 
 use crate::advice;
@@ -12,21 +10,24 @@ use crate::config::{self, Config};
 use crate::exit::{Exit, Failure, say};
 use crate::log::{self, LogFormat};
 use crate::quantity::show_duration;
+use crate::routes::{self, Running};
 use crate::screen::Screen;
+use crate::secret::Missing;
 use crate::signals::{Asked, OnHangup, Signals};
 
 pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Failure> {
-    let config = config::of_run(arguments.settings)?;
+    let config = config::of_run(arguments.settings, arguments.config.as_deref(), Missing::Refused)?;
     let screen = Screen::new();
     log::start(config.log_format, &screen);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let asked = signals.drain(OnHangup::Drain)?;
+    let handlers = routes::start(&config.routes)?;
+    let asked = signals.drain(if handlers.files.is_empty() { OnHangup::Drain } else { OnHangup::Reopen })?;
 
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let log_format = config.log_format;
-    let closing = runtime.block_on(consume(config, asked));
+    let closing = runtime.block_on(consume(config, handlers, asked));
     // What still runs is a handler's own thread, if anything: nobody waits for it any more.
     runtime.shutdown_background();
 
@@ -37,7 +38,7 @@ pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Fai
 }
 
 /// Consumes, and returns the ledger; none when the run was asked to stop before it began.
-async fn consume(config: Config, asked: Asked) -> Result<Option<Closing>, Failure> {
+async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Option<Closing>, Failure> {
     let queue = tokio::select! { biased;
         () = asked.drain.cancelled() => {
             tracing::info!("stopped before anything was received");
@@ -49,22 +50,32 @@ async fn consume(config: Config, asked: Asked) -> Result<Option<Closing>, Failur
     let resource = queue.arn().unwrap_or_else(|| queue.url().to_string());
     tracing::info!(url = %queue.url(), region = queue.region(), "going to consume");
 
-    let stdout = Stdout::of_process()?;
-    let closed = stdout.closed();
-    let router = Router::new().fallback(stdout);
-
+    let Running { router, stdout_closed, files } = handlers;
     let wait = config.engine.wait;
     let shutdown = async {
         let why = tokio::select! { biased;
             () = asked.drain.cancelled() => "asked to stop",
-            () = closed.cancelled() => "nobody reads standard output any more",
+            () = stdout_closed.cancelled() => "nobody reads standard output any more",
         };
         tracing::info!(
             "{why}; draining: the open long poll returns within {}; a second signal stops at once",
             show_duration(wait)
         );
     };
-    match Consumer::new(queue, router, config.engine).run(shutdown).await {
+    let reopen = async {
+        loop {
+            asked.reopen.notified().await;
+            tracing::info!("opening {} files anew", files.len());
+            for file in &files {
+                file.reopen().await;
+            }
+        }
+    };
+    let closing = tokio::select! { biased;
+        () = reopen => unreachable!("it goes on for ever"),
+        closing = Consumer::new(queue, router, config.engine).run(shutdown) => closing,
+    };
+    match closing {
         Ok(closing) => Ok(Some(closing)),
         Err(RunError::Queue(error)) => Err(advice::refused(error, &resource)),
         Err(RunError::Settings(error)) => Err(Failure::new(Exit::Usage, error)),

@@ -277,7 +277,7 @@ impl<G: Group> Args for Flags<G> {
 
 impl<G: Group> FromArgMatches for Flags<G> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut given = Given(BTreeMap::new());
+        let mut given = Given::default();
         for setting in G::SETTINGS {
             if let Some(text) = matches.get_one::<String>(setting.flag) {
                 given.add(setting, Value { text: text.clone(), origin: Origin::Flag(setting.flag) });
@@ -308,7 +308,7 @@ impl<G: Group> Flags<G> {
 }
 
 /// What was given for each setting: raw text and where it came from. The first layer that gives a value has it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Given(BTreeMap<&'static str, Value>);
 
 /// The text of a setting, and where it came from.
