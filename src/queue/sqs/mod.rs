@@ -11,6 +11,7 @@
 mod url;
 mod errors;
 mod connections;
+mod doctor;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -34,6 +35,7 @@ use md5::{Digest, Md5};
 use tokio::time::Instant;
 
 use connections::Connections;
+pub use doctor::{Encryption, QueueAttributes, Redrive};
 use errors::{one_line, queue_error};
 pub use url::{BadQueueUrl, QueueUrl};
 
