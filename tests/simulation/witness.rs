@@ -60,7 +60,7 @@ pub(crate) struct Truth {
     pub(crate) active: BTreeSet<(u32, MessageId)>,
     pub(crate) delivered_at: BTreeMap<MessageId, Instant>,
     /// The newest receipt of each message that the engine was given.
-    pub(crate) newest: BTreeMap<MessageId, Receipt>,
+    pub(crate) newest: BTreeMap<MessageId, (Receipt, Instant)>,
     pub(crate) deletes_confirmed: u64,
     pub(crate) failed_receives: Vec<Instant>,
     pub(crate) life: u32,
@@ -277,7 +277,7 @@ impl Queue for Witness {
                 for delivery in deliveries {
                     let id = &delivery.receipt.message_id;
                     self.truth().delivered_at.insert(id.clone(), Instant::now());
-                    self.truth().newest.insert(id.clone(), delivery.receipt.clone());
+                    self.truth().newest.insert(id.clone(), (delivery.receipt.clone(), Instant::now()));
                     let at_work = self.truth().active.contains(&(life, id.clone()));
                     if at_work && self.truth().calm {
                         self.broken(format!("the lease of {id} ran out while its handler was at work"));
@@ -326,8 +326,10 @@ impl Queue for Witness {
                     };
                     let _ = write!(line, " {id} ({how})");
                     let mut truth = self.truth();
-                    // With an older receipt an OK says nothing.
-                    if entry.is_ok() && truth.newest.get(id) == Some(receipt) {
+                    // With an older receipt an OK says nothing, unless the newer one comes at this very moment.
+                    let newest =
+                        truth.newest.get(id).is_some_and(|(newest, at)| newest == receipt || at.elapsed().is_zero());
+                    if entry.is_ok() && newest {
                         truth.deletes_confirmed += 1;
                     }
                 }
