@@ -187,7 +187,7 @@ macro_rules! catalogue {
             }
         )*)*
 
-        /// Every wire type that this version knows, in alphabetical order: what [`EventKind`] looks up.
+        /// Every wire type that this version knows, in alphabetical order: what [`EventKind`](crate::event::EventKind) looks up.
         pub static KNOWN: &[EventType] = &[$($(
             EventType {
                 name: $wire,
