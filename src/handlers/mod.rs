@@ -10,6 +10,7 @@
 //! | `stdout` | the line was written | the reader, on `message_id` |
 //! | `file` | the line is on disk | the reader, on `message_id` |
 //! | `http` | the endpoint answered 2xx | the endpoint, on `X-Webhook-Id` |
+//! | `exec` | the program exited with 0 | the program, on `STREAM_MESSAGE_ID` |
 
 #[cfg(feature = "stdout")]
 pub mod stdout;
@@ -17,6 +18,8 @@ pub mod stdout;
 pub mod file;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "exec")]
+pub mod exec;
 
 #[cfg(any(feature = "stdout", feature = "file"))]
 mod lines;

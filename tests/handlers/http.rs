@@ -282,7 +282,7 @@ fn child_posts(url: &str, environment: &[(&str, &str)]) -> String {
     }
     child.env_remove("no_proxy").envs(environment.iter().copied());
     let mut child = child.spawn().unwrap();
-    let answer = said(&mut child).next().unwrap();
+    let answer = said(&mut child).last().unwrap();
     child.wait().unwrap();
     answer
 }

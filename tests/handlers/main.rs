@@ -13,6 +13,8 @@ mod stdout;
 mod file;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "exec")]
+mod exec;
 
 /// An event of type `message.new` that can be told from others.
 fn event(text: &str) -> Event {
