@@ -39,6 +39,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use futures_util::future::FusedFuture;
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -188,7 +189,9 @@ impl Handler<Event> for Exec {
                 _ = &mut talking => {}
             }
         };
-        let _ = timeout(LAST_WORDS, talking).await;
+        if !talking.is_terminated() {
+            let _ = timeout(LAST_WORDS, talking).await;
+        }
         outcome(status)
     }
 }
