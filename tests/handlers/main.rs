@@ -1,7 +1,9 @@
 //! The handlers that ship, against real files, pipes, processes and sockets.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use stream_sqsd::decode::decode;
@@ -13,6 +15,10 @@ mod stdout;
 mod file;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "exec")]
+mod exec;
+#[cfg(feature = "test-postgres")]
+mod postgres;
 
 /// An event of type `message.new` that can be told from others.
 fn event(text: &str) -> Event {
@@ -41,4 +47,21 @@ fn said(child: &mut Child) -> impl Iterator<Item = String> + use<> {
 fn say(text: &str) {
     use std::io::Write;
     std::io::stdout().lock().write_all(format!("\nsaid {text}\n").as_bytes()).unwrap();
+}
+
+/// Makes a certificate for `localhost` and `webhooks.test`, its key, and the authority that signed it:
+/// `certificate.pem`, `key.pem` and `authority.pem`. The paths of the first two.
+fn certify(place: &Path) -> (PathBuf, PathBuf) {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new([]).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let issuer = rcgen::CertifiedIssuer::self_signed(authority, authority_key).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = ["localhost".to_owned(), "webhooks.test".to_owned()];
+    let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+    fs::write(place.join("authority.pem"), issuer.pem()).unwrap();
+    let paths = (place.join("certificate.pem"), place.join("key.pem"));
+    fs::write(&paths.0, certificate.pem()).unwrap();
+    fs::write(&paths.1, key.serialize_pem()).unwrap();
+    paths
 }
