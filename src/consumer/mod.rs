@@ -284,7 +284,9 @@ impl<Q: Queue> Run<Q> {
             let (allowance, held) = self.engine.breakers.allowance();
             let claim = match allowance {
                 Allowance::Nothing => None,
-                Allowance::One if self.polls.is_empty() && self.workers.len() == held => {
+                Allowance::One
+                    if self.polls.is_empty() && self.workers.len() == held + self.engine.groups.waiting() =>
+                {
                     self.engine.budget.claim(1, self.message_size)
                 }
                 Allowance::One => None,

@@ -28,3 +28,5 @@ pub mod postgres;
 mod lines;
 #[cfg(any(feature = "http", feature = "postgres"))]
 pub mod tls;
+#[cfg(feature = "postgres")]
+mod columns;

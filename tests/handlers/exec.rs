@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use stream_sqsd::decode::decode;
@@ -14,7 +13,7 @@ use stream_sqsd::handler::{Context, Failure, Handler, HandlerError};
 use stream_sqsd::handlers::exec::{Exec, ExecError, ExecSettings};
 use tempfile::{TempDir, tempdir};
 
-use crate::event;
+use crate::{Log, event};
 
 /// A shell script; `$1` is the directory that it works in.
 fn script(text: &str, place: &Path) -> Exec {
@@ -178,36 +177,19 @@ async fn what_a_cancelled_program_leaves_behind_is_killed_when_it_ends() {
     assert!(after < Duration::from_secs(2), "killed after {after:?}");
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn standard_error_goes_to_the_log_escaped_and_bounded() {
     let place = tempdir().unwrap();
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    let log = Log::of_this_thread();
     run(r#"printf 'first\n\033[2J\377last' >&2"#, place.path()).await.unwrap();
-    let said = String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();
+    let said = log.take();
     assert!(said.contains("message_id=id-1 stderr=first\n"), "{said}");
     assert!(said.contains("stderr=\\u{1b}[2J\u{fffd}last\n"), "{said}");
 
     // Ten megabytes, which no pipe holds: the program ends all the same.
     run("yes 0123456789 | head -c 10000000 >&2", place.path()).await.unwrap();
     run("yes | tr -d '\\n' | head -c 10000000 >&2", place.path()).await.unwrap();
-    drop(guard);
-    let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let said = log.take();
     assert!(said.len() < 150_000, "{} bytes", said.len());
     assert_eq!(said.matches("more to its standard error").count(), 2);
 }

@@ -14,7 +14,7 @@ use stream_sqsd::handlers::http::{Http, HttpError, HttpSettings};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream, copy_bidirectional};
 use tokio::net::TcpStream;
 
-use crate::{CHILD, certify, child, event, said, say};
+use crate::{CHILD, Log, certify, child, event, said, say};
 
 const SECRET: &str = "tsec2";
 
@@ -117,6 +117,20 @@ async fn the_other_4xx_are_a_bad_message() {
         let error = failure(&receiver.http(&format!("/answer/{code}?retry-after=3"))).await;
         assert_eq!((error.failure(), error.delay()), (Failure::Bad, None), "{code}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_target_that_refuses_every_event_is_an_error_in_the_log_once_and_without_its_path() {
+    let receiver = Receiver::start(None);
+    let log = Log::of_this_thread();
+    let http = receiver.http("/first/2/404");
+    failure(&http).await;
+    failure(&http).await;
+    post(&http, "id-1").await.unwrap();
+    let said = log.take();
+    assert_eq!(said.matches("ERROR").count(), 1, "{said}");
+    assert!(said.contains(&format!("target_origin=http://127.0.0.1:{} status=404", receiver.port)), "{said}");
+    assert!(!said.contains("first"), "{said}");
 }
 
 #[tokio::test]

@@ -2,20 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use stream_sqsd::decode::decode;
 use stream_sqsd::event::Event;
 
-#[cfg(feature = "stdout")]
 mod stdout;
-#[cfg(feature = "file")]
 mod file;
-#[cfg(feature = "http")]
 mod http;
-#[cfg(feature = "exec")]
 mod exec;
 #[cfg(feature = "test-postgres")]
 mod postgres;
@@ -45,8 +42,7 @@ fn said(child: &mut Child) -> impl Iterator<Item = String> + use<> {
 
 /// Says a line to the parent, in one write that no kill can tear.
 fn say(text: &str) {
-    use std::io::Write;
-    std::io::stdout().lock().write_all(format!("\nsaid {text}\n").as_bytes()).unwrap();
+    io::Write::write_all(&mut io::stdout().lock(), format!("\nsaid {text}\n").as_bytes()).unwrap();
 }
 
 /// Makes a certificate for `localhost` and `webhooks.test`, its key, and the authority that signed it:
@@ -64,4 +60,36 @@ fn certify(place: &Path) -> (PathBuf, PathBuf) {
     fs::write(&paths.0, certificate.pem()).unwrap();
     fs::write(&paths.1, key.serialize_pem()).unwrap();
     paths
+}
+
+/// What this thread logs, until it is dropped.
+struct Log {
+    text: Text,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+#[derive(Clone, Default)]
+struct Text(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn of_this_thread() -> Self {
+        let text = Text::default();
+        let writer = text.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        Log { text, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.text.0.lock().unwrap())).unwrap()
+    }
+}
+
+impl io::Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -2,6 +2,7 @@
 // A test that panics has done its work.
 #![allow(clippy::unwrap_used)]
 
+mod corpus;
 mod decode;
 mod event;
 mod webhook;
