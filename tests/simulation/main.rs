@@ -6,7 +6,7 @@
 //! STREAM_SQSD_SEEDS=1000000 cargo test --profile simulation --test simulation -- every_promise
 //! ```
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod outage;
 mod witness;
