@@ -65,7 +65,7 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Opti
     let reopen = async {
         loop {
             asked.reopen.notified().await;
-            tracing::info!("opening {} files anew", files.len());
+            tracing::info!("asked to open files anew");
             for file in &files {
                 file.reopen().await;
             }
