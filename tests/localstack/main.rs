@@ -10,6 +10,8 @@ mod queue;
 mod daemon;
 mod engine;
 mod body;
+mod record;
+mod scale;
 
 mod forms;
 mod attributes;
@@ -19,3 +21,5 @@ mod many;
 mod sns;
 mod shutdown;
 mod start;
+
+mod kill;
