@@ -12,6 +12,7 @@ mod engine;
 mod body;
 mod record;
 mod scale;
+mod proxy;
 
 mod forms;
 mod attributes;
@@ -24,3 +25,4 @@ mod start;
 
 mod kill;
 mod storm;
+mod faults;
