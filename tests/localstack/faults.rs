@@ -80,6 +80,8 @@ async fn on_a_bad_wire_every_message_succeeds_once_and_is_deleted() {
             let fault = match (action, deletes) {
                 // A delete on which all is silent: the leases of its messages are renewed until it is given up.
                 ("DeleteMessageBatch", 3) => Fault::Silence,
+                // More in a row than the SDK tries again.
+                ("DeleteMessageBatch", 11..=30) => Fault::Refused(500, "InternalError"),
                 ("ReceiveMessage" | "DeleteMessageBatch" | "ChangeMessageVisibilityBatch", _)
                     if random.u32(0..ONE_IN) == 0 =>
                 {
