@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::queue::{BATCH, Delivery, MAX_VISIBILITY, MessageId, Queue, Receipt};
+use crate::queue::{BATCH, Delivery, MAX_VISIBILITY, MessageId, Queue, QueueError, Receipt};
 use crate::telemetry::Telemetry;
 
 /// How many batches of renewals may be on their way at the same time.
@@ -239,12 +239,16 @@ async fn renew<Q: Queue>(
             })
             .collect(),
         Ok(Err(error)) => {
+            telemetry.request_errors.hide.add(error.label());
             if let Some(times) = telemetry.worth_logging(("renew", error.label())) {
                 warn!(error = %error, kind = error.label(), times, "leases could not be renewed; trying again");
             }
             Vec::new()
         }
-        Err(_) => Vec::new(),
+        Err(_) => {
+            telemetry.request_errors.hide.add(QueueError::TimedOut { after: limit }.label());
+            Vec::new()
+        }
     };
     // What was not answered for is tried again.
     let outcomes = outcomes.into_iter().chain(std::iter::repeat(Renewal::Unanswered));
@@ -282,6 +286,12 @@ impl Lease {
     pub(crate) fn is_lost(&self) -> bool {
         let over = self.ledger.state().leases.get(&self.id).is_none_or(|entry| entry.deadline <= Instant::now());
         over || self.lost.is_cancelled()
+    }
+
+    /// How much is left of the hold if it is not renewed.
+    pub(crate) fn left(&self) -> Duration {
+        let deadline = self.ledger.state().leases.get(&self.id).map(|entry| entry.deadline);
+        deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Until when the message can be held at the most.

@@ -15,7 +15,7 @@ use tracing::{error, warn};
 
 use super::lease::Lease;
 use crate::queue::{BATCH, EntryError, EntryResult, Queue, QueueError, Receipt};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Kinds, Telemetry};
 
 /// How long the first entry of a batch waits for others. A delete that waits costs nothing but this.
 const LINGER: Duration = Duration::from_millis(20);
@@ -77,7 +77,7 @@ impl Settler {
                 async move {
                     telemetry.delete_calls.add(1);
                     let answer = tokio::time::timeout(CALL_LIMIT, queue.delete(&batch)).await;
-                    read(answer, "delete", &telemetry)
+                    read(answer, "delete", &telemetry.request_errors.delete, &telemetry)
                 }
             }
         };
@@ -89,7 +89,7 @@ impl Settler {
                 async move {
                     telemetry.hide_calls.add(1);
                     let answer = tokio::time::timeout(CALL_LIMIT, queue.hide(&batch)).await;
-                    read(answer, "change of visibility", &telemetry)
+                    read(answer, "change of visibility", &telemetry.request_errors.hide, &telemetry)
                 }
             }
         };
@@ -212,6 +212,7 @@ where
 fn read(
     answer: Result<Result<Vec<EntryResult>, QueueError>, tokio::time::error::Elapsed>,
     what: &'static str,
+    errors: &Kinds,
     telemetry: &Telemetry,
 ) -> Option<Vec<EntryResult>> {
     let failure = match answer {
@@ -219,6 +220,7 @@ fn read(
         Ok(Err(failure)) => failure,
         Err(_) => QueueError::TimedOut { after: CALL_LIMIT },
     };
+    errors.add(failure.label());
     if let Some(times) = telemetry.worth_logging((what, failure.label())) {
         if failure.needs_action() {
             error!(error = %failure, kind = failure.label(), times, "a {what} is refused; handled messages are kept until it is not");
