@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::queue::{BATCH, Delivery, MAX_VISIBILITY, MessageId, Queue, QueueError, Receipt};
-use crate::telemetry::Telemetry;
+use crate::queue::{BATCH, Delivery, EntryResult, MAX_VISIBILITY, MessageId, Queue, QueueError, Receipt};
+use crate::telemetry::{Request, Telemetry};
 
 /// How many batches of renewals may be on their way at the same time.
 const CALLS: usize = 4;
@@ -230,23 +230,24 @@ async fn renew<Q: Queue>(
     let limit = (ledger.visibility / 4).clamp(Duration::from_millis(500), Duration::from_secs(20));
     telemetry.hide_calls.add(1);
     let outcomes: Vec<Renewal> = match tokio::time::timeout(limit, queue.hide(&batch)).await {
-        Ok(Ok(entries)) => entries
-            .into_iter()
-            .map(|entry| match entry {
+        Ok(Ok(entries)) => {
+            telemetry.requested(Request::Hide, Ok(()));
+            let read = |entry: EntryResult| match entry {
                 Ok(()) => Renewal::Done,
                 Err(error) if error.is_final() => Renewal::Refused,
                 Err(_) => Renewal::Unanswered,
-            })
-            .collect(),
+            };
+            entries.into_iter().map(read).collect()
+        }
         Ok(Err(error)) => {
-            telemetry.request_errors.hide.add(error.label());
+            telemetry.requested(Request::Hide, Err(error.label()));
             if let Some(times) = telemetry.worth_logging(("renew", error.label())) {
                 warn!(error = %error, kind = error.label(), times, "leases could not be renewed; trying again");
             }
             Vec::new()
         }
         Err(_) => {
-            telemetry.request_errors.hide.add(QueueError::TimedOut { after: limit }.label());
+            telemetry.requested(Request::Hide, Err(QueueError::TimedOut { after: limit }.label()));
             Vec::new()
         }
     };

@@ -43,7 +43,7 @@ use worker::{Settlement, Task, Work};
 
 use crate::queue::{BATCH, Delivery, MAX_MESSAGE_SIZE, MessageId, Queue, QueueError, QueueFacts};
 use crate::router::Router;
-use crate::telemetry::{Limits, Monitor, Phase, QueueSeen, Telemetry, Turn};
+use crate::telemetry::{Limits, Monitor, Phase, QueueSeen, Request, Telemetry, Turn};
 
 /// The visibility timeout that is asked for when the queue's own cannot be read.
 const DEFAULT_VISIBILITY: Duration = Duration::from_secs(60);
@@ -350,7 +350,7 @@ impl<Q: Queue> Run<Q> {
             Outcome::Answered(deliveries) => deliveries,
             Outcome::Failed(failure) => {
                 telemetry.polls_failed.add(1);
-                telemetry.request_errors.receive.add(failure.label());
+                telemetry.requested(Request::Receive, Err(failure.label()));
                 let passes = matches!(
                     failure,
                     QueueError::Throttled { .. } | QueueError::OverLimit | QueueError::Service { .. }
@@ -363,8 +363,10 @@ impl<Q: Queue> Run<Q> {
             }
             Outcome::Hung => {
                 telemetry.polls_abandoned.add(1);
+                let failure = QueueError::TimedOut { after: polled.took };
+                telemetry.requested(Request::Receive, Err(failure.label()));
                 if !self.pace.started && !self.engine.drain.has_begun() {
-                    return Err(QueueError::TimedOut { after: polled.took });
+                    return Err(failure);
                 }
                 if self.pace.hung(self.engine.jitter()) {
                     warn!("two receives in a row hung; opening new connections");
@@ -380,6 +382,7 @@ impl<Q: Queue> Run<Q> {
         self.pace.answered(&polled, deliveries.len(), self.engine.settings.wait);
         let outcome = if deliveries.is_empty() { &telemetry.polls_empty } else { &telemetry.polls_filled };
         outcome.add(1);
+        telemetry.requested(Request::Receive, Ok(()));
         for delivery in deliveries {
             self.arrived(delivery, &mut polled.poll);
         }

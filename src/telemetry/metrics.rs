@@ -7,7 +7,7 @@
 use std::fmt::{Display, Write};
 
 use super::histogram::Reading;
-use super::{CallEnd, DepthReading, Telemetry};
+use super::{CallEnd, DepthReading, Request, Telemetry};
 
 /// One metric.
 #[derive(Debug)]
@@ -253,14 +253,14 @@ pub(super) fn text(t: &Telemetry, live: bool) -> String {
     page.one(&IN_FLIGHT_BYTES_LIMIT, &[], t.limits.max_in_flight_bytes);
 
     let mut requests = page.family(&REQUESTS);
-    requests.sample(&["receive"], t.polls.get());
-    requests.sample(&["delete"], t.delete_calls.get());
-    requests.sample(&["change of visibility"], t.hide_calls.get());
+    requests.sample(&[Request::Receive.label()], t.polls.get());
+    requests.sample(&[Request::Delete.label()], t.delete_calls.get());
+    requests.sample(&[Request::Hide.label()], t.hide_calls.get());
     requests.sample(&["attributes"], t.attributes_calls.get());
     let mut errors = page.family(&REQUEST_ERRORS);
-    for (call, kinds) in t.request_errors.each() {
-        for (label, count) in kinds.each() {
-            errors.sample(&[call, label], count);
+    for request in Request::ALL {
+        for (label, count) in t.request_errors[request as usize].each() {
+            errors.sample(&[request.label(), label], count);
         }
     }
     let mut receives = page.family(&RECEIVES);

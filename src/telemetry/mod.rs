@@ -111,7 +111,7 @@ pub(crate) struct Telemetry {
     pub(crate) delete_calls: Count,
     pub(crate) hide_calls: Count,
     pub(crate) attributes_calls: Count,
-    pub(crate) request_errors: RequestErrors,
+    request_errors: [Kinds; Request::ALL.len()],
     pub(crate) reconnects: Count,
     /// How long messages had been in the queue when they arrived.
     pub(crate) time_in_queue: Histogram,
@@ -175,6 +175,7 @@ struct Now {
     /// By the number of the route: since when its target is down.
     breakers_open: BTreeMap<usize, Instant>,
     polls: BTreeMap<u64, Instant>,
+    failing: BTreeMap<Request, Failing>,
     turned: Instant,
 }
 
@@ -235,23 +236,47 @@ impl Kinds {
     }
 }
 
-/// Requests to the queue that failed as a whole, by what was asked.
-#[derive(Debug)]
-pub(crate) struct RequestErrors {
-    pub(crate) receive: Kinds,
-    pub(crate) delete: Kinds,
-    pub(crate) hide: Kinds,
+/// What the engine asks of the queue all the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Request {
+    Receive,
+    Delete,
+    Hide,
 }
 
-impl RequestErrors {
-    fn new() -> Self {
-        let kinds = || Kinds::new(REQUEST_ERRORS);
-        RequestErrors { receive: kinds(), delete: kinds(), hide: kinds() }
-    }
+impl Request {
+    const ALL: [Request; 3] = [Request::Receive, Request::Delete, Request::Hide];
 
-    fn each(&self) -> [(&'static str, &Kinds); 3] {
-        [("receive", &self.receive), ("delete", &self.delete), ("change of visibility", &self.hide)]
+    /// The stable word for it: in the log, in the metrics, on the page.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Request::Receive => "receive",
+            Request::Delete => "delete",
+            Request::Hide => "change of visibility",
+        }
     }
+}
+
+/// A kind of request that fails at present: its last one did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trouble {
+    /// What is asked of the queue.
+    pub request: &'static str,
+    /// The stable word for why the last one failed.
+    pub error: &'static str,
+    /// How many failed in a row.
+    pub times: u64,
+    /// How long ago the first of them did.
+    pub since: Duration,
+}
+
+/// The same as it is kept.
+#[derive(Clone, Copy, Debug)]
+struct Failing {
+    error: &'static str,
+    times: u64,
+    since: Instant,
 }
 
 /// How one call of a handler ended.
@@ -415,7 +440,7 @@ impl Telemetry {
             delete_calls: Count::default(),
             hide_calls: Count::default(),
             attributes_calls: Count::default(),
-            request_errors: RequestErrors::new(),
+            request_errors: Request::ALL.map(|_| Kinds::new(REQUEST_ERRORS)),
             reconnects: Count::default(),
             time_in_queue: Histogram::new(TIME_IN_QUEUE_BOUNDS),
             lease_margin: Histogram::new(LEASE_MARGIN_BOUNDS),
@@ -433,6 +458,7 @@ impl Telemetry {
                 bytes: 0,
                 breakers_open: BTreeMap::new(),
                 polls: BTreeMap::new(),
+                failing: BTreeMap::new(),
                 turned: now,
             }),
             phase: watch::Sender::new(Phase::Starting),
@@ -535,6 +561,23 @@ impl Telemetry {
         self.now().polls.remove(&id);
     }
 
+    /// A request to the queue was answered, or failed as a whole for a reason with this stable word.
+    pub(crate) fn requested(&self, request: Request, outcome: Result<(), &'static str>) {
+        let mut now = self.now();
+        match outcome {
+            Ok(()) => {
+                now.failing.remove(&request);
+            }
+            Err(error) => {
+                self.request_errors[request as usize].add(error);
+                let first = Failing { error, times: 0, since: Instant::now() };
+                let failing = now.failing.entry(request).or_insert(first);
+                failing.error = error;
+                failing.times += 1;
+            }
+        }
+    }
+
     fn now(&self) -> MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -615,6 +658,7 @@ impl Monitor {
             polls_abandoned: t.polls_abandoned.get(),
             delete_calls: t.delete_calls.get(),
             hide_calls: t.hide_calls.get(),
+            attributes_calls: t.attributes_calls.get(),
             reconnects: t.reconnects.get(),
             at_work: now.at_work,
             concurrency: t.limits.concurrency,
@@ -661,6 +705,18 @@ impl Monitor {
         }
         counts.push((None, reading.count - before));
         counts
+    }
+
+    /// The kinds of requests to the queue that fail at present.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        let failing = self.telemetry.now().failing.clone();
+        let trouble = |(request, failing): (Request, Failing)| Trouble {
+            request: request.label(),
+            error: failing.error,
+            times: failing.times,
+            since: failing.since.elapsed(),
+        };
+        failing.into_iter().map(trouble).collect()
     }
 
     /// The last failures, alike ones together, the latest first.
@@ -798,6 +854,8 @@ pub struct Snapshot {
     pub delete_calls: u64,
     /// Batch changes of visibility issued: renewals, retry delays and releases.
     pub hide_calls: u64,
+    /// Reads of the attributes of the queue and of its dead-letter queue.
+    pub attributes_calls: u64,
     /// How often the connections were given up and opened anew.
     pub reconnects: u64,
     /// Deliveries held now.
@@ -916,6 +974,21 @@ mod tests {
         assert!(!monitor.is_live(), "the loop has not turned");
         monitor.telemetry.enter(Phase::Ended);
         assert!(monitor.is_live(), "and when the run is over it need not");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_of_request_is_in_trouble_until_one_of_it_is_answered() {
+        let monitor = monitor();
+        for error in ["unreachable", "access_denied"] {
+            monitor.telemetry.requested(Request::Receive, Err(error));
+            tokio::time::advance(Duration::from_secs(5)).await;
+        }
+        monitor.telemetry.requested(Request::Delete, Ok(()));
+        let since = Duration::from_secs(10);
+        let trouble = Trouble { request: "receive", error: "access_denied", times: 2, since };
+        assert_eq!(monitor.troubles(), [trouble]);
+        monitor.telemetry.requested(Request::Receive, Ok(()));
+        assert_eq!(monitor.troubles(), []);
     }
 
     #[tokio::test(start_paused = true)]
