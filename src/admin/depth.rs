@@ -82,3 +82,49 @@ impl fmt::Debug for Depths {
         f.debug_struct("Depths").field("queue", &queue).field("dead_letters", &dead_letters).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::consumer::{Consumer, Settings};
+    use crate::queue::memory::MemoryQueue;
+    use crate::router::Router;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_queue_is_read_at_most_once_a_minute_and_only_for_somebody_who_asks() {
+        let settings = Settings { wall_clock: || SystemTime::UNIX_EPOCH, ..Settings::default() };
+        let monitor = Consumer::new(MemoryQueue::new(Default::default()), Router::new(), settings).monitor();
+        let reads = Arc::new(AtomicU64::new(0));
+        let counted = reads.clone();
+        let read = erase(move || {
+            let visible = Some(counted.fetch_add(1, Ordering::Relaxed) + 1);
+            async move { Ok(QueueFacts { visible, ..QueueFacts::default() }) }
+        });
+        let depths = Depths { queue: Some(read), ..Depths::default() };
+        let read_in = async |seconds| {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            reads.load(Ordering::Relaxed)
+        };
+        let look = async {
+            assert_eq!(read_in(3_600).await, 0, "nobody asked");
+            depths.ask();
+            assert_eq!(read_in(1).await, 1);
+            assert_eq!(monitor.depth().map(|reading| reading.depth.visible), Some(Some(1)));
+            for _ in 0..50 {
+                depths.ask();
+                assert_eq!(read_in(1).await, 1, "not twice within a minute");
+            }
+            assert_eq!(read_in(10).await, 2, "somebody asked since");
+            assert_eq!(read_in(3_600).await, 2, "nobody asked since");
+        };
+        tokio::select! {
+            biased;
+            never = depths.keep(&monitor) => match never {},
+            () = look => {}
+        }
+    }
+}

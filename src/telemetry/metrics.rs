@@ -151,7 +151,7 @@ const WANTED_REPLICAS: Metric = gauge(
     "stream_sqsd_wanted_replicas",
     &[],
     "How many daemons like this one would handle the visible messages within a minute, at its speed when last busy; \
-     absent until that is known.",
+     absent until that is known, and while a target is down.",
 );
 
 /// All of them, in the order in which they are written: what the documentation is made from.

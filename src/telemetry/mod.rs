@@ -612,6 +612,9 @@ impl Telemetry {
 
     /// The backlog over what one daemon works off in a minute; at least one.
     fn wanted_replicas(&self) -> Option<u64> {
+        if !self.now().breakers_open.is_empty() {
+            return None;
+        }
         let visible = self.depth()?.depth.visible?;
         let rate = self.history().busy_rate()?;
         Some(((visible as f64 / (rate * BACKLOG_TARGET.as_secs_f64())).ceil() as u64).max(1))
@@ -769,7 +772,8 @@ impl Monitor {
     }
 
     /// How many daemons like this one would handle the visible messages within a minute: the backlog over the speed of
-    /// the last busy minute of the hour. None while either is unknown.
+    /// the last busy minute of the hour. None while either is unknown, and while a target is down: more daemons would
+    /// only spend receives.
     pub fn wanted_replicas(&self) -> Option<u64> {
         self.telemetry.wanted_replicas()
     }
@@ -942,6 +946,9 @@ mod tests {
             monitor.sample(SAMPLE_EVERY);
         }
         assert_eq!(monitor.wanted_replicas(), Some(5), "60,000 at 200 a second are five minutes");
+        monitor.telemetry.turned(Turn { breakers_open: vec![0], ..Turn::default() });
+        assert_eq!(monitor.wanted_replicas(), None, "more of them would not bring the target back");
+        monitor.telemetry.turned(Turn::default());
         monitor.depth_was(Depth { visible: Some(0), ..Depth::default() }, 1);
         assert_eq!(monitor.wanted_replicas(), Some(1));
         tokio::time::advance(DEPTH_GOOD_FOR).await;
