@@ -66,9 +66,10 @@ async fn watched(kinds: &[&str], look: impl AsyncFnOnce(&Watched)) {
         consumer.run(watched.drain.notified()).await.unwrap();
         pending::<()>().await;
     };
+    let look = tokio::time::timeout(Duration::from_secs(600), look(&watched));
     tokio::select! {
         biased;
-        () = look(&watched) => {}
+        looked = look => looked.expect("to see what was waited for"),
         ((), ()) = async { tokio::join!(run, admin.serve(pending())) } => {}
     }
 }
