@@ -173,7 +173,7 @@ def main():
             try:
                 # What a run left behind that was killed outright.
                 instance.down()
-                passed, failed = run_parts(run_these, instance.up(server.free_port()))
+                passed, failed = run_parts(run_these, instance.up())
             finally:
                 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                     signal.signal(number, signal.SIG_IGN)

@@ -93,18 +93,23 @@ class Instance:
         started = self.read_facts().get("way")
         self.way = (ways.get(started) or (Container if docker_answers() else Process))(self)
 
-    def up(self, port, port_is_a_wish=False):
-        """Starts it unless it runs, and makes the queues. Returns the endpoint."""
+    def up(self, must_be=None, otherwise=None):
+        """Starts it unless it runs, and makes the queues. Returns the endpoint.
+
+        It is started on the port `must_be`, else on `otherwise`, else on a free one; the first is an error where it runs
+        already on another.
+        """
         with locked(RUN / f"{self.name}.lock", "another command is starting or stopping it; waiting"):
             running = self.port()
-            if running is None:
-                self.start(port)
-            elif port != running and not port_is_a_wish:
+            if running is not None and must_be not in (None, running):
                 raise Trouble(f"it runs already, on port {running}; localstack/down stops it")
-            else:
-                port = running
+            port = running or must_be or otherwise or free_port()
             endpoint = f"http://127.0.0.1:{port}"
+            if running is None:
+                self.prepare(port)
             try:
+                if running is None:
+                    self.way.start(port)
                 self.wait_until_ready(endpoint)
                 queues.create(endpoint)
             except (Trouble, queues.CallFailed) as error:
@@ -143,14 +148,13 @@ class Instance:
         except (OSError, ValueError):
             return {}
 
-    def start(self, port):
+    def prepare(self, port):
         if not port_is_free(port):
             raise Trouble(f"port {port} is taken by something else; choose another: localstack/up --port N")
         self.dir.mkdir(parents=True, exist_ok=True)
         self.way.prepare()
         # Before the start, so that what runs is always known.
         self.facts.write_text(json.dumps({"port": port, "way": self.way.NAME}))
-        self.way.start(port)
 
     def wait_until_ready(self, endpoint):
         until = time.monotonic() + READY_WITHIN
@@ -395,10 +399,9 @@ It listens on all addresses of this machine and checks no key. Its log is {RUN /
 
 def up(arguments):
     parser = argparse.ArgumentParser(prog="localstack/up", description="Starts LocalStack with queues to try things on.")
-    parser.add_argument("--port", type=int, help=f"where it is to listen ({DEFAULT_PORT})")
-    wish = parser.parse_args(arguments).port
-    endpoint = Instance("up").up(wish or DEFAULT_PORT, port_is_a_wish=wish is None)
-    print(how_to_use(endpoint))
+    parser.add_argument("--port", type=int, help=f"where it is to listen ({DEFAULT_PORT}); 0 for any free port")
+    port = parser.parse_args(arguments).port
+    print(how_to_use(Instance("up").up(must_be=port or None, otherwise=DEFAULT_PORT if port is None else None)))
 
 
 def down(arguments):

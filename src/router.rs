@@ -49,12 +49,15 @@ pub(crate) struct Route {
     handler: Arc<dyn Erased>,
 }
 
+type Condition = Arc<dyn Fn(&Event) -> bool + Send + Sync>;
+
 /// Which events a route takes.
 #[derive(Clone)]
 enum Takes {
     Kind(fn(&EventKind) -> bool),
     Pattern(Pattern),
-    When(Pattern, Arc<dyn Fn(&Event) -> bool + Send + Sync>),
+    When(Pattern, Condition),
+    If(Condition),
     All,
 }
 
@@ -109,6 +112,16 @@ impl Router {
         self.add_whole(pattern, |pattern| Takes::When(pattern, Arc::new(condition)), handler)
     }
 
+    /// Sends whole events to a handler, by a condition alone. `name` is what logs and metrics call the route.
+    pub fn route_named(
+        self,
+        name: &str,
+        condition: impl Fn(&Event) -> bool + Send + Sync + 'static,
+        handler: impl Handler<Event>,
+    ) -> Self {
+        self.add(name, Takes::If(Arc::new(condition)), Whole(handler))
+    }
+
     /// Sends whatever no other route takes to a handler. It is the last to be asked, wherever it is added.
     pub fn fallback(mut self, handler: impl Handler<Event>) -> Self {
         self.fallback = Some(Route { name: "fallback".into(), takes: Takes::All, handler: Arc::new(Whole(handler)) });
@@ -151,6 +164,7 @@ impl Route {
             Takes::Kind(takes) => takes(event.kind()),
             Takes::Pattern(pattern) => pattern.matches(event.kind().name()),
             Takes::When(pattern, condition) => pattern.matches(event.kind().name()) && condition(event),
+            Takes::If(condition) => condition(event),
             Takes::All => true,
         }
     }

@@ -61,6 +61,8 @@ struct Open {
     next_probe: Instant,
     /// The message that is being tried.
     probe: Option<MessageId>,
+    /// How many probes have failed.
+    failed: usize,
 }
 
 /// How much may be received now.
@@ -68,8 +70,9 @@ struct Open {
 pub(crate) enum Allowance {
     /// As much as there is room for.
     Free,
-    /// One message, and only when nothing else is going on: too few are held to tell a message that is never going to
-    /// succeed from a target that is down.
+    /// One message, and only when nothing else is going on. To tell messages that are never going to succeed from a target
+    /// that is down, up to three are held at first, and one more after each probe that failed: otherwise three bad
+    /// messages in a row could stop a queue for hours. A message that is held has spent no receive in vain.
     One,
     /// Nothing.
     Nothing,
@@ -122,13 +125,14 @@ impl Breakers {
     pub(crate) fn allowance(&self) -> (Allowance, usize) {
         let state = self.state();
         let held = state.routes.iter().map(|route| route.held).sum();
-        let allowance = state
-            .routes
-            .iter()
-            .filter(|route| route.open.is_some())
-            .map(|route| route.held)
-            .max()
-            .map_or(Allowance::Free, |most| if most < ENOUGH { Allowance::One } else { Allowance::Nothing });
+        let mut allowance = Allowance::Free;
+        for route in &state.routes {
+            match &route.open {
+                None => {}
+                Some(open) if route.held < ENOUGH + open.failed => allowance = Allowance::One,
+                Some(_) => return (Allowance::Nothing, held),
+            }
+        }
         (allowance, held)
     }
 
@@ -164,7 +168,7 @@ impl Route {
         let enough = self.failing.len() >= ENOUGH.min(self.here);
         if self.open.is_none() && !self.failing.is_empty() && enough {
             let next_probe = Instant::now() + FIRST_PROBE;
-            self.open = Some(Open { interval: FIRST_PROBE, next_probe, probe: None });
+            self.open = Some(Open { interval: FIRST_PROBE, next_probe, probe: None, failed: 0 });
         }
     }
 
@@ -220,6 +224,7 @@ impl Stay {
         {
             open.interval = (open.interval * 2).min(SLOWEST_PROBE);
             open.next_probe = Instant::now() + open.interval;
+            open.failed += 1;
         }
         let was_open = route.open.is_some();
         route.open_if_enough();

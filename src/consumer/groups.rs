@@ -41,6 +41,11 @@ impl Groups {
         Place { groups: self.clone(), group, id }
     }
 
+    /// How many messages stand behind another one.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lines().values().map(|line| line.places.len().saturating_sub(1)).sum()
+    }
+
     fn lines(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Line>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }

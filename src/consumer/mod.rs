@@ -13,6 +13,7 @@ mod budget;
 mod closing;
 mod drain;
 mod groups;
+mod journal;
 mod lease;
 mod poller;
 mod recent;
@@ -34,6 +35,8 @@ use budget::Budget;
 pub use closing::{Closing, Ended};
 use drain::Drain;
 use groups::Groups;
+use journal::Journal;
+pub use journal::JournalError;
 use lease::{Arrival, Ledger};
 use poller::{Outcome, PATIENCE, Pace, Poll, Polled};
 use recent::Recent;
@@ -99,6 +102,9 @@ pub enum RunError {
     /// The settings do not fit together.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The queue cannot be consumed: the first receive was refused, or nothing answered.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -133,6 +139,13 @@ impl<Q: Queue> Consumer<Q> {
     /// When a service of the engine panics, which is a defect of this crate. Handlers that panic do no harm.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Closing, RunError> {
         self.settings.check()?;
+        let recent = match &self.settings.journal {
+            Some(path) => {
+                let (journal, known) = Journal::open(path, (self.settings.wall_clock)())?;
+                Recent::with_journal(journal, known)
+            }
+            None => Recent::default(),
+        };
         let mut shutdown = std::pin::pin!(shutdown);
         self.telemetry.attributes_calls.add(1);
         let facts = tokio::select! {
@@ -153,7 +166,7 @@ impl<Q: Queue> Consumer<Q> {
             }
             None => QueueFacts::default(),
         };
-        let mut run = Run::assemble(self, facts);
+        let mut run = Run::assemble(self, facts, recent);
         if told_to_stop {
             run.begin_drain();
         }
@@ -218,7 +231,7 @@ struct Run<Q> {
 }
 
 impl<Q: Queue> Run<Q> {
-    fn assemble(consumer: Consumer<Q>, facts: QueueFacts) -> Self {
+    fn assemble(consumer: Consumer<Q>, facts: QueueFacts, recent: Recent) -> Self {
         let Consumer { queue, router, settings, telemetry } = consumer;
         let own = facts.visibility_timeout.filter(|own| *own >= MIN_VISIBILITY);
         if let (None, None, Some(own)) = (settings.visibility, own, facts.visibility_timeout) {
@@ -242,7 +255,7 @@ impl<Q: Queue> Run<Q> {
         services.spawn(hides);
         let random = Mutex::new(match settings.random_seed {
             Some(seed) => fastrand::Rng::with_seed(seed),
-            None => fastrand::Rng::new(),
+            None => chance(),
         });
         info!(
             queue = facts.name.as_deref().unwrap_or("?"),
@@ -258,7 +271,7 @@ impl<Q: Queue> Run<Q> {
             budget: Budget::new(settings.concurrency, settings.max_in_flight_bytes),
             ledger,
             groups: Arc::default(),
-            recent: Recent::default(),
+            recent,
             settler,
             drain: Drain::new(settings.grace),
             visibility,
@@ -299,7 +312,9 @@ impl<Q: Queue> Run<Q> {
             let (allowance, held) = self.engine.breakers.allowance();
             let claim = match allowance {
                 Allowance::Nothing => None,
-                Allowance::One if self.polls.is_empty() && self.workers.len() == held => {
+                Allowance::One
+                    if self.polls.is_empty() && self.workers.len() == held + self.engine.groups.waiting() =>
+                {
                     self.engine.budget.claim(1, self.message_size)
                 }
                 Allowance::One => None,
@@ -488,6 +503,12 @@ impl<Q: Queue> Run<Q> {
             ended,
         }
     }
+}
+
+/// A seed from outside: the one place where ambient chance enters the engine.
+#[allow(clippy::disallowed_methods, reason = "nobody has named a seed")]
+fn chance() -> fastrand::Rng {
+    fastrand::Rng::new()
 }
 
 /// Poll tasks and services do not panic; if one does, that is a defect, and it is not hidden.

@@ -23,6 +23,9 @@ const HUNG_AFTER_DRAINING: Duration = Duration::from_secs(2);
 /// After how many hung receives in a row the connections are opened anew.
 const HUNG_RECONNECT: u32 = 2;
 
+/// How long after one empty receive was issued the next one may be, at the soonest.
+const EMPTY_RECEIVES_APART: Duration = Duration::from_secs(1);
+
 /// How long a poll waits for ten free slots before it makes do with fewer: fuller receives are fewer requests.
 pub(super) const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -118,14 +121,13 @@ impl Pace {
             if messages >= polled.poll.claim.slots() {
                 self.wanted = (self.wanted + 1).min(self.most);
             }
-        } else if waited {
-            self.empty = polled.poll.wait >= full_wait;
-            self.wanted = self.wanted.saturating_sub(1).max(1);
         } else {
-            // A standard queue with too much in flight answers a long poll at once, with nothing and no error.
-            self.empty = false;
-            self.wanted = 1;
-            self.not_before = Instant::now() + Duration::from_secs(1);
+            // A standard queue with too much in flight answers a long poll at once, with nothing and no error; and a wait of
+            // zero is allowed. Neither may become a tight loop.
+            self.empty = waited && polled.poll.wait >= full_wait;
+            self.wanted = if waited { self.wanted.saturating_sub(1).max(1) } else { 1 };
+            let early = EMPTY_RECEIVES_APART.saturating_sub(polled.took);
+            self.not_before = self.not_before.max(Instant::now() + early);
         }
     }
 

@@ -168,7 +168,7 @@ impl Work<Engine> {
                 Attempt::Succeeded => {
                     stay.succeeded();
                     engine.telemetry.receive_count_at_success.observe(self.receive_count.into());
-                    engine.recent.handled(self.lease.message_id());
+                    self.remember();
                     drop(event);
                     self.held.drop_bytes();
                     return self.delete().await;
@@ -178,7 +178,7 @@ impl Work<Engine> {
                         stay.succeeded();
                         engine.telemetry.receive_count_at_success.observe(self.receive_count.into());
                         // The message comes again, to whomever: if it is to us, its repeat is deleted.
-                        engine.recent.handled(self.lease.message_id());
+                        self.remember();
                     }
                     return self.interrupted();
                 }
@@ -317,6 +317,16 @@ impl Work<Engine> {
             message_id: self.lease.message_id().as_str(),
             receive_count: self.receive_count,
         });
+    }
+
+    /// The handler succeeded, which must be known before the delete is asked for.
+    fn remember(&self) {
+        let engine = &self.engine;
+        if let Err(failure) = engine.recent.handled(self.lease.message_id(), engine.settings.wall_clock)
+            && let Some(times) = engine.telemetry.worth_logging(("journal", "write"))
+        {
+            warn!(error = %failure, times, "a success could not be written to the journal; it is known in memory only");
+        }
     }
 
     /// Waits before the head of a FIFO group is tried again.

@@ -290,7 +290,7 @@ catalogue! {
         }
     }
 
-    /// Events that clients send into a call. What other products call custom events is [`CustomEvent`](super::CustomEvent).
+    /// Events that clients send into a call. What other products call custom events is [`CustomEvent`](crate::event::CustomEvent).
     custom {
         "custom" Custom [Video] { call_cid: String; user: Box<UserResponse>; }
     }

@@ -73,13 +73,16 @@ struct Whole {
 }
 
 impl Event {
-    /// An event from its JSON, for tests: an object with a `type`.
+    /// An event from its JSON, for tests: an object with a `type`. White space around it is no part of the event.
     ///
     /// # Errors
     ///
     /// When it is not that.
     pub fn from_json(json: impl Into<String>) -> Result<Self, NotAnEvent> {
-        let json = json.into();
+        let mut json = json.into();
+        if json.trim_ascii().len() < json.len() {
+            json = json.trim_ascii().to_owned();
+        }
         let [kind] = last_values(&json, ["type"])?;
         let kind = kind.and_then(text_of).filter(|kind| !kind.is_empty()).ok_or(NotAnEvent::NoType)?;
         let kind = EventKind::new(&kind);

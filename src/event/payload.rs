@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::field::Described;
 use super::kind::escape_controls;
-use super::read::{self, Fault, Object, Open, Step};
+use super::read::{self, Fault, Open, Place, Step};
 use super::{AnyPayload, CustomEvent, Event, EventKind};
 
 /// A type that events parse into: each struct of the catalogue for its wire type, [`CustomEvent`] for every custom type,
@@ -194,12 +194,6 @@ fn child<'de>(json: &'de str, step: &Step) -> Option<&'de str> {
 
 /// `Payload::from_event` for the structs of the table.
 pub(super) fn read_payload<T: Described>(event: &Event) -> Result<T, PayloadError> {
-    struct Place<T>(T);
-    impl<T: Described> Open for Place<T> {
-        fn open(&mut self) -> &mut dyn Object {
-            &mut self.0
-        }
-    }
     let mut place = Place(T::default());
     read_event(event, &mut place)?;
     Ok(place.0)

@@ -112,14 +112,17 @@ pub(super) fn read_object<'de, D: Deserializer<'de>>(place: &mut dyn Open, deser
     }
 }
 
+/// A struct of the table as the place that it is read into.
+pub(super) struct Place<T>(pub(super) T);
+
+impl<T: Object> Open for Place<T> {
+    fn open(&mut self) -> &mut dyn Object {
+        &mut self.0
+    }
+}
+
 /// `Deserialize` for any struct of the table.
 pub(crate) fn deserialize<'de, T: Object + Default, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
-    struct Place<T>(T);
-    impl<T: Object> Open for Place<T> {
-        fn open(&mut self) -> &mut dyn Object {
-            &mut self.0
-        }
-    }
     let mut place = Place(T::default());
     match read_object(&mut place, deserializer) {
         Ok(()) => Ok(place.0),

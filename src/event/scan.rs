@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::Deserializer as _;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Why a text is no event.
@@ -63,35 +64,13 @@ impl<'de> Visitor<'de> for Scan<'_, '_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(index) = map.next_key_seed(Position(self.keys))? {
-            match index {
+        // Keys are read raw: as text a lone surrogate would fail, and as bytes serde_json lets control characters pass.
+        while let Some(key) = map.next_key::<&RawValue>()? {
+            match text_of(key).and_then(|key| self.keys.iter().position(|name| *name == key)) {
                 Some(index) => self.values[index] = Some(map.next_value()?),
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         Ok(())
-    }
-}
-
-/// Where a key stands in a list, if it does. As bytes, since a key may have a lone surrogate.
-struct Position<'a, 'k>(&'a [&'k str]);
-
-impl<'de> DeserializeSeed<'de> for Position<'_, '_> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_bytes(self)
-    }
-}
-
-impl Visitor<'_> for Position<'_, '_> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_bytes<E>(self, key: &[u8]) -> Result<Self::Value, E> {
-        Ok(self.0.iter().position(|name| name.as_bytes() == key))
     }
 }

@@ -4,6 +4,8 @@
 //! there; the macros make each an `Option`. Names are those of the wire, `r#type` where Rust has the word for itself, and
 //! `name = "Wire"` where the wire has a name that no Rust field should have.
 
+use super::field::FieldInfo;
+
 /// The structs of `objects!` and `catalogue!`, with everything that they can do.
 macro_rules! structs {
     ($(
@@ -31,12 +33,14 @@ macro_rules! structs {
             }
 
             fn slot(&mut self, key: &str) -> Option<&mut dyn Slot> {
-                $($(
-                    if key == const { wire_name(stringify!($field), &[$($wire)?]) } {
-                        return Some(&mut self.$field);
-                    }
-                )+)*
-                None
+                #[allow(non_camel_case_types)]
+                #[derive(Clone, Copy)]
+                enum Name { $($($field),+),* }
+                const NAMES: &[Name] = &[$($(Name::$field),+),*];
+                static LOOKUP: Lookup = Lookup::new($name::INFO.fields);
+                match NAMES[LOOKUP.find($name::INFO.fields, key)?] {
+                    $($( Name::$field => Some(&mut self.$field) ),+),*
+                }
             }
 
             fn fields(&self) -> Vec<(&'static str, View<'_>)> {
@@ -183,7 +187,7 @@ macro_rules! catalogue {
             }
         )*)*
 
-        /// Every wire type that this version knows, in alphabetical order: what [`EventKind`] looks up.
+        /// Every wire type that this version knows, in alphabetical order: what [`EventKind`](crate::event::EventKind) looks up.
         pub static KNOWN: &[EventType] = &[$($(
             EventType {
                 name: $wire,
@@ -206,6 +210,54 @@ pub(crate) const fn wire_name(field: &'static str, given: &[&'static str]) -> &'
     match field.as_bytes() {
         [b'r', b'#', ..] => field.split_at(2).1,
         _ => field,
+    }
+}
+
+/// Where a field stands among those of its object, by its name: a small hash table made at compile time.
+///
+/// An object of chat has sixty fields; asking one name after the other was the greater part of reading it.
+pub(crate) struct Lookup([u8; Lookup::SIZE]);
+
+impl Lookup {
+    /// A power of two, and twice the fields of the largest object at the least.
+    const SIZE: usize = 256;
+    const EMPTY: u8 = u8::MAX;
+
+    pub(crate) const fn new(fields: &[FieldInfo]) -> Self {
+        assert!(fields.len() <= Self::SIZE / 2, "an object with so many fields needs a larger table");
+        let mut places = [Self::EMPTY; Self::SIZE];
+        let mut index = 0;
+        while index < fields.len() {
+            let mut place = Self::hash(fields[index].name.as_bytes());
+            while places[place] != Self::EMPTY {
+                place = (place + 1) % Self::SIZE;
+            }
+            // There are no more than half of SIZE.
+            places[place] = index as u8;
+            index += 1;
+        }
+        Lookup(places)
+    }
+
+    /// The index in `fields`, which must be those that the table was made from.
+    pub(crate) fn find(&self, fields: &[FieldInfo], key: &str) -> Option<usize> {
+        let mut place = Self::hash(key.as_bytes());
+        loop {
+            let index = usize::from(self.0[place]);
+            let field = fields.get(index)?;
+            if field.name == key {
+                return Some(index);
+            }
+            place = (place + 1) % Self::SIZE;
+        }
+    }
+
+    /// Length, both ends and the middle tell almost all names of an object apart.
+    const fn hash(name: &[u8]) -> usize {
+        let Some(last) = name.len().checked_sub(1) else { return 0 };
+        let (first, middle, end) = (name[0] as usize, name[last / 2] as usize, name[last] as usize);
+        (name.len().wrapping_mul(37) ^ first.wrapping_mul(11) ^ middle.wrapping_mul(23) ^ end.wrapping_mul(53))
+            % Self::SIZE
     }
 }
 
@@ -237,7 +289,7 @@ pub(crate) mod parts {
     pub(crate) use super::super::read::{Fault, Object, Slot, Source, deserialize};
     pub(crate) use super::super::timestamp::Timestamp;
     pub(crate) use super::super::write::{View, same};
-    pub(crate) use super::wire_name;
+    pub(crate) use super::{Lookup, wire_name};
 }
 
 pub(crate) use {catalogue, objects, structs};

@@ -317,6 +317,14 @@ impl Opened {
     }
 }
 
+impl Drop for Opened {
+    fn drop(&mut self) {
+        // Closing alone may not unlock it: a process that another thread is just starting holds every open file until
+        // its program begins. Where unlocking fails, closing has to do.
+        let _ = self.file.unlock();
+    }
+}
+
 /// Ends the last line where it has no end: a whole event gets its line feed, a torn one is cut off. False when the end
 /// was not written here.
 fn repair(file: &mut fs::File, path: &Path) -> io::Result<bool> {
@@ -429,6 +437,17 @@ mod tests {
         let mut log = Log::new(settings, || SystemTime::now() + 3 * DAY).unwrap();
         log.commit(b"1\n").unwrap();
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    }
+
+    /// A process that is being started holds a copy of every descriptor for a moment, as this copy is held.
+    #[test]
+    fn the_lock_ends_with_the_writer_though_a_starting_process_still_holds_the_file() {
+        let place = tempfile::tempdir().unwrap();
+        let settings = FileSettings::new(place.path().join("events"));
+        let log = Log::new(settings.clone(), SystemTime::now).unwrap();
+        let _copy = log.opened.as_ref().unwrap().file.try_clone().unwrap();
+        drop(log);
+        Log::new(settings, SystemTime::now).unwrap();
     }
 
     /// A descriptor that is open for reading only makes every write fail, as a broken disk does.

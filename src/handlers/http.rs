@@ -209,7 +209,7 @@ impl Http {
         let tls = match tls::client_config() {
             Ok(config) => config,
             // Nothing is verified on the way to a plain-http target, so an image without certificates will do.
-            Err(TlsError::NoRoots(_)) if url.scheme_str() == Some("http") => trusting_nobody()?,
+            Err(TlsError::NoRoots(_)) if url.scheme_str() == Some("http") => tls::trusting_nobody()?,
             Err(error) => return Err(error.into()),
         };
         let connector =
@@ -375,14 +375,6 @@ impl Service<Uri> for Connector {
         let connecting = tunnel.call(target);
         Box::pin(async move { Ok(connecting.await?) })
     }
-}
-
-fn trusting_nobody() -> Result<rustls::ClientConfig, TlsError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Config)?;
-    Ok(config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
 }
 
 fn headers(api_key: Option<&str>) -> Result<HeaderMap, HttpError> {

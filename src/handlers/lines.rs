@@ -3,6 +3,7 @@
 //! A handler's future can be dropped at any await point, and half a line must never be the result. So the bytes are
 //! written elsewhere: on a thread of their own, which no time limit interrupts and whose blocking holds up nobody else.
 //! What the lines are written to, and what makes them durable there, is the [`Sink`]'s business.
+#![cfg_attr(not(feature = "file"), allow(dead_code, reason = "only a file is ever reopened"))]
 
 use std::io;
 use std::sync::Arc;

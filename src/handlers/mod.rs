@@ -10,6 +10,8 @@
 //! | `stdout` | the line was written | the reader, on `message_id` |
 //! | `file` | the line is on disk | the reader, on `message_id` |
 //! | `http` | the endpoint answered 2xx | the endpoint, on `X-Webhook-Id` |
+//! | `exec` | the program exited with 0 | the program, on `STREAM_MESSAGE_ID` |
+//! | `postgres` | the row is committed | the table's key, the message id |
 
 #[cfg(feature = "stdout")]
 pub mod stdout;
@@ -17,8 +19,14 @@ pub mod stdout;
 pub mod file;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "exec")]
+pub mod exec;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 
 #[cfg(any(feature = "stdout", feature = "file"))]
 mod lines;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "postgres"))]
 pub mod tls;
+#[cfg(feature = "postgres")]
+mod columns;

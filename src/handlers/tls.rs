@@ -27,6 +27,15 @@ pub(super) fn client_config() -> Result<ClientConfig, TlsError> {
     if roots.is_empty() {
         return Err(TlsError::NoRoots(found.errors.into_iter().next()));
     }
+    trusting(roots)
+}
+
+/// For connections that use no TLS, where the interface asks for settings all the same: each handshake fails.
+pub(super) fn trusting_nobody() -> Result<ClientConfig, TlsError> {
+    trusting(RootCertStore::empty())
+}
+
+fn trusting(roots: RootCertStore) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

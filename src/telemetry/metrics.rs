@@ -154,45 +154,6 @@ const WANTED_REPLICAS: Metric = gauge(
      absent until that is known, and while a target is down.",
 );
 
-/// All of them, in the order in which they are written: what the documentation is made from.
-#[cfg(test)]
-pub(crate) const ALL: &[&Metric] = &[
-    &BUILD_INFO,
-    &START_TIME,
-    &LIVE,
-    &READY,
-    &RECEIVED,
-    &SETTLED,
-    &REDELIVERED,
-    &LAST_RECEIVES,
-    &LAST_RECEIVES_FAILED,
-    &REPEATS,
-    &LEASES_LOST,
-    &EVENTS,
-    &UNDECODABLE,
-    &UNROUTED,
-    &CALLS,
-    &HANDLER_TIME,
-    &BREAKER,
-    &TIME_IN_QUEUE,
-    &LEASE_MARGIN,
-    &RECEIVE_COUNT,
-    &SLOTS,
-    &SLOTS_FREE,
-    &IN_FLIGHT,
-    &IN_FLIGHT_BYTES,
-    &IN_FLIGHT_BYTES_LIMIT,
-    &REQUESTS,
-    &REQUEST_ERRORS,
-    &RECEIVES,
-    &RECONNECTS,
-    &POLLS_OPEN,
-    &POLL_AGE,
-    &QUEUE_MESSAGES,
-    &DEAD_LETTERS,
-    &WANTED_REPLICAS,
-];
-
 /// All metrics now, in the text format of Prometheus (version 0.0.4).
 pub(super) fn text(t: &Telemetry, live: bool) -> String {
     let now = t.now().clone();
@@ -363,6 +324,44 @@ mod tests {
     use super::super::tests::telemetry;
     use super::*;
 
+    /// All of them, in the order in which they are written: what the documentation is made from.
+    const ALL: &[&Metric] = &[
+        &BUILD_INFO,
+        &START_TIME,
+        &LIVE,
+        &READY,
+        &RECEIVED,
+        &SETTLED,
+        &REDELIVERED,
+        &LAST_RECEIVES,
+        &LAST_RECEIVES_FAILED,
+        &REPEATS,
+        &LEASES_LOST,
+        &EVENTS,
+        &UNDECODABLE,
+        &UNROUTED,
+        &CALLS,
+        &HANDLER_TIME,
+        &BREAKER,
+        &TIME_IN_QUEUE,
+        &LEASE_MARGIN,
+        &RECEIVE_COUNT,
+        &SLOTS,
+        &SLOTS_FREE,
+        &IN_FLIGHT,
+        &IN_FLIGHT_BYTES,
+        &IN_FLIGHT_BYTES_LIMIT,
+        &REQUESTS,
+        &REQUEST_ERRORS,
+        &RECEIVES,
+        &RECONNECTS,
+        &POLLS_OPEN,
+        &POLL_AGE,
+        &QUEUE_MESSAGES,
+        &DEAD_LETTERS,
+        &WANTED_REPLICAS,
+    ];
+
     fn now(telemetry: &Telemetry) -> String {
         text(telemetry, true)
     }
@@ -451,12 +450,12 @@ mod tests {
     fn the_readme_has_the_table_of_the_metrics() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
         let readme = std::fs::read_to_string(&path).expect("a README.md");
-        let (before, rest) = readme.split_once("<!-- metrics -->\n").expect("where the table begins");
-        let (table, after) = rest.split_once("<!-- /metrics -->").expect("where the table ends");
+        let (before, rest) = readme.split_once("<!-- metrics -->\n\n").expect("where the table begins");
+        let (table, after) = rest.split_once("\n<!-- /metrics -->").expect("where the table ends");
         if table == documentation() {
             return;
         }
-        let fresh = format!("{before}<!-- metrics -->\n{}<!-- /metrics -->{after}", documentation());
+        let fresh = format!("{before}<!-- metrics -->\n\n{}\n<!-- /metrics -->{after}", documentation());
         if std::env::var_os("WRITE_DOCUMENTATION").is_some() {
             std::fs::write(&path, fresh).expect("a README.md that can be written");
         } else {

@@ -1,6 +1,5 @@
 //! The promises of the http handler, to a receiver that has nothing of ours: `receiver.py`.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::net::TcpListener;
 use std::path::Path;
@@ -15,7 +14,7 @@ use stream_sqsd::handlers::http::{Http, HttpError, HttpSettings};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream, copy_bidirectional};
 use tokio::net::TcpStream;
 
-use crate::{CHILD, child, event, said, say};
+use crate::{CHILD, Log, certify, child, event, said, say};
 
 const SECRET: &str = "tsec2";
 
@@ -118,6 +117,20 @@ async fn the_other_4xx_are_a_bad_message() {
         let error = failure(&receiver.http(&format!("/answer/{code}?retry-after=3"))).await;
         assert_eq!((error.failure(), error.delay()), (Failure::Bad, None), "{code}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_target_that_refuses_every_event_is_an_error_in_the_log_once_and_without_its_path() {
+    let receiver = Receiver::start(None);
+    let log = Log::of_this_thread();
+    let http = receiver.http("/first/2/404");
+    failure(&http).await;
+    failure(&http).await;
+    post(&http, "id-1").await.unwrap();
+    let said = log.take();
+    assert_eq!(said.matches("ERROR").count(), 1, "{said}");
+    assert!(said.contains(&format!("target_origin=http://127.0.0.1:{} status=404", receiver.port)), "{said}");
+    assert!(!said.contains("first"), "{said}");
 }
 
 #[tokio::test]
@@ -247,20 +260,6 @@ async fn settings_that_cannot_work_are_refused() {
     assert!(matches!(new(HttpSettings { timeout: Duration::ZERO, ..settings() }), HttpError::Zero { .. }));
 }
 
-/// A certificate for `localhost` and `webhooks.test`, and the authority that signed it.
-fn certify(place: &Path) {
-    let authority_key = rcgen::KeyPair::generate().unwrap();
-    let mut authority = rcgen::CertificateParams::new([]).unwrap();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let issuer = rcgen::CertifiedIssuer::self_signed(authority, authority_key).unwrap();
-    let key = rcgen::KeyPair::generate().unwrap();
-    let names = ["localhost".to_owned(), "webhooks.test".to_owned()];
-    let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
-    fs::write(place.join("authority.pem"), issuer.pem()).unwrap();
-    fs::write(place.join("certificate.pem"), certificate.pem()).unwrap();
-    fs::write(place.join("key.pem"), key.serialize_pem()).unwrap();
-}
-
 /// Posts one event to the URL that it is given, with the environment's certificates and proxies, and says how it went.
 #[tokio::test]
 async fn child_that_posts() {
@@ -282,7 +281,7 @@ fn child_posts(url: &str, environment: &[(&str, &str)]) -> String {
     }
     child.env_remove("no_proxy").envs(environment.iter().copied());
     let mut child = child.spawn().unwrap();
-    let answer = said(&mut child).next().unwrap();
+    let answer = said(&mut child).last().unwrap();
     child.wait().unwrap();
     answer
 }

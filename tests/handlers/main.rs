@@ -1,18 +1,21 @@
 //! The handlers that ship, against real files, pipes, processes and sockets.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::io::{BufRead, BufReader};
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use stream_sqsd::decode::decode;
 use stream_sqsd::event::Event;
 
-#[cfg(feature = "stdout")]
 mod stdout;
-#[cfg(feature = "file")]
 mod file;
-#[cfg(feature = "http")]
 mod http;
+mod exec;
+#[cfg(feature = "test-postgres")]
+mod postgres;
 
 /// An event of type `message.new` that can be told from others.
 fn event(text: &str) -> Event {
@@ -39,6 +42,54 @@ fn said(child: &mut Child) -> impl Iterator<Item = String> + use<> {
 
 /// Says a line to the parent, in one write that no kill can tear.
 fn say(text: &str) {
-    use std::io::Write;
-    std::io::stdout().lock().write_all(format!("\nsaid {text}\n").as_bytes()).unwrap();
+    io::Write::write_all(&mut io::stdout().lock(), format!("\nsaid {text}\n").as_bytes()).unwrap();
+}
+
+/// Makes a certificate for `localhost` and `webhooks.test`, its key, and the authority that signed it:
+/// `certificate.pem`, `key.pem` and `authority.pem`. The paths of the first two.
+fn certify(place: &Path) -> (PathBuf, PathBuf) {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new([]).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let issuer = rcgen::CertifiedIssuer::self_signed(authority, authority_key).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = ["localhost".to_owned(), "webhooks.test".to_owned()];
+    let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+    fs::write(place.join("authority.pem"), issuer.pem()).unwrap();
+    let paths = (place.join("certificate.pem"), place.join("key.pem"));
+    fs::write(&paths.0, certificate.pem()).unwrap();
+    fs::write(&paths.1, key.serialize_pem()).unwrap();
+    paths
+}
+
+/// What this thread logs, until it is dropped.
+struct Log {
+    text: Text,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+#[derive(Clone, Default)]
+struct Text(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn of_this_thread() -> Self {
+        let text = Text::default();
+        let writer = text.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        Log { text, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.text.0.lock().unwrap())).unwrap()
+    }
+}
+
+impl io::Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

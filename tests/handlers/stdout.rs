@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stream_sqsd::handler::{Context, Failure, Handler};
 use stream_sqsd::handlers::stdout::Stdout;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::event;
 
@@ -85,6 +85,18 @@ async fn a_stalled_pipe_blocks_neither_the_runtime_nor_leaves_half_a_line() {
     let lines: Vec<serde_json::Value> = all.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let ids: Vec<&str> = lines.iter().map(|line| line["message_id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["long", "after"]);
+}
+
+/// Time is paused: it advances when nothing else is left to wait for.
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_pauses_is_a_target_that_is_down_before_the_time_limit_of_a_handler() {
+    let (_reader, writer) = io::pipe().unwrap();
+    let stdout = Stdout::new(writer).unwrap();
+    let begun = Instant::now();
+    let error = stdout.handle(event(&"x".repeat(1 << 19)), Context::for_test("1")).await.unwrap_err();
+    assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(!stdout.closed().is_cancelled(), "it has paused, not gone");
 }
 
 /// Takes so many bytes, then is full until more are allowed.

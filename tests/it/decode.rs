@@ -215,6 +215,8 @@ fn what_is_no_json_is_refused_wherever_the_fault_is() {
         r#"{"type":"message.new","a":01}"#,
         r#"{"type":"message.new","a":"\x"}"#,
         "{\"type\":\"message.new\",\"a\":\"\u{1}\"}",
+        // Found by fuzzing.
+        "{\"type\":\"message.new\",\"a\u{1}b\":1}",
         r#"{"type":"message.new","a":[1,2}"#,
         r#"{"type":"message.new","a":nul}"#,
         r#"{"type":"message.new","a":+1}"#,

@@ -1,7 +1,21 @@
-//! Tests over the wire, against LocalStack.
-#[test]
-fn trivial() {
-    assert!(std::env::var("STREAM_SQSD_TEST_ENDPOINT").unwrap().starts_with("http://"));
-    if std::env::var("BREAK").is_ok() { panic!("broken"); }
-    if std::env::var("HANG").is_ok() { std::thread::sleep(std::time::Duration::from_secs(100)); }
-}
+//! The daemon and the library over the wire, against LocalStack: a queue for each test, and all tests side by side.
+//!
+//! `localstack/test` starts LocalStack and runs these. What LocalStack does not do (duplicates, stale receipts, lost
+//! answers, access denied) is not shown here: the simulation and the scripted answers of `tests/wire` do that.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::disallowed_methods, reason = "the bans are for the engine; a test watches it by the real clock")]
+
+mod endpoint;
+mod queue;
+mod daemon;
+mod engine;
+mod body;
+
+mod forms;
+mod attributes;
+mod failures;
+mod leases;
+mod many;
+mod sns;
+mod shutdown;
+mod start;

@@ -236,6 +236,21 @@ async fn what_is_next_door_is_reached_without_a_proxy_credentials_above_all() {
 }
 
 #[tokio::test]
+async fn every_name_of_this_machine_is_next_door() {
+    let proxy = Proxy::start(None, vec![Answer::error(403, "AccessDenied", "from the proxy")]).await;
+    let hosts = ["127.0.0.2", "[::1]", "localhost", "sqs.localhost", "sqs.us-east-1.localhost.localstack.cloud"];
+    for host in hosts {
+        // Nobody listens there.
+        let url = format!("http://{host}:1/000000000000/chat-events");
+        let outcome = receive_with(&url, &[("ALL_PROXY", &proxy.url)]).await;
+        assert!(outcome.starts_with("unreachable: "), "{outcome}");
+    }
+    let outcome = receive_with("http://notlocalhost:1/000000000000/chat-events", &[("ALL_PROXY", &proxy.url)]).await;
+    assert!(outcome.starts_with("access_denied: "), "{outcome}");
+    assert_eq!(proxy.plain_requests().len(), 1);
+}
+
+#[tokio::test]
 async fn no_credentials_at_all_is_said_in_these_words_and_not_as_an_unreachable_queue() {
     let server = Server::start(vec![Answer::ok(json!({}))]).await;
     let none = [("AWS_ACCESS_KEY_ID", "unset"), ("AWS_SECRET_ACCESS_KEY", "unset")];
@@ -258,10 +273,9 @@ async fn credentials_that_never_come_are_missing_credentials_too() {
     ];
     let server = Server::start(vec![Answer::ok(json!({}))]).await;
     let outcome = receive_with(&server.url("chat-events"), &environment).await;
-    assert!(
-        outcome.starts_with("credentials: no good credentials: environment, profiles and roles gave none: "),
-        "{outcome}"
-    );
+    let expected =
+        "credentials: no good credentials: environment, profiles and roles gave none: identity resolver timed out";
+    assert!(outcome.starts_with(expected), "{outcome}");
 }
 
 #[tokio::test]

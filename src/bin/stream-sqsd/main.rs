@@ -1,1 +1,66 @@
-fn main() {}
+//! The daemon: a table of contents.
+//!
+//! Everything that consumes, decodes and settles is the library's. Here are signals, arguments, logs, exit codes, and
+//! one file for each subcommand.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the library is handed its clock and its random source; here they are ambient"
+)]
+
+mod cli;
+mod config;
+mod settings;
+mod document;
+mod routes;
+mod secret;
+mod quantity;
+mod run;
+mod demo;
+mod decode;
+mod send;
+mod events;
+mod check;
+mod init;
+mod advice;
+mod input;
+mod json;
+mod peek;
+mod log;
+mod screen;
+mod signals;
+mod exit;
+#[cfg(test)]
+mod reference;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use cli::Command;
+use exit::{Exit, Failure};
+use signals::Signals;
+
+fn main() -> ExitCode {
+    // First of all: a signal that comes before there is anything to drain must not kill either.
+    let signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => return Failure::internal(error).report(),
+    };
+    let command = cli::parse();
+
+    let outcome = catch_unwind(AssertUnwindSafe(|| match command {
+        Command::Run(arguments) => run::run(arguments, signals),
+        Command::Demo(arguments) => demo::demo(arguments, signals),
+        Command::Decode(arguments) => signals.end_at_once().and_then(|()| decode::decode(arguments)),
+        Command::Send(arguments) => signals.end_at_once().and_then(|()| send::send(arguments)),
+        Command::Check(arguments) => signals.end_at_once().and_then(|()| check::check(arguments)),
+        Command::Init(arguments) => signals.end_at_once().and_then(|()| init::init(&arguments)),
+        Command::Events(arguments) => signals.end_at_once().and_then(|()| events::events(&arguments)),
+    }));
+    match outcome {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(failure)) => failure.report(),
+        // The panic has been printed where it happened.
+        Err(_) => Exit::Internal.into(),
+    }
+}

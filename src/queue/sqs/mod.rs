@@ -11,8 +11,10 @@
 mod url;
 mod errors;
 mod connections;
+mod doctor;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -33,6 +35,7 @@ use md5::{Digest, Md5};
 use tokio::time::Instant;
 
 use connections::Connections;
+pub use doctor::{Encryption, QueueAttributes, Redrive};
 use errors::{one_line, queue_error};
 pub use url::{BadQueueUrl, QueueUrl};
 
@@ -134,13 +137,18 @@ pub enum ConnectError {
 }
 
 /// A queue of Amazon SQS.
-#[derive(Debug)]
 pub struct SqsQueue {
     url: QueueUrl,
     region: String,
     config: aws_sdk_sqs::config::Builder,
     clients: RwLock<Clients>,
     lost: Mutex<Vec<LostAttempt>>,
+}
+
+impl fmt::Debug for SqsQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqsQueue").field("url", &self.url).field("region", &self.region).finish_non_exhaustive()
+    }
 }
 
 /// Two clients on the same connections and credentials. They differ in their limits and in who tries again.
@@ -227,7 +235,7 @@ impl SqsQueue {
         queue: QueueAddress,
         endpoint: Option<String>,
     ) -> Result<SqsQueue, ConnectError> {
-        let mut config = aws_sdk_sqs::config::Builder::from(sdk);
+        let mut config = aws_sdk_sqs::config::Builder::from(sdk).behavior_version(BehaviorVersion::v2026_01_12());
         config.set_identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS).build());
         let url = match &queue {
             QueueAddress::Url(url) => Some(url),

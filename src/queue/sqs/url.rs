@@ -6,6 +6,9 @@
 use std::fmt;
 use std::net::IpAddr;
 
+/// The name under which LocalStack is reached, which every resolver leads to this machine.
+const LOCALSTACK: &str = "localhost.localstack.cloud";
+
 /// The URL of a queue, taken apart.
 #[derive(Clone, PartialEq, Eq)]
 pub struct QueueUrl {
@@ -142,7 +145,13 @@ pub(super) fn is_next_door(host: &str) -> bool {
         Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_link_local(),
         // fd00:ec2::/32 is where EC2, ECS and EKS answer over IPv6.
         Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.segments()[..2] == [0xfd00, 0x0ec2],
-        Err(_) => host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost"),
+        Err(_) => {
+            let host = host.to_ascii_lowercase();
+            let local = ["localhost", LOCALSTACK];
+            local
+                .iter()
+                .any(|local| host.strip_suffix(local).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+        }
     }
 }
 
@@ -189,14 +198,13 @@ fn printable(url: &str) -> String {
 fn place(host: &str) -> (Endpoint, Option<&str>) {
     const ENDPOINTS: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu"];
     const DUAL_STACK: [&str; 3] = [".api.aws", ".api.amazonwebservices.com.cn", ".api.amazonwebservices.eu"];
-    const LOCALSTACK: &str = ".localhost.localstack.cloud";
 
     let within = |suffixes: &[&str]| suffixes.iter().find_map(|suffix| host.strip_suffix(suffix));
     let (prefix, dual_stack, aws) = if let Some(prefix) = within(&ENDPOINTS) {
         (prefix, false, true)
     } else if let Some(prefix) = within(&DUAL_STACK) {
         (prefix, true, true)
-    } else if let Some(prefix) = host.strip_suffix(LOCALSTACK) {
+    } else if let Some(prefix) = host.strip_suffix(LOCALSTACK).and_then(|prefix| prefix.strip_suffix('.')) {
         (prefix, false, false)
     } else {
         return (Endpoint::Origin, None);

@@ -287,6 +287,7 @@ fn debug_shows_what_is_there_and_an_event_does_not_show_its_text() {
 
 #[test]
 fn only_an_object_with_a_type_is_an_event() {
+    assert_eq!(Event::from_json("\n {\"type\":\"a.b\"}\r\n").unwrap().json(), r#"{"type":"a.b"}"#);
     for json in ["", "{}", "[]", r#"{"type":""}"#, r#"{"type":1}"#, r#"{"type":"a"}x"#] {
         assert!(Event::from_json(json).is_err(), "{json}");
     }

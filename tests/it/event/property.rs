@@ -81,7 +81,7 @@ fn write_value(json: &mut String, shape: Shape, tape: &mut Tape<'_>, depth: u32)
             write_fields(json, object.fields, tape, depth - 1);
             json.push('}');
         }
-        Shape::IdOr(_) if tape.next() % 2 == 0 => json.push_str(tape.choose(TEXTS)),
+        Shape::IdOr(_) if tape.next().is_multiple_of(2) => json.push_str(tape.choose(TEXTS)),
         Shape::IdOr(inner) => write_value(json, inner(), tape, depth),
         Shape::List(inner) => {
             json.push('[');

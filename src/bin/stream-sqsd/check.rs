@@ -1,0 +1,501 @@
+//! `stream-sqsd check`: whether a configuration is good, and with `--online` whether its queue is.
+//!
+//! The queue is asked and never changed. What is found is of two grades: what loses or delays messages, and advice.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stream_sqsd::consumer::Settings;
+use stream_sqsd::queue::sqs::{Encryption, QueueAttributes, SqsQueue};
+use stream_sqsd::queue::{EntryResult, Queue, QueueError, Receipt};
+use tokio::runtime::Builder;
+
+use crate::advice;
+use crate::cli::CheckArguments;
+use crate::config::{self, Config};
+use crate::exit::{Exit, Failure};
+use crate::log;
+use crate::quantity::{show_duration, show_size};
+use crate::screen::Screen;
+use crate::secret::Missing;
+
+/// The account from which Stream sends to queues that let it (`sqs_auth_type` is `resource`).
+///
+/// Source: Stream's documentation of SQS hooks.
+const STREAMS_ACCOUNT: &str = "185583345998";
+
+/// The largest event that Stream sends, in bytes; what is larger it drops itself.
+///
+/// Source: Stream's documentation of SQS hooks.
+const LARGEST_EVENT: usize = 256 * 1024;
+
+const DAY: Duration = Duration::from_secs(86_400);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Something that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Finding {
+    grade: Grade,
+    what: String,
+    why: String,
+    /// The command that mends it.
+    fix: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grade {
+    /// It loses or delays messages.
+    Harm,
+    Advice,
+}
+
+pub(crate) fn check(arguments: CheckArguments) -> Result<Exit, Failure> {
+    let config = config::of_run(arguments.settings.clone(), arguments.config.as_deref(), Missing::Warned)?;
+    let screen = Screen::new();
+    log::start(config.log_format, &screen);
+    let mut findings: Vec<Finding> = config
+        .warnings
+        .iter()
+        .map(|warning| Finding { grade: Grade::Advice, what: warning.to_string(), why: String::new(), fix: None })
+        .collect();
+    if arguments.online {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        findings.extend(runtime.block_on(examine(&config, arguments.receive))?);
+    }
+
+    let text = match arguments.json {
+        true => as_json(&config, &findings, arguments.online),
+        false => for_people(&config, &findings, &arguments),
+    };
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(if findings.iter().any(|finding| finding.grade == Grade::Harm) { Exit::Findings } else { Exit::Done })
+}
+
+fn for_people(config: &Config, findings: &[Finding], arguments: &CheckArguments) -> String {
+    let mut text = match &config.file {
+        Some(file) => format!("{}: the configuration is good\n", file.display()),
+        None => "the configuration is good\n".to_owned(),
+    };
+    for (position, route) in config.routes.iter().enumerate() {
+        text.push_str(&format!("  route {}: {route}\n", position + 1));
+    }
+    if config.routes.is_empty() {
+        text.push_str("  no routes: every event goes to standard output\n");
+    }
+    for finding in findings {
+        let grade = match finding.grade {
+            Grade::Harm => "loses or delays messages",
+            Grade::Advice => "advice",
+        };
+        text.push_str(&format!("\n{grade}: {}\n", finding.what));
+        if !finding.why.is_empty() {
+            text.push_str(&format!("  {}\n", finding.why));
+        }
+        if let Some(fix) = &finding.fix {
+            text.push_str(&format!("  to mend it: {fix}\n"));
+        }
+    }
+    if arguments.online {
+        if findings.is_empty() {
+            text.push_str("the queue is good\n");
+        }
+        if !arguments.receive {
+            text.push_str("\nnot tried: receiving; --receive does, and costs one message one of its receives\n");
+        }
+    }
+    text
+}
+
+fn as_json(config: &Config, findings: &[Finding], online: bool) -> String {
+    let findings: Vec<Value> = findings
+        .iter()
+        .map(|finding| {
+            let grade = match finding.grade {
+                Grade::Harm => "harm",
+                Grade::Advice => "advice",
+            };
+            json!({"grade": grade, "what": finding.what, "why": finding.why, "fix": finding.fix})
+        })
+        .collect();
+    let file = config.file.as_ref().map(|file| file.display().to_string());
+    format!("{}\n", json!({"file": file, "online": online, "findings": findings}))
+}
+
+/// Asks the queue everything.
+async fn examine(config: &Config, receive: bool) -> Result<Vec<Finding>, Failure> {
+    let queue = SqsQueue::connect(config.queue.clone()).await;
+    let queue = queue.map_err(|error| advice::not_connected(error, &config.queue))?;
+    let arn = queue.arn().unwrap_or_else(|| format!("arn:aws:sqs:{}:ACCOUNT:{}", queue.region(), queue.url().name()));
+    let subject = Subject { url: queue.url().as_str(), arn: &arn, engine: &config.engine };
+    let failed = |error| advice::refused(error, &arn);
+
+    let mut findings = Vec::new();
+    match queue.attributes().await {
+        Ok(attributes) => {
+            let dead_letters = match &attributes.redrive {
+                Some(redrive) => Some(queue.attributes_of_dead_letter_queue(&redrive.dead_letter_queue).await),
+                None => None,
+            };
+            findings.extend(subject.judge(&attributes, dead_letters.as_ref().and_then(|answer| answer.as_ref().ok())));
+            match (dead_letters, &attributes.redrive) {
+                (Some(Err(QueueError::NoSuchQueue { .. })), Some(redrive)) => findings.push(Finding {
+                    grade: Grade::Harm,
+                    what: format!("the dead-letter queue {} does not exist", redrive.dead_letter_queue),
+                    why: "A message that is received too often has nowhere to go.".to_owned(),
+                    fix: Some(format!("aws sqs create-queue --queue-name {}", name_of(&redrive.dead_letter_queue))),
+                }),
+                (Some(Err(error)), Some(redrive)) => findings.push(Finding {
+                    grade: Grade::Advice,
+                    what: format!("the dead-letter queue cannot be looked at: {error}"),
+                    why: "How long it keeps messages is not known, and neither is how many there are.".to_owned(),
+                    fix: Some(allow("sqs:GetQueueAttributes", &redrive.dead_letter_queue)),
+                }),
+                _ => {}
+            }
+        }
+        Err(QueueError::AccessDenied { .. }) => findings.push(Finding {
+            grade: Grade::Advice,
+            what: "the queue's attributes may not be read, so they could not be judged".to_owned(),
+            why:
+                "The daemon works without: it then hides messages for 60s, counts each as 1MiB before it has come, and \
+                  does not know which receive is the last."
+                    .to_owned(),
+            fix: Some(allow("sqs:GetQueueAttributes", &arn)),
+        }),
+        Err(error) => return Err(failed(error)),
+    }
+
+    // No message has this handle, so nothing is deleted and nothing is hidden: the answer tells whether it would be.
+    let receipt = Receipt { message_id: "check".into(), handle: "stream-sqsd-check".into() };
+    let delete = queue.delete(std::slice::from_ref(&receipt)).await;
+    if is_denied(delete).map_err(failed)? {
+        findings.push(Finding {
+            grade: Grade::Harm,
+            what: "the daemon may not delete messages".to_owned(),
+            why: "Every message would be handled again and again, and end up in the dead-letter queue.".to_owned(),
+            fix: Some(allow("sqs:DeleteMessage", &arn)),
+        });
+    }
+    let hide = queue.hide(&[(receipt, Duration::from_secs(1))]).await;
+    if is_denied(hide).map_err(failed)? {
+        findings.push(Finding {
+            grade: Grade::Harm,
+            what: "the daemon may not change the visibility of messages".to_owned(),
+            why:
+                "A message whose handler takes longer than the visibility timeout would be handled twice, and no retry \
+                  could be delayed."
+                    .to_owned(),
+            fix: Some(allow("sqs:ChangeMessageVisibility", &arn)),
+        });
+    }
+    if receive {
+        match queue.receive(1, Duration::ZERO, Some(Duration::ZERO)).await {
+            Ok(_) => {}
+            Err(QueueError::AccessDenied { .. }) => findings.push(Finding {
+                grade: Grade::Harm,
+                what: "the daemon may not receive messages".to_owned(),
+                why: "It would not start.".to_owned(),
+                fix: Some(allow("sqs:ReceiveMessage", &arn)),
+            }),
+            Err(QueueError::EncryptionKey { code, message }) => findings.push(Finding {
+                grade: Grade::Harm,
+                what: format!("the queue's encryption key cannot be used ({code}): {message}"),
+                why: "Messages cannot be received.".to_owned(),
+                fix: Some(allow("kms:Decrypt", "the ARN of the key")),
+            }),
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(findings)
+}
+
+/// Whether a call with a receipt that cannot exist was denied. Any other answer means that it was allowed.
+fn is_denied(answer: Result<Vec<EntryResult>, QueueError>) -> Result<bool, QueueError> {
+    match answer {
+        Ok(entries) => Ok(entries.iter().any(|entry| entry.as_ref().is_err_and(|error| error.code.contains("Denied")))),
+        Err(QueueError::AccessDenied { .. }) => Ok(true),
+        // SQS may refuse the handle for the call as a whole, which it does after it has looked at the permission.
+        Err(QueueError::Service { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The command that gives the daemon a permission.
+fn allow(action: &str, resource: &str) -> String {
+    let policy = json!({
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": action, "Resource": resource}],
+    });
+    let name = action.replace(':', "-");
+    format!(
+        "aws iam put-role-policy --role-name THE_ROLE_OF_THE_DAEMON --policy-name stream-sqsd-{name} --policy-document \
+         '{policy}'"
+    )
+}
+
+fn name_of(arn: &str) -> &str {
+    arn.rsplit(':').next().unwrap_or(arn)
+}
+
+/// What is judged: a queue, and the engine that is to consume it.
+struct Subject<'a> {
+    url: &'a str,
+    arn: &'a str,
+    engine: &'a Settings,
+}
+
+impl Subject<'_> {
+    /// Everything that the attributes give cause to say.
+    fn judge(&self, queue: &QueueAttributes, dead_letters: Option<&QueueAttributes>) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        self.judge_redrive(queue, &mut findings);
+        self.judge_times(queue, dead_letters, &mut findings);
+        self.judge_size(queue, &mut findings);
+        self.judge_encryption(queue, &mut findings);
+        self.judge_policy(queue, &mut findings);
+        findings
+    }
+
+    fn judge_redrive(&self, queue: &QueueAttributes, findings: &mut Vec<Finding>) {
+        let name = name_of(self.arn);
+        let set_redrive = |count: u32, dead_letter_queue: &str| {
+            let policy = json!({"deadLetterTargetArn": dead_letter_queue, "maxReceiveCount": count.to_string()});
+            self.set_attributes(&json!({"RedrivePolicy": policy.to_string()}))
+        };
+        let Some(redrive) = &queue.redrive else {
+            // Of a FIFO queue the dead-letter queue is one too, and its name says so.
+            let dead = match name.strip_suffix(".fifo") {
+                Some(stem) => format!("{stem}-dead-letter.fifo"),
+                None => format!("{name}-dead-letter"),
+            };
+            let fifo = if name.ends_with(".fifo") { "FifoQueue=true," } else { "" };
+            let dead_arn = self.arn.strip_suffix(name).unwrap_or_default().to_owned() + &dead;
+            findings.push(Finding {
+                grade: Grade::Harm,
+                what: "there is no dead-letter queue".to_owned(),
+                why: "A message that cannot be handled is tried again and again until the queue's retention runs out, and \
+                      is lost then."
+                    .to_owned(),
+                fix: Some(format!(
+                    "aws sqs create-queue --queue-name {dead} --attributes {fifo}MessageRetentionPeriod=1209600 && {}",
+                    set_redrive(5, &dead_arn)
+                )),
+            });
+            return;
+        };
+        let count = redrive.max_receive_count;
+        let fix = Some(set_redrive(5, &redrive.dead_letter_queue));
+        let last: Duration = (1..count).map(|receive| self.engine.retry.after(receive, 0.5)).sum();
+        if count == 1 {
+            findings.push(Finding {
+                grade: Grade::Harm,
+                what: "with maxReceiveCount 1 a message is dead-lettered after its first failure".to_owned(),
+                why: "A receive is also spent by a crash, a restart and a lost answer, whatever the message."
+                    .to_owned(),
+                fix,
+            });
+        } else if count < 3 || last < Duration::from_secs(10) {
+            findings.push(Finding {
+                grade: Grade::Advice,
+                what: format!(
+                    "with maxReceiveCount {count} a failing message is dead-lettered after about {}",
+                    show_duration(last)
+                ),
+                why: "A receive is also spent by a crash, a restart and a lost answer. While a target is down none is \
+                      spent."
+                    .to_owned(),
+                fix,
+            });
+        }
+    }
+
+    fn judge_times(
+        &self,
+        queue: &QueueAttributes,
+        dead_letters: Option<&QueueAttributes>,
+        findings: &mut Vec<Finding>,
+    ) {
+        if let Some(visibility) = self.engine.visibility.or(queue.visibility_timeout) {
+            let set = Some(self.set_attributes(&json!({"VisibilityTimeout": "60"})));
+            if visibility > Duration::from_secs(900) {
+                findings.push(Finding {
+                    grade: if visibility > HOUR { Grade::Harm } else { Grade::Advice },
+                    what: format!("the visibility timeout is {}", show_duration(visibility)),
+                    why:
+                        "After a crash, what was being worked on is hidden for that long. The daemon renews it while a \
+                          handler works, so it need not be long."
+                            .to_owned(),
+                    fix: set,
+                });
+            } else if visibility < Duration::from_secs(10) {
+                findings.push(Finding {
+                    grade: Grade::Advice,
+                    what: format!("the visibility timeout is {}", show_duration(visibility)),
+                    why: format!(
+                        "A handler may work for {} (handler_timeout), and all that time it must be renewed at half of it: \
+                         a network that is away for as long loses it, and the message is handled twice.",
+                        show_duration(self.engine.handler_timeout)
+                    ),
+                    fix: set,
+                });
+            }
+        }
+        if let Some(retention) = queue.retention
+            && retention < 4 * DAY
+        {
+            findings.push(Finding {
+                grade: if retention < DAY { Grade::Harm } else { Grade::Advice },
+                what: format!("the queue keeps messages for {}", show_duration(retention)),
+                why: "When nothing consumes for that long, over a weekend say, messages are lost.".to_owned(),
+                fix: Some(self.set_attributes(&json!({"MessageRetentionPeriod": "1209600"}))),
+            });
+        }
+        if let (Some(retention), Some(dead)) = (queue.retention, dead_letters.and_then(|dead| dead.retention))
+            && dead <= retention
+        {
+            let fix = queue.redrive.as_ref().map(|redrive| {
+                let url = self.url.strip_suffix(name_of(self.arn)).unwrap_or_default();
+                let url = format!("{url}{}", name_of(&redrive.dead_letter_queue));
+                set_attributes(&url, &json!({"MessageRetentionPeriod": "1209600"}))
+            });
+            // The longest that there is; then shortening the queue's own is what is left.
+            let longest = dead >= 14 * DAY;
+            findings.push(Finding {
+                grade: if longest { Grade::Advice } else { Grade::Harm },
+                what: format!(
+                    "the dead-letter queue keeps messages for {}, and the queue for {}",
+                    show_duration(dead),
+                    show_duration(retention)
+                ),
+                why: "In a standard dead-letter queue the time counts from when a message was first sent, so one that \
+                      waited in the queue for long is lost soon after it was dead-lettered."
+                    .to_owned(),
+                fix: if longest {
+                    Some(self.set_attributes(&json!({"MessageRetentionPeriod": "604800"})))
+                } else {
+                    fix
+                },
+            });
+        }
+        if let Some(delay) = queue.delay.filter(|delay| !delay.is_zero()) {
+            findings.push(Finding {
+                grade: Grade::Harm,
+                what: format!("the queue delays every message by {}", show_duration(delay)),
+                why: "Events are handled that much later.".to_owned(),
+                fix: Some(self.set_attributes(&json!({"DelaySeconds": "0"}))),
+            });
+        }
+    }
+
+    fn judge_size(&self, queue: &QueueAttributes, findings: &mut Vec<Finding>) {
+        if let Some(size) = queue.max_message_size
+            && size < LARGEST_EVENT
+        {
+            findings.push(Finding {
+                grade: Grade::Harm,
+                what: format!("the queue takes messages of up to {} only", show_size(size)),
+                why: format!(
+                    "Stream sends events of up to {}, and larger ones than the queue takes are lost.",
+                    show_size(LARGEST_EVENT)
+                ),
+                fix: Some(self.set_attributes(&json!({"MaximumMessageSize": "1048576"}))),
+            });
+        }
+        if self.engine.inflate_limit < LARGEST_EVENT {
+            findings.push(Finding {
+                grade: Grade::Harm,
+                what: format!("inflate_limit is {}", show_size(self.engine.inflate_limit)),
+                why: format!(
+                    "Stream sends events of up to {}, and larger ones than the limit are dead-lettered.",
+                    show_size(LARGEST_EVENT)
+                ),
+                fix: None,
+            });
+        }
+    }
+
+    fn judge_encryption(&self, queue: &QueueAttributes, findings: &mut Vec<Finding>) {
+        match &queue.encryption {
+            encryption if encryption.is_aws_managed() => findings.push(Finding {
+                grade: Grade::Harm,
+                what: "the queue is encrypted with the key that AWS manages for SQS (alias/aws/sqs)".to_owned(),
+                why: "No other account can use that key, so nothing that Stream's account sends arrives.".to_owned(),
+                fix: Some(self.set_attributes(&json!({"KmsMasterKeyId": "", "SqsManagedSseEnabled": "true"}))),
+            }),
+            Encryption::Kms(key) => findings.push(Finding {
+                grade: Grade::Advice,
+                what: format!("the queue is encrypted with a key of yours ({key})"),
+                why: format!(
+                    "Its policy must allow kms:GenerateDataKey and kms:Decrypt to arn:aws:iam::{STREAMS_ACCOUNT}:root \
+                     (Stream), and kms:Decrypt to the daemon. That cannot be seen from here."
+                ),
+                fix: None,
+            }),
+            Encryption::None | Encryption::SqsOwned => {}
+        }
+    }
+
+    fn judge_policy(&self, queue: &QueueAttributes, findings: &mut Vec<Finding>) {
+        if queue.policy.as_deref().is_some_and(lets_stream_send) {
+            return;
+        }
+        let policy = json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Allow",
+                "Principal": {"AWS": format!("arn:aws:iam::{STREAMS_ACCOUNT}:root")},
+                "Action": "sqs:SendMessage",
+                "Resource": self.arn,
+            }],
+        });
+        let replaces = match queue.policy {
+            Some(_) => " It replaces the policy that there is: put the statement into that one instead.",
+            None => "",
+        };
+        findings.push(Finding {
+            grade: Grade::Advice,
+            what: "the queue's policy does not let Stream's account send".to_owned(),
+            why: format!(
+                "It must where the hook's sqs_auth_type is `resource`. Where it is `keys`, the key needs the permission \
+                 and this does not matter.{replaces}"
+            ),
+            fix: Some(self.set_attributes(&json!({"Policy": policy.to_string()}))),
+        });
+    }
+
+    fn set_attributes(&self, attributes: &Value) -> String {
+        set_attributes(self.url, attributes)
+    }
+}
+
+fn set_attributes(url: &str, attributes: &Value) -> String {
+    format!("aws sqs set-queue-attributes --queue-url {url} --attributes '{attributes}'")
+}
+
+/// Whether a queue's policy has a statement that lets Stream's account send. Conditions and denials are not looked at.
+fn lets_stream_send(policy: &str) -> bool {
+    let Ok(policy) = serde_json::from_str::<Value>(policy) else { return false };
+    let some = |value: Option<&Value>, test: &dyn Fn(&str) -> bool| match value {
+        Some(Value::String(text)) => test(text),
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).any(test),
+        _ => false,
+    };
+    let is_stream = |principal: &str| principal == "*" || principal.contains(STREAMS_ACCOUNT);
+    let sends = |action: &str| {
+        let action = action.to_ascii_lowercase();
+        matches!(action.as_str(), "*" | "sqs:*" | "sqs:send*" | "sqs:sendmessage")
+    };
+    let lets = |statement: &Value| {
+        let principal = statement.get("Principal");
+        let is_stream = some(principal, &is_stream) || some(principal.and_then(|by| by.get("AWS")), &is_stream);
+        statement.get("Effect").and_then(Value::as_str) == Some("Allow")
+            && is_stream
+            && some(statement.get("Action"), &sends)
+    };
+    match policy.get("Statement") {
+        Some(Value::Array(statements)) => statements.iter().any(lets),
+        Some(statement) => lets(statement),
+        None => false,
+    }
+}

@@ -1,0 +1,219 @@
+//! The command line: what can be asked for, and the help that says so. What the answers mean is the subcommands'.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{OfDecode, OfDemo, OfRun, OfSend};
+use crate::settings::Flags;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    a check has found something that loses or delays messages
+  2    the arguments or the configuration are wrong
+  65   what was read cannot be decoded
+  66   a file cannot be read
+  69   the queue cannot be reached, or does not allow what is needed
+  70   what should not have happened: please report it
+  130, 143   ended at once by SIGINT or SIGTERM";
+
+#[derive(Debug, Parser)]
+#[command(name = "stream-sqsd", version, after_help = EXIT_CODES, max_term_width = 110)]
+/// Consumes the events that Stream (getstream.io) sends to Amazon SQS.
+///
+/// Each message is decoded and handled; it is deleted when it was handled, and stays for another try, and in the end for
+/// the dead-letter queue, when it was not.
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Consume a queue. Without a configuration, events go to standard output, one JSON line each.
+    #[command(after_help = RUN_HELP)]
+    Run(RunArguments),
+    /// Watch the engine at work, with a queue in memory: needs no network and no account.
+    #[command(after_help = DEMO_HELP)]
+    Demo(DemoArguments),
+    /// Turn SQS bodies into the events that they hold.
+    #[command(after_help = DECODE_HELP)]
+    Decode(DecodeArguments),
+    /// Send events to a queue, as Stream would.
+    #[command(after_help = SEND_HELP)]
+    Send(SendArguments),
+    /// Check a configuration, and with --online the queue too.
+    #[command(after_help = CHECK_HELP)]
+    Check(CheckArguments),
+    /// Write a commented configuration file to start from.
+    Init(InitArguments),
+    /// List the event types that this version knows, with their products and fields.
+    #[command(after_help = EVENTS_HELP)]
+    Events(EventsArguments),
+}
+
+const RUN_HELP: &str = "\
+Credentials and region come from where they always come from on AWS: environment, profile, SSO, or the role of the \
+task or the machine. The role needs sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility, and should \
+have sqs:GetQueueAttributes.
+
+SIGTERM or SIGINT drains: what is at work is finished or handed back, and the exit code is 0. A second one ends at once.
+
+Examples:
+  stream-sqsd run --queue-url https://sqs.us-east-1.amazonaws.com/123456789012/chat-events
+  stream-sqsd run --queue-url http://127.0.0.1:4566/000000000000/chat-events --until-empty
+  stream-sqsd run --config stream-sqsd.toml";
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// The configuration file, in TOML. Flags and environment variables beat what it says [env: STREAM_SQSD_CONFIG; the
+    /// whole file in one: STREAM_SQSD_CONFIG_TOML]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfRun>,
+}
+
+const CHECK_HELP: &str = "\
+The exit code is 0 when nothing was found or advice only, 1 when something loses or delays messages, 2 when the \
+configuration is wrong, 69 when the queue cannot be asked. Nothing is ever changed. A secret that is not here is only \
+warned of.
+
+Examples:
+  stream-sqsd check --config stream-sqsd.toml
+  stream-sqsd check --online --queue-url URL --json";
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// The configuration file, in TOML [env: STREAM_SQSD_CONFIG; the whole file in one: STREAM_SQSD_CONFIG_TOML]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Read the queue's attributes and judge them, and try what the daemon is allowed to do.
+    #[arg(long)]
+    pub(crate) online: bool,
+    /// Try to receive as well, which costs one message one of its receives.
+    #[arg(long, requires = "online")]
+    pub(crate) receive: bool,
+    /// Print what was found as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfRun>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArguments {
+    /// The file to write, which must not be there yet; `-` is standard output.
+    #[arg(default_value = "stream-sqsd.toml")]
+    pub(crate) file: PathBuf,
+}
+
+const DEMO_HELP: &str = "\
+The queue is filled with sample events in every form in which Stream's events arrive. One of them cannot be decoded, the \
+handler of one fails twice and then succeeds, and the handler of one always fails; retry delays are short. Events go to \
+standard output, the log to standard error, and the closing ledger and what the queue knows come at the end.
+
+Example:
+  stream-sqsd demo > events.jsonl";
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArguments {
+    /// How many messages are sent.
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) messages: u32,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfDemo>,
+}
+
+const EVENTS_HELP: &str = "\
+A pattern is one type (message.new), all below a dot (message.*), or * for all.
+
+Example:
+  stream-sqsd events 'reaction.*'";
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArguments {
+    /// Which types; a single one is listed with its fields and theirs.
+    #[arg(default_value = "*", hide_default_value = true)]
+    pub(crate) pattern: String,
+}
+
+const DECODE_HELP: &str = "\
+On a terminal the JSON is indented and coloured; elsewhere each event is one line, in which line ends between JSON \
+tokens have become spaces and nothing else has changed. A body that cannot be decoded is one line on standard error and \
+makes the exit code 65.
+
+Examples:
+  stream-sqsd decode body.txt
+  aws sqs receive-message --queue-url URL | stream-sqsd decode --messages
+  stream-sqsd decode --lines --type bodies.txt | sort | uniq -c
+  stream-sqsd decode --webhook --signature HEX --secret-env STREAM_API_SECRET request.body";
+
+#[derive(Debug, Args)]
+pub(crate) struct DecodeArguments {
+    /// What to read: each FILE is one body, line breaks included; `-` is standard input.
+    #[arg(value_name = "FILE", default_value = "-", hide_default_value = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Take each line as one body.
+    #[arg(long)]
+    pub(crate) lines: bool,
+    /// Take the JSON that `aws sqs receive-message` prints.
+    #[arg(long, conflicts_with = "lines")]
+    pub(crate) messages: bool,
+    /// Print the type of each event alone.
+    #[arg(long = "type", conflicts_with = "typed")]
+    pub(crate) only_type: bool,
+    /// Print each event as it is after parsing it into its type and writing it again.
+    #[arg(long)]
+    pub(crate) typed: bool,
+    /// Take each FILE as the body of an HTTP webhook, and verify its signature.
+    #[arg(long, conflicts_with_all = ["lines", "messages", "inflate-limit"], requires_all = ["signature", "secret_env"])]
+    pub(crate) webhook: bool,
+    /// The header X-Signature that came with the webhook.
+    #[arg(long, value_name = "HEX", requires = "webhook")]
+    pub(crate) signature: Option<String>,
+    /// The environment variable that holds the app's API secret.
+    #[arg(long, value_name = "NAME", requires = "webhook")]
+    pub(crate) secret_env: Option<String>,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfDecode>,
+}
+
+const SEND_HELP: &str = "\
+An event is a JSON object; a file holds one or many, one after the other, as JSON lines do. To a FIFO queue each is sent \
+under its channel (`cid`) as the message group.
+
+Examples:
+  stream-sqsd send --queue-url URL event.json
+  stream-sqsd send --queue-url URL --encoding gzip < events.jsonl";
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArguments {
+    /// What to read: JSON objects; `-` is standard input.
+    #[arg(value_name = "FILE", default_value = "-", hide_default_value = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The form of the bodies.
+    #[arg(long, value_enum, default_value_t = Encoding::Plain)]
+    pub(crate) encoding: Encoding,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfSend>,
+}
+
+/// The form of a body: those in which Stream's events arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Encoding {
+    /// The JSON itself, as with compression off, and for small events
+    Plain,
+    /// Base64 of the JSON
+    Base64,
+    /// Base64 of gzip of the JSON, with message attributes that say so, as with compression on
+    Gzip,
+    /// The JSON in the envelope of an SNS notification
+    Sns,
+}
+
+/// Reads the command line. Ends the process with its help, or with code 2 and what is wrong with it.
+pub(crate) fn parse() -> Command {
+    CommandLine::parse().command
+}

@@ -1,0 +1,523 @@
+//! From what was given to what holds: raw settings in, checked settings out.
+//!
+//! Flags beat the environment, which beats the file, which beats the defaults. All mistakes are found in one go, each
+//! with where it stands; what is wrong only in parts of the world that are not here (the queue, a target) is not looked
+//! for.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stream_sqsd::consumer::{Settings, Unrouted};
+use stream_sqsd::queue::sqs::{QueueAddress, QueueUrl, SqsOptions};
+
+use crate::document::{Entry, Item, Section};
+use crate::exit::{Exit, Failure};
+use crate::log::LogFormat;
+use crate::quantity;
+use crate::routes::{self, Route};
+use crate::secret::Missing;
+use crate::settings::{self, Flags, Given, Group, Origin, Setting, Unset, Value};
+
+/// Everything that a run needs, checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) queue: SqsOptions,
+    pub(crate) engine: Settings,
+    /// None of them: every event goes to standard output.
+    pub(crate) routes: Vec<Route>,
+    pub(crate) log_format: LogFormat,
+    /// What is allowed and probably not meant.
+    pub(crate) warnings: Vec<Mistake>,
+    /// The file that it came from, if one was read.
+    pub(crate) file: Option<Arc<Path>>,
+}
+
+/// The settings of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct OfRun;
+
+impl Group for OfRun {
+    const SETTINGS: &'static [&'static Setting] = settings::ALL;
+}
+
+/// The settings of what sends to the queue.
+#[derive(Clone, Debug)]
+pub(crate) struct OfSend;
+
+impl Group for OfSend {
+    const SETTINGS: &'static [&'static Setting] = &[
+        &settings::QUEUE_URL,
+        &settings::QUEUE_NAME,
+        &settings::QUEUE_ACCOUNT,
+        &settings::REGION,
+        &settings::PROFILE,
+        &settings::ENDPOINT_URL,
+        &settings::LOG_FORMAT,
+    ];
+}
+
+/// The settings of the demo.
+#[derive(Clone, Debug)]
+pub(crate) struct OfDemo;
+
+impl Group for OfDemo {
+    const SETTINGS: &'static [&'static Setting] = &[&settings::LOG_FORMAT];
+}
+
+/// The settings of what decodes bodies.
+#[derive(Clone, Debug)]
+pub(crate) struct OfDecode;
+
+impl Group for OfDecode {
+    const SETTINGS: &'static [&'static Setting] = &[&settings::INFLATE_LIMIT];
+}
+
+/// Something in the configuration that is wrong, or probably not meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mistake {
+    /// Where to mend it. None where it is nowhere.
+    place: Option<Origin>,
+    what: String,
+}
+
+impl Mistake {
+    /// Where it comes in a list: flags, the environment, the file from above, and what is nowhere.
+    fn position(&self) -> (u8, usize) {
+        match &self.place {
+            Some(Origin::File { line, .. }) => (2, *line),
+            Some(Origin::Environment(_)) => (1, 0),
+            Some(Origin::Flag(_)) => (0, 0),
+            None => (3, 0),
+        }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "{place}: {}", self.what),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
+/// Mistakes as they are found, so that a person reads of all of them at once.
+#[derive(Debug, Default)]
+pub(crate) struct Mistakes {
+    wrong: Vec<Mistake>,
+    warnings: Vec<Mistake>,
+}
+
+impl Mistakes {
+    pub(crate) fn wrong(&mut self, place: &Origin, what: impl Into<String>) {
+        self.wrong.push(Mistake { place: Some(place.clone()), what: what.into() });
+    }
+
+    pub(crate) fn warn(&mut self, place: &Origin, what: impl Into<String>) {
+        self.warnings.push(Mistake { place: Some(place.clone()), what: what.into() });
+    }
+
+    pub(crate) fn missing(&mut self, what: impl Into<String>) {
+        self.wrong.push(Mistake { place: None, what: what.into() });
+    }
+
+    /// Whether anything is wrong.
+    #[cfg(test)]
+    pub(crate) fn any(&self) -> bool {
+        !self.wrong.is_empty()
+    }
+
+    /// The value, if nothing was wrong with anything.
+    fn none_or_else<T>(mut self, value: Option<T>) -> Result<(T, Vec<Mistake>), Failure> {
+        self.warnings.sort_by_key(Mistake::position);
+        match value {
+            Some(value) if self.wrong.is_empty() => Ok((value, self.warnings)),
+            _ => Err(self.into_failure()),
+        }
+    }
+
+    fn into_failure(mut self) -> Failure {
+        self.wrong.sort_by_key(Mistake::position);
+        let text = match self.wrong.as_slice() {
+            [one] => one.to_string(),
+            several => {
+                let lines: Vec<String> = several.iter().map(|mistake| format!("\n  {mistake}")).collect();
+                format!("{} mistakes in the configuration:{}", several.len(), lines.concat())
+            }
+        };
+        Failure::new(Exit::Usage, anyhow::Error::msg(text))
+    }
+}
+
+/// The configuration of a run. `file` is the file that was named by a flag.
+pub(crate) fn of_run(flags: Flags<OfRun>, file: Option<&Path>, missing: Missing) -> Result<Config, Failure> {
+    let mut given = flags.with_environment();
+    let mut mistakes = Mistakes::default();
+    mistakes.warnings.extend(unknown_variables());
+
+    let source = Source::of(file)?;
+    let routes = match &source {
+        Some(source) => {
+            let root = Section::parse(&source.text, &source.name, &mut mistakes);
+            // What the file would have said is unknown, so everything missing would be said to be missing.
+            let Some(root) = root else { return Err(mistakes.into_failure()) };
+            read_file(root, &mut given, &mut mistakes)
+        }
+        None => None,
+    };
+
+    let queue = queue(&given, &mut mistakes);
+    let engine = engine(&given, &mut mistakes);
+    let log_format = choice(&given, &settings::LOG_FORMAT, &mut mistakes, LogFormat::of);
+    let handler_timeout = engine.as_ref().map(|engine| engine.handler_timeout);
+    let routes = routes.map(|entry| routes::read(entry, handler_timeout, missing, &mut mistakes)).unwrap_or_default();
+    let config = queue.zip(engine).zip(log_format);
+
+    let (((queue, engine), log_format), warnings) = mistakes.none_or_else(config)?;
+    Ok(Config { queue, engine, routes, log_format, warnings, file: source.map(|source| source.name) })
+}
+
+/// The environment variable that names the file.
+pub(crate) const FILE_VARIABLE: &str = "STREAM_SQSD_CONFIG";
+
+/// The environment variable that holds the whole file, for where there are no files.
+pub(crate) const TEXT_VARIABLE: &str = "STREAM_SQSD_CONFIG_TOML";
+
+/// The most that is read of a configuration file.
+const MAX_FILE: u64 = 4 << 20;
+
+/// The text of the configuration file, and what mistakes in it are said to be in.
+struct Source {
+    name: Arc<Path>,
+    text: String,
+}
+
+impl Source {
+    fn of(flag: Option<&Path>) -> Result<Option<Source>, Failure> {
+        let variable = |name| std::env::var_os(name).filter(|text| !text.is_empty());
+        let text = variable(TEXT_VARIABLE);
+        let path = match (flag, variable(FILE_VARIABLE)) {
+            (Some(flag), _) => Some(flag.to_owned()),
+            (None, Some(_)) if text.is_some() => {
+                return Err(Failure::usage(format!("{FILE_VARIABLE} and {TEXT_VARIABLE} are both set: leave one out")));
+            }
+            (None, path) => path.map(PathBuf::from),
+        };
+        match (path, text) {
+            (Some(path), _) => {
+                let mut text = String::new();
+                let read = File::open(&path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
+                let failed = |what: String| Failure::usage(format!("cannot read {}: {what}", path.display()));
+                read.map_err(|error| failed(error.to_string()))?;
+                if text.len() as u64 > MAX_FILE {
+                    return Err(failed("it is too large for a configuration".to_owned()));
+                }
+                Ok(Some(Source { name: path.into(), text }))
+            }
+            (None, Some(text)) => match text.into_string() {
+                Ok(text) => Ok(Some(Source { name: Path::new(TEXT_VARIABLE).into(), text })),
+                Err(_) => Err(Failure::usage(format!("{TEXT_VARIABLE} is not UTF-8"))),
+            },
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// The section of the settings that are the queue's.
+const QUEUE_SECTION: &str = "queue";
+
+/// The name of the routes.
+const ROUTE: &str = "route";
+
+/// Reads the settings of a file under those that are given already, and returns its routes.
+fn read_file(mut root: Section, given: &mut Given, mistakes: &mut Mistakes) -> Option<Entry> {
+    read_settings(&mut root, "", given, mistakes);
+    if let Some(entry) = root.take(QUEUE_SECTION) {
+        match entry.item {
+            Item::Section(mut queue) => {
+                read_settings(&mut queue, QUEUE_SECTION, given, mistakes);
+                queue.finish(&keys_of(QUEUE_SECTION), |key| belongs(key, QUEUE_SECTION), mistakes);
+            }
+            _ => mistakes.wrong(&entry.place, "the queue is a section of its own, which begins with [queue]"),
+        }
+    }
+    let routes = root.take(ROUTE);
+    let mut known = keys_of("");
+    known.extend([QUEUE_SECTION, ROUTE]);
+    root.finish(&known, |key| belongs(key, ""), mistakes);
+    routes
+}
+
+fn read_settings(section: &mut Section, name: &str, given: &mut Given, mistakes: &mut Mistakes) {
+    for setting in settings::ALL.iter().filter(|setting| setting.file.0 == name) {
+        if let Some(entry) = section.take(setting.file.1) {
+            let origin = entry.place.clone();
+            if let Some(text) = entry.text(setting.file.1, mistakes) {
+                given.add(setting, Value { text, origin });
+            }
+        }
+    }
+}
+
+/// The keys that a section can have.
+fn keys_of(section: &str) -> Vec<&'static str> {
+    settings::ALL.iter().filter(|setting| setting.file.0 == section).map(|setting| setting.file.1).collect()
+}
+
+/// Where a key belongs that stands in the wrong section, or bears the name of its flag.
+fn belongs(key: &str, section: &str) -> Option<String> {
+    let named = |setting: &&&Setting| setting.file.1 == key || setting.flag.replace('-', "_") == key.replace('-', "_");
+    let setting = settings::ALL.iter().find(named)?;
+    let (right, name) = setting.file;
+    Some(match (right, right == section) {
+        (_, true) => format!("did you mean `{name}`?"),
+        ("", false) => format!("`{name}` belongs to the top of the file, above the first section"),
+        (right, false) => format!("`{name}` belongs to the section [{right}]"),
+    })
+}
+
+/// Where to send to, and how to log.
+pub(crate) fn of_send(flags: Flags<OfSend>) -> Result<(SqsOptions, LogFormat), Failure> {
+    let given = flags.with_environment();
+    let mut mistakes = Mistakes::default();
+    let queue = queue(&given, &mut mistakes);
+    let log_format = choice(&given, &settings::LOG_FORMAT, &mut mistakes, LogFormat::of);
+    Ok(mistakes.none_or_else(queue.zip(log_format))?.0)
+}
+
+/// How the demo logs.
+pub(crate) fn of_demo(flags: Flags<OfDemo>) -> Result<LogFormat, Failure> {
+    let given = flags.with_environment();
+    let mut mistakes = Mistakes::default();
+    let log_format = choice(&given, &settings::LOG_FORMAT, &mut mistakes, LogFormat::of);
+    Ok(mistakes.none_or_else(log_format)?.0)
+}
+
+/// How many bytes one body may decode to.
+pub(crate) fn of_decode(flags: Flags<OfDecode>) -> Result<usize, Failure> {
+    let given = flags.with_environment();
+    let mut mistakes = Mistakes::default();
+    let limit = read(&given, &settings::INFLATE_LIMIT, &mut mistakes, quantity::size).flatten();
+    Ok(mistakes.none_or_else(limit)?.0)
+}
+
+/// Which queue, and how to get there.
+fn queue(given: &Given, mistakes: &mut Mistakes) -> Option<SqsOptions> {
+    let (url, name) = (given.get(&settings::QUEUE_URL), given.get(&settings::QUEUE_NAME));
+    let account = given.get(&settings::QUEUE_ACCOUNT);
+    let address = match (url, name) {
+        (Some(url), Some(name)) if url.origin.rank() == name.origin.rank() => {
+            mistakes.wrong(&name.origin, format!("the queue is named twice, by {} too: leave one out", url.origin));
+            return None;
+        }
+        (None, None) => {
+            mistakes.missing(
+                "no queue: say which one by --queue-url URL, by STREAM_SQSD_QUEUE_URL, or in the file by `url` in the \
+                 section [queue]",
+            );
+            return None;
+        }
+        (Some(url), name) if name.is_none_or(|name| name.origin.rank() < url.origin.rank()) => {
+            if let Some(account) = account.filter(|account| account.origin.rank() >= url.origin.rank()) {
+                mistakes.wrong(&account.origin, "an account goes with the name of a queue; its URL holds the account");
+            }
+            match QueueUrl::parse(url.text.trim()) {
+                Ok(url) => QueueAddress::Url(url),
+                Err(error) => {
+                    mistakes.wrong(&url.origin, error.to_string());
+                    return None;
+                }
+            }
+        }
+        (_, name) => {
+            let name = name?;
+            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            if name.text.is_empty() || name.text.len() > 80 || !name.text.chars().all(allowed) {
+                let looks_like_url = if name.text.contains("//") { "; a URL goes into --queue-url" } else { "" };
+                mistakes.wrong(&name.origin, format!("{:?} is not the name of a queue{looks_like_url}", name.text));
+            }
+            if let Some(account) = account
+                && !(account.text.len() == 12 && account.text.bytes().all(|b| b.is_ascii_digit()))
+            {
+                mistakes
+                    .wrong(&account.origin, format!("{:?} is not an account, which is twelve digits", account.text));
+            }
+            QueueAddress::Name { name: name.text.clone(), account: account.map(|account| account.text.clone()) }
+        }
+    };
+    let mut options = SqsOptions::new(address);
+    let text = |setting| given.get(setting).map(|value: &Value| value.text.trim().to_owned());
+    options.region = text(&settings::REGION);
+    options.profile = text(&settings::PROFILE);
+    options.endpoint_url = text(&settings::ENDPOINT_URL);
+    Some(options)
+}
+
+/// The settings of the engine.
+fn engine(given: &Given, mistakes: &mut Mistakes) -> Option<Settings> {
+    let wait = read(given, &settings::WAIT, mistakes, whole_seconds);
+    let visibility = read(given, &settings::VISIBILITY, mistakes, whole_seconds);
+    let concurrency = read(given, &settings::CONCURRENCY, mistakes, quantity::count);
+    let max_in_flight_bytes = read(given, &settings::MAX_IN_FLIGHT_BYTES, mistakes, quantity::size);
+    let handler_timeout = read(given, &settings::HANDLER_TIMEOUT, mistakes, quantity::duration);
+    let grace = read(given, &settings::GRACE, mistakes, quantity::duration);
+    let inflate_limit = read(given, &settings::INFLATE_LIMIT, mistakes, quantity::size);
+    let unrouted = choice(given, &settings::UNROUTED, mistakes, unrouted);
+    let until_empty = read(given, &settings::UNTIL_EMPTY, mistakes, quantity::truth);
+
+    // All of them were read before the first mistake ends it.
+    let engine = Settings {
+        wait: wait??,
+        visibility: visibility?,
+        concurrency: concurrency??,
+        max_in_flight_bytes: max_in_flight_bytes??,
+        handler_timeout: handler_timeout??,
+        grace: grace??,
+        inflate_limit: inflate_limit??,
+        unrouted: unrouted?,
+        until_empty: until_empty??,
+        ..Settings::default()
+    };
+    if let Err(error) = engine.check() {
+        let setting = settings::ALL.iter().find(|setting| setting.file.1 == error.setting);
+        match setting.and_then(|setting| given.get(setting)) {
+            Some(value) => mistakes.wrong(&value.origin, named(error.setting, &value.origin, &error.reason)),
+            // The value is a default, so it is another one that does not fit it: the reason names that.
+            None => mistakes.missing(error.to_string()),
+        }
+        return None;
+    }
+    Some(engine)
+}
+
+/// Reads a setting, or its default. The outer None is a mistake, which is noted; the inner that nothing holds.
+fn read<T>(
+    given: &Given,
+    setting: &Setting,
+    mistakes: &mut Mistakes,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Option<Option<T>> {
+    match given.get(setting) {
+        Some(value) => match parse(&value.text) {
+            Ok(parsed) => Some(Some(parsed)),
+            Err(what) => {
+                mistakes.wrong(&value.origin, named(setting.file.1, &value.origin, &what));
+                None
+            }
+        },
+        None => match setting.default {
+            Unset::Value(text) => Some(parse(text).ok()),
+            Unset::Words(_) => Some(None),
+        },
+    }
+}
+
+/// A flag and a variable bear their name, a line of a file does not.
+fn named(key: &str, origin: &Origin, what: &str) -> String {
+    match origin {
+        Origin::File { .. } => format!("`{key}`: {what}"),
+        Origin::Flag(_) | Origin::Environment(_) => what.to_owned(),
+    }
+}
+
+/// Reads a setting whose values can be listed.
+fn choice<T>(given: &Given, setting: &Setting, mistakes: &mut Mistakes, of: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let parse = |text: &str| {
+        of(text.trim()).ok_or_else(|| format!("{text:?} is none of the values: {}", setting.choices.join(", ")))
+    };
+    read(given, setting, mistakes, parse).flatten()
+}
+
+fn unrouted(text: &str) -> Option<Unrouted> {
+    match text {
+        "ack" => Some(Unrouted::Acknowledge),
+        "leave" => Some(Unrouted::Leave),
+        _ => None,
+    }
+}
+
+/// A time that SQS takes in seconds: it would be cut without a word.
+fn whole_seconds(text: &str) -> Result<Duration, String> {
+    let time = quantity::duration(text)?;
+    match time.subsec_nanos() {
+        0 => Ok(time),
+        _ => Err(format!("{text:?} is not in whole seconds, which is what SQS takes")),
+    }
+}
+
+/// Environment variables that look like ours and are not: slips of the pen, which nothing else would ever tell of.
+fn unknown_variables() -> Vec<Mistake> {
+    let known = settings::ALL.iter().map(|setting| setting.variable());
+    let known: Vec<String> = known.chain([FILE_VARIABLE, TEXT_VARIABLE].map(str::to_owned)).collect();
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let ours = names.filter(|name| name.starts_with(settings::VARIABLE_PREFIX) && !known.contains(name));
+    let slip = |name: String| {
+        let nearest = nearest(&name, known.iter().map(String::as_str))?;
+        let what = format!("this environment variable is no setting; did you mean {nearest}?");
+        Some(Mistake { place: Some(Origin::Environment(name)), what })
+    };
+    ours.filter_map(slip).collect()
+}
+
+/// The name that somebody probably meant: the nearest within two slips of the pen, or three in long ones.
+pub(crate) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let slips = |name: &&str| strsim::damerau_levenshtein(written, name);
+    let allowed = if written.len() > 12 { 3 } else { 2 };
+    known.map(|name| (slips(&name), name)).filter(|(slips, _)| *slips <= allowed).min().map(|(_, name)| name)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use super::*;
+
+    /// What a file says, with nothing from flags and the environment.
+    fn engine_of(text: &str) -> Result<Settings, String> {
+        let mut mistakes = Mistakes::default();
+        let mut given = Given::default();
+        let root = Section::parse(text, &Path::new("f.toml").into(), &mut mistakes);
+        read_file(root.unwrap(), &mut given, &mut mistakes);
+        let engine = engine(&given, &mut mistakes);
+        mistakes.none_or_else(engine).map(|(engine, _)| engine).map_err(|failure| format!("{failure:?}"))
+    }
+
+    #[test]
+    fn the_defaults_of_the_table_are_those_of_the_engine() {
+        assert_eq!(format!("{:?}", engine_of("").unwrap()), format!("{:?}", Settings::default()));
+    }
+
+    #[test]
+    fn every_mistake_is_told_in_the_order_of_the_lines() {
+        let told =
+            engine_of("grace = 5\nunrouted = \"delete\"\nconcurency = 3\n[queue]\nwait = \"1500ms\"\n").unwrap_err();
+        let place = |what: &str| told.find(what).unwrap_or_else(|| panic!("{what} is not in {told}"));
+        let places = [place("f.toml:1"), place("f.toml:2"), place("f.toml:3"), place("f.toml:5")];
+        assert!(places.is_sorted(), "{told}");
+        assert!(told.contains("did you mean `concurrency`?"), "{told}");
+    }
+
+    #[test]
+    fn a_value_of_a_higher_layer_stays() {
+        let mut given = Given::default();
+        let flag = Value { text: "7".to_owned(), origin: Origin::Flag("concurrency") };
+        given.add(&settings::CONCURRENCY, flag);
+        let mut mistakes = Mistakes::default();
+        let root = Section::parse("concurrency = 3\ngrace = \"40s\"", &Path::new("f.toml").into(), &mut mistakes);
+        read_file(root.unwrap(), &mut given, &mut mistakes);
+        let engine = engine(&given, &mut mistakes).unwrap();
+        assert_eq!((engine.concurrency, engine.grace), (7, Duration::from_secs(40)));
+    }
+
+    #[test]
+    fn no_flag_no_variable_and_no_key_stands_twice() {
+        for (position, setting) in settings::ALL.iter().enumerate() {
+            for other in &settings::ALL[position + 1..] {
+                assert!(setting.flag != other.flag && setting.file != other.file, "{}", setting.flag);
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! `stream-sqsd init`: a commented file to start from. It is made from the table of the settings, so it says what holds.
+
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+
+use crate::cli::InitArguments;
+use crate::exit::{Exit, Failure, say};
+use crate::routes::HANDLERS;
+use crate::settings::{self, Setting, Unset};
+
+pub(crate) fn init(arguments: &InitArguments) -> Result<Exit, Failure> {
+    let text = starting_file();
+    if arguments.file == Path::new("-") {
+        io::stdout().lock().write_all(text.as_bytes())?;
+        return Ok(Exit::Done);
+    }
+    let shown = arguments.file.display();
+    // Never over a file that is there: it may be somebody's configuration.
+    let created = OpenOptions::new().write(true).create_new(true).open(&arguments.file);
+    match created.and_then(|mut file| file.write_all(text.as_bytes())) {
+        Ok(()) => {
+            say(&format!(
+                "{shown} is written. Put in the URL of your queue, then try: stream-sqsd check --online --config {shown}"
+            ));
+            Ok(Exit::Done)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Err(Failure::usage(format!("{shown} is there already, and was left as it is")))
+        }
+        Err(error) => Err(Failure::usage(format!("cannot write {shown}: {error}"))),
+    }
+}
+
+const HEAD: &str = "\
+# The configuration of stream-sqsd: stream-sqsd run --config THIS_FILE
+#
+# A line that begins with one # and a key shows what holds when nothing is said. Flags and environment variables beat what
+# stands here. Times are written as 500ms, 20s, 5m or 12h, sizes as 64KiB or 256MiB. stream-sqsd check finds mistakes.
+";
+
+const ROUTES: &str = r##"
+# Where events go. An event goes to the first route that takes it, and without any route to standard output. Besides
+# `events`, a route can ask for `channel_type = "messaging"` and `team = "red"`, or lists of them. A secret stands
+# elsewhere: { env = "NAME" }, { file = "PATH" }, or with systemd { credential = "NAME" }.
+
+[[route]]
+events = ["*"]   # or one type, "message.new", or all below a dot, "message.*"
+handler = "stdout"
+"##;
+
+fn starting_file() -> String {
+    let mut text = HEAD.to_owned();
+    for setting in settings::ALL.iter().filter(|setting| setting.file.0.is_empty()) {
+        push(setting, &mut text);
+    }
+    text.push_str("\n[queue]\n");
+    for setting in settings::ALL.iter().filter(|setting| setting.file.0 == "queue") {
+        push(setting, &mut text);
+    }
+    text.push_str(ROUTES);
+    // Without keys there is nothing to explain.
+    for kind in HANDLERS.iter().filter(|kind| !kind.keys.is_empty()) {
+        text.push('\n');
+        for line in wrapped(&format!("{}.", kind.about)) {
+            text.push_str(&format!("# {line}\n"));
+        }
+        text.push_str(&format!("#\n# [[route]]\n# events = [\"*\"]\n# handler = \"{}\"\n", kind.name));
+        for key in kind.keys {
+            let unless_set = match key.default {
+                Unset::Value(value) => as_toml(value),
+                Unset::Words(words) => words.to_owned(),
+            };
+            text.push_str(&format!("# {} = {}   # unless set: {unless_set}\n", key.name, key.example));
+        }
+    }
+    text
+}
+
+fn push(setting: &Setting, text: &mut String) {
+    text.push('\n');
+    for line in wrapped(&format!("{}.", setting.help)) {
+        text.push_str(&format!("# {line}\n"));
+    }
+    let key = setting.file.1;
+    match setting.default {
+        _ if setting.flag == settings::QUEUE_URL.flag => {
+            text.push_str("url = \"https://sqs.us-east-1.amazonaws.com/123456789012/chat-events\"\n");
+        }
+        Unset::Value(value) => text.push_str(&format!("# {key} = {}\n", as_toml(value))),
+        Unset::Words(words) => {
+            let words = if words.is_empty() { "nothing" } else { words };
+            text.push_str(&format!("# {key} = \"{}\"   # unless set: {words}\n", setting.value));
+        }
+    }
+}
+
+fn as_toml(value: &str) -> String {
+    let bare = matches!(value, "true" | "false") || value.bytes().all(|b| b.is_ascii_digit());
+    if bare { value.to_owned() } else { format!("\"{value}\"") }
+}
+
+/// Lines of at most 110 characters.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last().map_or(0, String::len);
+        if line > 0 && line + 1 + word.len() > 110 {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::Mistakes;
+    use crate::document::{Entry, Item, Section};
+    use crate::routes;
+    use crate::secret::Missing;
+
+    /// The starting file with everything commented in that is no comment in words.
+    fn all_of_it() -> String {
+        let is_key = |key: &str| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        let is_setting = |rest: &str| rest == "[[route]]" || rest.split_once(" = ").is_some_and(|(key, _)| is_key(key));
+        let text = starting_file();
+        let lines = text.lines().map(|line| match line.strip_prefix("# ") {
+            Some(rest) if is_setting(rest) => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        });
+        lines.collect()
+    }
+
+    #[test]
+    fn every_setting_and_every_handler_stands_in_the_starting_file_and_can_be_commented_in() {
+        let file: Arc<Path> = Path::new("starting.toml").into();
+        let mut mistakes = Mistakes::default();
+        let mut root = Section::parse(&all_of_it(), &file, &mut mistakes).expect("TOML");
+        for setting in settings::ALL.iter().filter(|setting| setting.file.0.is_empty()) {
+            assert!(root.take(setting.file.1).is_some(), "{}", setting.file.1);
+        }
+        let queue = root.take("queue").unwrap().item;
+        let Item::Section(mut queue) = queue else { panic!("{queue:?}") };
+        for setting in settings::ALL.iter().filter(|setting| setting.file.0 == "queue") {
+            assert!(queue.take(setting.file.1).is_some(), "{}", setting.file.1);
+        }
+
+        let Item::List(list) = root.take("route").unwrap().item else { panic!("no routes") };
+        assert_eq!(list.len(), HANDLERS.len());
+        // Each by itself: they all take the same events.
+        for route in list {
+            let entry = Entry { place: route.place.clone(), item: Item::List(vec![route]) };
+            let found = routes::read(entry, None, Missing::Warned, &mut mistakes);
+            assert_eq!(found.len(), 1, "{mistakes:?}");
+        }
+        assert!(!mistakes.any(), "{mistakes:?}");
+    }
+}

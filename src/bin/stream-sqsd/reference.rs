@@ -1,0 +1,68 @@
+//! The reference of the settings in the README: made from the tables, and held to them by a test.
+//!
+//! After a change, `STREAM_SQSD_WRITE_REFERENCE=1 cargo test --bin stream-sqsd reference` writes it anew.
+
+use std::fs;
+
+use crate::routes::{HANDLERS, OF_EVERY_ROUTE};
+use crate::settings::{self, Setting, Unset};
+
+const BEGIN: &str = "<!-- settings -->\n";
+const END: &str = "<!-- /settings -->";
+
+fn reference() -> String {
+    let mut text = String::from("\n| in the file | flag and variable | unless set | what it is |\n|---|---|---|---|\n");
+    for setting in settings::ALL {
+        text.push_str(&row(setting));
+    }
+    text.push_str("\nThe keys of every `[[route]]`:\n\n");
+    text.push_str(&keys(OF_EVERY_ROUTE.iter().map(|key| (key.name, key.example, key.default, key.help))));
+    for kind in HANDLERS {
+        text.push_str(&format!("\nThe handler `{}`. {}.\n", kind.name, kind.about));
+        if !kind.keys.is_empty() {
+            text.push('\n');
+            text.push_str(&keys(kind.keys.iter().map(|key| (key.name, key.example, key.default, key.help))));
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn row(setting: &Setting) -> String {
+    let (section, key) = setting.file;
+    let place = if section.is_empty() { format!("`{key}`") } else { format!("`{key}` in `[{section}]`") };
+    let default = unless_set(setting.default);
+    format!("| {place} | `--{}`<br>`{}` | {default} | {}. |\n", setting.flag, setting.variable(), setting.help)
+}
+
+fn keys<'a>(keys: impl Iterator<Item = (&'a str, &'a str, Unset, &'a str)>) -> String {
+    let mut text = String::from("| key | such as | unless set | what it is |\n|---|---|---|---|\n");
+    for (name, example, default, help) in keys {
+        text.push_str(&format!("| `{name}` | `{example}` | {} | {help}. |\n", unless_set(default)));
+    }
+    text
+}
+
+fn unless_set(default: Unset) -> String {
+    match default {
+        Unset::Value(value) => format!("`{value}`"),
+        Unset::Words(words) => words.to_owned(),
+    }
+}
+
+#[test]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+fn the_readme_says_what_the_code_knows() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = fs::read_to_string(path).unwrap();
+    let begin = readme.find(BEGIN).expect("the README has a place for the settings") + BEGIN.len();
+    let end = readme[begin..].find(END).expect("the place for the settings has an end") + begin;
+    if std::env::var_os("STREAM_SQSD_WRITE_REFERENCE").is_some() {
+        fs::write(path, [&readme[..begin], &reference(), &readme[end..]].concat()).unwrap();
+    } else {
+        assert!(
+            readme[begin..end] == reference(),
+            "the settings in README.md are stale; STREAM_SQSD_WRITE_REFERENCE=1 cargo test --bin stream-sqsd reference"
+        );
+    }
+}

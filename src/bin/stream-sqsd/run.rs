@@ -1,0 +1,115 @@
+//! `stream-sqsd run`: consumes a queue until it is asked to stop.
+
+use stream_sqsd::consumer::{Closing, Consumer, RunError};
+use stream_sqsd::queue::sqs::SqsQueue;
+use tokio::runtime::Builder;
+
+use crate::advice;
+use crate::cli::RunArguments;
+use crate::config::{self, Config};
+use crate::exit::{Exit, Failure, say};
+use crate::log::{self, LogFormat};
+use crate::quantity::show_duration;
+use crate::routes::{self, Running};
+use crate::screen::Screen;
+use crate::secret::Missing;
+use crate::signals::{Asked, OnHangup, Signals};
+
+pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Failure> {
+    let config = config::of_run(arguments.settings, arguments.config.as_deref(), Missing::Refused)?;
+    let screen = Screen::new();
+    log::start(config.log_format, &screen);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let handlers = routes::start(&config.routes)?;
+    let asked = signals.drain(if handlers.files.is_empty() { OnHangup::Drain } else { OnHangup::Reopen })?;
+
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let log_format = config.log_format;
+    let closing = runtime.block_on(consume(config, handlers, asked));
+    // What still runs is a handler's own thread, if anything: nobody waits for it any more.
+    runtime.shutdown_background();
+
+    if let Some(closing) = closing? {
+        print_ledger(&closing, log_format, &screen);
+    }
+    Ok(Exit::Done)
+}
+
+/// Consumes, and returns the ledger; none when the run was asked to stop before it began.
+async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Option<Closing>, Failure> {
+    let queue = tokio::select! { biased;
+        () = asked.drain.cancelled() => {
+            tracing::info!("stopped before anything was received");
+            return Ok(None);
+        }
+        queue = SqsQueue::connect(config.queue.clone()) => queue,
+    };
+    let queue = queue.map_err(|error| advice::not_connected(error, &config.queue))?;
+    let resource = queue.arn().unwrap_or_else(|| queue.url().to_string());
+    tracing::info!(url = %queue.url(), region = queue.region(), "going to consume");
+
+    let Running { router, stdout_closed, files } = handlers;
+    let wait = config.engine.wait;
+    let shutdown = async {
+        let why = tokio::select! { biased;
+            () = asked.drain.cancelled() => "asked to stop",
+            () = stdout_closed.cancelled() => "nobody reads standard output any more",
+        };
+        tracing::info!(
+            "{why}; draining: the open long poll returns within {}; a second signal stops at once",
+            show_duration(wait)
+        );
+    };
+    let reopen = async {
+        loop {
+            asked.reopen.notified().await;
+            tracing::info!("opening {} files anew", files.len());
+            for file in &files {
+                file.reopen().await;
+            }
+        }
+    };
+    let closing = tokio::select! { biased;
+        () = reopen => unreachable!("it goes on for ever"),
+        closing = Consumer::new(queue, router, config.engine).run(shutdown) => closing,
+    };
+    match closing {
+        Ok(closing) => Ok(Some(closing)),
+        Err(RunError::Queue(error)) => Err(advice::refused(error, &resource)),
+        Err(RunError::Settings(error)) => Err(Failure::new(Exit::Usage, error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Prints the ledger for a person, or as one line of the log with each count as a field. It shows whatever RUST_LOG says.
+pub(crate) fn print_ledger(closing: &Closing, format: LogFormat, screen: &Screen) {
+    if !format.is_json(screen) {
+        say(&closing.to_string());
+        return;
+    }
+    let c = &closing.counts;
+    tracing::info!(
+        target: log::LEDGER,
+        received = c.received,
+        deleted = c.deleted,
+        left_for_retry = c.left_for_retry,
+        released = c.released,
+        interrupted = c.interrupted,
+        duplicates = c.duplicates,
+        handled = c.handled,
+        unrouted = c.unrouted,
+        undecodable = c.undecodable,
+        handler_errors = c.handler_errors,
+        timeouts = c.timeouts,
+        panics = c.panics,
+        repeats_deleted = c.repeats_deleted,
+        leases_lost = c.leases_lost,
+        polls = c.polls,
+        polls_abandoned = c.polls_abandoned,
+        still_hidden = closing.still_hidden,
+        adds_up = closing.adds_up(),
+        "{closing}"
+    );
+}

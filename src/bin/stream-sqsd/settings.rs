@@ -1,0 +1,367 @@
+//! Every setting of the daemon, once: its names as flag, environment variable and key of the file, its default, and what
+//! it is for.
+//!
+//! The flags of the subcommands, their help, the environment, the keys that a file may have and the reference in the
+//! README all come from this table. What the values mean is read in [`config`](crate::config).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+
+/// One setting.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// The flag without its hyphens.
+    pub(crate) flag: &'static str,
+    /// Where it stands in the file: the section, empty for the top, and the key.
+    pub(crate) file: (&'static str, &'static str),
+    /// What stands for the value in the help.
+    pub(crate) value: &'static str,
+    /// The values that are allowed, where they can be listed.
+    pub(crate) choices: &'static [&'static str],
+    /// What holds where nothing is set.
+    pub(crate) default: Unset,
+    /// What it is for, its limits and its unit. One paragraph.
+    pub(crate) help: &'static str,
+}
+
+/// What holds where a setting is not set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unset {
+    /// This value, as it could have been written.
+    Value(&'static str),
+    /// What these words say.
+    Words(&'static str),
+}
+
+/// The queue by its URL.
+pub(crate) const QUEUE_URL: Setting = Setting {
+    flag: "queue-url",
+    file: ("queue", "url"),
+    value: "URL",
+    choices: &[],
+    default: Unset::Words(""),
+    help: "The queue, by its URL. The region in the URL beats AWS_REGION and profiles",
+};
+
+/// The queue by its name.
+pub(crate) const QUEUE_NAME: Setting = Setting {
+    flag: "queue-name",
+    file: ("queue", "name"),
+    value: "NAME",
+    choices: &[],
+    default: Unset::Words(""),
+    help: "The queue, by its name instead of its URL. Needs the permission sqs:GetQueueUrl",
+};
+
+/// The account of a queue that is given by name.
+pub(crate) const QUEUE_ACCOUNT: Setting = Setting {
+    flag: "queue-account",
+    file: ("queue", "account"),
+    value: "ACCOUNT",
+    choices: &[],
+    default: Unset::Words("the account of the credentials"),
+    help: "The AWS account, twelve digits, of a queue that is given by its name and belongs to another account",
+};
+
+/// The region.
+pub(crate) const REGION: Setting = Setting {
+    flag: "region",
+    file: ("queue", "region"),
+    value: "REGION",
+    choices: &[],
+    default: Unset::Words("the URL's, AWS_REGION, the profile's, the machine's"),
+    help: "The AWS region of the queue, such as us-east-1. Refused where the queue URL says another",
+};
+
+/// The profile of the shared AWS configuration.
+pub(crate) const PROFILE: Setting = Setting {
+    flag: "profile",
+    file: ("queue", "profile"),
+    value: "NAME",
+    choices: &[],
+    default: Unset::Words("AWS_PROFILE"),
+    help: "The profile of ~/.aws/config and ~/.aws/credentials to take credentials and region from",
+};
+
+/// The endpoint.
+pub(crate) const ENDPOINT_URL: Setting = Setting {
+    flag: "endpoint-url",
+    file: ("queue", "endpoint_url"),
+    value: "URL",
+    choices: &[],
+    default: Unset::Words("AWS_ENDPOINT_URL_SQS, AWS_ENDPOINT_URL, the region's own"),
+    help: "Where to reach SQS, for LocalStack and the like: http://127.0.0.1:4566",
+};
+
+/// The wait of a receive.
+pub(crate) const WAIT: Setting = Setting {
+    flag: "wait",
+    file: ("queue", "wait"),
+    value: "TIME",
+    choices: &[],
+    default: Unset::Value("20s"),
+    help: "How long one receive waits for a message: whole seconds, 0s to 20s. A shorter wait costs more requests",
+};
+
+/// The visibility timeout.
+pub(crate) const VISIBILITY: Setting = Setting {
+    flag: "visibility",
+    file: ("queue", "visibility"),
+    value: "TIME",
+    choices: &[],
+    default: Unset::Words("the queue's own, or 60s when it may not be read"),
+    help: "For how long a received message is hidden from others: whole seconds, 2s to 12h. It is renewed while a \
+           handler works, so it need not be long",
+};
+
+/// The slots.
+pub(crate) const CONCURRENCY: Setting = Setting {
+    flag: "concurrency",
+    file: ("", "concurrency"),
+    value: "NUMBER",
+    choices: &[],
+    default: Unset::Value("64"),
+    help: "How many messages are worked on at the same time, at the most; at least 1",
+};
+
+/// The byte budget.
+pub(crate) const MAX_IN_FLIGHT_BYTES: Setting = Setting {
+    flag: "max-in-flight-bytes",
+    file: ("", "max_in_flight_bytes"),
+    value: "SIZE",
+    choices: &[],
+    default: Unset::Value("256MiB"),
+    help: "How many bytes of messages are held at the same time, at the most, inflated bytes included. One message \
+           always goes on, however large",
+};
+
+/// The time limit of a handler.
+pub(crate) const HANDLER_TIMEOUT: Setting = Setting {
+    flag: "handler-timeout",
+    file: ("", "handler_timeout"),
+    value: "TIME",
+    choices: &[],
+    default: Unset::Value("30s"),
+    help: "How long the handler may work on one message; more than 0s, at most 12h. What takes longer has failed this \
+           time",
+};
+
+/// The grace of a drain.
+pub(crate) const GRACE: Setting = Setting {
+    flag: "grace",
+    file: ("", "grace"),
+    value: "TIME",
+    choices: &[],
+    default: Unset::Value("25s"),
+    help: "How long a drain may take; at least wait and 2s more, and less than what the supervisor allows before it kills",
+};
+
+/// The limit of inflation.
+pub(crate) const INFLATE_LIMIT: Setting = Setting {
+    flag: "inflate-limit",
+    file: ("", "inflate_limit"),
+    value: "SIZE",
+    choices: &[],
+    default: Unset::Value("16MiB"),
+    help: "How many bytes one body may decode to. What is larger is never deleted, but left for the dead-letter queue",
+};
+
+/// What becomes of events that no route takes.
+pub(crate) const UNROUTED: Setting = Setting {
+    flag: "unrouted",
+    file: ("", "unrouted"),
+    value: "WHAT",
+    choices: &["ack", "leave"],
+    default: Unset::Value("ack"),
+    help: "What becomes of an event that no route takes: `ack` deletes it and counts it, `leave` leaves it in the queue",
+};
+
+/// Whether to end with the queue.
+pub(crate) const UNTIL_EMPTY: Setting = Setting {
+    flag: "until-empty",
+    file: ("", "until_empty"),
+    value: "",
+    choices: &["true", "false"],
+    default: Unset::Value("false"),
+    help: "End when the queue is empty: after a full wait that brought nothing, with nothing at work. Messages that a \
+           retry delay hides for longer stay, and the ledger names them",
+};
+
+/// The form of the log.
+pub(crate) const LOG_FORMAT: Setting = Setting {
+    flag: "log-format",
+    file: ("", "log_format"),
+    value: "FORM",
+    choices: &["auto", "human", "json"],
+    default: Unset::Value("auto"),
+    help: "The form of the log on standard error: `auto` is human on a terminal and JSON elsewhere. RUST_LOG says how \
+           much is logged, such as RUST_LOG=debug",
+};
+
+/// All of them, in the order in which they are explained.
+pub(crate) const ALL: &[&Setting] = &[
+    &QUEUE_URL,
+    &QUEUE_NAME,
+    &QUEUE_ACCOUNT,
+    &REGION,
+    &PROFILE,
+    &ENDPOINT_URL,
+    &WAIT,
+    &VISIBILITY,
+    &CONCURRENCY,
+    &MAX_IN_FLIGHT_BYTES,
+    &HANDLER_TIMEOUT,
+    &GRACE,
+    &INFLATE_LIMIT,
+    &UNROUTED,
+    &UNTIL_EMPTY,
+    &LOG_FORMAT,
+];
+
+impl Setting {
+    /// The name of its environment variable.
+    pub(crate) fn variable(&self) -> String {
+        format!("{VARIABLE_PREFIX}{}", self.flag.replace('-', "_").to_ascii_uppercase())
+    }
+
+    fn argument(&'static self) -> Arg {
+        let default = match self.default {
+            Unset::Value("false") | Unset::Words("") => String::new(),
+            Unset::Value(text) | Unset::Words(text) => format!(" [default: {text}]"),
+        };
+        let argument = Arg::new(self.flag)
+            .long(self.flag)
+            .help(format!("{}{default} [env: {}]", self.help, self.variable()))
+            .help_heading(if self.file.0 == "queue" { "The queue" } else { "Settings" });
+        let argument = match self.choices {
+            [] => argument,
+            choices => argument.value_parser(PossibleValuesParser::new(choices)).hide_possible_values(true),
+        };
+        match self.value {
+            "" => argument.value_name("true|false").num_args(0..=1).require_equals(true).default_missing_value("true"),
+            value => argument.value_name(value),
+        }
+    }
+}
+
+/// What the names of all our environment variables begin with.
+pub(crate) const VARIABLE_PREFIX: &str = "STREAM_SQSD_";
+
+/// The settings that a subcommand knows.
+pub(crate) trait Group: Clone + Send + Sync + 'static {
+    const SETTINGS: &'static [&'static Setting];
+}
+
+/// The settings that were given as flags.
+#[derive(Clone, Debug)]
+pub(crate) struct Flags<G> {
+    given: Given,
+    group: PhantomData<G>,
+}
+
+impl<G: Group> Args for Flags<G> {
+    fn augment_args(command: Command) -> Command {
+        command.args(G::SETTINGS.iter().map(|setting| setting.argument()))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<G: Group> FromArgMatches for Flags<G> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut given = Given::default();
+        for setting in G::SETTINGS {
+            if let Some(text) = matches.get_one::<String>(setting.flag) {
+                given.add(setting, Value { text: text.clone(), origin: Origin::Flag(setting.flag) });
+            }
+        }
+        Ok(Flags { given, group: PhantomData })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl<G: Group> Flags<G> {
+    /// The flags, and under them the environment. A variable that is empty counts as not set.
+    pub(crate) fn with_environment(self) -> Given {
+        let mut given = self.given;
+        for setting in G::SETTINGS {
+            let name = setting.variable();
+            if let Some(text) = std::env::var_os(&name).filter(|text| !text.is_empty()) {
+                let origin = Origin::Environment(name);
+                given.add(setting, Value { text: text.to_string_lossy().into_owned(), origin });
+            }
+        }
+        given
+    }
+}
+
+/// What was given for each setting: raw text and where it came from. The first layer that gives a value has it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Given(BTreeMap<&'static str, Value>);
+
+/// The text of a setting, and where it came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Value {
+    pub(crate) text: String,
+    pub(crate) origin: Origin,
+}
+
+/// Where a value came from: what an error begins with, so that a person knows where to mend it. In falling rank.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A flag, by its name without hyphens.
+    Flag(&'static str),
+    /// An environment variable.
+    Environment(String),
+    /// A line of a file.
+    File {
+        /// The file, as it was named.
+        file: Arc<Path>,
+        /// The line, from 1.
+        line: usize,
+    },
+}
+
+impl Origin {
+    /// The higher beats the lower.
+    pub(crate) fn rank(&self) -> u8 {
+        match self {
+            Origin::Flag(_) => 2,
+            Origin::Environment(_) => 1,
+            Origin::File { .. } => 0,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Flag(flag) => write!(f, "--{flag}"),
+            Origin::Environment(name) => f.write_str(name),
+            Origin::File { file, line } => write!(f, "{}:{line}", file.display()),
+        }
+    }
+}
+
+impl Given {
+    /// Adds a value of a lower layer: one that is there already stays.
+    pub(crate) fn add(&mut self, setting: &'static Setting, value: Value) {
+        self.0.entry(setting.flag).or_insert(value);
+    }
+
+    pub(crate) fn get(&self, setting: &Setting) -> Option<&Value> {
+        self.0.get(setting.flag)
+    }
+}

@@ -1,0 +1,422 @@
+//! A program of yours, run once for each event.
+//!
+//! The event comes on standard input, as Stream sent it. The exit code says what became of it:
+//!
+//! | exit code | outcome |
+//! |---|---|
+//! | 0 | done |
+//! | 65 (`EX_DATAERR`) | this message is bad |
+//! | 69 (`EX_UNAVAILABLE`) | the target is down |
+//! | 75 (`EX_TEMPFAIL`), and every other code or a signal | retry |
+//!
+//! The facts of the delivery stand in environment variables, each cut to 4 KiB:
+//!
+//! | variable | value |
+//! |---|---|
+//! | `STREAM_EVENT_TYPE` | the type of the event |
+//! | `STREAM_MESSAGE_ID` | the message id: the same at every delivery, and what to be idempotent on |
+//! | `STREAM_RECEIVE_COUNT` | how often the message was received, from 1 |
+//! | `STREAM_ATTEMPT` | how often the program was run for this delivery, from 1 |
+//! | `STREAM_SENT_AT` | when the message was sent, in RFC 3339 with milliseconds, where it is known |
+//! | `STREAM_GROUP` | the message group, where there is one |
+//!
+//! No shell is between, and nothing else of the daemon's environment is passed on but `PATH`, `HOME`, `LANG`, `TZ` and what
+//! the settings list: the program never sees the daemon's AWS keys or secrets by accident. Its standard output is
+//! discarded; its standard error goes to the log, the first 8 KiB of it.
+//!
+//! A program whose time or lease runs out is sent SIGTERM, and SIGKILL two seconds later, with its whole process group.
+//! What it leaves running when it ends by itself is not waited for.
+
+use std::env;
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::FusedFuture;
+use jiff::Timestamp;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::event::Event;
+use crate::handler::{Context, Handler, HandlerError, escape_controls};
+
+/// What of the daemon's environment every program sees.
+const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+
+/// The most bytes of one fact: whatever a sender puts into a type, the program can be started.
+const FACT_BYTES: usize = 4096;
+
+/// The most bytes of standard error that the log takes of one run, and of one line.
+const LOGGED_BYTES: usize = 8 * 1024;
+const LOGGED_LINE: usize = 1024;
+
+/// How long standard error is read after the program has ended, in case something that it left running holds it open.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// How long a cancelled program has between SIGTERM and SIGKILL.
+const KILLED_AFTER: Duration = Duration::from_secs(2);
+
+/// How long one that was killed is waited for: a process that waits for a broken disk does not die.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether a cancelled program has ended.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Which program is run, and what it sees of the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecSettings {
+    /// The program and its arguments, such as `["/usr/local/bin/on-event", "--verbose"]`. A name without a slash is
+    /// looked for in `PATH`, once, when the daemon starts.
+    pub command: Vec<String>,
+    /// The names of further environment variables that the program sees as the daemon does.
+    pub env: Vec<String>,
+}
+
+impl ExecSettings {
+    /// A program and its arguments, and no further variables.
+    pub fn new(command: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        ExecSettings { command: command.into_iter().map(Into::into).collect(), env: Vec::new() }
+    }
+}
+
+/// Why the settings do not make a handler.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExecError {
+    /// There is no program.
+    #[error("the command is empty")]
+    Empty,
+    /// There is no such program, or it may not be executed.
+    #[error("{program} is no program that can be executed")]
+    NotFound {
+        /// As the settings name it.
+        program: String,
+    },
+    /// A variable that should be passed on is not there.
+    #[error("the environment variable {name} is not set")]
+    NotSet {
+        /// As the settings name it.
+        name: String,
+    },
+    /// The system gives no thread.
+    #[error("cannot start the thread that ends programs")]
+    Thread(#[source] io::Error),
+}
+
+/// Runs a program for each event; done when it exits with 0.
+///
+/// As many run at once as there are handlers at work. A program is idempotent on `STREAM_MESSAGE_ID`.
+pub struct Exec {
+    program: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(OsString, OsString)>,
+    ender: Ender,
+}
+
+impl Exec {
+    /// Looks for the program and remembers the environment that it will see.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be executed, or a variable is not set: see [`ExecError`].
+    pub fn new(settings: ExecSettings) -> Result<Self, ExecError> {
+        let mut command = settings.command.into_iter();
+        let name = command.next().filter(|name| !name.is_empty()).ok_or(ExecError::Empty)?;
+        let program = find(&name).ok_or(ExecError::NotFound { program: name })?;
+        let mut environment: Vec<(OsString, OsString)> =
+            PASSED_ON.iter().filter_map(|name| Some((name.into(), env::var_os(name)?))).collect();
+        for name in settings.env {
+            let value = env::var_os(&name).ok_or_else(|| ExecError::NotSet { name: name.clone() })?;
+            environment.push((name.into(), value));
+        }
+        Ok(Exec {
+            program,
+            arguments: command.collect(),
+            environment,
+            ender: Ender::start().map_err(ExecError::Thread)?,
+        })
+    }
+
+    fn command(&self, event: &Event, ctx: &Context) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(facts(event, ctx))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        command
+    }
+}
+
+impl Handler<Event> for Exec {
+    async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
+        let mut child =
+            self.command(&event, &ctx).spawn().map_err(|source| HandlerError::target_down(Unstarted(source)))?;
+        let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+        let mut running = self.ender.ends_on_drop(child);
+
+        let feeding = async {
+            if let Some(mut stdin) = stdin {
+                // A program that does not read all of it may still know its answer: the exit code counts.
+                let _ = stdin.write_all(event.json().as_bytes()).await;
+            }
+        };
+        let listening = async {
+            if let Some(stderr) = stderr {
+                log(stderr, &ctx).await;
+            }
+        };
+        let talking = async { tokio::join!(feeding, listening) }.fuse();
+        let mut talking = std::pin::pin!(talking);
+        let status = loop {
+            tokio::select! {
+                biased;
+                status = running.wait() => break status?,
+                () = ctx.cancelled() => return Err(HandlerError::retry("the program was ended: its time or its lease ran out")),
+                _ = &mut talking => {}
+            }
+        };
+        if !talking.is_terminated() {
+            let _ = timeout(LAST_WORDS, talking).await;
+        }
+        outcome(status)
+    }
+}
+
+/// Why a program could not even begin: a reason of the system's or of the installation's, not of the message's.
+#[derive(Debug, thiserror::Error)]
+#[error("the program cannot be started")]
+struct Unstarted(#[source] io::Error);
+
+fn outcome(status: ExitStatus) -> Result<(), HandlerError> {
+    let told = format!("the program ended by {status}");
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(65) => Err(HandlerError::bad(told)),
+        Some(69) => Err(HandlerError::target_down(told)),
+        _ => Err(HandlerError::retry(told)),
+    }
+}
+
+/// The program's full path, so that what is run does not change with anything but the file.
+fn find(name: &str) -> Option<PathBuf> {
+    if name.contains('/') {
+        return executable(Path::new(name));
+    }
+    env::split_paths(&env::var_os("PATH")?).find_map(|directory| executable(&directory.join(name)))
+}
+
+fn executable(path: &Path) -> Option<PathBuf> {
+    let facts = path.metadata().ok()?;
+    let may = facts.is_file() && facts.permissions().mode() & 0o111 != 0;
+    if may { std::path::absolute(path).ok() } else { None }
+}
+
+fn facts(event: &Event, ctx: &Context) -> Vec<(&'static str, String)> {
+    let mut facts = vec![
+        ("STREAM_EVENT_TYPE", fact(event.kind().name())),
+        ("STREAM_MESSAGE_ID", fact(ctx.message_id().as_str())),
+        ("STREAM_RECEIVE_COUNT", ctx.receive_count().to_string()),
+        ("STREAM_ATTEMPT", ctx.attempt().to_string()),
+    ];
+    if let Some(time) = ctx.sent_at().and_then(|time| Timestamp::try_from(time).ok()) {
+        facts.push(("STREAM_SENT_AT", format!("{time:.3}")));
+    }
+    if let Some(group) = ctx.group() {
+        facts.push(("STREAM_GROUP", fact(group)));
+    }
+    facts
+}
+
+/// An environment variable can hold neither a NUL nor any length.
+fn fact(text: &str) -> String {
+    let mut text = text.replace('\0', "");
+    text.truncate(text.floor_char_boundary(FACT_BYTES));
+    text
+}
+
+/// Reads standard error to its end and logs its beginning, line by line.
+async fn log(mut stderr: impl AsyncRead + Unpin, ctx: &Context) {
+    let mut chunk = [0; 4096];
+    let mut line = Vec::new();
+    let mut left = LOGGED_BYTES;
+    let mut told = false;
+    loop {
+        let read = stderr.read(&mut chunk).await.unwrap_or(0);
+        if read == 0 {
+            break;
+        }
+        // What is beyond the limit is read all the same: the program must not stand before a full pipe.
+        let taken = &chunk[..read.min(left)];
+        for byte in taken {
+            if *byte == b'\n' {
+                log_line(&line, ctx);
+                line.clear();
+            } else if line.len() < LOGGED_LINE {
+                line.push(*byte);
+            }
+        }
+        if read > taken.len() && !told {
+            told = true;
+            log_line(&line, ctx);
+            line.clear();
+            tracing::info!(message_id = %ctx.message_id(), "the program writes more to its standard error than is logged");
+        }
+        left -= taken.len();
+    }
+    log_line(&line, ctx);
+}
+
+fn log_line(line: &[u8], ctx: &Context) {
+    if !line.is_empty() {
+        let text = String::from_utf8_lossy(line);
+        tracing::info!(message_id = %ctx.message_id(), stderr = %escape_controls(&text), "the program says");
+    }
+}
+
+/// The thread that ends cancelled programs: it waits out their time between SIGTERM and SIGKILL, since the handler that
+/// started them is gone.
+struct Ender {
+    /// None only while this is dropped.
+    queue: Option<mpsc::Sender<Ending>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A program at work. Dropped before its end was seen, it is ended.
+struct Running<'a> {
+    child: Option<Child>,
+    ender: &'a Ender,
+}
+
+/// A program that was sent SIGTERM.
+struct Ending {
+    child: Child,
+    group: Pid,
+    asked: Instant,
+    killed: bool,
+}
+
+impl Ender {
+    fn start() -> io::Result<Self> {
+        let (sender, queue) = mpsc::channel();
+        let thread = thread::Builder::new().name("exec".into()).spawn(move || end_all(&queue))?;
+        Ok(Ender { queue: Some(sender), thread: Some(thread) })
+    }
+
+    fn ends_on_drop(&self, child: Child) -> Running<'_> {
+        Running { child: Some(child), ender: self }
+    }
+}
+
+impl Drop for Ender {
+    /// Waits until the last cancelled program has ended: two seconds, or three where one does not die.
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Running<'_> {
+    async fn wait(&mut self) -> io::Result<ExitStatus> {
+        match &mut self.child {
+            Some(child) => child.wait().await,
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let Some(child) = self.child.take() else { return };
+        // No id: its end was seen, and the number may be another's by now.
+        let Some(group) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) else { return };
+        // It may have ended just now; then there is nobody to hear it.
+        let _ = kill_process_group(group, Signal::TERM);
+        if let Some(queue) = &self.ender.queue {
+            let _ = queue.send(Ending { child, group, asked: Instant::now(), killed: false });
+        }
+    }
+}
+
+fn end_all(queue: &mpsc::Receiver<Ending>) {
+    let mut endings: Vec<Ending> = Vec::new();
+    loop {
+        let next = if endings.is_empty() {
+            queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            queue.recv_timeout(LOOK)
+        };
+        match next {
+            Ok(ending) => endings.push(ending),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) if endings.is_empty() => return,
+            Err(RecvTimeoutError::Disconnected) => thread::sleep(LOOK),
+        }
+        endings.retain_mut(|ending| !ending.is_over());
+    }
+}
+
+impl Ending {
+    fn is_over(&mut self) -> bool {
+        // It is looked at without being reaped: as long as it is not, its number is no other group's, and the signal
+        // reaches what it left running.
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let ended = !matches!(waitid(WaitId::Pid(self.group), look), Ok(None));
+        if ended || (!self.killed && self.asked.elapsed() >= KILLED_AFTER) {
+            let _ = kill_process_group(self.group, Signal::KILL);
+            self.killed = true;
+        }
+        if ended {
+            let _ = self.child.try_wait();
+        }
+        ended || self.asked.elapsed() >= KILLED_AFTER + GIVEN_UP_AFTER
+    }
+}
+
+impl fmt::Debug for Exec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The environment may hold secrets.
+        f.debug_struct("Exec").field("program", &self.program).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::decode::decode;
+    use crate::queue::Trace;
+
+    #[test]
+    fn facts_of_any_length_and_content_are_cut_to_what_an_environment_can_hold() {
+        let name = format!("{}\\u0000{}", "é".repeat(3000), "x".repeat(100_000));
+        let event = decode(&format!(r#"{{"type":"{name}"}}"#), 1 << 20).unwrap();
+        let sent_at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_007);
+        let group = "g".repeat(5000);
+        let ctx = Context::new("id-1".into(), 7, Some(sent_at), Some(group.into()), Trace::default());
+        let facts = facts(&event, &ctx);
+        assert_eq!(facts[0], ("STREAM_EVENT_TYPE", "é".repeat(2048)));
+        assert_eq!(facts[1], ("STREAM_MESSAGE_ID", "id-1".into()));
+        assert_eq!(facts[2], ("STREAM_RECEIVE_COUNT", "7".into()));
+        assert_eq!(facts[4], ("STREAM_SENT_AT", "2026-01-01T00:00:00.007Z".into()));
+        assert_eq!(facts[5], ("STREAM_GROUP", "g".repeat(4096)));
+        assert_eq!(fact("a\0b"), "ab");
+    }
+}

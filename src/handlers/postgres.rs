@@ -1,0 +1,668 @@
+//! Events as rows of a PostgreSQL table, committed before their messages are deleted.
+//!
+//! The table is made by [`init`] (the daemon's `init-postgres`), or by the statements of [`schema`]:
+//!
+//! | column | type | value |
+//! |---|---|---|
+//! | `message_id` | `text`, primary key | the message id: a message that comes again changes nothing |
+//! | `type` | `text` | the type of the event |
+//! | `cid` | `text` | `cid` of the event, or `call_cid`; null where there is neither |
+//! | `user_id` | `text` | `user.id`, or `user_id`; null where there is neither |
+//! | `created_at` | `timestamptz` | `created_at` of the event; null where that is no time |
+//! | `received_at` | `timestamptz` | when the row was written |
+//! | `payload` | `json` | the event as Stream sent it, byte for byte |
+//!
+//! `payload` is `json` and not `jsonb`, which refuses legal JSON such as `\u0000`. Where your data allow it, an index on an
+//! expression of `payload::jsonb` does what a `jsonb` column would.
+//!
+//! Messages that arrive together are one statement and one round trip. A row that the database refuses (SQLSTATE classes
+//! 22, 23 and 54, and what a trigger raises) is a bad message and does not fail those that came with it. Everything else
+//! (no connection, no table, no permission, a full disk, a read-only standby) is a target that is down: the connection is
+//! made anew with the next message.
+//!
+//! TLS is used whenever the server is not on this machine, and its certificate is verified as `sslmode=verify-full` does;
+//! `sslmode=disable` in the URL switches it off, `sslmode=prefer` leaves it to the server. `SSL_CERT_FILE` names the
+//! certificates to trust, where the system's are not the right ones. No prepared statement is used, so PgBouncer may
+//! stand between in every mode.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use tokio::runtime;
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Config};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::sync::CancellationToken;
+
+use super::columns::Columns;
+use super::tls::{self, TlsError};
+use crate::event::Event;
+use crate::handler::{Context, Handler, HandlerError, escape_controls};
+
+/// How many bytes of payload one statement takes before it is sent, give or take the last row. The protocol ends at
+/// 1 GiB; far below it, larger statements are no faster.
+const STATEMENT_BYTES: usize = 4 * 1024 * 1024;
+
+/// How many rows one statement takes.
+const STATEMENT_ROWS: usize = 1000;
+
+/// How many rows may wait for a connection. The engine's slots bound it too; further handlers wait.
+const WAITING: usize = 1024;
+
+/// The longest part of a table's name, in bytes: PostgreSQL cuts names at 63, and the names of the indexes are longer.
+const NAME_BYTES: usize = 48;
+
+/// Which database and table events are written to, and how patiently.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresSettings {
+    /// Where the database is: `postgres://user@host:5432/database`, or libpq's `host=… user=… dbname=…`. Several hosts
+    /// are tried in turn; `target_session_attrs=read-write` finds the primary among them.
+    pub url: String,
+    /// The password, where it does not stand in the URL.
+    pub password: Option<String>,
+    /// The table, with its schema if need be: `stream_events` unless set. Taken literally, so capitals stay capitals.
+    pub table: String,
+    /// How many connections there may be at once: 2 unless set. One is enough for some thousand events a second.
+    pub connections: usize,
+    /// How long one event may take, waiting for a connection included: 10 s unless set.
+    pub timeout: Duration,
+}
+
+impl PostgresSettings {
+    /// A database, and everything else as it is when nobody says more.
+    pub fn new(url: impl Into<String>) -> Self {
+        PostgresSettings {
+            url: url.into(),
+            password: None,
+            table: "stream_events".into(),
+            connections: 2,
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl fmt::Debug for PostgresSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither the password nor the URL, which may hold one.
+        f.debug_struct("PostgresSettings")
+            .field("table", &self.table)
+            .field("connections", &self.connections)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no handler, or no table.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PostgresError {
+    /// The URL is none.
+    #[error("the URL of the database cannot be read")]
+    Url(#[source] tokio_postgres::Error),
+    /// The URL names no host.
+    #[error("the URL of the database names no host")]
+    NoHost,
+    /// A name that PostgreSQL would cut, or an empty one.
+    #[error("{table} is no name of a table: each part of it has 1 to {NAME_BYTES} bytes")]
+    Table {
+        /// As the settings name it.
+        table: String,
+    },
+    /// A time or a number of nothing.
+    #[error("{setting} must not be zero")]
+    Zero {
+        /// The name of the setting.
+        setting: &'static str,
+    },
+    /// There is no TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The system gives no thread, or not what its runtime needs.
+    #[error("cannot start the thread that speaks to the database")]
+    Thread(#[source] io::Error),
+    /// The database did not do what it was asked for.
+    #[error("the database refused")]
+    Database(#[source] DatabaseError),
+}
+
+/// What a database, or the way to it, answered.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatabaseError {
+    /// The database answered with an error that is not about a row.
+    #[error("{message} (SQLSTATE {code})")]
+    Answer {
+        /// The SQLSTATE.
+        code: String,
+        /// The database's words, without the detail that may repeat rows.
+        message: String,
+    },
+    /// The database refused a row. Its words are left out, since they may repeat the row.
+    #[error("the row was refused (SQLSTATE {code})")]
+    Row {
+        /// The SQLSTATE.
+        code: String,
+    },
+    /// There is no connection, or there is none any more.
+    #[error("the database cannot be reached")]
+    Connection(#[source] Arc<tokio_postgres::Error>),
+    /// The connection was closed in the middle.
+    #[error("the database closed the connection")]
+    Closed,
+    /// The database did not answer in time.
+    #[error("no answer of the database within {} ms", .after.as_millis())]
+    TimedOut {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The thread that speaks to the database has ended.
+    #[error("the thread that speaks to the database has ended")]
+    Ended,
+}
+
+/// What an error says about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    /// One row, whichever of the statement it is.
+    Row,
+    /// Chance: two transactions in each other's way.
+    Chance,
+    /// The database or the way to it; it passes by itself.
+    Target,
+    /// The database as it was set up: somebody must act.
+    Setup,
+}
+
+impl DatabaseError {
+    fn blame(&self) -> Blame {
+        match self {
+            DatabaseError::Row { .. } => Blame::Row,
+            DatabaseError::Answer { code, .. } => blame(code),
+            _ => Blame::Target,
+        }
+    }
+
+    fn into_handler_error(self) -> HandlerError {
+        match self.blame() {
+            Blame::Row => HandlerError::bad(self),
+            Blame::Chance => HandlerError::retry(self),
+            Blame::Target | Blame::Setup => HandlerError::target_down(self),
+        }
+    }
+}
+
+/// By class, the first two characters of a SQLSTATE (PostgreSQL's documentation, appendix A).
+fn blame(code: &str) -> Blame {
+    match code.get(..2).unwrap_or_default() {
+        // Data exceptions; constraints that somebody added; rows too large for an index, JSON too deep; triggers.
+        "22" | "23" | "54" | "P0" => Blame::Row,
+        // Serialization failures and deadlocks.
+        "40" => Blame::Chance,
+        // Authorization, database, schema; syntax, tables, columns and permissions.
+        "28" | "3D" | "3F" | "42" => Blame::Setup,
+        // Connections, resources, operators, the system, read-only standbys, and what nobody knows.
+        _ => Blame::Target,
+    }
+}
+
+impl From<tokio_postgres::Error> for DatabaseError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(answer) => {
+                let code = answer.code().code().to_owned();
+                match blame(&code) {
+                    Blame::Row => DatabaseError::Row { code },
+                    _ => DatabaseError::Answer { code, message: escape_controls(answer.message()).into_owned() },
+                }
+            }
+            None => DatabaseError::Connection(Arc::new(error)),
+        }
+    }
+}
+
+/// Inserts each event as a row; done when it is committed.
+///
+/// A message that comes again meets its own row and changes nothing.
+pub struct Postgres {
+    rows: mpsc::Sender<Row>,
+    timeout: Duration,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Postgres {
+    /// Checks the settings and gets ready; connects with the first event.
+    ///
+    /// # Errors
+    ///
+    /// When a setting is wrong or the system has no certificates to trust and the server needs them: see
+    /// [`PostgresError`].
+    pub fn new(settings: PostgresSettings) -> Result<Self, PostgresError> {
+        let target = Target::new(&settings)?;
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(PostgresError::Thread)?;
+        let (rows, waiting) = mpsc::channel(WAITING);
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let run = move || {
+            runtime.block_on(async {
+                let waiting = Mutex::new(waiting);
+                let inserters = (0..settings.connections).map(|_| insert_rows(&target, &waiting));
+                tokio::select! {
+                    biased;
+                    // What is not answered by now was not told as a success, and its handlers are gone.
+                    () = stopped.cancelled() => {}
+                    _ = join_all(inserters) => {}
+                }
+            });
+            // A name server that does not answer must not hold up the end.
+            runtime.shutdown_background();
+        };
+        let thread = thread::Builder::new().name("postgres".into()).spawn(run).map_err(PostgresError::Thread)?;
+        Ok(Postgres { rows, timeout: settings.timeout, stop, thread: Some(thread) })
+    }
+}
+
+impl Handler<Event> for Postgres {
+    async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
+        let columns = Columns::of(event.json());
+        let (done, answer) = oneshot::channel();
+        let row = Row { event, ctx, columns, done };
+        let inserted = async {
+            self.rows.send(row).await.map_err(|_| DatabaseError::Ended)?;
+            answer.await.map_err(|_| DatabaseError::Ended)?
+        };
+        let late = DatabaseError::TimedOut { after: self.timeout };
+        timeout(self.timeout, inserted).await.unwrap_or(Err(late)).map_err(DatabaseError::into_handler_error)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            // A panic there was answered to those who waited.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Makes the table and its indexes where they are missing; changes nothing that is there.
+///
+/// # Errors
+///
+/// When a setting is wrong or the database refuses: see [`PostgresError`].
+pub async fn init(settings: &PostgresSettings) -> Result<(), PostgresError> {
+    let target = Target::new(settings)?;
+    let schema = schema(&settings.table)?;
+    let made = async {
+        let mut session = Session::open(&target).await?;
+        session.drive(|client| async move { client.batch_execute(&schema).await }).await
+    };
+    made.await.map_err(PostgresError::Database)
+}
+
+/// The statements that [`init`] runs, for those who make their tables by other means.
+///
+/// # Errors
+///
+/// When that is no name of a table.
+pub fn schema(table: &str) -> Result<String, PostgresError> {
+    let parts = parts(table)?;
+    let (table, name) = (quoted(&parts), parts.last().copied().unwrap_or_default());
+    let mut schema = format!(
+        "CREATE TABLE IF NOT EXISTS {table} (\n    \
+             message_id text PRIMARY KEY,\n    \
+             type text NOT NULL,\n    \
+             cid text,\n    \
+             user_id text,\n    \
+             created_at timestamptz,\n    \
+             received_at timestamptz NOT NULL DEFAULT now(),\n    \
+             payload json NOT NULL\n\
+         );\n"
+    );
+    for (suffix, columns) in [
+        ("type", "type, created_at"),
+        ("cid", "cid, created_at"),
+        ("user_id", "user_id, created_at"),
+        ("received_at", "received_at"),
+    ] {
+        let index = quoted(&[&format!("{name}_{suffix}")]);
+        schema.push_str(&format!("CREATE INDEX IF NOT EXISTS {index} ON {table} ({columns});\n"));
+    }
+    Ok(schema)
+}
+
+fn parts(table: &str) -> Result<Vec<&str>, PostgresError> {
+    let parts: Vec<&str> = table.split('.').collect();
+    let good = |part: &&str| (1..=NAME_BYTES).contains(&part.len()) && !part.contains('\0');
+    if parts.len() > 2 || !parts.iter().all(good) {
+        return Err(PostgresError::Table { table: table.to_owned() });
+    }
+    Ok(parts)
+}
+
+fn quoted(parts: &[&str]) -> String {
+    let quote = |part: &&str| format!("\"{}\"", part.replace('"', "\"\""));
+    parts.iter().map(quote).collect::<Vec<_>>().join(".")
+}
+
+/// Where to connect to and what to say there.
+struct Target {
+    config: Config,
+    tls: MakeRustlsConnect,
+    insert: String,
+    timeout: Duration,
+    /// The SQLSTATE that the log was last told of as an error: told once, not with every statement.
+    complained: std::sync::Mutex<Option<String>>,
+}
+
+impl Target {
+    fn new(settings: &PostgresSettings) -> Result<Self, PostgresError> {
+        for (setting, zero) in [("timeout", settings.timeout.is_zero()), ("connections", settings.connections == 0)] {
+            if zero {
+                return Err(PostgresError::Zero { setting });
+            }
+        }
+        let config = config(settings)?;
+        let tls =
+            if config.get_ssl_mode() == SslMode::Disable { tls::trusting_nobody() } else { tls::client_config() }?;
+        let insert = format!(
+            "INSERT INTO {} (message_id, type, cid, user_id, created_at, payload) \
+             SELECT message_id, type, cid, user_id, created_at, payload::json \
+             FROM unnest($1, $2, $3, $4, $5, $6) AS row (message_id, type, cid, user_id, created_at, payload) \
+             ON CONFLICT (message_id) DO NOTHING",
+            quoted(&parts(&settings.table)?)
+        );
+        Ok(Target {
+            config,
+            tls: MakeRustlsConnect::new(tls),
+            insert,
+            timeout: settings.timeout,
+            complained: std::sync::Mutex::default(),
+        })
+    }
+
+    /// Tells the log of what somebody must mend, when that is new.
+    fn complain(&self, outcome: Result<(), &DatabaseError>) {
+        let mut complained = self.complained.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match outcome {
+            Ok(()) => *complained = None,
+            Err(error @ DatabaseError::Answer { code, .. })
+                if error.blame() == Blame::Setup && complained.as_ref() != Some(code) =>
+            {
+                tracing::error!(%error, "the database refuses every event: somebody must mend its set-up");
+                *complained = Some(code.clone());
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// The settings of a connection, with TLS wherever bytes leave this machine.
+fn config(settings: &PostgresSettings) -> Result<Config, PostgresError> {
+    // The client knows `require` only, and means by it what libpq calls `verify-full`: it verifies all the same.
+    let url =
+        settings.url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
+    let mut config = Config::from_str(&url).map_err(PostgresError::Url)?;
+    let hosts = config.get_hosts();
+    if hosts.is_empty() {
+        return Err(PostgresError::NoHost);
+    }
+    if !url.contains("sslmode=") {
+        let here = hosts.iter().all(is_here);
+        config.ssl_mode(if here { SslMode::Disable } else { SslMode::Require });
+    }
+    if let Some(password) = &settings.password {
+        config.password(password);
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("stream-sqsd");
+    }
+    config
+        .connect_timeout(settings.timeout)
+        .tcp_user_timeout(settings.timeout)
+        .keepalives_idle(Duration::from_secs(30));
+    Ok(config)
+}
+
+fn is_here(host: &Host) -> bool {
+    match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            name.eq_ignore_ascii_case("localhost")
+                || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+    }
+}
+
+/// An open connection. Nothing happens on it unless [`Session::drive`] or [`Session::closed`] is being awaited.
+struct Session {
+    client: Client,
+    connection: Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send>>,
+}
+
+impl Session {
+    async fn open(target: &Target) -> Result<Self, DatabaseError> {
+        let late = DatabaseError::TimedOut { after: target.timeout };
+        let opening = async {
+            let (client, connection) = target.config.connect(target.tls.clone()).await?;
+            let mut session = Session { client, connection: Box::pin(connection) };
+            // A server may be set up to answer before a commit is on disk, which is not what success means here.
+            let durable = "SELECT set_config('synchronous_commit', 'on', false) \
+                           WHERE current_setting('synchronous_commit') = 'off'";
+            session.drive(|client| client.batch_execute(durable)).await?;
+            Ok(session)
+        };
+        timeout(target.timeout, opening).await.unwrap_or(Err(late))
+    }
+
+    async fn drive<'a, T, Work>(&'a mut self, work: impl FnOnce(&'a Client) -> Work) -> Result<T, DatabaseError>
+    where
+        Work: Future<Output = Result<T, tokio_postgres::Error>>,
+    {
+        tokio::select! {
+            biased;
+            result = work(&self.client) => Ok(result?),
+            ended = &mut self.connection => {
+                ended?;
+                Err(DatabaseError::Closed)
+            }
+        }
+    }
+
+    /// Completes when the connection has ended.
+    async fn closed(&mut self) {
+        // Why does not matter: the next statement has a new one.
+        let _ = (&mut self.connection).await;
+    }
+}
+
+/// One row that somebody waits for.
+struct Row {
+    event: Event,
+    ctx: Context,
+    columns: Columns,
+    done: oneshot::Sender<Result<(), DatabaseError>>,
+}
+
+/// One connection's life: takes the rows that wait, inserts them, answers, until nobody can send more.
+async fn insert_rows(target: &Target, waiting: &Mutex<mpsc::Receiver<Row>>) {
+    let mut session: Option<Session> = None;
+    loop {
+        let rows = match &mut session {
+            Some(open) => tokio::select! {
+                biased;
+                () = open.closed() => {
+                    session = None;
+                    continue;
+                }
+                rows = next_rows(waiting) => rows,
+            },
+            None => next_rows(waiting).await,
+        };
+        let Some(rows) = rows else { return };
+        if rows.is_empty() {
+            continue;
+        }
+        let outcomes = match &mut session {
+            Some(open) => insert(target, open, &rows).await,
+            None => match Session::open(target).await {
+                Ok(open) => insert(target, session.insert(open), &rows).await,
+                Err(error) => vec![Err(error); rows.len()],
+            },
+        };
+        for outcome in &outcomes {
+            target.complain(outcome.as_ref().copied());
+        }
+        // After anything that was not a row's fault the connection is not to be trusted: it may be in the middle of a
+        // statement, or lead to a server that is no longer the primary.
+        if outcomes.iter().flat_map(|outcome| outcome.as_ref().err()).any(|error| error.blame() != Blame::Row) {
+            session = None;
+        }
+        for (row, outcome) in rows.into_iter().zip(outcomes) {
+            // It may have stopped waiting in the meantime.
+            let _ = row.done.send(outcome);
+        }
+    }
+}
+
+/// The rows that wait, as many as one statement takes; None when there can be no more. Dropped while it waits, it has
+/// taken none.
+async fn next_rows(waiting: &Mutex<mpsc::Receiver<Row>>) -> Option<Vec<Row>> {
+    let mut waiting = waiting.lock().await;
+    let mut next = Some(waiting.recv().await?);
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = next {
+        // Who has stopped waiting gets the message again.
+        if !row.done.is_closed() {
+            bytes += row.event.json().len();
+            rows.push(row);
+        }
+        let room = rows.len() < STATEMENT_ROWS && bytes < STATEMENT_BYTES;
+        next = if room { waiting.try_recv().ok() } else { None };
+    }
+    // The same order everywhere: two statements with the same messages wait for each other and do not deadlock.
+    rows.sort_by(|one, other| one.ctx.message_id().cmp(other.ctx.message_id()));
+    Some(rows)
+}
+
+/// Inserts rows in one statement, and where one of them is refused, each in its own: all of those still in one round trip.
+async fn insert(target: &Target, session: &mut Session, rows: &[Row]) -> Vec<Result<(), DatabaseError>> {
+    let late = || DatabaseError::TimedOut { after: target.timeout };
+    let together = session.drive(|client| execute(client, &target.insert, rows));
+    match timeout(target.timeout, together).await.unwrap_or_else(|_| Err(late())) {
+        Ok(()) => vec![Ok(()); rows.len()],
+        Err(error) if error.blame() == Blame::Row && rows.len() > 1 => {
+            let apart = session.drive(|client| async move {
+                Ok(join_all(rows.chunks(1).map(|row| execute(client, &target.insert, row))).await)
+            });
+            match timeout(target.timeout, apart).await.unwrap_or_else(|_| Err(late())) {
+                Ok(outcomes) => outcomes.into_iter().map(|outcome| Ok(outcome?)).collect(),
+                Err(error) => vec![Err(error); rows.len()],
+            }
+        }
+        Err(error) => vec![Err(error); rows.len()],
+    }
+}
+
+async fn execute(client: &Client, insert: &str, rows: &[Row]) -> Result<(), tokio_postgres::Error> {
+    let message_ids: Vec<&str> = rows.iter().map(|row| row.ctx.message_id().as_str()).collect();
+    let types: Vec<&str> = rows.iter().map(|row| row.event.kind().name()).collect();
+    let cids: Vec<Option<&str>> = rows.iter().map(|row| row.columns.cid()).collect();
+    let user_ids: Vec<Option<&str>> = rows.iter().map(|row| row.columns.user_id()).collect();
+    let created: Vec<Option<SystemTime>> = rows.iter().map(|row| row.columns.created_at()).collect();
+    let payloads: Vec<&str> = rows.iter().map(|row| row.event.json()).collect();
+    client
+        .execute_typed(
+            insert,
+            &[
+                (&message_ids, Type::TEXT_ARRAY),
+                (&types, Type::TEXT_ARRAY),
+                (&cids, Type::TEXT_ARRAY),
+                (&user_ids, Type::TEXT_ARRAY),
+                (&created, Type::TIMESTAMPTZ_ARRAY),
+                (&payloads, Type::TEXT_ARRAY),
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use tokio_postgres::error::SqlState;
+
+    use super::*;
+
+    fn mode(url: &str) -> SslMode {
+        config(&PostgresSettings::new(url)).unwrap().get_ssl_mode()
+    }
+
+    #[test]
+    fn tls_is_used_wherever_bytes_leave_this_machine_unless_the_url_says_otherwise() {
+        for here in ["postgres://localhost/db", "postgres://127.0.0.1/db", "host=/run/postgresql dbname=db"] {
+            assert_eq!(mode(here), SslMode::Disable, "{here}");
+        }
+        for there in [
+            "postgres://db.example.com/db",
+            "postgres://localhost,db.example.com/db",
+            "postgres://db.example.com/db?sslmode=verify-full",
+            "host=db.example.com sslmode=verify-ca",
+            "postgres://localhost/db?sslmode=require",
+        ] {
+            assert_eq!(mode(there), SslMode::Require, "{there}");
+        }
+        assert_eq!(mode("postgres://db.example.com/db?sslmode=disable"), SslMode::Disable);
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused() {
+        let new = |settings| Postgres::new(settings).err().unwrap();
+        let settings = || PostgresSettings::new("postgres://localhost/db");
+        assert!(matches!(new(PostgresSettings::new("mysql://localhost/db")), PostgresError::Url(_)));
+        assert!(matches!(new(PostgresSettings::new("dbname=db")), PostgresError::NoHost));
+        assert!(matches!(new(PostgresSettings { connections: 0, ..settings() }), PostgresError::Zero { .. }));
+        assert!(matches!(new(PostgresSettings { timeout: Duration::ZERO, ..settings() }), PostgresError::Zero { .. }));
+        for table in ["", ".", "a.b.c", "a.", &"x".repeat(49), "a\0b"] {
+            let error = new(PostgresSettings { table: table.into(), ..settings() });
+            assert!(matches!(error, PostgresError::Table { .. }), "{table}");
+        }
+    }
+
+    #[test]
+    fn settings_show_no_password() {
+        let mut settings = PostgresSettings::new("postgres://user:s3cret@localhost/db");
+        settings.password = Some("s3cret".into());
+        assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn an_error_is_blamed_on_the_row_on_chance_on_the_set_up_or_else_on_the_target() {
+        for (code, expected) in [
+            (SqlState::UNTRANSLATABLE_CHARACTER, Blame::Row),
+            (SqlState::CHECK_VIOLATION, Blame::Row),
+            (SqlState::PROGRAM_LIMIT_EXCEEDED, Blame::Row),
+            (SqlState::RAISE_EXCEPTION, Blame::Row),
+            (SqlState::T_R_DEADLOCK_DETECTED, Blame::Chance),
+            (SqlState::UNDEFINED_TABLE, Blame::Setup),
+            (SqlState::INVALID_PASSWORD, Blame::Setup),
+            (SqlState::DISK_FULL, Blame::Target),
+            (SqlState::ADMIN_SHUTDOWN, Blame::Target),
+            (SqlState::READ_ONLY_SQL_TRANSACTION, Blame::Target),
+            (SqlState::CONNECTION_FAILURE, Blame::Target),
+        ] {
+            assert_eq!(blame(code.code()), expected, "{}", code.code());
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The doctor's questions: what a check wants to know of a queue beyond what the engine needs.
+//!
+//! It asks and takes the answers apart. What is good and what is not is judged by whoever asks.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_sqs::types::QueueAttributeName;
+use tokio::time::Instant;
+
+use super::errors::queue_error;
+use super::{QueueUrl, SqsQueue};
+use crate::queue::QueueError;
+
+/// The attributes of a queue that a check looks at. Each may be missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueAttributes {
+    /// How long a received message is hidden.
+    pub visibility_timeout: Option<Duration>,
+    /// How long the queue keeps a message.
+    pub retention: Option<Duration>,
+    /// How long a new message is hidden at first.
+    pub delay: Option<Duration>,
+    /// The largest message that the queue takes, in bytes.
+    pub max_message_size: Option<usize>,
+    /// Where messages go that are received too often.
+    pub redrive: Option<Redrive>,
+    /// The policy of the queue, as JSON.
+    pub policy: Option<String>,
+    /// How messages are encrypted where they lie.
+    pub encryption: Encryption,
+    /// About how many messages the queue holds: those that can be received, that are hidden and that are delayed.
+    pub messages: Option<u64>,
+}
+
+/// The redrive policy of a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redrive {
+    /// The ARN of the dead-letter queue.
+    pub dead_letter_queue: String,
+    /// After how many receives a message goes there.
+    pub max_receive_count: u32,
+}
+
+/// How the messages of a queue are encrypted where they lie.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Encryption {
+    /// Not at all.
+    #[default]
+    None,
+    /// With a key that SQS owns (SSE-SQS).
+    SqsOwned,
+    /// With a key of KMS, by its id, its ARN or its alias.
+    Kms(String),
+}
+
+impl Encryption {
+    /// Whether it is the key that AWS manages for SQS (`alias/aws/sqs`), whose policy nobody can change: only callers of
+    /// the queue's own account can use it.
+    pub fn is_aws_managed(&self) -> bool {
+        matches!(self, Encryption::Kms(key) if key.ends_with("alias/aws/sqs"))
+    }
+}
+
+impl SqsQueue {
+    /// The attributes of the queue.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError`]; the permission that it needs is `sqs:GetQueueAttributes`.
+    pub async fn attributes(&self) -> Result<QueueAttributes, QueueError> {
+        self.attributes_at(self.url.as_str()).await
+    }
+
+    /// The attributes of the dead-letter queue with this ARN. It lies in the region and account of the queue, since SQS
+    /// allows no other.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SqsQueue::attributes`].
+    pub async fn attributes_of_dead_letter_queue(&self, arn: &str) -> Result<QueueAttributes, QueueError> {
+        let name = arn.rsplit(':').next().unwrap_or(arn);
+        let url = self.url.sibling(name).map_err(|error| QueueError::BadAnswer { message: error.to_string() })?;
+        self.attributes_at(url.as_str()).await
+    }
+
+    async fn attributes_at(&self, url: &str) -> Result<QueueAttributes, QueueError> {
+        let call = self.clients().calls.get_queue_attributes().queue_url(url);
+        let started = Instant::now();
+        let answer = call.attribute_names(QueueAttributeName::All).send().await;
+        let answer = answer.map_err(|error| queue_error("sqs:GetQueueAttributes", started, error))?;
+        Ok(taken_apart(&answer.attributes.unwrap_or_default()))
+    }
+}
+
+impl QueueUrl {
+    /// The URL of another queue beside this one.
+    fn sibling(&self, name: &str) -> Result<QueueUrl, super::BadQueueUrl> {
+        let text = self.as_str().trim_end_matches('/');
+        let before = text.rsplit_once('/').map_or(text, |(before, _)| before);
+        QueueUrl::parse(&format!("{before}/{name}"))
+    }
+}
+
+fn taken_apart(attributes: &HashMap<QueueAttributeName, String>) -> QueueAttributes {
+    use QueueAttributeName::{
+        ApproximateNumberOfMessages, ApproximateNumberOfMessagesDelayed, ApproximateNumberOfMessagesNotVisible,
+        DelaySeconds, KmsMasterKeyId, MaximumMessageSize, MessageRetentionPeriod, Policy, RedrivePolicy,
+        SqsManagedSseEnabled, VisibilityTimeout,
+    };
+    let text = |name| attributes.get(&name).filter(|text| !text.is_empty());
+    let number = |name| text(name).and_then(|text| text.parse::<u64>().ok());
+    let redrive = text(RedrivePolicy).and_then(|policy| {
+        let policy: serde_json::Value = serde_json::from_str(policy).ok()?;
+        let count = policy.get("maxReceiveCount")?;
+        // AWS has sent the number as text too.
+        let count = count.as_u64().or_else(|| count.as_str()?.parse().ok())?;
+        let dead_letter_queue = policy.get("deadLetterTargetArn")?.as_str()?.to_owned();
+        Some(Redrive { dead_letter_queue, max_receive_count: u32::try_from(count).ok()? })
+    });
+    let encryption = match (text(KmsMasterKeyId), text(SqsManagedSseEnabled)) {
+        (Some(key), _) => Encryption::Kms(key.clone()),
+        (None, Some(owned)) if owned == "true" => Encryption::SqsOwned,
+        _ => Encryption::None,
+    };
+    let depths =
+        [ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible, ApproximateNumberOfMessagesDelayed];
+    QueueAttributes {
+        visibility_timeout: number(VisibilityTimeout).map(Duration::from_secs),
+        retention: number(MessageRetentionPeriod).map(Duration::from_secs),
+        delay: number(DelaySeconds).map(Duration::from_secs),
+        max_message_size: number(MaximumMessageSize).and_then(|size| size.try_into().ok()),
+        redrive,
+        policy: text(Policy).cloned(),
+        encryption,
+        messages: depths.map(number).into_iter().sum(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_taken_apart_and_what_is_missing_is_missing() {
+        use QueueAttributeName as Name;
+        let policy = r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:123456789012:dead","maxReceiveCount":"5"}"#;
+        let given = [
+            (Name::VisibilityTimeout, "30"),
+            (Name::RedrivePolicy, policy),
+            (Name::KmsMasterKeyId, "alias/aws/sqs"),
+            (Name::Policy, ""),
+            (Name::ApproximateNumberOfMessages, "3"),
+        ];
+        let attributes = taken_apart(&given.map(|(name, value)| (name, value.to_owned())).into());
+        assert_eq!(attributes.visibility_timeout, Some(Duration::from_secs(30)));
+        assert_eq!(attributes.redrive.unwrap().max_receive_count, 5);
+        assert!(attributes.encryption.is_aws_managed());
+        assert_eq!((attributes.policy, attributes.retention, attributes.messages), (None, None, None));
+        assert_eq!(taken_apart(&HashMap::new()), QueueAttributes::default());
+    }
+
+    #[test]
+    fn the_dead_letter_queue_is_asked_beside_its_queue() {
+        let sibling = |url: &str| QueueUrl::parse(url).unwrap().sibling("dead").unwrap().to_string();
+        assert_eq!(
+            sibling("https://sqs.us-east-1.amazonaws.com/123456789012/chat"),
+            "https://sqs.us-east-1.amazonaws.com/123456789012/dead"
+        );
+        assert_eq!(
+            sibling("http://127.0.0.1:4566/queue/us-east-1/000000000000/chat/"),
+            "http://127.0.0.1:4566/queue/us-east-1/000000000000/dead"
+        );
+    }
+}

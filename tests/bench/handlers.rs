@@ -1,0 +1,160 @@
+//! How many events a second each handler takes, 64 at once as the engine has them, and the CPU that one of them costs.
+//!
+//! ```text
+//! cargo bench --no-default-features --features stdout,file,http,exec,postgres --bench handlers -- stdout file http exec
+//! ```
+//!
+//! The names choose the handlers; `postgres` wants a database in `DATABASE_URL`, where it leaves the table
+//! `bench_events`. `file` writes to the directory for temporary files, which should be on a disk.
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use stream_sqsd::decode::decode;
+use stream_sqsd::event::Event;
+use stream_sqsd::handler::{Context, Handler};
+use stream_sqsd::handlers::exec::{Exec, ExecSettings};
+use stream_sqsd::handlers::file::{File, FileSettings};
+use stream_sqsd::handlers::http::{Http, HttpSettings};
+use stream_sqsd::handlers::postgres::{Postgres, PostgresSettings, init};
+use stream_sqsd::handlers::stdout::Stdout;
+use tokio::task::JoinSet;
+
+const AT_ONCE: usize = 64;
+
+/// The process that answers the http handler is this one too, so that its CPU is not counted.
+const SERVE: &str = "serve";
+
+type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
+
+fn main() -> Outcome {
+    // `cargo bench` adds `--bench`.
+    let names: Vec<String> = env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    if names.first().is_some_and(|name| name == SERVE) {
+        return serve();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    for name in names {
+        match name.as_str() {
+            "stdout" => runtime.block_on(measure(&name, 200_000, Stdout::new(fs::File::create("/dev/null")?)?))?,
+            "file" => {
+                let place = tempfile::tempdir()?;
+                let file = File::open(FileSettings::new(place.path().join("events.jsonl")))?;
+                runtime.block_on(measure(&name, 100_000, file))?;
+            }
+            "http" => {
+                let mut server = Command::new(env::current_exe()?).arg(SERVE).stdout(Stdio::piped()).spawn()?;
+                let mut port = String::new();
+                BufReader::new(server.stdout.take().ok_or("no output")?).read_line(&mut port)?;
+                let url = format!("http://127.0.0.1:{}/hook", port.trim());
+                let settings = HttpSettings { api_secret: Some("secret".into()), ..HttpSettings::new(url) };
+                let measured = runtime.block_on(async { measure(&name, 50_000, Http::new(settings)?).await });
+                server.kill()?;
+                server.wait()?;
+                measured?;
+            }
+            "exec" => runtime.block_on(measure(&name, 5_000, Exec::new(ExecSettings::new(["cat"]))?))?,
+            "postgres" => {
+                let table = "bench_events".to_owned();
+                let settings = PostgresSettings { table, ..PostgresSettings::new(env::var("DATABASE_URL")?) };
+                runtime.block_on(async {
+                    init(&settings).await?;
+                    measure(&name, 50_000, Postgres::new(settings)?).await
+                })?;
+            }
+            _ => return Err(format!("there is no handler {name}").into()),
+        }
+    }
+    Ok(())
+}
+
+async fn measure(name: &str, events: usize, handler: impl Handler<Event>) -> Outcome {
+    let event = decode(&sample(), 1 << 20)?;
+    let run = env::var("BENCH_RUN").unwrap_or_else(|_| std::process::id().to_string());
+    let (handler, next) = (Arc::new(handler), Arc::new(AtomicUsize::new(0)));
+    let (begun, cpu) = (Instant::now(), cpu()?);
+    let mut tasks = JoinSet::new();
+    for _ in 0..AT_ONCE {
+        let (handler, next, event, run) = (handler.clone(), next.clone(), event.clone(), run.clone());
+        tasks.spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= events {
+                    return Ok(());
+                }
+                let ctx = Context::for_test(&format!("{run}-{number}"));
+                handler.handle(event.clone(), ctx).await.map_err(|error| error.to_string())?;
+            }
+        });
+    }
+    for result in tasks.join_all().await {
+        result.map_err(|error: String| error)?;
+    }
+    let (wall, cpu) = (begun.elapsed(), self::cpu()? - cpu);
+    println!(
+        "{name:<9} {:>9.0} events/s   {:>7.1} µs of CPU for each",
+        events as f64 / wall.as_secs_f64(),
+        cpu.as_secs_f64() * 1e6 / events as f64
+    );
+    Ok(())
+}
+
+/// What this process and the children that it has waited for have used, to the hundredth of a second.
+fn cpu() -> Result<Duration, Box<dyn Error + Send + Sync>> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    // After the name, which may hold spaces: utime, stime, cutime and cstime are the fields 14 to 17 of the whole.
+    let fields: Vec<&str> = stat.rsplit_once(')').ok_or("no stat")?.1.split_whitespace().collect();
+    let ticks: u64 = fields[11..15].iter().map(|field| field.parse::<u64>()).sum::<Result<_, _>>()?;
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+/// A message.new of the size that a small channel has.
+fn sample() -> String {
+    let user = r#"{"id":"user-1","role":"user","name":"Someone","image":"https://example.com/1.png","online":true}"#;
+    let members: Vec<String> = (0..8).map(|number| format!(r#"{{"user_id":"user-{number}","user":{user}}}"#)).collect();
+    format!(
+        r#"{{"type":"message.new","cid":"messaging:1","created_at":"2026-01-01T00:00:00.123456Z","user":{user},"message":{{"id":"1","text":"the quick brown fox jumps over the lazy dog"}},"members":[{}]}}"#,
+        members.join(",")
+    )
+}
+
+/// Answers every request by 204, on threads, and says its port first.
+fn serve() -> Outcome {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("{}", listener.local_addr()?.port());
+    for stream in listener.incoming() {
+        let stream = stream?;
+        thread::spawn(move || answer(stream));
+    }
+    Ok(())
+}
+
+fn answer(mut stream: TcpStream) -> Outcome {
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    loop {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            match line.trim().to_ascii_lowercase().split_once(": ") {
+                Some(("content-length", value)) => length = value.parse()?,
+                Some(_) => {}
+                None if line.trim().is_empty() => break,
+                None => {}
+            }
+        }
+        std::io::copy(&mut std::io::Read::take(&mut reader, length), &mut std::io::sink())?;
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
+    }
+}

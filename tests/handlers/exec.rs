@@ -1,0 +1,195 @@
+//! The promises of the exec handler, with `sh` as the program.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use stream_sqsd::decode::decode;
+use stream_sqsd::handler::{Context, Failure, Handler, HandlerError};
+use stream_sqsd::handlers::exec::{Exec, ExecError, ExecSettings};
+use tempfile::{TempDir, tempdir};
+
+use crate::{Log, event};
+
+/// A shell script; `$1` is the directory that it works in.
+fn script(text: &str, place: &Path) -> Exec {
+    Exec::new(ExecSettings::new(["sh", "-c", text, "sh", place.to_str().unwrap()])).unwrap()
+}
+
+async fn run(text: &str, place: &Path) -> Result<(), HandlerError> {
+    script(text, place).handle(event("hello"), Context::for_test("id-1")).await
+}
+
+#[tokio::test]
+async fn the_event_comes_on_standard_input_as_stream_sent_it() {
+    let place = tempdir().unwrap();
+    let body = "{\n \"type\":\"message.new\",\"text\":\"\\u00e9 ü\"}";
+    let exec = script("cat > $1/event", place.path());
+    exec.handle(decode(body, 1000).unwrap(), Context::for_test("id-1")).await.unwrap();
+    assert_eq!(fs::read_to_string(place.path().join("event")).unwrap(), body);
+}
+
+#[tokio::test]
+async fn the_exit_code_is_the_outcome() {
+    let place = tempdir().unwrap();
+    run("exit 0", place.path()).await.unwrap();
+    for (end, failure) in [
+        ("exit 65", Failure::Bad),
+        ("exit 69", Failure::TargetDown),
+        ("exit 75", Failure::Retry),
+        ("exit 1", Failure::Retry),
+        ("exit 127", Failure::Retry),
+        ("kill -9 $$", Failure::Retry),
+    ] {
+        let error = run(end, place.path()).await.expect_err(end);
+        assert_eq!(error.failure(), failure, "{end}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn the_program_sees_the_facts_and_of_the_environment_only_what_it_may() {
+    let place = tempdir().unwrap();
+    let mut settings = ExecSettings::new(["sh", "-c", "env -0 > $1/env", "sh", place.path().to_str().unwrap()]);
+    settings.env = vec!["CARGO_PKG_NAME".into()];
+    Exec::new(settings).unwrap().handle(event("hello"), Context::for_test("id-1")).await.unwrap();
+
+    let text = fs::read_to_string(place.path().join("env")).unwrap();
+    let mut seen: BTreeMap<&str, &str> = text.split_terminator('\0').flat_map(|line| line.split_once('=')).collect();
+    // The shell's own.
+    for name in ["PWD", "OLDPWD", "SHLVL", "_"] {
+        seen.remove(name);
+    }
+    // These only where the machine sets them.
+    for name in ["HOME", "LANG", "TZ"] {
+        assert_eq!(seen.remove(name).map(str::to_owned), std::env::var(name).ok(), "{name}");
+    }
+    assert!(seen.remove("PATH").is_some());
+    let expected = [
+        ("CARGO_PKG_NAME", "stream-sqsd"),
+        ("STREAM_ATTEMPT", "1"),
+        ("STREAM_EVENT_TYPE", "message.new"),
+        ("STREAM_MESSAGE_ID", "id-1"),
+        ("STREAM_RECEIVE_COUNT", "1"),
+    ];
+    assert_eq!(seen, BTreeMap::from(expected));
+}
+
+#[tokio::test]
+async fn a_program_that_reads_nothing_of_a_large_event_is_done_by_its_exit_code() {
+    let place = tempdir().unwrap();
+    let exec = script("exit 0", place.path());
+    exec.handle(event(&"x".repeat(1_000_000)), Context::for_test("id-1")).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_running_is_not_waited_for() {
+    let place = tempdir().unwrap();
+    let begun = Instant::now();
+    run("sleep 20 & exit 0", place.path()).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn arguments_are_passed_as_they_are_and_no_shell_reads_them() {
+    let place = tempdir().unwrap();
+    let target = place.path().join("$HOME; *");
+    let exec = Exec::new(ExecSettings::new(["tee".to_owned(), target.to_str().unwrap().to_owned()])).unwrap();
+    exec.handle(event("hello"), Context::for_test("id-1")).await.unwrap();
+    assert!(target.exists());
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_be_executed_is_refused_at_the_start_and_a_target_that_is_down_later() {
+    let place = tempdir().unwrap();
+    let path = place.path().join("program");
+    let new = || Exec::new(ExecSettings::new([path.to_str().unwrap()]));
+    assert!(matches!(new(), Err(ExecError::NotFound { .. })), "not there");
+    fs::write(&path, "#!/bin/sh\n").unwrap();
+    assert!(matches!(new(), Err(ExecError::NotFound { .. })), "not executable");
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    let exec = new().unwrap();
+    exec.handle(event("hello"), Context::for_test("1")).await.unwrap();
+    fs::remove_file(&path).unwrap();
+    let error = exec.handle(event("hello"), Context::for_test("1")).await.unwrap_err();
+    assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+
+    assert!(matches!(Exec::new(ExecSettings::new(["no-such-program"])), Err(ExecError::NotFound { .. })));
+    assert!(matches!(Exec::new(ExecSettings::new([""; 0])), Err(ExecError::Empty)));
+    let unset = ExecSettings { env: vec!["NO_SUCH_VARIABLE".into()], ..ExecSettings::new(["sh"]) };
+    assert!(matches!(Exec::new(unset), Err(ExecError::NotSet { .. })));
+}
+
+/// A pipe with a name: read to its end, it tells when the last of those who hold it has gone.
+fn fifo(place: &TempDir) -> PathBuf {
+    let path = place.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    path
+}
+
+/// Runs the script until it has said a line, drops its handler's future, and tells what else came through the pipe
+/// until everything that the script started was gone.
+async fn cancelled(text: &str) -> (String, Duration) {
+    let place = tempdir().unwrap();
+    let path = fifo(&place);
+    let (began, has_begun) = tokio::sync::oneshot::channel();
+    let listening = tokio::task::spawn_blocking(move || {
+        let mut pipe = BufReader::new(fs::File::open(path).unwrap());
+        let mut line = String::new();
+        pipe.read_line(&mut line).unwrap();
+        began.send(()).unwrap();
+        let mut rest = String::new();
+        pipe.read_to_string(&mut rest).unwrap();
+        rest
+    });
+    let exec = script(&format!("exec 3> $1/fifo\n{text}"), place.path());
+    tokio::select! {
+        biased;
+        () = async { has_begun.await.unwrap() } => {}
+        result = exec.handle(event("hello"), Context::for_test("id-1")) => panic!("it ended by itself: {result:?}"),
+    }
+    let dropped = Instant::now();
+    let rest = tokio::time::timeout(Duration::from_secs(15), listening).await.expect("all of it ends").unwrap();
+    (rest, dropped.elapsed())
+}
+
+#[tokio::test]
+async fn a_cancelled_program_may_clean_up() {
+    let (rest, _) = cancelled(r#"trap 'echo cleaned up >&3; exit' TERM; echo begun >&3; sleep 60 & wait"#).await;
+    assert_eq!(rest, "cleaned up\n");
+}
+
+#[tokio::test]
+async fn a_cancelled_program_that_does_not_hear_is_killed_with_its_whole_group() {
+    let deaf = r#"trap "" TERM; sleep 60 & (sleep 60 & sleep 60) & echo begun >&3; sleep 60; sleep 60"#;
+    let (rest, after) = cancelled(deaf).await;
+    assert_eq!(rest, "");
+    assert!(after >= Duration::from_secs(2), "killed after {after:?}");
+}
+
+#[tokio::test]
+async fn what_a_cancelled_program_leaves_behind_is_killed_when_it_ends() {
+    let text = r#"(trap "" TERM; sleep 60; sleep 60) & trap 'exit' TERM; echo begun >&3; wait"#;
+    let (_, after) = cancelled(text).await;
+    assert!(after < Duration::from_secs(2), "killed after {after:?}");
+}
+
+#[tokio::test]
+async fn standard_error_goes_to_the_log_escaped_and_bounded() {
+    let place = tempdir().unwrap();
+    let log = Log::of_this_thread();
+    run(r#"printf 'first\n\033[2J\377last' >&2"#, place.path()).await.unwrap();
+    let said = log.take();
+    assert!(said.contains("message_id=id-1 stderr=first\n"), "{said}");
+    assert!(said.contains("stderr=\\u{1b}[2J\u{fffd}last\n"), "{said}");
+
+    // Ten megabytes, which no pipe holds: the program ends all the same.
+    run("yes 0123456789 | head -c 10000000 >&2", place.path()).await.unwrap();
+    run("yes | tr -d '\\n' | head -c 10000000 >&2", place.path()).await.unwrap();
+    let said = log.take();
+    assert!(said.len() < 150_000, "{} bytes", said.len());
+    assert_eq!(said.matches("more to its standard error").count(), 2);
+}

@@ -1,0 +1,467 @@
+//! The promises of the postgres handler, to a PostgreSQL of Debian's package `postgresql` that each test starts itself.
+//!
+//! PostgreSQL refuses to run as root, so root's tests start it as the user `postgres` of that package.
+
+use std::collections::HashSet;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use stream_sqsd::decode::decode;
+use stream_sqsd::handler::{Context, Failure, Handler, HandlerError};
+use stream_sqsd::handlers::postgres::{Postgres, PostgresError, PostgresSettings, init, schema};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::{CHILD, child, event, said, say};
+
+/// A PostgreSQL of its own, listening on a socket in a directory, and on a port where a test asks for TLS.
+struct Cluster {
+    place: TempDir,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let place = tempfile::Builder::new().prefix("pg").tempdir().unwrap();
+        fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let data = place.path().join("data");
+        fs::create_dir(&data).unwrap();
+        if is_root() {
+            let (user, group) = (id("-u"), id("-g"));
+            chown(place.path(), Some(user), Some(group)).unwrap();
+            chown(&data, Some(user), Some(group)).unwrap();
+        }
+        let cluster = Cluster { place };
+        cluster.run(
+            "initdb",
+            &["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "-D"],
+        );
+        let socket = cluster.place.path().display();
+        let more = format!("unix_socket_directories = '{socket}'\nlisten_addresses = ''\n");
+        fs::write(data.join("postgresql.auto.conf"), more).unwrap();
+        cluster.up();
+        cluster
+    }
+
+    /// Starts the server and returns when it answers.
+    fn up(&self) {
+        self.run("pg_ctl", &["start", "--wait", "--silent", "--log=/dev/null", "-D"]);
+    }
+
+    fn down(&self) {
+        self.run("pg_ctl", &["stop", "--wait", "--silent", "--mode=fast", "-D"]);
+    }
+
+    /// Kills the server as a crash would, and returns when all its processes are gone.
+    fn kill(&self) {
+        let file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        let pid = file.lines().next().unwrap();
+        assert!(Command::new("kill").args(["-9", pid]).status().unwrap().success());
+        // Its children notice and go; the server does not start again before they have.
+        let mut start = self.command("pg_ctl", &["start", "--wait", "--silent", "--log=/dev/null", "-D"]);
+        start.stderr(Stdio::null());
+        until(|| start.status().unwrap().success());
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let output = self.command(program, arguments).output().unwrap();
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// A program of PostgreSQL's about this cluster.
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let program = programs().join(program);
+        let mut command = match is_root() {
+            true => Command::new("runuser"),
+            false => Command::new(&program),
+        };
+        if is_root() {
+            command.args(["-u", "postgres", "--"]).arg(&program);
+        }
+        command.args(arguments).arg(self.data()).current_dir("/");
+        // The server inherits these, and whoever reads them to their end would wait for it.
+        command.stdout(Stdio::null());
+        command
+    }
+
+    fn data(&self) -> PathBuf {
+        self.place.path().join("data")
+    }
+
+    fn url(&self) -> String {
+        format!("host={} user=postgres dbname=postgres", self.place.path().display())
+    }
+
+    fn settings(&self) -> PostgresSettings {
+        PostgresSettings::new(self.url())
+    }
+
+    /// A handler with its table.
+    async fn handler(&self) -> Postgres {
+        init(&self.settings()).await.unwrap();
+        Postgres::new(self.settings()).unwrap()
+    }
+
+    /// What psql answers, a line for each row and `|` between columns.
+    fn ask(&self, question: &str) -> Vec<String> {
+        let output = Command::new(programs().join("psql"))
+            .args(["-h", self.place.path().to_str().unwrap(), "-U", "postgres", "-X", "-q", "-A", "-t", "-v"])
+            .args(["ON_ERROR_STOP=1", "-c", question, "postgres"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // One that a test has stopped is stopped.
+        let _ = self.command("pg_ctl", &["stop", "--wait", "--silent", "--mode=immediate", "-D"]).output();
+    }
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|facts| std::os::unix::fs::MetadataExt::uid(&facts) == 0)
+}
+
+/// The number of the user or group that runs PostgreSQL.
+fn id(which: &str) -> u32 {
+    let output = Command::new("id").args([which, "postgres"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().parse().expect("the package postgresql is installed")
+}
+
+/// Asks again until it is so.
+fn until(mut it_is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !it_is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it takes too long");
+    }
+}
+
+/// Where Debian has PostgreSQL's programs: the newest version's.
+fn programs() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").expect("the package postgresql is installed");
+    let newest = versions
+        .map(|entry| entry.unwrap().path())
+        .max_by_key(|path| path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok()).unwrap_or_default());
+    newest.unwrap().join("bin")
+}
+
+async fn insert(postgres: &Postgres, id: &str) -> Result<(), HandlerError> {
+    postgres.handle(event("hello"), Context::for_test(id)).await
+}
+
+#[tokio::test]
+async fn an_event_is_a_row_with_its_columns_and_its_payload_as_sent() {
+    let cluster = Cluster::start();
+    let postgres = cluster.handler().await;
+    let body = "{\n  \"type\":\"message.new\",\"cid\":\"messaging:1\",\"n\":1e2, \"n\":\"\\u0000é\",\
+                \"user\":{\"id\":\"u1\"},\"created_at\":\"2026-01-01T01:00:00.123456789+01:00\"}";
+    postgres.handle(decode(body, 1000).unwrap(), Context::for_test("id-1")).await.unwrap();
+    let columns = "message_id, type, cid, user_id, created_at at time zone 'UTC'";
+    let row = cluster.ask(&format!("SELECT {columns}, now() - received_at < '1 min' FROM stream_events"));
+    assert_eq!(row, ["id-1|message.new|messaging:1|u1|2026-01-01 00:00:00.123456|t"]);
+    assert_eq!(cluster.ask("SELECT payload FROM stream_events").join("\n"), body);
+}
+
+#[tokio::test]
+async fn a_message_that_comes_again_changes_nothing() {
+    let cluster = Cluster::start();
+    let postgres = cluster.handler().await;
+    insert(&postgres, "id-1").await.unwrap();
+    let another = decode(r#"{"type":"another"}"#, 1000).unwrap();
+    postgres.handle(another, Context::for_test("id-1")).await.unwrap();
+    // In one statement too.
+    for result in join_all((0..50).map(|_| insert(&postgres, "id-2"))).await {
+        result.unwrap();
+    }
+    assert_eq!(
+        cluster.ask("SELECT message_id, type FROM stream_events ORDER BY 1"),
+        ["id-1|message.new", "id-2|message.new"]
+    );
+}
+
+#[tokio::test]
+async fn a_refused_row_is_a_bad_message_and_those_beside_it_are_inserted() {
+    let cluster = Cluster::start();
+    let postgres = &cluster.handler().await;
+    // A column cannot hold the first, an index cannot hold the second, whose characters do not compress.
+    let random: String = (0..6000).map(|_| fastrand::alphanumeric()).collect();
+    let bad = [r#"{"type":"a\u0000b"}"#.to_owned(), format!(r#"{{"type":"{random}"}}"#)];
+    let results = join_all((0..60).map(|number| {
+        let good = r#"{"type":"good"}"#.to_owned();
+        let body = if number % 10 == 7 { &bad[number / 10 % 2] } else { &good };
+        let event = decode(body, 1 << 20).unwrap();
+        async move { postgres.handle(event, Context::for_test(&number.to_string())).await }
+    }))
+    .await;
+    for (number, result) in results.into_iter().enumerate() {
+        match result {
+            Ok(()) => assert_ne!(number % 10, 7),
+            Err(error) => {
+                assert_eq!((number % 10, error.failure()), (7, Failure::Bad), "{error}");
+                assert!(!error.to_string().contains(&random[..20]), "the error repeats the event: {error}");
+            }
+        }
+    }
+    assert_eq!(cluster.ask("SELECT count(*), count(DISTINCT type) FROM stream_events"), ["54|1"]);
+}
+
+#[tokio::test]
+async fn a_database_that_is_down_is_a_target_that_is_down_until_it_comes_back() {
+    let cluster = Cluster::start();
+    let postgres = cluster.handler().await;
+    insert(&postgres, "1").await.unwrap();
+    cluster.down();
+    for _ in 0..2 {
+        let error = insert(&postgres, "2").await.unwrap_err();
+        assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+    }
+    cluster.up();
+    insert(&postgres, "2").await.unwrap();
+    // A restart between two events costs no event: the closed connection is noticed before.
+    cluster.down();
+    cluster.up();
+    insert(&postgres, "3").await.unwrap();
+    assert_eq!(cluster.ask("SELECT count(*) FROM stream_events"), ["3"]);
+}
+
+#[tokio::test]
+async fn a_missing_table_or_permission_is_a_target_that_is_down_and_passes_when_it_is_mended() {
+    let cluster = Cluster::start();
+    let postgres = Postgres::new(cluster.settings()).unwrap();
+    let error = insert(&postgres, "1").await.unwrap_err();
+    assert_eq!(error.failure(), Failure::TargetDown);
+    assert!(error.to_string().contains("\"stream_events\" does not exist (SQLSTATE 42P01)"), "{error}");
+    // To make it twice is no error.
+    for _ in 0..2 {
+        init(&cluster.settings()).await.unwrap();
+    }
+    insert(&postgres, "1").await.unwrap();
+
+    cluster.ask("CREATE ROLE clerk LOGIN");
+    let clerk = PostgresSettings::new(cluster.url().replace("user=postgres", "user=clerk"));
+    let error = insert(&Postgres::new(clerk).unwrap(), "2").await.unwrap_err();
+    assert_eq!(error.failure(), Failure::TargetDown);
+    assert!(error.to_string().contains("permission denied"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_a_target_that_is_down_in_time() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://postgres@{}/postgres", silent.local_addr().unwrap());
+    let settings = PostgresSettings { timeout: Duration::from_millis(300), ..PostgresSettings::new(url) };
+    let begun = Instant::now();
+    let error = insert(&Postgres::new(settings).unwrap(), "1").await.unwrap_err();
+    assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_row_that_another_transaction_holds_is_a_target_that_is_down_in_time_and_no_success() {
+    let cluster = Cluster::start();
+    drop(cluster.handler().await);
+    let settings = PostgresSettings { timeout: Duration::from_millis(500), ..cluster.settings() };
+    let postgres = Postgres::new(settings).unwrap();
+    let mut holder = Command::new(programs().join("psql"))
+        .args(["-h", cluster.place.path().to_str().unwrap(), "-U", "postgres", "-X", "-q", "postgres"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let locked = "BEGIN; LOCK TABLE stream_events;\n";
+    std::io::Write::write_all(holder.stdin.as_mut().unwrap(), locked.as_bytes()).unwrap();
+    let held =
+        "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation::regclass::text = 'stream_events'";
+    until(|| !cluster.ask(held).is_empty());
+    let error = insert(&postgres, "1").await.unwrap_err();
+    assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    // Whatever became of the first statement, the message is there once.
+    let again = async { while insert(&postgres, "1").await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(30), again).await.unwrap();
+    assert_eq!(cluster.ask("SELECT count(*) FROM stream_events"), ["1"]);
+}
+
+#[tokio::test]
+async fn many_events_share_a_round_trip_and_connections_are_no_more_than_configured() {
+    let cluster = Cluster::start();
+    drop(cluster.handler().await);
+    let postgres = Arc::new(Postgres::new(PostgresSettings { connections: 3, ..cluster.settings() }).unwrap());
+    let mut inserters = JoinSet::new();
+    for number in 0..2000 {
+        let postgres = postgres.clone();
+        inserters.spawn(async move { insert(&postgres, &number.to_string()).await.unwrap() });
+    }
+    inserters.join_all().await;
+    let found = cluster.ask("SELECT count(*), count(DISTINCT xmin::text) < 200 FROM stream_events");
+    assert_eq!(found, ["2000|t"]);
+    let connections = cluster.ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stream-sqsd'");
+    assert!(connections[0].parse::<u32>().unwrap() <= 3, "{connections:?}");
+    drop(postgres);
+    until(|| cluster.ask("SELECT 1 FROM pg_stat_activity WHERE application_name = 'stream-sqsd'").is_empty());
+}
+
+#[tokio::test]
+async fn a_table_may_have_any_name_and_stand_in_any_schema() {
+    let cluster = Cluster::start();
+    cluster.ask(r#"CREATE SCHEMA "Chat""#);
+    for table in [r#"Chat.Events "of" Ours; DROP TABLE x"#, "order", &"x".repeat(48)] {
+        let settings = PostgresSettings { table: table.into(), ..cluster.settings() };
+        init(&settings).await.unwrap();
+        insert(&Postgres::new(settings).unwrap(), "1").await.unwrap();
+    }
+    assert_eq!(cluster.ask(r#"SELECT count(*) FROM "Chat"."Events ""of"" Ours; DROP TABLE x""#), ["1"]);
+    let indexes = cluster.ask("SELECT count(*) FROM pg_indexes WHERE schemaname IN ('public', 'Chat')");
+    assert_eq!(indexes, ["15"], "five for each table");
+    assert!(schema("stream_events").unwrap().contains(r#"CREATE TABLE IF NOT EXISTS "stream_events" ("#));
+}
+
+#[tokio::test]
+async fn a_server_that_commits_before_the_disk_has_it_is_told_to_wait() {
+    let cluster = Cluster::start();
+    cluster.ask("ALTER SYSTEM SET synchronous_commit = off");
+    cluster.ask("SELECT pg_reload_conf()");
+    cluster.ask("CREATE TABLE seen (setting text)");
+    let postgres = cluster.handler().await;
+    cluster.ask(
+        "CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$",
+    );
+    cluster.ask("CREATE TRIGGER look BEFORE INSERT ON stream_events FOR EACH ROW EXECUTE FUNCTION look()");
+    insert(&postgres, "1").await.unwrap();
+    assert_eq!(cluster.ask("SELECT setting FROM seen"), ["on"]);
+}
+
+/// Inserts events side by side for as long as it lives, and says each that it was told success of.
+#[tokio::test]
+async fn child_that_inserts_without_end() {
+    let Ok(url) = std::env::var(CHILD) else { return };
+    let postgres = Arc::new(Postgres::new(PostgresSettings::new(url)).unwrap());
+    let mut inserters = JoinSet::new();
+    for inserter in 0..32 {
+        let postgres = postgres.clone();
+        inserters.spawn(async move {
+            for number in 0.. {
+                let id = format!("{}-{inserter}-{number}", std::process::id());
+                // Whatever the error: it was not told as a success.
+                if postgres.handle(event(&"x".repeat(2000)), Context::for_test(&id)).await.is_ok() {
+                    say(&id);
+                }
+            }
+        });
+    }
+    inserters.join_all().await;
+}
+
+fn lost(cluster: &Cluster, told: &HashSet<String>) -> Vec<String> {
+    let there: HashSet<String> = cluster.ask("SELECT message_id FROM stream_events").into_iter().collect();
+    told.difference(&there).cloned().collect()
+}
+
+#[tokio::test]
+async fn what_was_told_as_success_is_in_the_table_after_kill_9() {
+    let cluster = Cluster::start();
+    drop(cluster.handler().await);
+    let mut told = HashSet::new();
+    for round in 0..5 {
+        let mut child = child("postgres::child_that_inserts_without_end", &cluster.url()).spawn().unwrap();
+        let mut lines = said(&mut child);
+        told.extend(lines.by_ref().take(100 + 37 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        told.extend(lines);
+        assert_eq!(lost(&cluster, &told), [""; 0], "told as inserted and not there");
+    }
+}
+
+#[tokio::test]
+async fn what_was_told_as_success_is_in_the_table_after_kill_9_of_the_database() {
+    let cluster = Cluster::start();
+    drop(cluster.handler().await);
+    let mut child = child("postgres::child_that_inserts_without_end", &cluster.url()).spawn().unwrap();
+    let mut lines = said(&mut child);
+    let mut told = HashSet::new();
+    for _ in 0..3 {
+        told.extend(lines.by_ref().take(500));
+        cluster.kill();
+        // It goes on with a new connection.
+        told.extend(lines.by_ref().take(500));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    told.extend(lines);
+    assert_eq!(lost(&cluster, &told), [""; 0], "told as inserted and not there");
+}
+
+/// Inserts one event with the environment's certificates, and says how it went.
+#[tokio::test]
+async fn child_that_inserts_one() {
+    let Ok(url) = std::env::var(CHILD) else { return };
+    match Postgres::new(PostgresSettings::new(url)) {
+        Err(error) => say(&error.to_string()),
+        Ok(postgres) => match insert(&postgres, "id-1").await {
+            Err(error) => say(&error.to_string()),
+            Ok(()) => say("done"),
+        },
+    }
+}
+
+#[tokio::test]
+async fn tls_verifies_the_server_and_is_not_given_up_where_the_server_has_none() {
+    let cluster = Cluster::start();
+    drop(cluster.handler().await);
+    let data = cluster.data();
+    let (certificate, key) = crate::certify(cluster.place.path());
+    fs::copy(certificate, data.join("server.crt")).unwrap();
+    fs::copy(key, data.join("server.key")).unwrap();
+    fs::set_permissions(data.join("server.key"), PermissionsExt::from_mode(0o600)).unwrap();
+    if is_root() {
+        chown(data.join("server.key"), Some(id("-u")), Some(id("-g"))).unwrap();
+        chown(data.join("server.crt"), Some(id("-u")), Some(id("-g"))).unwrap();
+    }
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listening = format!("listen_addresses = '127.0.0.1'\nport = {port}\n");
+    let own = fs::read_to_string(data.join("postgresql.auto.conf")).unwrap();
+    let own = own.replace("listen_addresses = ''\n", "");
+    let restart = |ssl: &str| {
+        cluster.down();
+        fs::write(data.join("postgresql.auto.conf"), format!("{own}{listening}ssl = {ssl}\n")).unwrap();
+        cluster.up();
+    };
+    let authority = cluster.place.path().join("authority.pem");
+    let insert_one = |query: &str, trusting: bool| {
+        let mut child =
+            child("postgres::child_that_inserts_one", &format!("postgres://postgres@localhost:{port}/postgres{query}"));
+        child.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
+        if trusting {
+            child.env("SSL_CERT_FILE", &authority);
+        }
+        let mut child = child.spawn().unwrap();
+        let answer = said(&mut child).last().unwrap();
+        child.wait().unwrap();
+        answer
+    };
+    restart("on");
+    assert_eq!(insert_one("?sslmode=verify-full", true), "done");
+    let unknown = insert_one("?sslmode=require", false);
+    assert!(unknown.contains("UnknownIssuer"), "{unknown}");
+    restart("off");
+    let none = insert_one("?sslmode=require", true);
+    assert!(none.contains("does not support TLS"), "{none}");
+    assert_eq!(insert_one("", false), "done", "the loopback needs none");
+}
+
+#[tokio::test]
+async fn init_says_what_the_database_refused() {
+    let cluster = Cluster::start();
+    let settings = PostgresSettings { table: "no_such_schema.events".into(), ..cluster.settings() };
+    let PostgresError::Database(error) = init(&settings).await.unwrap_err() else { panic!("another error") };
+    assert!(error.to_string().contains(r#"schema "no_such_schema" does not exist"#), "{error}");
+}

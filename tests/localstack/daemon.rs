@@ -1,0 +1,136 @@
+//! The daemon as its users run it: a process with arguments, standard output, standard error and signals.
+
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::endpoint::endpoint;
+use super::queue::TestQueue;
+
+/// How long anything may take that a test waits for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The command, with an environment in which nothing of ours or of AWS is set.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stream-sqsd"));
+    command.args(arguments);
+    command.env_clear().env("HOME", env!("CARGO_TARGET_TMPDIR")).env("AWS_EC2_METADATA_DISABLED", "true");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// The command, with credentials for LocalStack, which takes any.
+pub(crate) fn command_with_keys(arguments: &[&str]) -> Command {
+    let mut command = command(arguments);
+    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+    command
+}
+
+/// A daemon that runs.
+pub(crate) struct Daemon {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    log: JoinHandle<String>,
+}
+
+/// How a daemon ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    /// The lines of standard output that were not asked for before.
+    pub(crate) lines: Vec<Value>,
+    /// All of standard error.
+    pub(crate) log: String,
+}
+
+/// The counts of the closing ledger.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ledger {
+    pub(crate) received: u64,
+    pub(crate) deleted: u64,
+    pub(crate) left_for_retry: u64,
+    pub(crate) released: u64,
+    pub(crate) interrupted: u64,
+    pub(crate) duplicates: u64,
+}
+
+impl Daemon {
+    /// `stream-sqsd run` on a queue of LocalStack.
+    pub(crate) fn run(queue: &TestQueue, arguments: &[&str]) -> Daemon {
+        let endpoint = endpoint();
+        let mut all = vec!["run", "--queue-url", &queue.url, "--endpoint-url", &endpoint, "--log-format", "human"];
+        all.extend(arguments);
+        Daemon::start(command_with_keys(&all))
+    }
+
+    pub(crate) fn start(mut command: Command) -> Daemon {
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut stderr = child.stderr.take().unwrap();
+        let log = tokio::spawn(async move {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).await.unwrap();
+            text
+        });
+        Daemon { child, lines, log }
+    }
+
+    /// The next line of standard output.
+    pub(crate) async fn line(&mut self) -> Value {
+        let line = timeout(PATIENCE, self.lines.next_line()).await.expect("a line in time").unwrap();
+        serde_json::from_str(&line.expect("a line before the daemon ends")).unwrap()
+    }
+
+    pub(crate) fn terminate(&self) {
+        let pid = self.child.id().expect("it runs").to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Reads to the end and waits for it.
+    pub(crate) async fn end(self) -> Ended {
+        let Daemon { mut child, mut lines, log } = self;
+        let ending = async {
+            let mut rest = Vec::new();
+            while let Some(line) = lines.next_line().await.unwrap() {
+                rest.push(serde_json::from_str(&line).unwrap());
+            }
+            let status: ExitStatus = child.wait().await.unwrap();
+            Ended { code: status.code(), lines: rest, log: log.await.unwrap() }
+        };
+        timeout(PATIENCE, ending).await.expect("the daemon ends in time")
+    }
+
+    /// Waits for its end and reads nothing more of standard output, as a reader that hangs.
+    pub(crate) async fn end_unread(self) -> Ended {
+        let Daemon { mut child, lines, log } = self;
+        let status = timeout(PATIENCE, child.wait()).await.expect("the daemon ends in time").unwrap();
+        drop(lines);
+        Ended { code: status.code(), lines: Vec::new(), log: log.await.unwrap() }
+    }
+}
+
+impl Ended {
+    /// The closing ledger on standard error.
+    pub(crate) fn ledger(&self) -> Ledger {
+        let (_, sums) = self.log.rsplit_once("received ").unwrap_or_else(|| panic!("no ledger in:\n{}", self.log));
+        let sums = sums.lines().next().unwrap();
+        let mut numbers = sums.split([' ', '=', '+']).filter_map(|word| word.parse().ok());
+        let mut next = || numbers.next().unwrap_or_else(|| panic!("not a ledger: {sums}"));
+        let ledger = Ledger {
+            received: next(),
+            deleted: next(),
+            left_for_retry: next(),
+            released: next(),
+            interrupted: next(),
+            duplicates: next(),
+        };
+        let Ledger { received, deleted, left_for_retry, released, interrupted, duplicates } = ledger;
+        assert_eq!(received, deleted + left_for_retry + released + interrupted + duplicates, "it adds up: {sums}");
+        ledger
+    }
+}

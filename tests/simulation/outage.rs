@@ -1,0 +1,132 @@
+//! A target that is down for ten minutes, with a dead-letter queue that takes messages after three receives.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use stream_sqsd::consumer::{Consumer, Settings};
+use stream_sqsd::event::Event;
+use stream_sqsd::handler::{Context, HandlerError};
+use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
+use stream_sqsd::router::Router;
+use tokio::time::Instant;
+
+const OUTAGE: Duration = Duration::from_secs(600);
+
+struct Outcome {
+    queue: MemoryQueue,
+    calls_while_down: u64,
+    highest_receive_count: u64,
+    back_after: Duration,
+}
+
+/// `first` messages at once and `rate` a second from then on, for the length of the outage.
+async fn outage(first: u32, rate: u32, restart_after: Option<Duration>) -> Outcome {
+    let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(3), ..Default::default() });
+    let up = Arc::new(AtomicBool::new(false));
+    let calls = Arc::new(AtomicU64::new(0));
+    let highest = Arc::new(AtomicU64::new(0));
+    for _ in 0..first {
+        queue.send(r#"{"type":"message.new"}"#);
+    }
+    let router = || {
+        let (up, calls, highest) = (up.clone(), calls.clone(), highest.clone());
+        Router::new().route("*", move |_: Event, context: Context| {
+            let (up, calls, highest) = (up.clone(), calls.clone(), highest.clone());
+            async move {
+                highest.fetch_max(u64::from(context.receive_count()), Ordering::Relaxed);
+                if up.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                calls.fetch_add(1, Ordering::Relaxed);
+                Err(HandlerError::target_down("503"))
+            }
+        })
+    };
+    let began = Instant::now();
+    let world = async {
+        let every = Duration::from_secs(1) / rate.max(1);
+        while began.elapsed() < OUTAGE {
+            tokio::time::sleep(every).await;
+            if rate > 0 {
+                queue.send(r#"{"type":"message.new"}"#);
+            } else {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+        up.store(true, Ordering::Relaxed);
+        while queue.counts().deleted < queue.counts().sent && began.elapsed() < OUTAGE * 4 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::pin!(world);
+    let settings = Settings { random_seed: Some(7), ..Settings::default() };
+    if let Some(after) = restart_after {
+        let consumer = Consumer::new(queue.clone(), router(), settings.clone());
+        let run = consumer.run(tokio::time::sleep(after));
+        tokio::select! {
+            biased;
+            closing = run => assert!(closing.unwrap().adds_up()),
+            () = &mut world => unreachable!("the restart comes first"),
+        }
+    }
+    let consumer = Consumer::new(queue.clone(), router(), settings);
+    let monitor = consumer.monitor();
+    let done = tokio::sync::Notify::new();
+    let run = consumer.run(done.notified());
+    tokio::pin!(run);
+    let watch = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(monitor.is_live(), "an outage of the target is no failure of the daemon");
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = &mut run => unreachable!("nobody asked it to end"),
+        () = watch => {}
+        () = &mut world => {}
+    }
+    done.notify_one();
+    let back_after = began.elapsed() - OUTAGE;
+    assert!(run.await.unwrap().adds_up());
+    Outcome {
+        queue: queue.clone(),
+        calls_while_down: calls.load(Ordering::Relaxed),
+        highest_receive_count: highest.load(Ordering::Relaxed),
+        back_after,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_minutes_of_outage_at_a_hundred_messages_a_second_dead_letter_nothing() {
+    let outcome = outage(0, 100, None).await;
+    let counts = outcome.queue.counts();
+    assert_eq!((counts.dead_lettered, counts.deleted), (0, counts.sent), "{counts:?}");
+    assert_eq!(outcome.highest_receive_count, 1, "an outage costs no receive");
+    assert!(outcome.calls_while_down < 200, "{} calls of a target that is down", outcome.calls_while_down);
+    assert!(outcome.back_after < Duration::from_secs(90), "back after {:?}", outcome.back_after);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_minutes_of_outage_with_three_messages_in_the_queue_dead_letter_nothing() {
+    let outcome = outage(3, 0, None).await;
+    let counts = outcome.queue.counts();
+    assert_eq!((counts.dead_lettered, counts.deleted), (0, 3), "{counts:?}");
+    assert_eq!(outcome.highest_receive_count, 1, "an outage costs no receive");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_minutes_of_outage_with_one_message_in_the_queue_dead_letter_nothing() {
+    let outcome = outage(1, 0, None).await;
+    assert_eq!(outcome.queue.counts().deleted, 1);
+    assert_eq!(outcome.highest_receive_count, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_during_an_outage_costs_one_receive() {
+    let outcome = outage(3, 0, Some(Duration::from_secs(200))).await;
+    let counts = outcome.queue.counts();
+    assert_eq!((counts.dead_lettered, counts.deleted), (0, 3), "{counts:?}");
+    assert_eq!(outcome.highest_receive_count, 2);
+}

@@ -1,0 +1,368 @@
+//! The queue as the engine sees it, with somebody watching: every call is written down and held against the promises.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use stream_sqsd::queue::memory::MemoryQueue;
+use stream_sqsd::queue::{Delivery, EntryResult, MessageId, Queue, QueueError, QueueFacts, Receipt};
+use tokio::time::Instant;
+
+/// What the world has planned for a message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Plan {
+    /// Its handler succeeds after this long.
+    Fine(Duration),
+    /// Its handler fails so often and then succeeds.
+    FailsAtFirst(u32),
+    /// Its handler always fails.
+    AlwaysFails,
+    /// Its handler says that the message is bad.
+    Bad,
+    /// Its handler panics so often and then succeeds.
+    Panics(u32),
+    /// Its handler never ends.
+    Hangs,
+    /// Its handler runs until it is told to stop, and then says that all is well.
+    EndsWhenTold,
+    /// Its handler succeeds while the target is there.
+    NeedsTarget,
+    /// Its handler says that the target is down, always.
+    Poison,
+    /// Its body is no event.
+    Undecodable,
+    /// No route takes it.
+    Unrouted,
+}
+
+impl Plan {
+    /// Whether it will be deleted in the end, if its receives suffice.
+    pub(crate) fn can_succeed(self, handler_timeout: Duration) -> bool {
+        if let Plan::Fine(takes) = self {
+            return takes < handler_timeout;
+        }
+        !matches!(self, Plan::AlwaysFails | Plan::Bad | Plan::Hangs | Plan::Poison | Plan::Undecodable)
+    }
+}
+
+/// Everything that is known of a world from outside of the engine.
+pub(crate) struct Truth {
+    pub(crate) began: Instant,
+    pub(crate) history: Vec<String>,
+    pub(crate) broken: Option<String>,
+    pub(crate) plans: BTreeMap<MessageId, Plan>,
+    /// Position within its group of a FIFO queue.
+    pub(crate) groups: BTreeMap<MessageId, (String, usize)>,
+    pub(crate) calls: BTreeMap<MessageId, u32>,
+    pub(crate) succeeded: BTreeSet<MessageId>,
+    pub(crate) succeeded_in_life: BTreeSet<(u32, MessageId)>,
+    pub(crate) active: BTreeSet<(u32, MessageId)>,
+    pub(crate) delivered_at: BTreeMap<MessageId, Instant>,
+    /// The newest receipt of each message that the engine was given.
+    pub(crate) newest: BTreeMap<MessageId, (Receipt, Instant)>,
+    pub(crate) deletes_confirmed: u64,
+    pub(crate) failed_receives: Vec<Instant>,
+    pub(crate) life: u32,
+    /// The process of this life has been killed: whatever stops now, stops rightly.
+    pub(crate) killed: bool,
+    pub(crate) target_up: bool,
+    /// Nothing goes wrong in the queue, and time does not leap: then much more must hold.
+    pub(crate) calm: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct Witness {
+    pub(crate) queue: MemoryQueue,
+    truth: Arc<Mutex<Truth>>,
+    max_receive_count: Option<u32>,
+    fifo: bool,
+    /// Tell the story while it happens, to see where it does not end.
+    loud: bool,
+}
+
+impl Witness {
+    pub(crate) fn new(queue: MemoryQueue, max_receive_count: Option<u32>, fifo: bool) -> Self {
+        let truth = Truth {
+            began: Instant::now(),
+            history: Vec::new(),
+            broken: None,
+            plans: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            succeeded: BTreeSet::new(),
+            succeeded_in_life: BTreeSet::new(),
+            active: BTreeSet::new(),
+            delivered_at: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            deletes_confirmed: 0,
+            failed_receives: Vec::new(),
+            life: 0,
+            killed: false,
+            target_up: true,
+            calm: false,
+        };
+        Witness {
+            queue,
+            truth: Arc::new(Mutex::new(truth)),
+            max_receive_count,
+            fifo,
+            loud: std::env::var_os("STREAM_SQSD_LOUD").is_some(),
+        }
+    }
+
+    pub(crate) fn truth(&self) -> MutexGuard<'_, Truth> {
+        self.truth.lock().unwrap()
+    }
+
+    pub(crate) fn tell(&self, what: impl AsRef<str>) {
+        let mut truth = self.truth();
+        let at = truth.began.elapsed().as_secs_f64();
+        if self.loud {
+            eprintln!("{at:12.3} s  {}", what.as_ref());
+        }
+        truth.history.push(format!("{at:12.3} s  {}", what.as_ref()));
+    }
+
+    /// A promise is broken: the first one is kept.
+    pub(crate) fn broken(&self, what: impl Into<String>) {
+        let what = what.into();
+        self.tell(format!("BROKEN: {what}"));
+        self.truth().broken.get_or_insert(what);
+    }
+
+    /// A handler begins to work on a message.
+    pub(crate) fn begins(&self, id: &MessageId, slots: usize) -> (Plan, u32, Working) {
+        let (plan, call, life) = {
+            let mut truth = self.truth();
+            let call = truth.calls.entry(id.clone()).or_default();
+            *call += 1;
+            let call = *call;
+            (truth.plans[id], call, truth.life)
+        };
+        self.tell(format!("life {life}: handler of {id} called, call {call} ({plan:?})"));
+        if !self.truth().active.insert((life, id.clone())) {
+            self.broken(format!("{id} is at work twice at the same time"));
+        }
+        let active = self.truth().active.iter().filter(|(of, _)| *of == life).count();
+        if active > slots {
+            self.broken(format!("{active} handlers at work with {slots} slots"));
+        }
+        if self.truth().succeeded_in_life.contains(&(life, id.clone())) {
+            self.broken(format!("the handler of {id} is called again after it succeeded in the same process"));
+        }
+        self.check_order(id);
+        let waited = self.truth().delivered_at.get(id).map(Instant::elapsed).unwrap_or_default();
+        let first = call == 1 && self.truth().groups.is_empty();
+        if self.truth().calm && first && waited > Duration::from_secs(1) {
+            self.broken(format!("{id} waited {waited:?} in this process before anybody worked on it"));
+        }
+        (plan, call, Working { witness: self.clone(), life, id: id.clone(), ended: false })
+    }
+
+    /// Within a group every earlier message must be over: handled, gone, or on its last receive and given up.
+    fn check_order(&self, id: &MessageId) {
+        let earlier: Vec<MessageId> = {
+            let truth = self.truth();
+            let Some((group, position)) = truth.groups.get(id) else { return };
+            let before = |other: &MessageId| {
+                let (of, at) = &truth.groups[other];
+                of == group && at < position && !truth.succeeded.contains(other)
+            };
+            truth.groups.keys().filter(|other| before(other)).cloned().collect()
+        };
+        for other in earlier {
+            if let Some(receives) = self.queue.receive_count(&other)
+                && self.max_receive_count.is_none_or(|most| receives < most)
+            {
+                self.broken(format!("{id} is worked on before {other}, which comes first in its group"));
+            }
+        }
+    }
+
+    pub(crate) fn queue_is_fifo(&self) -> bool {
+        self.fifo
+    }
+
+    pub(crate) fn story(&self) -> String {
+        self.truth().history.join("\n")
+    }
+}
+
+/// A handler that is at work.
+pub(crate) struct Working {
+    witness: Witness,
+    life: u32,
+    id: MessageId,
+    ended: bool,
+}
+
+impl Working {
+    pub(crate) fn succeeds(mut self) {
+        self.ended = true;
+        self.witness.tell(format!("life {}: handler of {} succeeds", self.life, self.id));
+        let mut truth = self.witness.truth();
+        truth.succeeded.insert(self.id.clone());
+        truth.succeeded_in_life.insert((self.life, self.id.clone()));
+    }
+
+    pub(crate) fn fails(mut self, how: &str) {
+        self.ended = true;
+        self.witness.tell(format!("life {}: handler of {} {how}", self.life, self.id));
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.witness.tell(format!("life {}: handler of {} is dropped", self.life, self.id));
+        }
+        self.witness.truth().active.remove(&(self.life, self.id.clone()));
+    }
+}
+
+/// An open receive: to drop it before it has hung is what strands messages.
+struct Open {
+    witness: Witness,
+    life: u32,
+    opened: Instant,
+    wait: Duration,
+    answered: bool,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
+        let (life, killed) = {
+            let truth = self.witness.truth();
+            (truth.life, truth.killed)
+        };
+        let age = self.opened.elapsed();
+        if !killed && life == self.life && age < self.wait + Duration::from_secs(2) {
+            self.witness.broken(format!("a receive is cancelled after {age:?} of its {:?}", self.wait));
+        } else {
+            self.witness.tell(format!("life {}: a receive is given up after {age:?}", self.life));
+        }
+    }
+}
+
+impl Queue for Witness {
+    async fn receive(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        let life = self.truth().life;
+        let mut open = Open { witness: self.clone(), life, opened: Instant::now(), wait, answered: false };
+        let answer = self.queue.receive(max, wait, visibility).await;
+        open.answered = true;
+        let mut line = format!("life {life}: receive {max} for {wait:?} →");
+        match &answer {
+            Ok(deliveries) => {
+                for delivery in deliveries {
+                    let id = &delivery.receipt.message_id;
+                    let _ = write!(line, " {id} (receive {})", delivery.receive_count);
+                }
+            }
+            Err(error) => {
+                let _ = write!(line, " {error}");
+            }
+        }
+        self.tell(line);
+        match &answer {
+            Ok(deliveries) => {
+                for delivery in deliveries {
+                    let id = &delivery.receipt.message_id;
+                    self.truth().delivered_at.insert(id.clone(), Instant::now());
+                    self.truth().newest.insert(id.clone(), (delivery.receipt.clone(), Instant::now()));
+                    let at_work = self.truth().active.contains(&(life, id.clone()));
+                    if at_work && self.truth().calm {
+                        self.broken(format!("the lease of {id} ran out while its handler was at work"));
+                    }
+                }
+            }
+            Err(_) => {
+                let now = Instant::now();
+                let mut truth = self.truth();
+                truth.failed_receives.push(now);
+                truth.failed_receives.retain(|at| now.duration_since(*at) < Duration::from_secs(10));
+                let failed = truth.failed_receives.len();
+                drop(truth);
+                // Seven receives may be open at the same time, and all of them fail at once.
+                if failed > 22 {
+                    self.broken(format!("{failed} failed receives within ten seconds"));
+                }
+            }
+        }
+        answer
+    }
+
+    async fn delete(&self, batch: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
+        for receipt in batch {
+            let id = &receipt.message_id;
+            let may = {
+                let truth = self.truth();
+                truth.succeeded.contains(id) || truth.plans.get(id) == Some(&Plan::Unrouted)
+            };
+            if !may {
+                self.broken(format!("{id} is deleted though its handler did not succeed"));
+            }
+        }
+        let answer = self.queue.delete(batch).await;
+        let life = self.truth().life;
+        let mut line = format!("life {life}: delete");
+        match &answer {
+            Ok(entries) => {
+                for (receipt, entry) in batch.iter().zip(entries) {
+                    let id = &receipt.message_id;
+                    let gone = self.queue.receive_count(id).is_none();
+                    let how = match entry {
+                        Ok(()) if gone => "ok",
+                        Ok(()) => "ok, and nothing deleted",
+                        Err(error) => &error.code,
+                    };
+                    let _ = write!(line, " {id} ({how})");
+                    let mut truth = self.truth();
+                    // With an older receipt an OK says nothing, unless the newer one comes at this very moment.
+                    let newest =
+                        truth.newest.get(id).is_some_and(|(newest, at)| newest == receipt || at.elapsed().is_zero());
+                    if entry.is_ok() && newest {
+                        truth.deletes_confirmed += 1;
+                    }
+                }
+            }
+            Err(error) => {
+                let _ = write!(line, " of {} → {error}", batch.len());
+            }
+        }
+        self.tell(line);
+        answer
+    }
+
+    async fn hide(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        let answer = self.queue.hide(batch).await;
+        let life = self.truth().life;
+        let mut line = format!("life {life}: hide");
+        for (position, (receipt, delay)) in batch.iter().enumerate() {
+            let how = match &answer {
+                Ok(entries) => entries[position].as_ref().err().map_or("ok", |error| &error.code).to_owned(),
+                Err(error) => error.label().to_owned(),
+            };
+            let _ = write!(line, " {} for {delay:?} ({how})", receipt.message_id);
+        }
+        self.tell(line);
+        answer
+    }
+
+    async fn facts(&self) -> Result<QueueFacts, QueueError> {
+        self.queue.facts().await
+    }
+
+    fn reconnect(&self) {
+        self.tell("the connections are opened anew");
+        self.queue.reconnect();
+    }
+}
