@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Check(CheckArguments),
     /// Write a commented configuration file to start from.
     Init(InitArguments),
+    /// Make the tables that the configuration's routes to PostgreSQL write to. What is there already stays.
+    InitPostgres(InitPostgresArguments),
     /// List the event types that this version knows, with their products and fields.
     #[command(after_help = EVENTS_HELP)]
     Events(EventsArguments),
@@ -107,6 +109,18 @@ pub(crate) struct InitArguments {
     /// The file to write, which must not be there yet; `-` is standard output.
     #[arg(default_value = "stream-sqsd.toml")]
     pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitPostgresArguments {
+    /// The configuration file, in TOML [env: STREAM_SQSD_CONFIG; the whole file in one: STREAM_SQSD_CONFIG_TOML]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print the statements instead, for whoever may run them.
+    #[arg(long)]
+    pub(crate) print: bool,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfRun>,
 }
 
 const DEMO_HELP: &str = "\

@@ -54,6 +54,11 @@ impl Section {
         self.entries.remove(key)
     }
 
+    /// Where a key stands, if it is there.
+    pub(crate) fn place_of(&self, key: &str) -> Option<Origin> {
+        self.entries.get(key).map(|entry| entry.place.clone())
+    }
+
     /// What was not taken out is unknown: a mistake for each, with the key that was probably meant. `elsewhere` may know
     /// better.
     pub(crate) fn finish(self, known: &[&str], elsewhere: impl Fn(&str) -> Option<String>, mistakes: &mut Mistakes) {

@@ -22,6 +22,7 @@ mod send;
 mod events;
 mod check;
 mod init;
+mod init_postgres;
 mod advice;
 mod input;
 mod json;
@@ -55,6 +56,9 @@ fn main() -> ExitCode {
         Command::Send(arguments) => signals.end_at_once().and_then(|()| send::send(arguments)),
         Command::Check(arguments) => signals.end_at_once().and_then(|()| check::check(arguments)),
         Command::Init(arguments) => signals.end_at_once().and_then(|()| init::init(&arguments)),
+        Command::InitPostgres(arguments) => {
+            signals.end_at_once().and_then(|()| init_postgres::init_postgres(arguments))
+        }
         Command::Events(arguments) => signals.end_at_once().and_then(|()| events::events(&arguments)),
     }));
     match outcome {

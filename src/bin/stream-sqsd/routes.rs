@@ -8,8 +8,10 @@ use std::time::Duration;
 use anyhow::anyhow;
 use stream_sqsd::event::{Event, Judgement, Pattern};
 use stream_sqsd::handler::{Context, Handler, HandlerError};
+use stream_sqsd::handlers::exec::{Exec, ExecError, ExecSettings};
 use stream_sqsd::handlers::file::{File, FileError, FileSettings, Reopener};
 use stream_sqsd::handlers::http::{self, Http, HttpSettings};
+use stream_sqsd::handlers::postgres::{Postgres, PostgresSettings};
 use stream_sqsd::handlers::stdout::Stdout;
 use stream_sqsd::router::Router;
 use tokio_util::sync::CancellationToken;
@@ -93,21 +95,21 @@ const URL: Key = Key {
     name: "url",
     example: r#""https://example.com/webhooks/stream""#,
     default: Unset::Words("must be set"),
-    help: "Where each event is POSTed to",
+    help: "Where each event is POSTed to, as text or, where it holds a token, as a secret",
 };
 
 const API_KEY: Key = Key {
     name: "api_key",
     example: r#"{ env = "STREAM_API_KEY" }"#,
     default: Unset::Words("no header"),
-    help: "The API key of the Stream app, sent as `X-Api-Key`",
+    help: "The API key of the Stream app, as text or as a secret, sent as `X-Api-Key`",
 };
 
 const API_SECRET: Key = Key {
     name: "api_secret",
     example: r#"{ env = "STREAM_API_SECRET" }"#,
     default: Unset::Words("no header"),
-    help: "The API secret of the Stream app, which signs the body (`X-Signature`)",
+    help: "The API secret of the Stream app, a secret, which signs the body (`X-Signature`)",
 };
 
 const TIMEOUT: Key = Key {
@@ -131,6 +133,55 @@ const REDIRECTS: Key = Key {
     help: "Whether redirects 307 and 308 are followed, which repeat the POST; no others ever are",
 };
 
+const COMMAND: Key = Key {
+    name: "command",
+    example: r#"["/usr/local/bin/on-event", "--verbose"]"#,
+    default: Unset::Words("must be set"),
+    help: "The program and its arguments; there is no shell. A name without a slash is looked for in PATH",
+};
+
+const ENV: Key = Key {
+    name: "env",
+    example: r#"["HOME"]"#,
+    default: Unset::Words("none"),
+    help: "Which environment variables the program sees besides PATH, HOME, LANG and TZ",
+};
+
+const DATABASE_URL: Key = Key {
+    name: "url",
+    example: r#""postgres://stream@db.example.com/stream""#,
+    default: Unset::Words("must be set"),
+    help: "Where the database is, as text or, where it holds a password, as a secret",
+};
+
+const PASSWORD: Key = Key {
+    name: "password",
+    example: r#"{ env = "STREAM_DATABASE_PASSWORD" }"#,
+    default: Unset::Words("the URL's"),
+    help: "The password, a secret",
+};
+
+const TABLE: Key = Key {
+    name: "table",
+    example: r#""stream_events""#,
+    default: Unset::Value("stream_events"),
+    help: "The table, with its schema if need be; `stream-sqsd init-postgres` makes it",
+};
+
+const DATABASE_CONNECTIONS: Key = Key {
+    name: "connections",
+    example: "2",
+    default: Unset::Value("2"),
+    help: "How many connections to the database there may be at the same time",
+};
+
+const DATABASE_TIMEOUT: Key = Key {
+    name: "timeout",
+    example: r#""10s""#,
+    default: Unset::Value("10s"),
+    help: "How long one event may take; shorter than `handler_timeout`",
+};
+
 /// The handlers that ship.
 pub(crate) const HANDLERS: &[HandlerKind] = &[
     HandlerKind {
@@ -151,6 +202,18 @@ pub(crate) const HANDLERS: &[HandlerKind] = &[
         keys: &[&URL, &API_KEY, &API_SECRET, &TIMEOUT, &CONNECTIONS, &REDIRECTS],
         read: read_http,
     },
+    HandlerKind {
+        name: "exec",
+        about: "A program is run for each event, which it reads from its standard input; 0 means done",
+        keys: &[&COMMAND, &ENV],
+        read: read_exec,
+    },
+    HandlerKind {
+        name: "postgres",
+        about: "Each event is a row of a PostgreSQL table, committed before its message is deleted",
+        keys: &[&DATABASE_URL, &PASSWORD, &TABLE, &DATABASE_CONNECTIONS, &DATABASE_TIMEOUT],
+        read: read_postgres,
+    },
 ];
 
 /// A route, checked.
@@ -169,6 +232,8 @@ enum Target {
     Stdout,
     File(FileSettings),
     Http(HttpSettings),
+    Exec(ExecSettings),
+    Postgres(PostgresSettings),
 }
 
 impl fmt::Display for Route {
@@ -186,6 +251,9 @@ impl fmt::Display for Route {
             Target::File(settings) => write!(f, " to the file {}", settings.path.display()),
             // Of the URL not the path, which may hold a token.
             Target::Http(settings) => write!(f, " to {}", origin_of(&settings.url)),
+            // Of the command not the arguments, and of the database not the URL: either may hold a secret.
+            Target::Exec(settings) => write!(f, " to the program {}", settings.command[0]),
+            Target::Postgres(settings) => write!(f, " to the table {}", settings.table),
         }
     }
 }
@@ -291,6 +359,14 @@ impl Route {
             wanted.is_empty() || found.is_some_and(|found| wanted.contains(&found))
         };
         among(&self.channel_types, channel_type) && among(&self.teams, team)
+    }
+
+    /// The table of PostgreSQL that it writes to, if it does, and where the file says so.
+    pub(crate) fn postgres(&self) -> Option<(&Origin, &PostgresSettings)> {
+        match &self.target {
+            Target::Postgres(settings) => Some((&self.place, settings)),
+            _ => None,
+        }
     }
 
     /// What logs and metrics call it.
@@ -430,6 +506,37 @@ impl Reader<'_> {
     }
 }
 
+impl Reader<'_> {
+    /// A text that must be there, and may be secret.
+    fn needed_secret(&mut self, key: &Key) -> Option<(Origin, Secret)> {
+        let Some(place) = self.section.place_of(key.name) else {
+            self.mistakes.wrong(&self.place, format!("this route needs `{}`: {}", key.name, lower_first(key.help)));
+            return None;
+        };
+        Some((place, self.secret(key, secret::read_or_text)??))
+    }
+
+    /// A target that is slow must be told from a message that is bad.
+    fn judge_timeout(&mut self, timeout: Duration) {
+        if let Some(limit) = self.handler_timeout.filter(|limit| timeout >= *limit) {
+            let what = format!(
+                "`timeout` ({}) must be shorter than handler_timeout ({}): otherwise a slow target uses up the receives \
+                 of its messages",
+                show_duration(timeout),
+                show_duration(limit)
+            );
+            self.mistakes.wrong(&self.place, what);
+        }
+    }
+
+    /// What the handler itself has to say of its settings. Trying it out connects to nothing.
+    fn judge(&mut self, place: &Origin, error: Option<impl Into<anyhow::Error>>) {
+        if let Some(error) = error {
+            self.mistakes.wrong(place, format!("{:#}", error.into()));
+        }
+    }
+}
+
 fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
@@ -451,7 +558,7 @@ fn read_file(reader: &mut Reader<'_>) -> Option<Target> {
 }
 
 fn read_http(reader: &mut Reader<'_>) -> Option<Target> {
-    let url = reader.text(&URL);
+    let url = reader.needed_secret(&URL);
     let api_key = reader.secret(&API_KEY, secret::read_or_text);
     let api_secret = reader.secret(&API_SECRET, secret::read);
     let timeout = reader.value(&TIMEOUT, above_zero(quantity::duration));
@@ -459,32 +566,64 @@ fn read_http(reader: &mut Reader<'_>) -> Option<Target> {
     let redirects = reader.value(&REDIRECTS, quantity::truth);
 
     let (place, url) = url?;
-    let mut settings = HttpSettings::new(url);
+    let mut settings = HttpSettings::new(url.reveal());
     settings.api_key = api_key?.map(|key| key.reveal().to_owned());
     settings.api_secret = api_secret?.map(|secret| secret.reveal().to_owned());
     settings.timeout = timeout??;
     settings.connections = connections??;
     settings.redirects = redirects??;
 
-    if let Some(limit) = reader.handler_timeout.filter(|limit| settings.timeout >= *limit) {
-        let what = format!(
-            "`timeout` ({}) must be shorter than handler_timeout ({}): otherwise a slow target uses up the receives of \
-             its messages",
-            show_duration(settings.timeout),
-            show_duration(limit)
-        );
-        reader.mistakes.wrong(&reader.place, what);
-    }
+    reader.judge_timeout(settings.timeout);
     if http::is_exposed(&settings.url) {
         let what = format!("events travel unencrypted to {}: use https", origin_of(&settings.url));
         reader.mistakes.warn(&place, what);
     }
-    // It connects to nothing: this is the rest of the check.
-    if let Err(error) = Http::new(settings.clone()) {
-        reader.mistakes.wrong(&place, format!("{:#}", anyhow::Error::new(error)));
-        return None;
+    if !url.is_missing() {
+        reader.judge(&place, Http::new(settings.clone()).err());
     }
     Some(Target::Http(settings))
+}
+
+fn read_exec(reader: &mut Reader<'_>) -> Option<Target> {
+    let Some(place) = reader.section.place_of(COMMAND.name) else {
+        reader.mistakes.wrong(&reader.place, format!("this route needs `command`: {}", lower_first(COMMAND.help)));
+        return None;
+    };
+    let mut settings = ExecSettings::new(reader.texts(&COMMAND));
+    settings.env = reader.texts(&ENV);
+    match Exec::new(settings.clone()) {
+        Ok(_) => {}
+        // A configuration may be checked where its program is not.
+        Err(error @ (ExecError::NotFound { .. } | ExecError::NotSet { .. })) if reader.missing == Missing::Warned => {
+            reader.mistakes.warn(&place, error.to_string());
+        }
+        Err(error) => {
+            reader.judge(&place, Some(error));
+            return None;
+        }
+    }
+    Some(Target::Exec(settings))
+}
+
+fn read_postgres(reader: &mut Reader<'_>) -> Option<Target> {
+    let url = reader.needed_secret(&DATABASE_URL);
+    let password = reader.secret(&PASSWORD, secret::read);
+    let table = reader.value(&TABLE, |text| Ok(text.to_owned()));
+    let connections = reader.value(&DATABASE_CONNECTIONS, above_zero(quantity::count));
+    let timeout = reader.value(&DATABASE_TIMEOUT, above_zero(quantity::duration));
+
+    let (place, url) = url?;
+    let mut settings = PostgresSettings::new(url.reveal());
+    settings.password = password?.map(|password| password.reveal().to_owned());
+    settings.table = table??;
+    settings.connections = connections??;
+    settings.timeout = timeout??;
+
+    reader.judge_timeout(settings.timeout);
+    if !url.is_missing() {
+        reader.judge(&place, Postgres::new(settings.clone()).err());
+    }
+    Some(Target::Postgres(settings))
 }
 
 /// A value of which nothing would be nonsense.
@@ -550,12 +689,20 @@ impl Running {
                 Shipped::File(Arc::new(file))
             }
             Target::Http(settings) => {
-                let http = Http::new(settings.clone());
-                let failed = |error| Failure::usage(format!("{}: {:#}", route.place, anyhow::Error::new(error)));
-                Shipped::Http(Arc::new(http.map_err(failed)?))
+                Shipped::Http(Arc::new(Http::new(settings.clone()).map_err(|e| refused(route, e))?))
+            }
+            Target::Exec(settings) => {
+                Shipped::Exec(Arc::new(Exec::new(settings.clone()).map_err(|e| refused(route, e))?))
+            }
+            Target::Postgres(settings) => {
+                Shipped::Postgres(Arc::new(Postgres::new(settings.clone()).map_err(|e| refused(route, e))?))
             }
         })
     }
+}
+
+fn refused(route: &Route, error: impl Into<anyhow::Error>) -> Failure {
+    Failure::usage(format!("{}: {:#}", route.place, error.into()))
 }
 
 /// One of the handlers that ship. Cheap to clone.
@@ -564,6 +711,8 @@ enum Shipped {
     Stdout(Arc<Stdout>),
     File(Arc<File>),
     Http(Arc<Http>),
+    Exec(Arc<Exec>),
+    Postgres(Arc<Postgres>),
 }
 
 impl Handler<Event> for Shipped {
@@ -572,6 +721,8 @@ impl Handler<Event> for Shipped {
             Shipped::Stdout(stdout) => stdout.handle(event, ctx).await,
             Shipped::File(file) => file.handle(event, ctx).await,
             Shipped::Http(http) => http.handle(event, ctx).await,
+            Shipped::Exec(exec) => exec.handle(event, ctx).await,
+            Shipped::Postgres(postgres) => postgres.handle(event, ctx).await,
         }
     }
 }

@@ -18,10 +18,18 @@ const MAX_SIZE: u64 = 64 * 1024;
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(String);
 
+/// What stands for a secret that is missing where that is only warned of: no real one holds a space.
+const MISSING: &str = "not here";
+
 impl Secret {
     /// The text, for the one who needs it.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is missing, which was warned of. What depends on it cannot be judged.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.0 == MISSING
     }
 }
 
@@ -44,7 +52,7 @@ pub(crate) enum Missing {
 const FORMS: &str = "{ env = \"NAME\" }, { file = \"PATH\" } or, with systemd, { credential = \"NAME\" }";
 
 /// Reads the secret that an entry points to. None is a mistake, which is noted, or a secret that is missing where that is
-/// only warned of; then it is empty.
+/// only warned of; then it says so.
 pub(crate) fn read(key: &str, entry: Entry, missing: Missing, mistakes: &mut Mistakes) -> Option<Secret> {
     let place = entry.place;
     let Item::Section(mut section) = entry.item else {
@@ -78,7 +86,7 @@ pub(crate) fn read(key: &str, entry: Entry, missing: Missing, mistakes: &mut Mis
                 }
                 Missing::Warned => {
                     mistakes.warn(&place, what);
-                    Some(Secret("-".to_owned()))
+                    Some(Secret(MISSING.to_owned()))
                 }
             }
         }

@@ -1,0 +1,130 @@
+//! `check --online`.
+
+use serde_json::{Value, json};
+use stream_sqsd::queue::memory::MemorySettings;
+
+use crate::daemon::{daemon, run};
+use crate::queue::Sqs;
+
+const STREAM_MAY_SEND: &str = r#"{"Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::185583345998:root"},
+    "Action":["SQS:SendMessage"],"Resource":"*"}]}"#;
+
+/// A server with a good queue.
+fn good() -> Sqs {
+    let sqs = Sqs::start(MemorySettings::default());
+    with(&sqs, &[]);
+    sqs.set("dead", &[("MessageRetentionPeriod", "1209600")]);
+    sqs
+}
+
+/// The attributes of a good queue, but for these.
+fn with(sqs: &Sqs, changes: &[(&str, &str)]) {
+    let redrive =
+        json!({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:dead", "maxReceiveCount": 5}).to_string();
+    let mut attributes = vec![
+        ("RedrivePolicy", redrive.as_str()),
+        ("VisibilityTimeout", "30"),
+        ("MessageRetentionPeriod", "345600"),
+        ("MaximumMessageSize", "1048576"),
+        ("SqsManagedSseEnabled", "true"),
+        ("Policy", STREAM_MAY_SEND),
+    ];
+    attributes.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
+    attributes.extend(changes);
+    sqs.set("chat-events", &attributes);
+}
+
+fn check(sqs: &Sqs, code: i32) -> Vec<Value> {
+    let ended = run(daemon(&["check", "--online", "--json", "--queue-url", &sqs.url()])).with(code);
+    let found: Value = serde_json::from_str(&ended.stdout).unwrap();
+    found["findings"].as_array().unwrap().clone()
+}
+
+/// Fails unless there is exactly one finding, of this grade, with these words.
+#[track_caller]
+fn one(found: &[Value], grade: &str, words: &str) {
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0]["grade"], grade, "{found:#?}");
+    assert!(found[0].to_string().contains(words), "{words} is not in {found:#?}");
+}
+
+#[test]
+fn a_good_queue_gives_no_cause_and_loses_no_receive() {
+    let sqs = good();
+    let id = sqs.queue().send("{}");
+    assert_eq!(check(&sqs, 0), Vec::<Value>::new());
+    assert_eq!(sqs.queue().receive_count(&id), Some(0));
+    let ended = run(daemon(&["check", "--online", "--receive", "--queue-url", &sqs.url()])).with(0);
+    assert!(ended.stdout.contains("the queue is good"), "{}", ended.stdout);
+    assert_eq!(sqs.queue().receive_count(&id), Some(1));
+    assert_eq!(sqs.queue().counts().visible, 1, "it is there again at once");
+}
+
+#[test]
+fn what_loses_or_delays_messages_is_1_and_names_the_command_that_mends_it() {
+    let redrive = |count: u32| json!({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:dead", "maxReceiveCount": count});
+    let once = redrive(1).to_string();
+    let cases = [
+        ("RedrivePolicy", "", "there is no dead-letter queue"),
+        ("RedrivePolicy", once.as_str(), "maxReceiveCount 1"),
+        ("MessageRetentionPeriod", "3600", "keeps messages for 1h"),
+        ("MessageRetentionPeriod", "1209600", "the dead-letter queue keeps messages for 336h"),
+        ("MaximumMessageSize", "65536", "up to 64KiB"),
+        ("KmsMasterKeyId", "alias/aws/sqs", "the key that AWS manages"),
+        ("DelaySeconds", "60", "delays every message by 1m"),
+        ("VisibilityTimeout", "43200", "the visibility timeout is 12h"),
+    ];
+    for (name, value, words) in cases {
+        let sqs = good();
+        with(&sqs, &[(name, value)]);
+        let found = if name == "MessageRetentionPeriod" && value == "1209600" {
+            // It can be no longer than that, so it is advice.
+            let found = check(&sqs, 0);
+            one(&found, "advice", words);
+            found
+        } else {
+            let found = check(&sqs, 1);
+            one(&found, "harm", words);
+            found
+        };
+        assert!(found[0]["fix"].as_str().unwrap().starts_with("aws sqs "), "{found:#?}");
+    }
+}
+
+#[test]
+fn advice_does_not_fail_a_check() {
+    let sqs = good();
+    with(&sqs, &[("Policy", "")]);
+    one(&check(&sqs, 0), "advice", "Stream's account");
+    let twice =
+        json!({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:dead", "maxReceiveCount": "2"}).to_string();
+    with(&sqs, &[("RedrivePolicy", &twice)]);
+    one(&check(&sqs, 0), "advice", "dead-lettered after about 1s");
+    with(&sqs, &[("KmsMasterKeyId", "arn:aws:kms:us-east-1:123456789012:key/1")]);
+    one(&check(&sqs, 0), "advice", "kms:GenerateDataKey");
+    with(&sqs, &[]);
+    sqs.deny("GetQueueAttributes");
+    one(&check(&sqs, 0), "advice", "may not be read");
+}
+
+#[test]
+fn the_daemons_own_permissions_are_tried_without_touching_a_message() {
+    for (action, permission) in
+        [("DeleteMessageBatch", "sqs:DeleteMessage"), ("ChangeMessageVisibilityBatch", "sqs:ChangeMessageVisibility")]
+    {
+        let sqs = good();
+        sqs.deny(action);
+        let found = check(&sqs, 1);
+        one(&found, "harm", permission);
+        assert!(found[0]["fix"].as_str().unwrap().contains("arn:aws:sqs:us-east-1:123456789012:chat-events"));
+    }
+    let sqs = good();
+    sqs.deny("ReceiveMessage");
+    assert!(check(&sqs, 0).is_empty(), "receiving is not tried");
+    run(daemon(&["check", "--online", "--receive", "--queue-url", &sqs.url()])).with(1);
+}
+
+#[test]
+fn a_queue_that_cannot_be_asked_is_69() {
+    run(daemon(&["check", "--online", "--queue-url", "http://127.0.0.1:1/123456789012/q"])).with(69);
+}

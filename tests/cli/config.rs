@@ -1,0 +1,176 @@
+//! Settings from flags, environment and file, and what is said of mistakes in them.
+
+use serde_json::Value;
+
+use crate::daemon::{daemon, file, run};
+
+const QUEUE: &str = "[queue]\nurl = \"https://sqs.us-east-1.amazonaws.com/123456789012/chat-events\"\n";
+
+/// Checks a file that begins with the queue.
+fn check(routes: &str) -> crate::daemon::Ended {
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(directory.path(), "c.toml", format!("{QUEUE}{routes}"));
+    run(daemon(&["check", "--config", &path]))
+}
+
+#[test]
+fn a_queue_must_be_named_and_the_message_says_how() {
+    for command in ["run", "check", "send"] {
+        run(daemon(&[command])).with(2).saying(&["no queue", "--queue-url", "STREAM_SQSD_QUEUE_URL"]);
+    }
+}
+
+#[test]
+fn a_number_without_its_unit_is_refused_with_what_to_write() {
+    run(daemon(&[
+        "check",
+        "--queue-url",
+        "http://h/1/q",
+        "--wait",
+        "20",
+        "--inflate-limit",
+        "1mb",
+        "--concurrency",
+        "many",
+    ]))
+    .with(2)
+    .saying(&["--wait: \"20\" has no unit: write 20s", "did you mean 1MB?", "\"many\" is not a whole number"]);
+}
+
+#[test]
+fn flags_beat_the_environment_which_beats_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(directory.path(), "c.toml", format!("grace = \"1s\"\n{QUEUE}"));
+    // The file's grace is too short, so each layer that hides it makes the check pass.
+    run(daemon(&["check", "--config", &path])).with(2).saying(&["c.toml:1: `grace`: 1s is too short"]);
+    let mut environment = daemon(&["check", "--config", &path]);
+    environment.env("STREAM_SQSD_GRACE", "2s");
+    run(environment).with(2).saying(&["STREAM_SQSD_GRACE: 2s is too short"]);
+    let mut flag = daemon(&["check", "--config", &path, "--grace", "30s"]);
+    flag.env("STREAM_SQSD_GRACE", "2s");
+    run(flag).with(0);
+}
+
+#[test]
+fn a_variable_that_is_empty_is_not_set_and_one_that_is_misspelt_is_warned_of() {
+    let mut command = daemon(&["check", "--queue-url", "http://127.0.0.1/1/q"]);
+    command.env("STREAM_SQSD_GRACE", "").env("STREAM_SQSD_CONCURENCY", "3").env("STREAM_SQSD_TEST_ENDPOINT", "x");
+    let checked = run(command).with(0);
+    assert!(checked.stdout.contains("did you mean STREAM_SQSD_CONCURRENCY?"), "{}", checked.stdout);
+    assert!(!checked.stdout.contains("TEST_ENDPOINT"), "{}", checked.stdout);
+}
+
+#[test]
+fn the_whole_file_can_come_in_a_variable() {
+    let mut command = daemon(&["check"]);
+    command.env("STREAM_SQSD_CONFIG_TOML", format!("{QUEUE}vait = \"1s\""));
+    run(command).with(2).saying(&["STREAM_SQSD_CONFIG_TOML:3: unknown key `vait`; did you mean `wait`?"]);
+    let mut both = daemon(&["check"]);
+    both.env("STREAM_SQSD_CONFIG_TOML", QUEUE).env("STREAM_SQSD_CONFIG", "/x");
+    run(both).with(2).saying(&["both set"]);
+}
+
+#[test]
+fn a_key_in_the_wrong_place_is_sent_to_the_right_one() {
+    check("concurrency = 3\n").with(2).saying(&["c.toml:3", "`concurrency` belongs to the top of the file"]);
+    check("queue_url = 3\n").with(2).saying(&["did you mean `url`?"]);
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(directory.path(), "c.toml", format!("wait = \"1s\"\n{QUEUE}"));
+    run(daemon(&["check", "--config", &path])).with(2).saying(&["c.toml:1", "belongs to the section [queue]"]);
+}
+
+#[test]
+fn what_is_no_toml_is_told_with_its_line_and_without_its_text() {
+    let refused = check("password = \"secret words\nx").with(2).saying(&["c.toml:4: this is no TOML"]);
+    assert!(!refused.stderr.contains("secret words"), "{}", refused.stderr);
+    let twice = check("url = \"https://h/1/q\"\n").with(2);
+    assert!(twice.stderr.contains("c.toml:3"), "{}", twice.stderr);
+}
+
+#[test]
+fn a_pattern_that_can_only_be_a_slip_is_refused_and_a_new_type_is_warned_of() {
+    let route = |pattern: &str| check(&format!("[[route]]\nevents = [\"{pattern}\"]\nhandler = \"stdout\"\n"));
+    route("mesage.new").with(2).saying(&["c.toml:4", "did you mean `message.new`?"]);
+    route("mes*").with(2).saying(&["star"]);
+    assert!(route("shiny.new_thing").with(0).stdout.contains("matches no event type that this version knows"));
+    assert!(!route("order_shipped").with(0).stdout.contains("advice"));
+}
+
+#[test]
+fn a_route_that_can_never_be_reached_is_refused_in_these_words() {
+    let all = "[[route]]\nevents = [\"*\"]\nhandler = \"stdout\"\n";
+    let some = "[[route]]\nevents = [\"message.new\", \"call.*\"]\nhandler = \"stdout\"\n";
+    check(&format!("{all}{some}")).with(2).saying(&["c.toml:6: this route can never be reached"]);
+    check(&format!("{some}{all}")).with(0);
+    // One that takes only some channels leaves the others.
+    let of_channel = all.replace("handler", "channel_type = \"livestream\"\nhandler");
+    check(&format!("{of_channel}{some}")).with(0);
+    let partly = "[[route]]\nevents = [\"call.*\"]\nhandler = \"stdout\"\n";
+    assert!(check(&format!("{partly}{some}")).with(0).stdout.contains("`call.*` can never be reached here"));
+}
+
+#[test]
+fn a_secret_is_never_in_the_file_and_never_printed() {
+    let http = "[[route]]\nevents = [\"*\"]\nhandler = \"http\"\nurl = \"https://example.com/hook/token\"\n";
+    let literal = check(&format!("{http}api_secret = \"hush\"\n")).with(2).saying(&["c.toml:7", "{ env = \"NAME\" }"]);
+    assert!(!literal.stderr.contains("hush"), "{}", literal.stderr);
+
+    let directory = tempfile::tempdir().unwrap();
+    let secret = file(directory.path(), "secret", "hush\n");
+    let path = file(directory.path(), "c.toml", format!("{QUEUE}{http}api_secret = {{ file = \"{secret}\" }}\n"));
+    let checked = run(daemon(&["check", "--config", &path])).with(0);
+    assert!(!checked.stdout.contains("hush") && !checked.stdout.contains("token"), "{}", checked.stdout);
+
+    let credential = format!("{QUEUE}{http}api_secret = {{ credential = \"secret\" }}\n");
+    let path = file(directory.path(), "c.toml", credential);
+    let mut with_systemd = daemon(&["check", "--config", &path]);
+    with_systemd.env("CREDENTIALS_DIRECTORY", directory.path());
+    assert!(!run(with_systemd).with(0).stdout.contains("advice"));
+    assert!(run(daemon(&["check", "--config", &path])).with(0).stdout.contains("LoadCredential=secret"));
+    // A check can be where the secrets are not; a run cannot.
+    run(daemon(&["run", "--config", &path])).with(2).saying(&["CREDENTIALS_DIRECTORY is not set"]);
+
+    for wrong in ["{ env = \"A\", file = \"B\" }", "{ }", "{ enw = \"A\" }"] {
+        check(&format!("{http}api_secret = {wrong}\n")).with(2);
+    }
+}
+
+#[test]
+fn settings_of_handlers_are_judged_before_anything_runs() {
+    let http = |more: &str| check(&format!("[[route]]\nevents = [\"*\"]\nhandler = \"http\"\n{more}"));
+    http("").with(2).saying(&["this route needs `url`"]);
+    http("url = \"ftp://h/\"\n").with(2).saying(&["c.toml:6"]);
+    http("url = \"https://h/\"\ntimeout = \"30s\"\n").with(2).saying(&["must be shorter than handler_timeout (30s)"]);
+    http("url = \"https://h/\"\nconnections = 0\n").with(2).saying(&["more than zero"]);
+    http("url = \"https://h/\"\npath = \"x\"\n").with(2).saying(&["belongs to the handler \"file\""]);
+    assert!(http("url = \"http://example.com/\"\n").with(0).stdout.contains("unencrypted to http://example.com"));
+    assert!(!http("url = \"http://127.0.0.1:1/\"\n").with(0).stdout.contains("advice"));
+    check("[[route]]\nevents = [\"*\"]\nhandler = \"htp\"\n").with(2).saying(&["did you mean \"http\"?"]);
+    check("[[route]]\nevents = [\"*\"]\nhandler = \"exec\"\ncommand = []\n").with(2).saying(&["empty"]);
+    check("[route]\nevents = [\"*\"]\n").with(2).saying(&["[[route]]"]);
+}
+
+#[test]
+fn a_starting_file_is_written_once_and_is_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut init = daemon(&["init"]);
+    init.current_dir(directory.path());
+    run(init).with(0).saying(&["stream-sqsd.toml is written"]);
+    let path = directory.path().join("stream-sqsd.toml").to_str().unwrap().to_owned();
+    run(daemon(&["check", "--config", &path])).with(0);
+    std::fs::write(&path, "mine").unwrap();
+    run(daemon(&["init", &path])).with(2).saying(&["is there already"]);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    assert!(run(daemon(&["init", "-"])).with(0).stdout.contains("[queue]"));
+}
+
+#[test]
+fn what_a_check_finds_can_be_read_by_a_program() {
+    let directory = tempfile::tempdir().unwrap();
+    let path =
+        file(directory.path(), "c.toml", format!("{QUEUE}[[route]]\nevents = [\"x.y\"]\nhandler = \"stdout\"\n"));
+    let found: Value =
+        serde_json::from_str(&run(daemon(&["check", "--json", "--config", &path])).with(0).stdout).unwrap();
+    assert_eq!(found["findings"][0]["grade"], "advice");
+    assert_eq!(found["file"], path);
+}

@@ -1,0 +1,150 @@
+//! `decode` and `events`.
+
+use std::process::Stdio;
+
+use serde_json::json;
+
+use crate::daemon::{daemon, file, run, run_with, start_writing_to};
+
+const BASE64: &str = "eyJ0eXBlIjoiYS5iIn0=";
+
+#[test]
+fn a_body_in_any_form_gives_its_event_and_nothing_of_it_changes() {
+    let odd = r#" {"a":1e400,"type":"message.new","a":"\ud800" ,"deep":[[[[]]]]}"#;
+    let decoded = run_with(daemon(&["decode"]), odd.as_bytes()).with(0);
+    assert_eq!(decoded.stdout.trim(), odd.trim());
+    assert_eq!(run_with(daemon(&["decode"]), BASE64.as_bytes()).with(0).stdout, "{\"type\":\"a.b\"}\n");
+    let envelope = json!({"Type": "Notification", "TopicArn": "arn:x", "Message": BASE64}).to_string();
+    assert_eq!(run_with(daemon(&["decode", "-"]), envelope.as_bytes()).with(0).stdout, "{\"type\":\"a.b\"}\n");
+}
+
+#[test]
+fn a_file_is_one_body_line_breaks_included_and_comes_out_as_one_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let json = file(directory.path(), "a.json", "{\n  \"type\":\r\n \"a.b\"}\n");
+    let base64 = file(directory.path(), "b.txt", "eyJ0eXBl\nIjoiYS5i\nIn0=\n");
+    let decoded = run(daemon(&["decode", &json, &base64])).with(0).saying(&["       2  a.b\n"]);
+    assert_eq!(decoded.stdout, "{   \"type\":   \"a.b\"}\n{\"type\":\"a.b\"}\n");
+}
+
+#[test]
+fn each_line_can_be_a_body_and_the_good_ones_come_out_beside_the_bad() {
+    let lines = format!("{BASE64}\n\nnot base64!\n{{\"type\":\"c.d\"}}\n");
+    let decoded = run_with(daemon(&["decode", "--lines", "--type"]), lines.as_bytes()).with(65);
+    assert_eq!(decoded.stdout, "a.b\nc.d\n");
+    let said: Vec<&str> = decoded.stderr.lines().collect();
+    assert_eq!(said[0], "invalid base64 encoding (standard input, line 3)");
+    assert_eq!(said[1..], ["       1  a.b", "       1  c.d", "       1  cannot be decoded"]);
+}
+
+#[test]
+fn every_error_begins_with_the_words_of_streams_own_sdks() {
+    let cases: [(&[u8], &str); 6] = [
+        (b"%%%", "invalid base64 encoding"),
+        (b"\xff\xfe", "invalid base64 encoding"),
+        (b"H4sIAAAA", "gzip decompression failed"),
+        (b"{", "invalid JSON payload"),
+        (b"bnVsbA==", "invalid JSON payload"),
+        (b"{\"type\":\"a.b\",\"x\":\"\xff\"}", "invalid JSON payload"),
+    ];
+    for (body, words) in cases {
+        let decoded = run_with(daemon(&["decode"]), body).with(65);
+        assert!(decoded.stderr.starts_with(words), "{words}: {}", decoded.stderr);
+        assert_eq!(decoded.stderr.lines().count(), 1);
+        assert_eq!(decoded.stdout, "");
+    }
+}
+
+#[test]
+fn what_the_aws_command_line_prints_is_read_as_it_is() {
+    let page = json!({"Messages": [{"MessageId": "m1", "Body": BASE64}, {"MessageId": "m2", "Body": "%"}]}).to_string();
+    let decoded = run_with(daemon(&["decode", "--messages"]), page.as_bytes()).with(65);
+    assert_eq!(decoded.stdout, "{\"type\":\"a.b\"}\n");
+    assert!(
+        decoded.stderr.starts_with("invalid base64 encoding (standard input, message 2, m2)\n"),
+        "{}",
+        decoded.stderr
+    );
+    // With no message it prints nothing at all.
+    run_with(daemon(&["decode", "--messages"]), b"").with(0);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_66_and_the_others_are_decoded() {
+    let directory = tempfile::tempdir().unwrap();
+    let good = file(directory.path(), "good", BASE64);
+    let missing = directory.path().join("missing").to_str().unwrap().to_owned();
+    let folder = directory.path().to_str().unwrap();
+    let decoded = run(daemon(&["decode", &missing, folder, &good])).with(66);
+    assert_eq!(decoded.stdout, "{\"type\":\"a.b\"}\n");
+    assert_eq!(decoded.stderr.matches("cannot read").count(), 2);
+}
+
+#[test]
+fn the_limit_of_inflation_is_kept() {
+    let body = format!(r#"{{"type":"a.b","x":"{}"}}"#, "x".repeat(2000));
+    run_with(daemon(&["decode", "--inflate-limit", "1KiB"]), body.as_bytes())
+        .with(65)
+        .saying(&["too large: more than 1024"]);
+    let mut from_environment = daemon(&["decode"]);
+    from_environment.env("STREAM_SQSD_INFLATE_LIMIT", "1KiB");
+    run_with(from_environment, body.as_bytes()).with(65);
+}
+
+#[test]
+fn typed_prints_what_was_parsed_and_a_wrong_kind_names_the_field_and_not_the_value() {
+    let event = r#"{"type":"message.new","my_field":[1,2],"message":{"text":"hi","mine":1.50}}"#;
+    let typed = run_with(daemon(&["decode", "--typed"]), event.as_bytes()).with(0);
+    let value = |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap();
+    assert_eq!(value(&typed.stdout), value(event));
+    let new = r#"{"type":"brand.new","b":1,"a":2}"#;
+    assert_eq!(run_with(daemon(&["decode", "--typed"]), new.as_bytes()).with(0).stdout.trim(), new);
+
+    let wrong = r#"{"type":"message.new","message":{"text":["private words"]}}"#;
+    let refused = run_with(daemon(&["decode", "--typed"]), wrong.as_bytes()).with(65).saying(&["message.text"]);
+    assert!(!refused.stderr.contains("private"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_webhook_is_verified_before_it_is_decoded() {
+    let body = br#"{"type":"message.new","message":{"text":"the quick brown fox"}}"#;
+    let signature = "a91edf26f024e0efad88b0e2561e4841fa6f8c85f98ecb85dcd12e58563c2218";
+    let webhook = |secret: &str| {
+        let mut command =
+            daemon(&["decode", "--type", "--webhook", "--signature", signature, "--secret-env", "SECRET"]);
+        command.env("SECRET", secret);
+        run_with(command, body)
+    };
+    assert_eq!(webhook("tsec2").with(0).stdout, "message.new\n");
+    let refused = webhook("other").with(65);
+    assert!(refused.stderr.starts_with("signature mismatch"), "{}", refused.stderr);
+    webhook("").with(2).saying(&["\"SECRET\""]);
+    run(daemon(&["decode", "--webhook"])).with(2).saying(&["--signature"]);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let directory = tempfile::tempdir().unwrap();
+    let many = file(directory.path(), "many", format!("{BASE64}\n").repeat(50_000));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = start_writing_to(daemon(&["decode", "--lines", &many]), Stdio::from(writer)).wait().with(0);
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn a_type_with_a_line_break_stays_one_line() {
+    let body = br#"{"type":"a\nb\u001b[31m"}"#;
+    assert_eq!(run_with(daemon(&["decode", "--type"]), body).with(0).stdout, "a\\nb\\u{1b}[31m\n");
+}
+
+#[test]
+fn the_event_types_can_be_listed_and_looked_at() {
+    let all = run(daemon(&["events"])).with(0).saying(&["171 types"]);
+    assert_eq!(all.stdout.lines().count(), 171);
+    assert_eq!(run(daemon(&["events", "reaction.*"])).with(0).stdout.lines().count(), 3);
+    let one = run(daemon(&["events", "message.new"])).with(0).stdout;
+    assert!(one.contains("struct MessageNew") && one.contains("\n  message "), "{one}");
+    run(daemon(&["events", "mesage.new"])).with(2).saying(&["`message.new`"]);
+    run(daemon(&["events", "*.new"])).with(2).saying(&["star"]);
+}

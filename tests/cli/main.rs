@@ -1,0 +1,14 @@
+//! The daemon as its user meets it: the binary, with its flags, files, signals, messages and exit codes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a panic is how a test fails, and its clock is the real one"
+)]
+
+mod daemon;
+mod queue;
+mod decode;
+mod config;
+mod run;
+mod send;
+mod check;

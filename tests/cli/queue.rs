@@ -1,0 +1,223 @@
+//! A queue in memory behind the wire protocol of SQS: as much of it as the binary speaks.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use md5::{Digest, Md5};
+use serde_json::{Value, json};
+use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
+use stream_sqsd::queue::{EntryResult, Queue, Receipt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+
+/// A server with one queue. It is gone when this is dropped.
+pub(crate) struct Sqs {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    _runtime: Runtime,
+}
+
+struct Shared {
+    queue: MemoryQueue,
+    attributes: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
+    denied: Mutex<Vec<&'static str>>,
+    /// Entries of a send that fail the first time.
+    failing_sends: Mutex<Vec<&'static str>>,
+    calls: Mutex<Vec<(String, Value)>>,
+    called: Condvar,
+}
+
+impl Sqs {
+    pub(crate) fn start(settings: MemorySettings) -> Sqs {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            queue: MemoryQueue::new(settings),
+            attributes: Mutex::default(),
+            denied: Mutex::default(),
+            failing_sends: Mutex::default(),
+            calls: Mutex::default(),
+            called: Condvar::new(),
+        });
+        let served = shared.clone();
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, served.clone()));
+            }
+        });
+        Sqs { address, shared, _runtime: runtime }
+    }
+
+    /// The URL of the queue.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/123456789012/chat-events", self.address)
+    }
+
+    pub(crate) fn queue(&self) -> &MemoryQueue {
+        &self.shared.queue
+    }
+
+    /// From now on this action is denied.
+    pub(crate) fn deny(&self, action: &'static str) {
+        self.shared.denied.lock().unwrap().push(action);
+    }
+
+    /// The entry that begins a batch is answered by this code, as often as it is named here.
+    pub(crate) fn fail_sends(&self, codes: &[&'static str]) {
+        self.shared.failing_sends.lock().unwrap().extend(codes);
+    }
+
+    /// Sets attributes of a queue.
+    pub(crate) fn set(&self, queue: &str, attributes: &[(&str, &str)]) {
+        let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.shared.attributes.lock().unwrap().insert(queue.to_owned(), attributes.collect());
+    }
+
+    /// Waits until something was asked so often with this action.
+    pub(crate) fn until_called(&self, action: &str, times: usize) {
+        let calls = self.shared.calls.lock().unwrap();
+        let too_few =
+            |calls: &mut Vec<(String, Value)>| calls.iter().filter(|(name, _)| name == action).count() < times;
+        let waited = self.shared.called.wait_timeout_while(calls, Duration::from_secs(30), too_few).unwrap();
+        assert!(!waited.1.timed_out(), "{action} was not called {times} times");
+    }
+
+    /// What was asked with this action.
+    pub(crate) fn calls(&self, action: &str) -> Vec<Value> {
+        let calls = self.shared.calls.lock().unwrap();
+        calls.iter().filter(|(name, _)| name == action).map(|(_, body)| body.clone()).collect()
+    }
+}
+
+async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    let mut stream = BufReader::new(stream);
+    while let Some((action, body)) = read_request(&mut stream).await {
+        let (status, answer) = answer(&shared, &action, body).await;
+        let answer = answer.to_string();
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\n\r\n",
+            answer.len()
+        );
+        if stream.write_all((head + &answer).as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<(String, Value)> {
+    let (mut action, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        let line = line.trim_end();
+        if line.is_empty() {
+            break;
+        }
+        match line.split_once(": ").map(|(name, value)| (name.to_ascii_lowercase(), value)) {
+            Some((name, value)) if name == "x-amz-target" => {
+                action = value.strip_prefix("AmazonSQS.").unwrap().to_owned();
+            }
+            Some((name, value)) if name == "content-length" => length = value.parse().unwrap(),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some((action, serde_json::from_slice(&body).unwrap()))
+}
+
+async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Value) {
+    shared.calls.lock().unwrap().push((action.to_owned(), body.clone()));
+    shared.called.notify_all();
+    if shared.denied.lock().unwrap().contains(&action) {
+        let message = "User is not authorized to perform this action";
+        return ("400 Bad Request", json!({"__type": "com.amazonaws.sqs#AccessDenied", "message": message}));
+    }
+    let seconds = |name: &str| body[name].as_u64().map(Duration::from_secs);
+    let answer = match action {
+        "GetQueueAttributes" => {
+            let name = body["QueueUrl"].as_str().unwrap().rsplit('/').next().unwrap();
+            json!({"Attributes": shared.attributes.lock().unwrap().get(name)})
+        }
+        "ReceiveMessage" => {
+            let max = body["MaxNumberOfMessages"].as_u64().unwrap_or(1) as usize;
+            let wait = seconds("WaitTimeSeconds").unwrap_or_default();
+            let deliveries = shared.queue.receive(max, wait, seconds("VisibilityTimeout")).await.unwrap();
+            let messages = deliveries.iter().map(|delivery| {
+                let id = delivery.receipt.message_id.as_str();
+                json!({
+                    "MessageId": id,
+                    "ReceiptHandle": format!("{id}|{}", delivery.receipt.handle),
+                    "Body": delivery.body,
+                    "MD5OfBody": md5_of(&delivery.body),
+                    "Attributes": {"ApproximateReceiveCount": delivery.receive_count.to_string()},
+                })
+            });
+            json!({"Messages": messages.collect::<Vec<_>>()})
+        }
+        "DeleteMessageBatch" => {
+            let receipts: Vec<Receipt> = entries(&body).map(receipt).collect();
+            by_entry(&body, shared.queue.delete(&receipts).await.unwrap())
+        }
+        "ChangeMessageVisibilityBatch" => {
+            let time = |entry: &Value| Duration::from_secs(entry["VisibilityTimeout"].as_u64().unwrap());
+            let batch: Vec<_> = entries(&body).map(|entry| (receipt(entry), time(entry))).collect();
+            by_entry(&body, shared.queue.hide(&batch).await.unwrap())
+        }
+        "SendMessageBatch" => {
+            let fails = shared.failing_sends.lock().unwrap().pop();
+            let (mut successful, mut failed) = (Vec::new(), Vec::new());
+            for (position, entry) in entries(&body).enumerate() {
+                match fails.filter(|_| position == 0) {
+                    Some(code) => {
+                        let sender_fault = code != "InternalError";
+                        failed.push(json!({"Id": entry["Id"], "Code": code, "SenderFault": sender_fault}));
+                    }
+                    None => {
+                        let text = entry["MessageBody"].as_str().unwrap();
+                        let id = shared.queue.send(text);
+                        let sums =
+                            json!({"Id": entry["Id"], "MessageId": id.as_str(), "MD5OfMessageBody": md5_of(text)});
+                        successful.push(sums);
+                    }
+                }
+            }
+            json!({"Successful": successful, "Failed": failed})
+        }
+        other => panic!("{other} is not known here"),
+    };
+    ("200 OK", answer)
+}
+
+fn entries(body: &Value) -> impl Iterator<Item = &Value> {
+    body["Entries"].as_array().unwrap().iter()
+}
+
+fn receipt(entry: &Value) -> Receipt {
+    let handle = entry["ReceiptHandle"].as_str().unwrap();
+    let (id, handle) = handle.split_once('|').unwrap_or(("none", handle));
+    Receipt { message_id: id.into(), handle: handle.into() }
+}
+
+fn by_entry(body: &Value, results: Vec<EntryResult>) -> Value {
+    let (mut successful, mut failed) = (Vec::new(), Vec::new());
+    for (entry, result) in entries(body).zip(results) {
+        match result {
+            Ok(()) => successful.push(json!({"Id": entry["Id"]})),
+            Err(error) => {
+                failed.push(json!({"Id": entry["Id"], "Code": error.code, "SenderFault": error.sender_fault}))
+            }
+        }
+    }
+    json!({"Successful": successful, "Failed": failed})
+}
+
+fn md5_of(text: &str) -> String {
+    Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,164 @@
+//! `run` and `demo`: events, signals, ledger and exit codes.
+
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use stream_sqsd::queue::memory::MemorySettings;
+
+use crate::daemon::{daemon, file, run, start, start_writing_to};
+use crate::queue::Sqs;
+
+fn lines(stdout: &str) -> Vec<Value> {
+    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn every_event_is_a_line_and_the_run_ends_with_the_queue() {
+    let sqs = Sqs::start(MemorySettings::default());
+    for number in 0..25 {
+        sqs.queue().send(format!(r#"{{"type":"message.new","n":{number}}}"#));
+    }
+    let ended =
+        run(daemon(&["run", "--queue-url", &sqs.url(), "--until-empty", "--wait", "1s", "--log-format", "human"]));
+    let ended = ended.with(0).saying(&["received 25 = deleted 25 + left for retry 0 + released 0 + interrupted 0"]);
+    let events = lines(&ended.stdout);
+    let mut numbers: Vec<u64> = events.iter().map(|line| line["event"]["n"].as_u64().unwrap()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..25).collect::<Vec<u64>>());
+    assert_eq!(sqs.queue().counts().deleted, 25);
+}
+
+#[test]
+fn off_a_terminal_the_log_is_json_and_the_ledger_one_line_of_it_whatever_is_logged() {
+    let sqs = Sqs::start(MemorySettings::default());
+    sqs.queue().send(r#"{"type":"message.new"}"#);
+    let mut command = daemon(&["run", "--until-empty"]);
+    command.env("STREAM_SQSD_QUEUE_URL", sqs.url()).env("STREAM_SQSD_WAIT", "1s").env("RUST_LOG", "off");
+    let ended = run(command).with(0);
+    let log = lines(&ended.stderr);
+    assert_eq!(log.len(), 1, "{}", ended.stderr);
+    assert_eq!(log[0]["deleted"], 1);
+    assert_eq!(log[0]["adds_up"], true);
+}
+
+#[test]
+fn a_first_signal_drains_an_idle_run() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let sqs = Sqs::start(MemorySettings::default());
+        let daemon = start(daemon(&["run", "--queue-url", &sqs.url(), "--wait", "1s", "--log-format", "human"]));
+        sqs.until_called("ReceiveMessage", 2);
+        daemon.signal(signal);
+        daemon.wait().with(0).saying(&[
+            "draining: the open long poll returns within 1s; a second signal stops at once",
+            "closing ledger (drained)",
+        ]);
+    }
+}
+
+#[test]
+fn a_second_signal_ends_at_once_and_says_which_it_was() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let sqs = Sqs::start(MemorySettings::default());
+        let mut daemon = start(daemon(&["run", "--queue-url", &sqs.url(), "--wait", "20s", "--log-format", "human"]));
+        // The first receive is a short one; the second waits for as long as there is nothing.
+        sqs.until_called("ReceiveMessage", 2);
+        daemon.signal(Signal::TERM);
+        daemon.until("draining");
+        daemon.signal(signal);
+        daemon.wait().with(code);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_drains_the_run() {
+    let sqs = Sqs::start(MemorySettings::default());
+    for _ in 0..30 {
+        sqs.queue().send(r#"{"type":"message.new"}"#);
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let command = daemon(&["run", "--queue-url", &sqs.url(), "--wait", "1s", "--log-format", "human"]);
+    start_writing_to(command, Stdio::from(writer)).wait().with(0).saying(&["nobody reads standard output any more"]);
+    let counts = sqs.queue().counts();
+    assert_eq!((counts.deleted, counts.visible), (0, 30), "everything is handed back: {counts:?}");
+}
+
+#[test]
+fn a_queue_that_denies_is_69_with_the_permission_and_the_queue_that_it_is_for() {
+    let sqs = Sqs::start(MemorySettings::default());
+    sqs.deny("ReceiveMessage");
+    run(daemon(&["run", "--queue-url", &sqs.url()])).with(69).saying(&[
+        "access denied to sqs:ReceiveMessage",
+        "Allow sqs:ReceiveMessage on arn:aws:sqs:us-east-1:123456789012:chat-events",
+    ]);
+}
+
+#[test]
+fn a_queue_whose_attributes_are_secret_is_consumed_all_the_same() {
+    let sqs = Sqs::start(MemorySettings::default());
+    sqs.deny("GetQueueAttributes");
+    sqs.queue().send(r#"{"type":"message.new"}"#);
+    run(daemon(&["run", "--queue-url", &sqs.url(), "--until-empty", "--wait", "1s"])).with(0).saying(&["\"WARN\""]);
+    assert_eq!(sqs.queue().counts().deleted, 1);
+}
+
+#[test]
+fn what_cannot_be_reached_is_69_with_advice() {
+    run(daemon(&["run", "--queue-url", "http://127.0.0.1:1/123456789012/q"]))
+        .with(69)
+        .saying(&["cannot be reached", "endpoint"]);
+    let mut command = daemon(&["run", "--queue-url", "http://127.0.0.1:1/123456789012/q"]);
+    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    run(command).with(69).saying(&["no good credentials", "AWS_ACCESS_KEY_ID"]);
+}
+
+#[test]
+fn a_region_that_contradicts_the_url_is_2_and_one_of_the_environment_is_not_asked() {
+    let url = "https://sqs.eu-west-1.amazonaws.com/123456789012/q";
+    run(daemon(&["run", "--queue-url", url, "--region", "us-east-1"])).with(2).saying(&["eu-west-1", "us-east-1"]);
+}
+
+#[test]
+fn routes_send_each_event_to_the_first_that_takes_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let sqs = Sqs::start(MemorySettings::default());
+    for body in [
+        r#"{"type":"message.new","cid":"livestream:1"}"#,
+        r#"{"type":"message.new","cid":"messaging:1","team":"red"}"#,
+        r#"{"type":"reaction.new","channel_type":"livestream","cid":"messaging:1"}"#,
+        r#"{"type":"call.created"}"#,
+    ] {
+        sqs.queue().send(body);
+    }
+    let (streams, red) = (directory.path().join("streams.jsonl"), directory.path().join("red.jsonl"));
+    let toml = format!(
+        "[queue]\nurl = \"{}\"\nwait = \"1s\"\n\
+         [[route]]\nevents = [\"message.*\", \"reaction.*\"]\nchannel_type = \"livestream\"\nhandler = \"file\"\npath = {streams:?}\n\
+         [[route]]\nevents = [\"*\"]\nteam = [\"red\", \"blue\"]\nhandler = \"file\"\npath = {red:?}\n",
+        sqs.url()
+    );
+    let path = file(directory.path(), "c.toml", toml);
+    let ended = run(daemon(&["run", "--config", &path, "--until-empty", "--log-format", "human"])).with(0);
+    let ended = ended.saying(&["deleted 4", "unrouted 1"]);
+    assert_eq!(ended.stdout, "");
+    let read = |path| lines(&std::fs::read_to_string(path).unwrap());
+    let mut types: Vec<String> = read(streams).iter().map(|line| line["type"].as_str().unwrap().to_owned()).collect();
+    types.sort();
+    assert_eq!(types, ["message.new", "reaction.new"]);
+    assert_eq!(read(red)[0]["event"]["team"], "red");
+}
+
+#[test]
+fn the_demo_shows_everything_that_can_befall_a_message_and_ends_by_itself() {
+    let ended = run(daemon(&["demo", "--messages", "40", "--log-format", "human"])).with(0).saying(&[
+        "deleted 38 +",
+        "what the demo's queue knows",
+        "sent 40 = deleted 38 + dead-lettered 2 + still there 0",
+        "after 3 receives: invalid base64 encoding",
+        "whose handler failed each time",
+    ]);
+    let events = lines(&ended.stdout);
+    assert_eq!(events.len(), 38);
+    assert!(events.iter().any(|line| line["receive_count"] == 3), "one succeeds at its third try");
+}
