@@ -46,6 +46,18 @@ def parts(filters):
         Part("rust", "Rust", [[*run, *filters]]),
         Part("doctests", "Rust", [["cargo", "test", "--doc", *FEATURES]]),
         Part(
+            "page",
+            "Chromium",
+            [["cargo", "test", *FEATURES, "--test", "admin", "--", "--ignored", "browser"]],
+            packages=("chromium",),
+        ),
+        Part(
+            "metrics",
+            "promtool",
+            [["cargo", "test", *FEATURES, "--test", "admin", "--", "--ignored", "promtool"]],
+            packages=("prometheus",),
+        ),
+        Part(
             "systemd-unit",
             "systemd-analyze",
             [

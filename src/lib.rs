@@ -47,6 +47,7 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`handlers`] | the handlers that ship: stdout, file, http, exec, postgres |
+//! | `admin` | metrics, liveness, readiness, status and a page over HTTP |
 //! | [`consumer`] | the engine: receives, works, settles, drains |
 //! | [`router`] | event type to handler; the only type erasure |
 //! | [`handler`] | the page that you read to write a handler |
@@ -61,12 +62,14 @@
 //!
 //! # Features
 //!
-//! `sqs` (the real queue, which brings the AWS SDK), `daemon` (the binary), and one for each handler that ships: `stdout`,
-//! `file`, `http`, `exec`, `postgres`. All are on by default; a library user wants `default-features = false, features =
-//! ["sqs"]`.
+//! `sqs` (the real queue, which brings the AWS SDK), `daemon` (the binary), `admin` (the listener to watch a consumer by),
+//! and one for each handler that ships: `stdout`, `file`, `http`, `exec`, `postgres`. All are on by default; a library
+//! user wants `default-features = false, features = ["sqs"]`.
 
 // In reading order: each room imports only from those below it.
 pub mod handlers;
+#[cfg(feature = "admin")]
+pub mod admin;
 pub mod consumer;
 pub mod router;
 pub mod handler;

@@ -43,7 +43,6 @@ struct State {
 
 #[derive(Debug)]
 struct Route {
-    name: Arc<str>,
     /// Deliveries that are on this route.
     here: usize,
     successes: u64,
@@ -98,11 +97,9 @@ pub(crate) enum Next {
 }
 
 impl Breakers {
-    pub(crate) fn new(routes: Vec<Arc<str>>) -> Arc<Self> {
-        let routes = routes
-            .into_iter()
-            .map(|name| Route {
-                name,
+    pub(crate) fn new(routes: usize) -> Arc<Self> {
+        let routes = (0..routes)
+            .map(|_| Route {
                 here: 0,
                 successes: 0,
                 failing: BTreeSet::new(),
@@ -139,9 +136,10 @@ impl Breakers {
         (allowance, held)
     }
 
-    /// The routes whose target is down.
-    pub(crate) fn open(&self) -> Vec<Arc<str>> {
-        self.state().routes.iter().filter(|route| route.open.is_some()).map(|route| route.name.clone()).collect()
+    /// The numbers of the routes whose target is down.
+    pub(crate) fn open(&self) -> Vec<usize> {
+        let state = self.state();
+        (0..state.routes.len()).filter(|&number| state.routes[number].open.is_some()).collect()
     }
 
     /// Waits until the allowance may have changed.

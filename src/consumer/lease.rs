@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::queue::{BATCH, Delivery, MAX_VISIBILITY, MessageId, Queue, Receipt};
-use crate::telemetry::Telemetry;
+use crate::queue::{BATCH, Delivery, EntryResult, MAX_VISIBILITY, MessageId, Queue, QueueError, Receipt};
+use crate::telemetry::{Request, Telemetry};
 
 /// How many batches of renewals may be on their way at the same time.
 const CALLS: usize = 4;
@@ -248,21 +248,26 @@ async fn renew<Q: Queue>(
     let numbers: Vec<u64> = batch.iter().map(|(number, ..)| *number).collect();
     let batch: Vec<_> = batch.into_iter().map(|(_, receipt, visibility)| (receipt, visibility)).collect();
     let outcomes: Vec<Renewal> = match tokio::time::timeout(limit, queue.hide(&batch)).await {
-        Ok(Ok(entries)) => entries
-            .into_iter()
-            .map(|entry| match entry {
+        Ok(Ok(entries)) => {
+            telemetry.requested(Request::Hide, Ok(()));
+            let read = |entry: EntryResult| match entry {
                 Ok(()) => Renewal::Done,
                 Err(error) if error.is_final() => Renewal::Refused,
                 Err(_) => Renewal::Unanswered,
-            })
-            .collect(),
+            };
+            entries.into_iter().map(read).collect()
+        }
         Ok(Err(error)) => {
+            telemetry.requested(Request::Hide, Err(error.label()));
             if let Some(times) = telemetry.worth_logging(("renew", error.label())) {
                 warn!(error = %error, kind = error.label(), times, "leases could not be renewed; trying again");
             }
             Vec::new()
         }
-        Err(_) => Vec::new(),
+        Err(_) => {
+            telemetry.requested(Request::Hide, Err(QueueError::TimedOut { after: limit }.label()));
+            Vec::new()
+        }
     };
     // What was not answered for is tried again.
     let outcomes = outcomes.into_iter().chain(std::iter::repeat(Renewal::Unanswered));
@@ -302,6 +307,12 @@ impl Lease {
         let now = Instant::now();
         let over = self.ledger.state().entry(&self.id, self.number).is_none_or(|entry| entry.deadline <= now);
         over || self.lost.is_cancelled()
+    }
+
+    /// How much is left of the hold if it is not renewed.
+    pub(crate) fn left(&self) -> Duration {
+        let deadline = self.ledger.state().leases.get(&self.id).map(|entry| entry.deadline);
+        deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Until when the message can be held at the most.

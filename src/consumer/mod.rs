@@ -46,7 +46,7 @@ use worker::{Settlement, Task, Work};
 
 use crate::queue::{BATCH, Delivery, MAX_MESSAGE_SIZE, MessageId, Queue, QueueError, QueueFacts};
 use crate::router::Router;
-use crate::telemetry::{Monitor, Phase, Telemetry};
+use crate::telemetry::{Limits, Monitor, Phase, QueueSeen, Request, Telemetry, Turn};
 
 /// The visibility timeout that is asked for when the queue's own cannot be read.
 const DEFAULT_VISIBILITY: Duration = Duration::from_secs(60);
@@ -116,7 +116,9 @@ pub enum RunError {
 impl<Q: Queue> Consumer<Q> {
     /// Puts a consumer together. Nothing happens before [`Consumer::run`].
     pub fn new(queue: Q, router: Router, settings: Settings) -> Self {
-        let telemetry = Arc::new(Telemetry::new(settings.concurrency, settings.wait));
+        let Settings { concurrency, max_in_flight_bytes, wait, wall_clock, .. } = settings;
+        let limits = Limits { concurrency, max_in_flight_bytes, wait };
+        let telemetry = Arc::new(Telemetry::new(limits, router.names(), wall_clock()));
         Consumer { queue: Arc::new(queue), router, settings, telemetry }
     }
 
@@ -148,6 +150,7 @@ impl<Q: Queue> Consumer<Q> {
             None => Recent::default(),
         };
         let mut shutdown = std::pin::pin!(shutdown);
+        self.telemetry.attributes_calls.add(1);
         let facts = tokio::select! {
             biased;
             () = &mut shutdown => None,
@@ -240,6 +243,13 @@ impl<Q: Queue> Run<Q> {
         // It is named in every receive, also when it is the queue's own: whoever changes the queue's must not shorten
         // leases that are counted on here.
         let visibility = settings.visibility.or(own).unwrap_or(DEFAULT_VISIBILITY);
+        telemetry.found(QueueSeen {
+            name: facts.name.clone(),
+            fifo: facts.fifo,
+            visibility,
+            max_receive_count: facts.max_receive_count,
+            dead_letter_queue: facts.dead_letter_queue.clone(),
+        });
         let ledger = Ledger::new(visibility);
         let (settler, deletes, hides) = Settler::new(&queue, &telemetry, settings.concurrency);
         let mut services = JoinSet::new();
@@ -260,7 +270,7 @@ impl<Q: Queue> Run<Q> {
             "consuming"
         );
         let engine = Engine {
-            breakers: Breakers::new(router.names()),
+            breakers: Breakers::new(router.names().len()),
             budget: Budget::new(settings.concurrency, settings.max_in_flight_bytes),
             ledger,
             groups: Arc::default(),
@@ -292,7 +302,12 @@ impl<Q: Queue> Run<Q> {
     fn open_polls(&mut self) {
         let now = Instant::now();
         let engine = &self.engine;
-        engine.telemetry.turned(self.workers.len(), engine.budget.bytes_used(), engine.breakers.open());
+        engine.telemetry.turned(Turn {
+            at_work: self.workers.len(),
+            slots_free: engine.budget.free_slots(),
+            bytes: engine.budget.bytes_used(),
+            breakers_open: engine.breakers.open(),
+        });
         if engine.drain.has_begun() || now < self.pace.not_before || self.is_empty_for_good() {
             return;
         }
@@ -353,6 +368,7 @@ impl<Q: Queue> Run<Q> {
             Outcome::Answered(deliveries) => deliveries,
             Outcome::Failed(failure) => {
                 telemetry.polls_failed.add(1);
+                telemetry.requested(Request::Receive, Err(failure.label()));
                 let passes = matches!(
                     failure,
                     QueueError::Throttled { .. } | QueueError::OverLimit | QueueError::Service { .. }
@@ -366,8 +382,10 @@ impl<Q: Queue> Run<Q> {
             }
             Outcome::Hung => {
                 telemetry.polls_abandoned.add(1);
+                let failure = QueueError::TimedOut { after: polled.took };
+                telemetry.requested(Request::Receive, Err(failure.label()));
                 if !self.pace.started && !self.engine.drain.has_begun() {
-                    return Err(QueueError::TimedOut { after: polled.took });
+                    return Err(failure);
                 }
                 if self.pace.hung(self.engine.jitter()) {
                     warn!("two receives in a row hung; opening new connections");
@@ -381,9 +399,9 @@ impl<Q: Queue> Run<Q> {
             telemetry.enter(Phase::Receiving);
         }
         self.pace.answered(&polled, deliveries.len(), self.engine.settings.wait);
-        if deliveries.is_empty() {
-            telemetry.polls_empty.add(1);
-        }
+        let outcome = if deliveries.is_empty() { &telemetry.polls_empty } else { &telemetry.polls_filled };
+        outcome.add(1);
+        telemetry.requested(Request::Receive, Ok(()));
         for delivery in deliveries {
             self.arrived(delivery, &mut polled.poll);
         }
@@ -394,7 +412,10 @@ impl<Q: Queue> Run<Q> {
     fn arrived(&mut self, delivery: Delivery, poll: &mut Poll) {
         let engine = &self.engine;
         let held = poll.claim.take(delivery.body.len());
-        engine.telemetry.received.add(1);
+        // A sender's clock may be ahead of ours; then the message has just been sent.
+        let in_queue = |sent_at| (engine.settings.wall_clock)().duration_since(sent_at).unwrap_or_default();
+        let in_queue = delivery.sent_at.map(in_queue);
+        engine.telemetry.arrived(delivery.receive_count, engine.max_receive_count, in_queue);
         self.hidden.remove(&delivery.receipt.message_id);
         let lease = match engine.ledger.arrive(&delivery) {
             Arrival::New(lease) => lease,
@@ -477,7 +498,7 @@ impl<Q: Queue> Run<Q> {
         telemetry.polls_abandoned.add(self.polls.len() as u64);
         let now = Instant::now();
         self.hidden.retain(|_, until| *until > now);
-        telemetry.turned(0, 0, Vec::new());
+        telemetry.turned(Turn { slots_free: self.engine.settings.concurrency, ..Turn::default() });
         telemetry.enter(Phase::Ended);
         Closing {
             counts: Monitor::new(telemetry).snapshot(),

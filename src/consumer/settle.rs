@@ -15,7 +15,7 @@ use tracing::{error, warn};
 
 use super::lease::Lease;
 use crate::queue::{BATCH, EntryError, EntryResult, Queue, QueueError, Receipt};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Request, Telemetry};
 
 /// How long the first entry of a batch waits for others. A delete that waits costs nothing but this.
 const LINGER: Duration = Duration::from_millis(20);
@@ -77,7 +77,7 @@ impl Settler {
                 async move {
                     telemetry.delete_calls.add(1);
                     let answer = tokio::time::timeout(CALL_LIMIT, queue.delete(&batch)).await;
-                    read(answer, "delete", &telemetry)
+                    read(answer, Request::Delete, &telemetry)
                 }
             }
         };
@@ -89,7 +89,7 @@ impl Settler {
                 async move {
                     telemetry.hide_calls.add(1);
                     let answer = tokio::time::timeout(CALL_LIMIT, queue.hide(&batch)).await;
-                    read(answer, "change of visibility", &telemetry)
+                    read(answer, Request::Hide, &telemetry)
                 }
             }
         };
@@ -211,14 +211,19 @@ where
 /// Reads the answer of a whole call; None when it failed.
 fn read(
     answer: Result<Result<Vec<EntryResult>, QueueError>, tokio::time::error::Elapsed>,
-    what: &'static str,
+    request: Request,
     telemetry: &Telemetry,
 ) -> Option<Vec<EntryResult>> {
     let failure = match answer {
-        Ok(Ok(entries)) => return Some(entries),
+        Ok(Ok(entries)) => {
+            telemetry.requested(request, Ok(()));
+            return Some(entries);
+        }
         Ok(Err(failure)) => failure,
         Err(_) => QueueError::TimedOut { after: CALL_LIMIT },
     };
+    telemetry.requested(request, Err(failure.label()));
+    let what = request.label();
     if let Some(times) = telemetry.worth_logging((what, failure.label())) {
         if failure.needs_action() {
             error!(error = %failure, kind = failure.label(), times, "a {what} is refused; handled messages are kept until it is not");

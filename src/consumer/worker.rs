@@ -26,6 +26,7 @@ use crate::event::Event;
 use crate::handler::{Context, Failure};
 use crate::queue::{Delivery, MessageId};
 use crate::router::{CallError, Route};
+use crate::telemetry::{CallEnd, Failed};
 
 /// How a delivery ended. Every delivery that did not join another one has exactly one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +61,15 @@ pub(super) struct Work<E> {
     pub(super) receive_count: u32,
 }
 
-/// How one call of a handler ended.
+/// Which event is with which handler.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    number: usize,
+    route: &'a Route,
+    event: &'a Event,
+}
+
+/// What the end of one call of a handler means for the message.
 enum Attempt {
     Succeeded,
     /// The handler failed, and calling it again may help.
@@ -118,7 +127,8 @@ impl Work<Engine> {
             None => return self.interrupted(),
             Some(Ok(event)) => event,
             Some(Err(failure)) => {
-                engine.telemetry.undecodable.add(1);
+                engine.telemetry.undecodable.add(failure.label());
+                self.note(None, failure.label(), &failure.to_string());
                 if let Some(times) = engine.telemetry.worth_logging(("decode", failure.label())) {
                     warn!(message_id = %receipt.message_id, receive_count, error = %failure, times,
                         "a body cannot be decoded; it is left for the dead-letter queue");
@@ -126,7 +136,7 @@ impl Work<Engine> {
                 return self.give_up(None).await;
             }
         };
-        let first_of_its_type = engine.telemetry.seen(event.kind().name());
+        let first_of_its_type = engine.telemetry.seen(event.kind().name(), event.kind().known().is_some());
         let Some((number, route)) = engine.router.find(&event) else {
             return self.unrouted(&event, first_of_its_type).await;
         };
@@ -135,6 +145,8 @@ impl Work<Engine> {
             message_id = %receipt.message_id,
             r#type = event.kind().name(),
             receive_count,
+            trace_id = trace.trace_id(),
+            aws_trace_id = trace.aws_trace_id(),
         );
         let context = Context::new(receipt.message_id, receive_count, sent_at, group, trace);
         self.handle(number, route, event, context).instrument(span).await
@@ -144,14 +156,18 @@ impl Work<Engine> {
     async fn handle(mut self, number: usize, route: &Route, event: Event, context: Context) -> Settlement {
         let engine = self.engine.clone();
         let mut stay = engine.breakers.enter(number, self.lease.message_id().clone());
+        let at = At { number, route, event: &event };
         let mut attempt = 0;
         let mut failures = 0;
         loop {
             attempt += 1;
-            match self.call(route, &event, &context, attempt).await {
+            let began = Instant::now();
+            let (end, ended) = self.call(at, &context, attempt).await;
+            engine.telemetry.called(number, end, began.elapsed());
+            match ended {
                 Attempt::Succeeded => {
                     stay.succeeded();
-                    engine.telemetry.handled.add(1);
+                    engine.telemetry.receive_count_at_success.observe(self.receive_count.into());
                     self.remember();
                     drop(event);
                     self.held.drop_bytes();
@@ -160,7 +176,7 @@ impl Work<Engine> {
                 Attempt::LeaseLost(succeeded) => {
                     if succeeded {
                         stay.succeeded();
-                        engine.telemetry.handled.add(1);
+                        engine.telemetry.receive_count_at_success.observe(self.receive_count.into());
                         // The message comes again, to whomever: if it is to us, its repeat is deleted.
                         self.remember();
                     }
@@ -207,13 +223,13 @@ impl Work<Engine> {
         }
     }
 
-    /// Calls the handler once.
-    async fn call(&mut self, route: &Route, event: &Event, context: &Context, attempt: u32) -> Attempt {
+    /// Calls the handler once; says how that ended, and what it means for the message.
+    async fn call(&mut self, at: At<'_>, context: &Context, attempt: u32) -> (CallEnd, Attempt) {
         let engine = self.engine.clone();
         let deadline = (Instant::now() + engine.settings.handler_timeout).min(self.lease.ceiling());
         let cancelled = CancellationToken::new();
         let context = context.attempt_with(attempt, deadline, cancelled.clone());
-        let call = AssertUnwindSafe(route.call(event.clone(), context)).catch_unwind();
+        let call = AssertUnwindSafe(at.route.call(at.event.clone(), context)).catch_unwind();
         tokio::pin!(call);
         enum Stop {
             LeaseLost,
@@ -223,7 +239,7 @@ impl Work<Engine> {
         let stop = tokio::select! {
             biased;
             () = self.lease.lost().cancelled() => Stop::LeaseLost,
-            answer = &mut call => return self.read(answer),
+            answer = &mut call => return self.read(at, answer),
             () = tokio::time::sleep_until(deadline) => Stop::TimeOver,
             () = engine.drain.handlers_over() => Stop::GraceOver,
         };
@@ -231,58 +247,76 @@ impl Work<Engine> {
         cancelled.cancel();
         let answer = tokio::time::timeout(engine.drain.courtesy(), &mut call).await;
         match (stop, answer) {
-            (Stop::LeaseLost, answer) => Attempt::LeaseLost(matches!(answer, Ok(Ok(Ok(()))))),
-            (_, Ok(answer @ Ok(Ok(())))) => self.read(answer),
-            (Stop::GraceOver, _) => Attempt::GraceOver,
+            (Stop::LeaseLost, Ok(Ok(Ok(())))) => (CallEnd::Handled, Attempt::LeaseLost(true)),
+            (Stop::LeaseLost, _) => (CallEnd::Interrupted, Attempt::LeaseLost(false)),
+            (_, Ok(answer @ Ok(Ok(())))) => self.read(at, answer),
+            (Stop::GraceOver, _) => (CallEnd::Interrupted, Attempt::GraceOver),
             (Stop::TimeOver, _) => {
-                engine.telemetry.timeouts.add(1);
+                let limit = engine.settings.handler_timeout;
+                self.note(
+                    Some(at),
+                    CallEnd::TimeLimit.label(),
+                    &format!("the handler did not finish within {limit:?}"),
+                );
                 if let Some(times) = engine.telemetry.worth_logging(("handler", "time limit")) {
-                    let limit = engine.settings.handler_timeout;
                     warn!(times, "the handler did not finish within {limit:?}; the message is left for a retry");
                 }
-                Attempt::Failed(None)
+                (CallEnd::TimeLimit, Attempt::Failed(None))
             }
         }
     }
 
     /// Reads what a handler returned.
-    fn read(&self, answer: Result<Result<(), CallError>, Box<dyn Any + Send>>) -> Attempt {
+    fn read(&self, at: At<'_>, answer: Result<Result<(), CallError>, Box<dyn Any + Send>>) -> (CallEnd, Attempt) {
         let telemetry = &self.engine.telemetry;
         match answer {
             // A success whose lease ran out unnoticed is still a success, though not one to delete by.
-            Ok(Ok(())) if self.lease.is_lost() => Attempt::LeaseLost(true),
-            Ok(Ok(())) => Attempt::Succeeded,
+            Ok(Ok(())) if self.lease.is_lost() => (CallEnd::Handled, Attempt::LeaseLost(true)),
+            Ok(Ok(())) => (CallEnd::Handled, Attempt::Succeeded),
             Ok(Err(CallError::Parse(failure))) => {
-                telemetry.undecodable.add(1);
+                self.note(Some(at), CallEnd::DoesNotFit.label(), &failure);
                 if let Some(times) = telemetry.worth_logging(("parse", "event")) {
                     warn!(
                         error = failure,
                         times, "an event does not fit its type; it is left for the dead-letter queue"
                     );
                 }
-                Attempt::Hopeless
+                (CallEnd::DoesNotFit, Attempt::Hopeless)
             }
             Ok(Err(CallError::Handler(failure))) => {
-                telemetry.handler_errors.add(1);
-                let (kind, attempt) = match failure.failure() {
-                    Failure::Retry => ("retry", Attempt::Failed(failure.delay())),
-                    Failure::Bad => ("bad message", Attempt::Hopeless),
-                    Failure::TargetDown => ("target down", Attempt::TargetDown(failure.delay())),
+                let (end, attempt) = match failure.failure() {
+                    Failure::Retry => (CallEnd::Retry, Attempt::Failed(failure.delay())),
+                    Failure::Bad => (CallEnd::BadMessage, Attempt::Hopeless),
+                    Failure::TargetDown => (CallEnd::TargetDown, Attempt::TargetDown(failure.delay())),
                 };
+                let (kind, error) = (end.label(), failure.chain());
+                self.note(Some(at), kind, &error);
                 if let Some(times) = telemetry.worth_logging(("handler", kind)) {
-                    warn!(error = failure.chain(), kind, times, "the handler failed; the message stays");
+                    warn!(error, kind, times, "the handler failed; the message stays");
                 }
-                attempt
+                (end, attempt)
             }
             Err(_panic) => {
-                telemetry.panics.add(1);
+                self.note(Some(at), CallEnd::Panic.label(), "the handler panicked; the log says where");
                 // What it says may quote the message, and the panic hook has printed it already.
                 if let Some(times) = telemetry.worth_logging(("handler", "panic")) {
                     error!(times, "the handler panicked; the message is left for a retry");
                 }
-                Attempt::Failed(None)
+                (CallEnd::Panic, Attempt::Failed(None))
             }
         }
+    }
+
+    /// Remembers a failure for those who watch.
+    fn note(&self, at: Option<At<'_>>, kind: &'static str, error: &str) {
+        self.engine.telemetry.failed(Failed {
+            kind,
+            event_type: at.map(|at| at.event.kind().name()),
+            route: at.map(|at| self.engine.telemetry.route_name(at.number)),
+            error,
+            message_id: self.lease.message_id().as_str(),
+            receive_count: self.receive_count,
+        });
     }
 
     /// The handler succeeded, which must be known before the delete is asked for.
@@ -350,6 +384,7 @@ impl Work<Engine> {
         let engine = &self.engine;
         match engine.settler.delete(&self.lease, || engine.jitter()).await {
             Deleted::Confirmed => {
+                engine.telemetry.lease_margin.observe(self.lease.left().as_secs_f64());
                 engine.recent.deleted(self.lease.message_id());
                 Settlement::Deleted
             }
@@ -361,6 +396,7 @@ impl Work<Engine> {
     async fn give_up(mut self, delay: Option<Duration>) -> Settlement {
         self.held.drop_bytes();
         let engine = self.engine.clone();
+        engine.telemetry.last_receives_failed.add(u64::from(self.is_last_receive()));
         let delay = delay.unwrap_or_else(|| engine.settings.retry.after(self.receive_count, engine.jitter()));
         if let Some(place) = &self.place
             && !self.is_last_receive()

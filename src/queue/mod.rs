@@ -148,6 +148,34 @@ pub struct Trace {
     pub aws_trace_header: Option<Arc<str>>,
 }
 
+impl Trace {
+    /// The id of the trace in [`Trace::traceparent`]: 32 hexadecimal digits, as logs and tracing systems name it. None
+    /// where it is not well formed.
+    ///
+    /// Source: W3C Trace Context, `version-traceid-parentid-flags`, in which an id of zeros is none.
+    pub fn trace_id(&self) -> Option<&str> {
+        let id = self.traceparent.as_deref()?.split('-').nth(1)?;
+        let well_formed = id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        (well_formed && id.bytes().any(|b| b != b'0')).then_some(id)
+    }
+
+    /// The root of [`Trace::aws_trace_header`], such as `1-5759e988-bd862e3fe1be46a994272793`. None where it is not well
+    /// formed.
+    ///
+    /// Source: the tracing header of AWS X-Ray, `Root=…;Parent=…;Sampled=…` in any order.
+    pub fn aws_trace_id(&self) -> Option<&str> {
+        let parts = self.aws_trace_header.as_deref()?.split(';');
+        let root = parts.filter_map(|part| part.trim().strip_prefix("Root=")).next()?;
+        let hex = |part: &str, digits| part.len() == digits && part.bytes().all(|b| b.is_ascii_hexdigit());
+        let mut parts = root.split('-');
+        let well_formed = parts.next() == Some("1")
+            && parts.next().is_some_and(|time| hex(time, 8))
+            && parts.next().is_some_and(|random| hex(random, 24))
+            && parts.next().is_none();
+        well_formed.then_some(root)
+    }
+}
+
 /// What is known of a queue; each part may be unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueFacts {
@@ -292,6 +320,35 @@ impl QueueError {
             QueueError::TimedOut { .. } => "timed_out",
             QueueError::BadAnswer { .. } => "bad_answer",
             QueueError::Service { .. } => "service",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace(traceparent: &str, aws: &str) -> Trace {
+        Trace { traceparent: Some(traceparent.into()), aws_trace_header: Some(aws.into()) }
+    }
+
+    #[test]
+    fn a_trace_is_named_by_its_id_alone() {
+        let trace = trace(
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "Sampled=1; Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8",
+        );
+        assert_eq!(trace.trace_id(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+        assert_eq!(trace.aws_trace_id(), Some("1-5759e988-bd862e3fe1be46a994272793"));
+    }
+
+    #[test]
+    fn a_trace_that_is_not_well_formed_has_no_name() {
+        for bad in ["", "00", "00-\u{1b}[31m-x-01", "00-00000000000000000000000000000000-00f067aa0ba902b7-01"] {
+            assert_eq!(trace(bad, "").trace_id(), None, "{bad:?}");
+        }
+        for bad in ["", "Root=", "Root=1-5759e988", "Root=1-5759e988-\u{1b}d862e3fe1be46a994272793", "Root=2-1-1"] {
+            assert_eq!(trace("", bad).aws_trace_id(), None, "{bad:?}");
         }
     }
 }

@@ -1,0 +1,244 @@
+//! The listener for the operator: metrics, liveness, readiness, status, and a page for people.
+//!
+//! | path | what | for whom |
+//! |---|---|---|
+//! | `/` | a page that shows what is going on | people |
+//! | `/status` | the same as JSON | scripts, the page |
+//! | `/metrics` | the metrics in Prometheus's text format | Prometheus |
+//! | `/livez` | 200 while the consumer is alive, otherwise 503 | supervisors that restart |
+//! | `/readyz` | 200 while messages are received, otherwise 503 | supervisors that roll out |
+//!
+//! It only reads what [`telemetry`](crate::telemetry) counted: nothing here can change what the consumer does. There is
+//! no text of a message anywhere in it, and no authentication either, so it belongs on the loopback interface or into a
+//! network of its own.
+//!
+//! ```no_run
+//! # use stream_sqsd::admin::Admin;
+//! # use stream_sqsd::consumer::Consumer;
+//! # use stream_sqsd::queue::Queue;
+//! # async fn watched<Q: Queue>(consumer: Consumer<Q>) -> Result<(), Box<dyn std::error::Error>> {
+//! let admin = Admin::bind("127.0.0.1:9464".parse()?, consumer.monitor(), "chat-events").await?;
+//! let over = tokio_util::sync::CancellationToken::new();
+//! let run = async {
+//!     let closing = consumer.run(std::future::pending()).await;
+//!     over.cancel();
+//!     closing
+//! };
+//! let ((), closing) = tokio::join!(admin.serve(over.cancelled()), run);
+//! # closing?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod depth;
+mod page;
+mod status;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::debug;
+
+use crate::queue::{QueueError, QueueFacts};
+use crate::telemetry::{Monitor, SAMPLE_EVERY};
+use depth::Depths;
+
+/// How many connections are answered at the same time. The rest wait to be accepted.
+const CONNECTIONS: usize = 32;
+
+/// How long one connection may take, which is one request: nobody keeps a place by being slow.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the head of a request may take.
+const HEAD_LIMIT: Duration = Duration::from_secs(5);
+
+/// How large the head of a request may be.
+const HEAD_SIZE: usize = 16 * 1024;
+
+/// How long requests that are being answered are waited for at the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long accepting is left alone after it failed, for lack of file descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(250);
+
+/// The listener. It answers nobody before [`Admin::serve`].
+#[derive(Debug)]
+pub struct Admin {
+    listener: TcpListener,
+    address: SocketAddr,
+    monitor: Monitor,
+    queue: String,
+    depths: Depths,
+}
+
+impl Admin {
+    /// Listens at `address`, for those who want to watch `monitor`. `queue` says which queue is consumed, as its URL or
+    /// name, so that nobody takes one daemon for another.
+    ///
+    /// # Errors
+    ///
+    /// When the address is taken, is not this machine's, or may not be listened at.
+    pub async fn bind(address: SocketAddr, monitor: Monitor, queue: impl Into<String>) -> io::Result<Admin> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok(Admin { listener, address, monitor, queue: queue.into(), depths: Depths::default() })
+    }
+
+    /// Where it listens: with the port that the system chose when 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How to read the depth of the queue, such as `move || queue.facts()`. Each call is a request that is billed, so it is
+    /// called at most once a minute, and only when somebody has asked for metrics, status or the page since.
+    pub fn read_queue<F>(mut self, read: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<QueueFacts, QueueError>> + Send + 'static,
+    {
+        self.depths.queue = Some(depth::erase(read));
+        self
+    }
+
+    /// How to read the depth of the dead-letter queue, likewise.
+    pub fn read_dead_letters<F>(mut self, read: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<QueueFacts, QueueError>> + Send + 'static,
+    {
+        self.depths.dead_letters = Some(depth::erase(read));
+        self
+    }
+
+    /// Answers until `shutdown` completes, and finishes the answers that are on their way then. Dropping the future ends
+    /// everything at once.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let Admin { listener, monitor, queue, depths, .. } = self;
+        let answers = Arc::new(Answers { monitor, queue, depths });
+        let mut connections = JoinSet::new();
+        let services = async { tokio::join!(sample(&answers.monitor), answers.depths.keep(&answers.monitor)) };
+        tokio::pin!(services, shutdown);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                (never, _) = &mut services => match never {},
+                Some(_) = connections.join_next() => continue,
+                accepted = listener.accept(), if connections.len() < CONNECTIONS => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(talk(stream, answers.clone()));
+                }
+                Err(error) => {
+                    debug!(%error, "a connection to the admin listener could not be accepted");
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                }
+            }
+        }
+        let finish = async { while connections.join_next().await.is_some() {} };
+        // Who is slower than that gets no answer.
+        let _ = tokio::time::timeout(LAST_WORDS, finish).await;
+    }
+}
+
+/// Keeps the history of the last hour.
+async fn sample(monitor: &Monitor) -> Infallible {
+    let mut ticks = tokio::time::interval(SAMPLE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick comes at once, and there is nothing yet.
+    let mut last = ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let now = Instant::now();
+        monitor.sample(now - last);
+        last = now;
+    }
+}
+
+/// One connection, which is one request.
+async fn talk(stream: TcpStream, answers: Arc<Answers>) {
+    let service = service_fn(move |request| {
+        let answer = answers.to(&request);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT)
+        .max_buf_size(HEAD_SIZE)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(REQUEST_LIMIT, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "a request to the admin listener went wrong"),
+        Err(_) => debug!("a request to the admin listener took too long"),
+    }
+}
+
+/// What requests are answered from.
+struct Answers {
+    monitor: Monitor,
+    queue: String,
+    depths: Depths,
+}
+
+impl Answers {
+    fn to<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        const TEXT: &str = "text/plain; charset=utf-8";
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut answer = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD are answered here\n");
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        match request.uri().path() {
+            "/" => page::answer(),
+            "/status" => {
+                // Whoever asks often only to see that we are here need not cost a request to the queue.
+                if request.uri().query() != Some("depth=no") {
+                    self.depths.ask();
+                }
+                answer(StatusCode::OK, "application/json", status::json(&self.monitor, &self.queue))
+            }
+            "/metrics" => {
+                self.depths.ask();
+                answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.monitor.metrics())
+            }
+            "/livez" if self.monitor.is_live() => answer(StatusCode::OK, TEXT, "alive\n"),
+            "/livez" => {
+                let why =
+                    "not alive: a receive has been open, or the loop of the consumer has stood still, for too long\n";
+                answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, why)
+            }
+            "/readyz" => {
+                let phase = self.monitor.snapshot().phase;
+                let code = if phase.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                answer(code, TEXT, format!("{}\n", phase.name()))
+            }
+            _ => answer(StatusCode::NOT_FOUND, TEXT, "here are /, /status, /metrics, /livez and /readyz\n"),
+        }
+    }
+}
+
+/// An answer that no cache keeps, no browser guesses the type of, and that may load nothing.
+fn answer(code: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = code;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    answer
+}

@@ -1,0 +1,63 @@
+//! The page for people: one file that needs nothing else, and the policy that holds it to that.
+
+use std::sync::LazyLock;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
+use hyper::{Response, StatusCode};
+use sha2::{Digest, Sha256};
+
+const PAGE: &str = include_str!("page.html");
+
+/// What the page may do: run its own script, wear its own style, show the icon that it drew, and ask for `/status`.
+/// Nothing that came from a message can become markup, since the browser refuses every assignment of text as HTML.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let policy = format!(
+        "default-src 'none'; script-src '{}'; style-src '{}'; img-src data:; connect-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+        hash_of("script"),
+        hash_of("style"),
+    );
+    HeaderValue::from_str(&policy).expect("base64 and ASCII")
+});
+
+pub(super) fn answer() -> Response<Full<Bytes>> {
+    let mut answer = super::answer(StatusCode::OK, "text/html; charset=utf-8", PAGE);
+    answer.headers_mut().insert(CONTENT_SECURITY_POLICY, POLICY.clone());
+    answer.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    answer
+}
+
+/// The hash of what stands in the one element of this name, as a policy names it.
+fn hash_of(element: &str) -> String {
+    let inside =
+        PAGE.split_once(&format!("<{element}>")).and_then(|(_, rest)| rest.split_once(&format!("</{element}>")));
+    let (text, _) = inside.expect("the page has one");
+    format!("sha256-{}", STANDARD.encode(Sha256::digest(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_one_file_with_one_style_and_one_script() {
+        for element in ["<style", "</style", "<script", "</script"] {
+            assert_eq!(PAGE.matches(element).count(), 1, "{element}");
+        }
+        for word in ["http://", "https://", "src=", "@import", "url(", " style=", "onclick", "onload"] {
+            let found = PAGE.lines().find(|line| line.contains(word) && !line.contains("http://www.w3.org/2000/svg"));
+            assert_eq!(found, None, "{word}: nothing is loaded, and nothing runs or is styled outside of the two");
+        }
+    }
+
+    #[test]
+    fn no_text_becomes_markup() {
+        for word in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("] {
+            assert!(!PAGE.contains(word), "{word}");
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! `/status`: all that is known, as JSON. The page draws itself from it.
+//!
+//! Times are ages in seconds: whoever reads them needs no clock that agrees with ours.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::telemetry::{Monitor, QueueSeen, SAMPLE_EVERY, Sample, Snapshot};
+
+/// How many event types are listed, the most frequent first. The metrics have all that are known.
+const TYPES_LISTED: usize = 60;
+
+#[derive(Serialize)]
+struct Status<'a> {
+    version: &'static str,
+    /// The queue as the daemon was told of it.
+    queue: &'a str,
+    found: Option<Found>,
+    phase: &'static str,
+    live: bool,
+    ready: bool,
+    uptime_seconds: f64,
+    deliveries: Deliveries,
+    failures: Failures,
+    in_flight: InFlight,
+    polls: Polls,
+    requests: Requests,
+    /// The kinds of requests that fail at present.
+    troubles: Vec<Trouble>,
+    depth: Option<Depth>,
+    wanted_replicas: Option<u64>,
+    routes: Vec<Route>,
+    types: Vec<Type>,
+    /// How many events were of types that are not listed.
+    events_of_other_types: u64,
+    receive_counts_at_success: Vec<ReceiveCount>,
+    last_failures: Vec<Failure>,
+    history: History,
+}
+
+/// What the engine found the queue to be.
+#[derive(Serialize)]
+struct Found {
+    name: Option<String>,
+    fifo: bool,
+    visibility_seconds: f64,
+    max_receive_count: Option<u32>,
+    dead_letter_queue: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Deliveries {
+    received: u64,
+    redelivered: u64,
+    last_receives: u64,
+    last_receives_failed: u64,
+    deleted: u64,
+    left_for_retry: u64,
+    released: u64,
+    interrupted: u64,
+    duplicates: u64,
+    repeats_deleted: u64,
+    unrouted: u64,
+}
+
+#[derive(Serialize)]
+struct Failures {
+    undecodable: u64,
+    handler_errors: u64,
+    time_limits: u64,
+    panics: u64,
+    leases_lost: u64,
+}
+
+#[derive(Serialize)]
+struct InFlight {
+    messages: usize,
+    slots: usize,
+    slots_free: usize,
+    bytes: usize,
+    bytes_limit: usize,
+}
+
+#[derive(Serialize)]
+struct Polls {
+    open: usize,
+    oldest_seconds: Option<f64>,
+    empty: u64,
+    failed: u64,
+    abandoned: u64,
+    reconnects: u64,
+}
+
+#[derive(Serialize)]
+struct Requests {
+    receive: u64,
+    delete: u64,
+    change_of_visibility: u64,
+    attributes: u64,
+    per_message: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Trouble {
+    request: &'static str,
+    error: &'static str,
+    times: u64,
+    for_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Depth {
+    visible: Option<u64>,
+    hidden: Option<u64>,
+    dead_letters: Option<u64>,
+    age_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Route {
+    name: String,
+    handled: u64,
+    failed: BTreeMap<&'static str, u64>,
+    mean_call_seconds: Option<f64>,
+    down_for_seconds: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Type {
+    name: String,
+    events: u64,
+}
+
+#[derive(Serialize)]
+struct ReceiveCount {
+    /// None: more often than any that is listed.
+    received: Option<u32>,
+    messages: u64,
+}
+
+#[derive(Serialize)]
+struct Failure {
+    kind: &'static str,
+    r#type: Option<String>,
+    route: Option<String>,
+    error: String,
+    message_id: String,
+    receive_count: u32,
+    times: u64,
+    age_seconds: f64,
+}
+
+/// The last hour, the oldest first: one list for each fact, of the same length.
+#[derive(Serialize)]
+struct History {
+    every_seconds: u64,
+    seconds: Vec<f64>,
+    received: Vec<u64>,
+    deleted: Vec<u64>,
+    failed: Vec<u64>,
+    oldest_seconds: Vec<f64>,
+    in_flight: Vec<u64>,
+    target_down: Vec<bool>,
+}
+
+pub(super) fn json(monitor: &Monitor, queue: &str) -> String {
+    let now = monitor.snapshot();
+    let (types, events_of_other_types) = types(monitor);
+    let status = Status {
+        version: env!("CARGO_PKG_VERSION"),
+        queue,
+        found: monitor.queue().map(found),
+        phase: now.phase.name(),
+        live: monitor.is_live(),
+        ready: now.phase.is_ready(),
+        uptime_seconds: monitor.uptime().as_secs_f64(),
+        deliveries: Deliveries {
+            received: now.received,
+            redelivered: now.redelivered,
+            last_receives: now.last_receives,
+            last_receives_failed: now.last_receives_failed,
+            deleted: now.deleted,
+            left_for_retry: now.left_for_retry,
+            released: now.released,
+            interrupted: now.interrupted,
+            duplicates: now.duplicates,
+            repeats_deleted: now.repeats_deleted,
+            unrouted: now.unrouted,
+        },
+        failures: Failures {
+            undecodable: now.undecodable,
+            handler_errors: now.handler_errors,
+            time_limits: now.timeouts,
+            panics: now.panics,
+            leases_lost: now.leases_lost,
+        },
+        in_flight: InFlight {
+            messages: now.at_work,
+            slots: now.concurrency,
+            slots_free: now.slots_free,
+            bytes: now.in_flight_bytes,
+            bytes_limit: now.max_in_flight_bytes,
+        },
+        polls: Polls {
+            open: now.open_polls,
+            oldest_seconds: now.oldest_poll.map(|age| age.as_secs_f64()),
+            empty: now.polls_empty,
+            failed: now.polls_failed,
+            abandoned: now.polls_abandoned,
+            reconnects: now.reconnects,
+        },
+        requests: requests(&now),
+        troubles: troubles(monitor),
+        depth: monitor.depth().map(|reading| Depth {
+            visible: reading.depth.visible,
+            hidden: reading.depth.hidden,
+            dead_letters: reading.depth.dead_letters,
+            age_seconds: reading.at.elapsed().as_secs_f64(),
+        }),
+        wanted_replicas: monitor.wanted_replicas(),
+        routes: routes(monitor),
+        types,
+        events_of_other_types,
+        receive_counts_at_success: monitor
+            .receive_counts()
+            .into_iter()
+            .map(|(received, messages)| ReceiveCount { received, messages })
+            .collect(),
+        last_failures: failures(monitor),
+        history: history(&monitor.history()),
+    };
+    serde_json::to_string(&status).expect("strings and numbers, and every key is a string")
+}
+
+fn found(queue: QueueSeen) -> Found {
+    Found {
+        name: queue.name,
+        fifo: queue.fifo,
+        visibility_seconds: queue.visibility.as_secs_f64(),
+        max_receive_count: queue.max_receive_count,
+        dead_letter_queue: queue.dead_letter_queue,
+    }
+}
+
+fn requests(now: &Snapshot) -> Requests {
+    let all = now.polls + now.delete_calls + now.hide_calls + now.attributes_calls;
+    Requests {
+        receive: now.polls,
+        delete: now.delete_calls,
+        change_of_visibility: now.hide_calls,
+        attributes: now.attributes_calls,
+        per_message: (now.deleted > 0).then(|| all as f64 / now.deleted as f64),
+    }
+}
+
+fn troubles(monitor: &Monitor) -> Vec<Trouble> {
+    let troubles = monitor.troubles().into_iter().map(|trouble| Trouble {
+        request: trouble.request,
+        error: trouble.error,
+        times: trouble.times,
+        for_seconds: trouble.since.as_secs_f64(),
+    });
+    troubles.collect()
+}
+
+fn routes(monitor: &Monitor) -> Vec<Route> {
+    let routes = monitor.routes().into_iter().map(|route| Route {
+        name: route.name.to_string(),
+        handled: route.handled,
+        failed: route.failed.into_iter().collect(),
+        mean_call_seconds: route.mean_call.map(|mean| mean.as_secs_f64()),
+        down_for_seconds: route.down_for.map(|since| since.as_secs_f64()),
+    });
+    routes.collect()
+}
+
+/// The most frequent types, and how many events were of others.
+fn types(monitor: &Monitor) -> (Vec<Type>, u64) {
+    let mut types: Vec<Type> =
+        monitor.by_type().into_iter().map(|(name, events)| Type { name: name.to_string(), events }).collect();
+    // They come by name, and stay so where they are as frequent.
+    types.sort_by_key(|kind| std::cmp::Reverse(kind.events));
+    let others = types.iter().skip(TYPES_LISTED).map(|kind| kind.events).sum();
+    types.truncate(TYPES_LISTED);
+    (types, others)
+}
+
+fn failures(monitor: &Monitor) -> Vec<Failure> {
+    let failures = monitor.failures().into_iter().map(|failure| Failure {
+        kind: failure.kind,
+        r#type: failure.event_type,
+        route: failure.route.map(|name| name.to_string()),
+        error: failure.error,
+        message_id: failure.message_id,
+        receive_count: failure.receive_count,
+        times: failure.times,
+        age_seconds: failure.age.as_secs_f64(),
+    });
+    failures.collect()
+}
+
+fn history(samples: &[Sample]) -> History {
+    /// To the millisecond: nobody reads more, and an hour of it is sent every few seconds.
+    fn short(seconds: f64) -> f64 {
+        (seconds * 1e3).round() / 1e3
+    }
+    History {
+        every_seconds: SAMPLE_EVERY.as_secs(),
+        seconds: samples.iter().map(|sample| short(sample.seconds)).collect(),
+        received: samples.iter().map(|sample| sample.received).collect(),
+        deleted: samples.iter().map(|sample| sample.deleted).collect(),
+        failed: samples.iter().map(|sample| sample.failed).collect(),
+        oldest_seconds: samples.iter().map(|sample| short(sample.oldest)).collect(),
+        in_flight: samples.iter().map(|sample| sample.at_work).collect(),
+        target_down: samples.iter().map(|sample| sample.target_down).collect(),
+    }
+}

@@ -1,0 +1,465 @@
+//! The metrics: every name once, with its kind, its labels and its meaning, and how they are written for Prometheus.
+//!
+//! The names follow Prometheus's conventions: base units, the unit in the name, `_total` on what only rises. Every label
+//! has a known, bounded set of values, and a series is there from the start, at zero: the first failure of a kind is then
+//! a rise that an alert can see.
+
+use std::fmt::{Display, Write};
+
+use super::histogram::Reading;
+use super::{CallEnd, DepthReading, Request, Telemetry};
+
+/// One metric.
+#[derive(Debug)]
+pub(crate) struct Metric {
+    pub(crate) name: &'static str,
+    kind: Kind,
+    /// In the order in which their values are given.
+    labels: &'static [&'static str],
+    /// One sentence, for HELP and for the documentation.
+    help: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Counter, labels, help }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Gauge, labels, help }
+}
+
+const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Histogram, labels, help }
+}
+
+const BUILD_INFO: Metric = gauge("stream_sqsd_build_info", &["version"], "Always 1, with the version of the daemon.");
+const START_TIME: Metric =
+    gauge("stream_sqsd_start_time_seconds", &[], "When the daemon started, in seconds since 1970.");
+const LIVE: Metric = gauge("stream_sqsd_live", &[], "1 while the daemon is alive, as /livez says.");
+const READY: Metric = gauge("stream_sqsd_ready", &[], "1 while messages are received, as /readyz says.");
+
+const RECEIVED: Metric = counter("stream_sqsd_deliveries_received_total", &[], "Deliveries received from the queue.");
+const SETTLED: Metric = counter(
+    "stream_sqsd_deliveries_settled_total",
+    &["outcome"],
+    "What became of deliveries: deleted, left (for a retry or the dead-letter queue), released (handed back at once), \
+     interrupted (lease lost or delete unconfirmed), duplicate (joined one already at work).",
+);
+const REDELIVERED: Metric =
+    counter("stream_sqsd_deliveries_redelivered_total", &[], "Deliveries of messages that had been received before.");
+const LAST_RECEIVES: Metric = counter(
+    "stream_sqsd_last_receives_total",
+    &[],
+    "Deliveries on the last receive before the dead-letter queue, where the redrive policy may be read.",
+);
+const LAST_RECEIVES_FAILED: Metric = counter(
+    "stream_sqsd_last_receives_failed_total",
+    &[],
+    "Deliveries on their last receive that were not handled: SQS moves these to the dead-letter queue.",
+);
+const REPEATS: Metric = counter(
+    "stream_sqsd_repeats_deleted_total",
+    &[],
+    "Deliveries of messages that had been handled before, deleted without calling a handler again.",
+);
+const LEASES_LOST: Metric =
+    counter("stream_sqsd_leases_lost_total", &[], "Leases that were lost while the message was held here.");
+
+const EVENTS: Metric = counter(
+    "stream_sqsd_events_total",
+    &["type"],
+    "Events decoded, by type; types that this version does not know, custom ones too, are `other`.",
+);
+const UNDECODABLE: Metric =
+    counter("stream_sqsd_undecodable_total", &["error"], "Bodies that could not be decoded; they stay in the queue.");
+const UNROUTED: Metric = counter("stream_sqsd_unrouted_total", &[], "Events that no route takes.");
+const CALLS: Metric = counter(
+    "stream_sqsd_handler_calls_total",
+    &["route", "outcome"],
+    "Calls of handlers, by route and by how they ended: handled, retry, bad message, target down, time limit, panic, does \
+     not fit (its type), interrupted (lease lost, or shutdown). One delivery may be tried several times.",
+);
+const HANDLER_TIME: Metric = histogram(
+    "stream_sqsd_handler_duration_seconds",
+    &["route"],
+    "How long calls of handlers took, however they ended.",
+);
+const BREAKER: Metric = gauge(
+    "stream_sqsd_breaker_open",
+    &["route"],
+    "1 while the target of a route is down; nothing is received until it is back.",
+);
+
+const TIME_IN_QUEUE: Metric = histogram(
+    "stream_sqsd_time_in_queue_seconds",
+    &[],
+    "The time from the sending of a message to its arrival here, retries included.",
+);
+const LEASE_MARGIN: Metric = histogram(
+    "stream_sqsd_lease_margin_seconds",
+    &[],
+    "What was left of the visibility timeout when the delete of a message was confirmed.",
+);
+const RECEIVE_COUNT: Metric = histogram(
+    "stream_sqsd_receive_count_at_success",
+    &[],
+    "How often a message had been received when its handler succeeded.",
+);
+
+const SLOTS: Metric = gauge("stream_sqsd_slots", &[], "How many messages may be held at the same time.");
+const SLOTS_FREE: Metric =
+    gauge("stream_sqsd_slots_free", &[], "Slots that are neither held by a message nor claimed by an open receive.");
+const IN_FLIGHT: Metric = gauge("stream_sqsd_in_flight", &[], "Messages held now.");
+const IN_FLIGHT_BYTES: Metric =
+    gauge("stream_sqsd_in_flight_bytes", &[], "Bytes held by messages or reserved by open receives.");
+const IN_FLIGHT_BYTES_LIMIT: Metric =
+    gauge("stream_sqsd_in_flight_bytes_limit", &[], "How many bytes may be held at the same time.");
+
+const REQUESTS: Metric = counter(
+    "stream_sqsd_requests_total",
+    &["call"],
+    "Requests to the queue, each of which AWS bills; over deliveries deleted they are the requests per message.",
+);
+const REQUEST_ERRORS: Metric =
+    counter("stream_sqsd_request_errors_total", &["call", "error"], "Requests to the queue that failed as a whole.");
+const RECEIVES: Metric =
+    counter("stream_sqsd_receives_total", &["outcome"], "How receives ended; abandoned ones never answered.");
+const RECONNECTS: Metric =
+    counter("stream_sqsd_reconnects_total", &[], "How often all connections were given up because receives hung.");
+const POLLS_OPEN: Metric = gauge("stream_sqsd_open_polls", &[], "Receives that wait for their answer.");
+const POLL_AGE: Metric =
+    gauge("stream_sqsd_oldest_poll_age_seconds", &[], "The age of the oldest open receive; 0 when none is open.");
+
+const QUEUE_MESSAGES: Metric = gauge(
+    "stream_sqsd_queue_messages",
+    &["state"],
+    "About how many messages the queue holds, visible or hidden; read at most once a minute, absent where it may not be.",
+);
+const DEAD_LETTERS: Metric = gauge(
+    "stream_sqsd_dead_letter_messages",
+    &[],
+    "About how many messages wait in the dead-letter queue; absent where that may not be read.",
+);
+const WANTED_REPLICAS: Metric = gauge(
+    "stream_sqsd_wanted_replicas",
+    &[],
+    "How many daemons like this one would handle the visible messages within a minute, at its speed when last busy; \
+     absent until that is known, and while a target is down.",
+);
+
+/// All metrics now, in the text format of Prometheus (version 0.0.4).
+pub(super) fn text(t: &Telemetry, live: bool) -> String {
+    let now = t.now().clone();
+    let mut page = Page(String::with_capacity(16 * 1024));
+
+    page.one(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
+    page.one(&START_TIME, &[], t.started_at_seconds());
+    page.one(&LIVE, &[], u8::from(live));
+    page.one(&READY, &[], u8::from(t.phase().is_ready()));
+
+    page.one(&RECEIVED, &[], t.received.get());
+    let mut settled = page.family(&SETTLED);
+    settled.sample(&["deleted"], t.deleted.get());
+    settled.sample(&["left"], t.left_for_retry.get());
+    settled.sample(&["released"], t.released.get());
+    settled.sample(&["interrupted"], t.interrupted.get());
+    settled.sample(&["duplicate"], t.duplicates.get());
+    page.one(&REDELIVERED, &[], t.redelivered.get());
+    page.one(&LAST_RECEIVES, &[], t.last_receives.get());
+    page.one(&LAST_RECEIVES_FAILED, &[], t.last_receives_failed.get());
+    page.one(&REPEATS, &[], t.repeats_deleted.get());
+    page.one(&LEASES_LOST, &[], t.leases_lost.get());
+
+    let mut events = page.family(&EVENTS);
+    let mut other = 0;
+    for (name, count) in t.types().iter() {
+        if count.known { events.sample(&[name], count.seen) } else { other += count.seen }
+    }
+    events.sample(&[OTHER], other);
+    let mut undecodable = page.family(&UNDECODABLE);
+    for (label, count) in t.undecodable.each() {
+        undecodable.sample(&[label], count);
+    }
+    page.one(&UNROUTED, &[], t.unrouted.get());
+    let mut calls = page.family(&CALLS);
+    for route in &t.routes {
+        for end in CallEnd::ALL {
+            calls.sample(&[&route.name, end.label()], route.count(end));
+        }
+    }
+    let mut times = page.family(&HANDLER_TIME);
+    for route in &t.routes {
+        times.histogram(&[&route.name], &route.seconds.read());
+    }
+    let mut breakers = page.family(&BREAKER);
+    for (number, route) in t.routes.iter().enumerate() {
+        breakers.sample(&[&route.name], u8::from(now.breakers_open.contains_key(&number)));
+    }
+
+    page.family(&TIME_IN_QUEUE).histogram(&[], &t.time_in_queue.read());
+    page.family(&LEASE_MARGIN).histogram(&[], &t.lease_margin.read());
+    page.family(&RECEIVE_COUNT).histogram(&[], &t.receive_count_at_success.read());
+
+    page.one(&SLOTS, &[], t.limits.concurrency);
+    page.one(&SLOTS_FREE, &[], now.slots_free);
+    page.one(&IN_FLIGHT, &[], now.at_work);
+    page.one(&IN_FLIGHT_BYTES, &[], now.bytes);
+    page.one(&IN_FLIGHT_BYTES_LIMIT, &[], t.limits.max_in_flight_bytes);
+
+    let mut requests = page.family(&REQUESTS);
+    requests.sample(&[Request::Receive.label()], t.polls.get());
+    requests.sample(&[Request::Delete.label()], t.delete_calls.get());
+    requests.sample(&[Request::Hide.label()], t.hide_calls.get());
+    requests.sample(&["attributes"], t.attributes_calls.get());
+    let mut errors = page.family(&REQUEST_ERRORS);
+    for request in Request::ALL {
+        for (label, count) in t.request_errors[request as usize].each() {
+            errors.sample(&[request.label(), label], count);
+        }
+    }
+    let mut receives = page.family(&RECEIVES);
+    receives.sample(&["messages"], t.polls_filled.get());
+    receives.sample(&["empty"], t.polls_empty.get());
+    receives.sample(&["failed"], t.polls_failed.get());
+    receives.sample(&["abandoned"], t.polls_abandoned.get());
+    page.one(&RECONNECTS, &[], t.reconnects.get());
+    page.one(&POLLS_OPEN, &[], now.polls.len());
+    page.one(&POLL_AGE, &[], now.oldest_poll().unwrap_or_default().as_secs_f64());
+
+    let depth = t.depth().unwrap_or_else(DepthReading::unknown).depth;
+    let mut queue = page.family(&QUEUE_MESSAGES);
+    queue.sample_if_known(&["visible"], depth.visible);
+    queue.sample_if_known(&["hidden"], depth.hidden);
+    page.family(&DEAD_LETTERS).sample_if_known(&[], depth.dead_letters);
+    page.family(&WANTED_REPLICAS).sample_if_known(&[], t.wanted_replicas());
+    page.0
+}
+
+/// The value of a label for everything that has no name of its own.
+pub(crate) const OTHER: &str = "other";
+
+/// A page of metrics that is being written.
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, metric: &'static Metric) -> Family<'_> {
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        line(&mut self.0, format_args!("# HELP {} {}", metric.name, metric.help));
+        line(&mut self.0, format_args!("# TYPE {} {kind}", metric.name));
+        Family { text: &mut self.0, metric }
+    }
+
+    fn one(&mut self, metric: &'static Metric, values: &[&str], value: impl Display) {
+        self.family(metric).sample(values, value);
+    }
+}
+
+/// One metric that is being written.
+struct Family<'a> {
+    text: &'a mut String,
+    metric: &'static Metric,
+}
+
+impl Family<'_> {
+    fn sample(&mut self, values: &[&str], value: impl Display) {
+        let labels = labels(self.metric, values, None);
+        line(self.text, format_args!("{}{labels} {value}", self.metric.name));
+    }
+
+    fn sample_if_known(&mut self, values: &[&str], value: Option<u64>) {
+        if let Some(value) = value {
+            self.sample(values, value);
+        }
+    }
+
+    fn histogram(&mut self, values: &[&str], reading: &Reading) {
+        let name = self.metric.name;
+        for (bound, count) in &reading.steps {
+            let labels = labels(self.metric, values, Some(&bound.to_string()));
+            line(self.text, format_args!("{name}_bucket{labels} {count}"));
+        }
+        let all = labels(self.metric, values, Some("+Inf"));
+        line(self.text, format_args!("{name}_bucket{all} {}", reading.count));
+        let labels = labels(self.metric, values, None);
+        line(self.text, format_args!("{name}_sum{labels} {}", reading.sum));
+        line(self.text, format_args!("{name}_count{labels} {}", reading.count));
+    }
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{line}");
+}
+
+/// `{route="message.*",le="0.1"}`, or nothing where there are no labels.
+fn labels(metric: &Metric, values: &[&str], up_to: Option<&str>) -> String {
+    debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
+    let pairs = metric.labels.iter().copied().zip(values.iter().copied()).chain(up_to.map(|bound| ("le", bound)));
+    let pairs: Vec<String> = pairs.map(|(label, value)| format!("{label}=\"{}\"", escape(value))).collect();
+    if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) }
+}
+
+/// The format knows three escapes in the value of a label. Names of routes come from a configuration and may hold any.
+fn escape(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::super::tests::telemetry;
+    use super::*;
+
+    /// All of them, in the order in which they are written: what the documentation is made from.
+    const ALL: &[&Metric] = &[
+        &BUILD_INFO,
+        &START_TIME,
+        &LIVE,
+        &READY,
+        &RECEIVED,
+        &SETTLED,
+        &REDELIVERED,
+        &LAST_RECEIVES,
+        &LAST_RECEIVES_FAILED,
+        &REPEATS,
+        &LEASES_LOST,
+        &EVENTS,
+        &UNDECODABLE,
+        &UNROUTED,
+        &CALLS,
+        &HANDLER_TIME,
+        &BREAKER,
+        &TIME_IN_QUEUE,
+        &LEASE_MARGIN,
+        &RECEIVE_COUNT,
+        &SLOTS,
+        &SLOTS_FREE,
+        &IN_FLIGHT,
+        &IN_FLIGHT_BYTES,
+        &IN_FLIGHT_BYTES_LIMIT,
+        &REQUESTS,
+        &REQUEST_ERRORS,
+        &RECEIVES,
+        &RECONNECTS,
+        &POLLS_OPEN,
+        &POLL_AGE,
+        &QUEUE_MESSAGES,
+        &DEAD_LETTERS,
+        &WANTED_REPLICAS,
+    ];
+
+    fn now(telemetry: &Telemetry) -> String {
+        text(telemetry, true)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_metric_of_the_table_is_written_once_and_no_other() {
+        let text = now(&telemetry());
+        let described: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let table: Vec<&str> = ALL.iter().map(|metric| metric.name).collect();
+        assert_eq!(described, table);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_series_is_written_twice_even_if_two_routes_have_the_same_name() {
+        let text = now(&telemetry());
+        let mut known = BTreeSet::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (series, _) = line.rsplit_once(' ').expect("a value");
+            assert!(known.insert(series), "{series} is there twice");
+        }
+        assert!(text.contains(r#"stream_sqsd_breaker_open{route="message.*"} 0"#));
+        assert!(text.contains(r#"stream_sqsd_breaker_open{route="message.* (2)"} 0"#));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_histogram_ends_in_all_its_observations() {
+        let telemetry = telemetry();
+        telemetry.called(0, CallEnd::Handled, Duration::from_millis(30));
+        telemetry.called(0, CallEnd::Handled, Duration::from_secs(1_000));
+        let text = now(&telemetry);
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("stream_sqsd_handler_duration_seconds") && line.contains("message.*\""))
+            .collect();
+        assert!(lines.contains(&r#"stream_sqsd_handler_duration_seconds_bucket{route="message.*",le="0.025"} 0"#));
+        assert!(lines.contains(&r#"stream_sqsd_handler_duration_seconds_bucket{route="message.*",le="0.05"} 1"#));
+        assert!(lines.contains(&r#"stream_sqsd_handler_duration_seconds_bucket{route="message.*",le="+Inf"} 2"#));
+        assert!(lines.contains(&r#"stream_sqsd_handler_duration_seconds_sum{route="message.*"} 1000.03"#));
+        assert!(lines.contains(&r#"stream_sqsd_handler_duration_seconds_count{route="message.*"} 2"#));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_type_is_other_and_never_a_label() {
+        let telemetry = telemetry();
+        telemetry.seen("message.new", true);
+        telemetry.seen("evil\"} 1\n", false);
+        telemetry.seen("custom", false);
+        let text = now(&telemetry);
+        let events: Vec<&str> = text.lines().filter(|line| line.starts_with("stream_sqsd_events_total")).collect();
+        assert_eq!(
+            events,
+            [r#"stream_sqsd_events_total{type="message.new"} 1"#, r#"stream_sqsd_events_total{type="other"} 2"#]
+        );
+    }
+
+    #[test]
+    fn the_value_of_a_label_is_escaped() {
+        assert_eq!(labels(&BREAKER, &["a\"b\\c\nd"], None), r#"{route="a\"b\\c\nd"}"#);
+    }
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for metric in ALL {
+            let rest = metric.name.strip_prefix("stream_sqsd_").expect("our prefix");
+            assert!(rest.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{rest}");
+            assert_eq!(rest.ends_with("_total"), metric.kind == Kind::Counter, "{rest}");
+            assert!(metric.help.ends_with('.') && !metric.help.contains(['\n', '\\', '|']), "{rest}: {}", metric.help);
+        }
+        let names: BTreeSet<&str> = ALL.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), ALL.len());
+    }
+
+    /// The table of the README.
+    fn documentation() -> String {
+        let mut text = "| metric | kind | labels | meaning |\n|---|---|---|---|\n".to_owned();
+        for metric in ALL {
+            let kind = format!("{:?}", metric.kind).to_lowercase();
+            let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+            line(&mut text, format_args!("| `{}` | {kind} | {} | {} |", metric.name, labels.join(", "), metric.help));
+        }
+        text
+    }
+
+    #[test]
+    fn the_readme_has_the_table_of_the_metrics() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        let readme = std::fs::read_to_string(&path).expect("a README.md");
+        let (before, rest) = readme.split_once("<!-- metrics -->\n\n").expect("where the table begins");
+        let (table, after) = rest.split_once("\n<!-- /metrics -->").expect("where the table ends");
+        if table == documentation() {
+            return;
+        }
+        let fresh = format!("{before}<!-- metrics -->\n\n{}\n<!-- /metrics -->{after}", documentation());
+        if std::env::var_os("WRITE_DOCUMENTATION").is_some() {
+            std::fs::write(&path, fresh).expect("a README.md that can be written");
+        } else {
+            panic!("the table of metrics in README.md is stale: run this test with WRITE_DOCUMENTATION=1");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The page in headless Chromium.
+
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use super::*;
+
+/// What a browser made of the page, after some seconds of its time.
+struct Seen {
+    /// The document as it was then.
+    document: String,
+    /// What it complained about.
+    console: String,
+}
+
+async fn open(address: SocketAddr) -> Seen {
+    let profile = tempfile::tempdir().unwrap();
+    let mut chromium = Command::new("chromium");
+    chromium
+        // Root, as which the tests of CI run, has no sandbox; what it opens here is our own page.
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args(["--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("http://{address}/"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let chromium = chromium.spawn().expect("chromium, of the Debian package of that name");
+    let output = tokio::time::timeout(Duration::from_secs(90), chromium.wait_with_output());
+    let output = output.await.expect("an answer in time").unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let console = stderr.lines().filter(|line| line.contains("CONSOLE")).collect::<Vec<_>>().join("\n");
+    Seen { document: String::from_utf8_lossy(&output.stdout).into_owned(), console }
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: localstack/test --all"]
+async fn browser_shows_what_is_going_on_and_has_nothing_to_complain_about() {
+    watched(&["message.new", "message.new", "message.deleted"], async |watched| {
+        while watched.monitor.snapshot().deleted < 2 {
+            tokio::task::yield_now().await;
+        }
+        let seen = open(watched.address).await;
+        assert_eq!(seen.console, "", "a style or a script that the policy forbids, or a mistake in the script");
+        let has = |text: &str| assert!(seen.document.contains(text), "{text}\n{}", seen.document);
+        has(r#"<h1 id="queue">memory</h1>"#);
+        has("<code>message.new</code>");
+        has(r#"<span class="error">the row is locked</span>"#);
+        has("<code>memory-00000003</code>");
+        assert!(!seen.document.contains(PRIVATE));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: localstack/test --all"]
+async fn browser_takes_a_type_that_looks_like_markup_for_text() {
+    watched(&["<img src=x onerror=alert(1)>.x"], async |watched| {
+        while watched.monitor.failures().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let seen = open(watched.address).await;
+        assert_eq!(seen.console, "");
+        assert!(seen.document.contains("<code>&lt;img src=x onerror=alert(1)&gt;.x</code>"), "{}", seen.document);
+        assert!(seen.document.contains("&lt;/script&gt;&lt;img src=y onerror=alert(2)&gt;"), "{}", seen.document);
+        assert!(!seen.document.contains("<img"), "{}", seen.document);
+    })
+    .await;
+}

@@ -1,0 +1,179 @@
+//! What is answered, and to whom.
+
+use stream_sqsd::consumer::{Consumer, Settings};
+use stream_sqsd::decode::{DecodeError, GzipFault, JsonFault};
+use stream_sqsd::queue::QueueError;
+use stream_sqsd::queue::memory::MemoryQueue;
+use stream_sqsd::router::Router;
+use stream_sqsd::telemetry::Phase;
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn it_is_ready_from_the_first_good_receive_until_the_drain() {
+    let queue = MemoryQueue::new(MemorySettings::default());
+    let consumer = Consumer::new(queue, Router::new(), Settings::default());
+    let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), consumer.monitor(), "a queue").await.unwrap();
+    let address = admin.address();
+    tokio::select! {
+        () = admin.serve(pending()) => {}
+        () = async {
+            let answer = get(address, "/readyz").await;
+            assert_eq!((answer.status, &*answer.body), (503, "starting\n"));
+        } => {}
+    }
+    watched(&[], async |watched| {
+        watched.monitor.reached(Phase::Receiving).await;
+        assert_eq!(get(watched.address, "/readyz").await.status, 200);
+        watched.drain.notify_one();
+        watched.monitor.reached(Phase::Draining).await;
+        let answer = get(watched.address, "/readyz").await;
+        assert_eq!((answer.status, &*answer.body), (503, "draining\n"));
+        assert_eq!(get(watched.address, "/livez").await.status, 200, "draining is no failure");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_stands_still_is_not_alive() {
+    let consumer = Consumer::new(MemoryQueue::new(MemorySettings::default()), Router::new(), Settings::default());
+    let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), consumer.monitor(), "a queue").await.unwrap();
+    let address = admin.address();
+    tokio::select! {
+        () = admin.serve(pending()) => {}
+        () = async {
+            assert_eq!(get(address, "/livez").await.status, 200);
+            // Nobody runs it.
+            tokio::time::sleep(Duration::from_secs(15)).await;
+            assert_eq!(get(address, "/livez").await.status, 503);
+        } => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happened_is_told_and_what_a_message_said_is_not() {
+    let kinds = ["message.new", "message.new", "message.deleted", "tea_is_ready"];
+    watched(&kinds, async |watched| {
+        watched.queue.send("no base64, and no JSON either!");
+        while watched.monitor.snapshot().last_receives_failed < 2 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let status = get(watched.address, "/status").await;
+        let metrics = get(watched.address, "/metrics").await;
+        for answer in [&status, &metrics] {
+            assert_eq!(answer.status, 200);
+            assert!(!answer.body.contains(PRIVATE), "{}", answer.body);
+        }
+        let json: serde_json::Value = serde_json::from_str(&status.body).unwrap();
+        assert_eq!(json["queue"], "the queue of this test");
+        assert_eq!(json["found"]["max_receive_count"], 3);
+        assert_eq!((&json["deliveries"]["deleted"], &json["deliveries"]["left_for_retry"]), (&3.into(), &6.into()));
+        let routes = &json["routes"];
+        assert_eq!((&routes[0]["name"], &routes[0]["handled"]), (&"message.*".into(), &2.into()));
+        assert_eq!(routes[0]["failed"], serde_json::json!({"retry": 3}));
+        let failure = json["last_failures"].as_array().unwrap().iter().find(|one| one["kind"] == "retry").unwrap();
+        assert_eq!((&failure["type"], &failure["error"]), (&"message.deleted".into(), &"the row is locked".into()));
+        assert_eq!((&failure["times"], &failure["receive_count"]), (&3.into(), &3.into()));
+        assert_eq!(failure["message_id"], "memory-00000003");
+
+        let has = |line: &str| assert!(metrics.body.lines().any(|known| known == line), "{line}\n{}", metrics.body);
+        has("stream_sqsd_deliveries_received_total 9");
+        has("stream_sqsd_deliveries_redelivered_total 4");
+        has(r#"stream_sqsd_deliveries_settled_total{outcome="deleted"} 3"#);
+        has(r#"stream_sqsd_deliveries_settled_total{outcome="left"} 6"#);
+        has("stream_sqsd_last_receives_total 2");
+        has("stream_sqsd_last_receives_failed_total 2");
+        has(r#"stream_sqsd_events_total{type="message.new"} 2"#);
+        has(r#"stream_sqsd_events_total{type="other"} 1"#);
+        has(r#"stream_sqsd_undecodable_total{error="invalid base64 encoding"} 3"#);
+        has(r#"stream_sqsd_handler_calls_total{route="message.*",outcome="retry"} 3"#);
+        has(r#"stream_sqsd_receive_count_at_success_bucket{le="1"} 3"#);
+        has("stream_sqsd_lease_margin_seconds_count 3");
+        assert!(metrics.head.contains("content-type: text/plain; version=0.0.4"));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_kind_of_error_has_a_series_before_it_happens() {
+    let decoding = [
+        DecodeError::Base64,
+        DecodeError::Gzip(GzipFault::Damaged),
+        DecodeError::Json(JsonFault::Utf8),
+        DecodeError::TooLarge { limit: 1 },
+    ];
+    let (code, message) = (String::new, String::new);
+    let asking = [
+        QueueError::Throttled { code: code() },
+        QueueError::OverLimit,
+        QueueError::AccessDenied { action: "", message: message() },
+        QueueError::Credentials { message: message() },
+        QueueError::EncryptionKey { code: code(), message: message() },
+        QueueError::NoSuchQueue { message: message() },
+        QueueError::Unreachable { message: message() },
+        QueueError::TimedOut { after: Duration::ZERO },
+        QueueError::BadAnswer { message: message() },
+        QueueError::Service { code: code(), message: message() },
+    ];
+    let consumer = Consumer::new(MemoryQueue::new(MemorySettings::default()), Router::new(), Settings::default());
+    let metrics = consumer.monitor().metrics();
+    for label in decoding.iter().map(DecodeError::label) {
+        let series = format!(r#"stream_sqsd_undecodable_total{{error="{label}"}} 0"#);
+        assert!(metrics.contains(&series), "{series}");
+    }
+    for label in asking.iter().map(QueueError::label) {
+        let series = format!(r#"stream_sqsd_request_errors_total{{call="receive",error="{label}"}} 0"#);
+        assert!(metrics.contains(&series), "{series}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_page_may_load_nothing_and_nothing_else_is_answered() {
+    watched(&[], async |watched| {
+        let page = get(watched.address, "/").await;
+        assert_eq!(page.status, 200);
+        assert!(
+            page.head.contains("content-security-policy: default-src 'none'; script-src 'sha256-"),
+            "{}",
+            page.head
+        );
+        assert!(!page.head.contains("unsafe"), "{}", page.head);
+        assert!(page.head.contains("cache-control: no-store"));
+        assert_eq!(get(watched.address, "/etc/passwd").await.status, 404);
+        let refused = ask(watched.address, "POST /status").await;
+        assert_eq!(refused.status, 405);
+        assert!(refused.head.contains("allow: get, head"));
+        let head = ask(watched.address, "HEAD /metrics").await;
+        assert_eq!((head.status, &*head.body), (200, ""));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_are_slow_keep_nobody_out() {
+    watched(&[], async |watched| {
+        let mut slow = Vec::new();
+        for _ in 0..64 {
+            let mut stream = TcpStream::connect(watched.address).await.unwrap();
+            stream.write_all(b"GET /status HTTP/1.1\r\nX-Slow: ").await.unwrap();
+            slow.push(stream);
+        }
+        assert_eq!(get(watched.address, "/livez").await.status, 200);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_without_end_is_refused() {
+    watched(&[], async |watched| {
+        let mut stream = TcpStream::connect(watched.address).await.unwrap();
+        let endless = format!("GET /status HTTP/1.1\r\nX-Long: {}", "x".repeat(64 * 1024));
+        // It may be refused before all of it is written.
+        let _ = stream.write_all(endless.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    })
+    .await;
+}

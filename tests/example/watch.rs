@@ -1,0 +1,175 @@
+//! The admin page with something to see, without a queue: an hour of made-up traffic first, in seconds, and then on in
+//! real time.
+//!
+//! `cargo run --example watch --no-default-features --features admin -- busy`, then open http://127.0.0.1:9464/. The
+//! other scenes are `idle`, `down` (a target that does not answer) and `hostile` (names and errors that try to be
+//! markup). A second argument is another address.
+#![allow(clippy::disallowed_methods, reason = "a program has ambient clocks")]
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use stream_sqsd::admin::Admin;
+use stream_sqsd::consumer::{Consumer, Settings};
+use stream_sqsd::event::Event;
+use stream_sqsd::handler::{Context, HandlerError};
+use stream_sqsd::queue::Queue;
+use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
+use stream_sqsd::router::Router;
+use tokio::time::Instant;
+
+/// What there is to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scene {
+    Idle,
+    Busy,
+    Down,
+    Hostile,
+}
+
+/// How long it has been going on when the page can be opened.
+const BEFORE: Duration = Duration::from_secs(3_600);
+
+/// How often each type is sent, of a hundred and some.
+const TYPES: &[(&str, u32)] = &[
+    ("message.new", 52),
+    ("message.read", 24),
+    ("reaction.new", 11),
+    ("message.updated", 6),
+    ("channel.created", 3),
+    ("member.added", 3),
+    ("user.banned", 1),
+    ("call.session_started", 2),
+    ("order.shipped", 1),
+];
+
+static BEGAN: OnceLock<(Instant, SystemTime)> = OnceLock::new();
+
+/// A time of day that goes with tokio's clock, paused or not.
+fn wall_clock() -> SystemTime {
+    let (instant, time) = BEGAN.get_or_init(|| (Instant::now(), SystemTime::now() - BEFORE));
+    *time + instant.elapsed()
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let scene = match arguments.next().as_deref() {
+        Some("idle") => Scene::Idle,
+        None | Some("busy") => Scene::Busy,
+        Some("down") => Scene::Down,
+        Some("hostile") => Scene::Hostile,
+        Some(other) => return Err(format!("{other:?} is none of idle, busy, down, hostile").into()),
+    };
+    let address: SocketAddr = arguments.next().as_deref().unwrap_or("127.0.0.1:9464").parse()?;
+
+    tokio::time::pause();
+    let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(5), ..MemorySettings::default() });
+    let name = match scene {
+        Scene::Hostile => "<b onclick=alert(1)>queue</b>",
+        _ => "https://sqs.us-east-1.amazonaws.com/123456789012/chat-events",
+    };
+    let settings = Settings { concurrency: 16, wall_clock, random_seed: Some(7), ..Settings::default() };
+    let consumer = Consumer::new(queue.clone(), router(scene), settings);
+    let depth = queue.clone();
+    let dead = queue.clone();
+    let admin = Admin::bind(address, consumer.monitor(), name)
+        .await?
+        .read_queue(move || {
+            let queue = depth.clone();
+            async move { queue.facts().await }
+        })
+        .read_dead_letters(move || {
+            let dead = dead.counts().dead_lettered;
+            async move { Ok(stream_sqsd::queue::QueueFacts { visible: Some(dead), ..Default::default() }) }
+        });
+    let address = admin.address();
+    let opened = async {
+        tokio::time::sleep(BEFORE).await;
+        tokio::time::resume();
+        eprintln!("watch: http://{address}/");
+        std::future::pending::<()>().await;
+    };
+    tokio::join!(
+        async { consumer.run(std::future::pending()).await.map(drop) },
+        admin.serve(std::future::pending()),
+        send(&queue, scene),
+        opened,
+    )
+    .0?;
+    Ok(())
+}
+
+fn router(scene: Scene) -> Router {
+    let work = move |event: Event, ctx: Context| work(scene, event, ctx);
+    match scene {
+        Scene::Hostile => Router::new().route("*", work),
+        _ => {
+            Router::new().route("message.*", work).route("reaction.*", work).route("call.*", work).route("user.*", work)
+        }
+    }
+}
+
+/// Takes a while, and fails now and then.
+async fn work(scene: Scene, event: Event, ctx: Context) -> Result<(), HandlerError> {
+    // What becomes of a message depends on its number, and on how often it was tried.
+    let number =
+        ctx.message_id().as_str().trim_start_matches(|c: char| !c.is_ascii_digit()).parse::<u64>().unwrap_or(0);
+    let mut random = fastrand::Rng::with_seed(number * 31 + u64::from(ctx.receive_count()));
+    let target_is_down = scene == Scene::Down && since_start() > BEFORE - Duration::from_secs(260);
+    if target_is_down && event.kind().name().starts_with("message.") {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        return Err(HandlerError::target_down("POST https://example.com/webhooks/stream: connection refused"));
+    }
+    tokio::time::sleep(Duration::from_millis(20 + random.u64(0..60))).await;
+    match (scene, random.u32(0..4_000)) {
+        (Scene::Hostile, n) if n % 4 == 0 => Err(HandlerError::bad("</script><img src=x onerror=alert(2)>")),
+        (Scene::Busy, n) if n < 6 => Err(HandlerError::retry("deadlock detected (SQLSTATE 40P01)")),
+        (Scene::Busy, 6) => Err(HandlerError::bad("422 Unprocessable Content")),
+        _ => Ok(()),
+    }
+}
+
+fn since_start() -> Duration {
+    wall_clock().duration_since(BEGAN.get().map_or(SystemTime::UNIX_EPOCH, |began| began.1)).unwrap_or_default()
+}
+
+/// Sends like a day compressed into an hour, with one rush that is more than can be handled.
+async fn send(queue: &MemoryQueue, scene: Scene) {
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut owed = 0.0;
+    let step = Duration::from_millis(500);
+    loop {
+        let at = since_start().as_secs_f64();
+        let rush = (2_000.0..2_120.0).contains(&at);
+        let rate = match scene {
+            Scene::Idle => 0.0,
+            Scene::Hostile => 2.0,
+            Scene::Busy | Scene::Down if rush => 400.0,
+            Scene::Busy | Scene::Down => 24.0 + 14.0 * (at / 700.0).sin() + random.f64() * 9.0,
+        };
+        owed += rate * step.as_secs_f64();
+        while owed >= 1.0 {
+            owed -= 1.0;
+            queue.send_at(body(scene, &mut random), wall_clock());
+        }
+        tokio::time::sleep(step).await;
+    }
+}
+
+fn body(scene: Scene, random: &mut fastrand::Rng) -> String {
+    if scene == Scene::Hostile {
+        let names = ["<img src=x onerror=alert(1)>.x", "\\u202e<script>alert(3)</script>.y", "message.new"];
+        return format!(r#"{{"type":"{}"}}"#, names[random.usize(0..names.len())]);
+    }
+    if random.u32(0..9_000) == 0 {
+        return "H4sIAAAA not any base64".to_owned();
+    }
+    let all: u32 = TYPES.iter().map(|(_, weight)| weight).sum();
+    let mut at = random.u32(0..all);
+    let mut kinds = TYPES.iter();
+    let kind = kinds.find(|(_, weight)| at.checked_sub(*weight).map(|left| at = left).is_none());
+    format!(r#"{{"type":"{}","text":"{:0>60}"}}"#, kind.map_or("message.new", |(name, _)| name), random.u32(..))
+}
