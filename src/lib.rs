@@ -1,11 +1,88 @@
-//! stream-sqsd
-// The rooms in reading order: each imports only from those below it.
+//! Consume the events that Stream (getstream.io) sends to an Amazon SQS queue.
+//!
+//! Stream sends the events of a chat application to a queue. This crate is the other end: it long-polls the queue, turns
+//! each body into a typed event, routes it to a handler, deletes the message when the handler succeeded, and leaves it for
+//! the dead-letter queue when it did not. It is a library, and a daemon of the same name for those who need no code of
+//! their own.
+//!
+//! ```no_run
+//! use stream_sqsd::prelude::*;
+//!
+//! async fn welcome(event: event::message::MessageNew, ctx: Context) -> Result<(), HandlerError> {
+//!     println!("message {} in {:?}", ctx.message_id(), event.cid);
+//!     Ok(())
+//! }
+//!
+//! # #[cfg(feature = "sqs")]
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let url = QueueUrl::parse("https://sqs.us-east-1.amazonaws.com/123456789012/chat-events")?;
+//!     let queue = SqsQueue::connect(SqsOptions::new(QueueAddress::Url(url))).await?;
+//!     let router = Router::new().on(welcome);
+//!     let shutdown = async { tokio::time::sleep(std::time::Duration::from_secs(3600)).await };
+//!     println!("{}", Consumer::new(queue, router, Settings::default()).run(shutdown).await?);
+//!     Ok(())
+//! }
+//! # #[cfg(not(feature = "sqs"))]
+//! # fn main() {}
+//! ```
+//!
+//! # The one rule to know
+//!
+//! **Only success deletes.** A body that cannot be decoded, an error or a panic of a handler, a time limit, a shutdown: the
+//! message stays in the queue, and the queue's redrive policy carries it to the dead-letter queue in the end. Delivery is
+//! at least once, so handlers should be idempotent on [`Context::message_id`](handler::Context::message_id).
+//!
+//! # The plan of the house
+//!
+//! One message goes through seven rooms and there is no way back; what comes back up is a return value, and nothing calls
+//! upwards:
+//!
+//! ```text
+//! queue → poller → worker → decode → router → handler → settle
+//! ```
+//!
+//! Each room imports only from rooms below it, which a test holds it to:
+//!
+//! | room | what it is |
+//! |---|---|
+//! | [`handlers`] | the handlers that ship: stdout, file, http, exec, postgres |
+//! | [`consumer`] | the engine: receives, works, settles, drains |
+//! | [`router`] | event type to handler; the only type erasure |
+//! | [`handler`] | the page that you read to write a handler |
+//! | [`webhook`] | the same events by HTTP: verify the signature and parse |
+//! | [`decode`] | the body of a message to an event, whatever its form; pure |
+//! | [`event`] | every event type of Stream's and its fields: tables of facts |
+//! | [`queue`] | what the engine asks of a queue; the real one, and one in memory |
+//! | [`telemetry`] | everything that can be observed, by its one name |
+//!
+//! Within the engine, [`Consumer::run`](consumer::Consumer::run) is one loop that owns every task, so that dropping its
+//! future is a crash that a test can cause. Time is tokio's, so that a test can pause it; chance comes from a seed.
+//!
+//! # Features
+//!
+//! `sqs` (the real queue, which brings the AWS SDK), `daemon` (the binary), and one for each handler that ships: `stdout`,
+//! `file`, `http`, `exec`, `postgres`. All are on by default; a library user wants `default-features = false, features =
+//! ["sqs"]`.
+
+// In reading order: each room imports only from those below it.
 pub mod handlers;
 pub mod consumer;
 pub mod router;
 pub mod handler;
-pub mod decode;
 pub mod webhook;
+pub mod decode;
 pub mod event;
 pub mod queue;
 pub mod telemetry;
+
+/// What most programs import.
+pub mod prelude {
+    pub use crate::consumer::{Closing, Consumer, Settings};
+    pub use crate::event::{self, Event};
+    pub use crate::handler::{Context, Handler, HandlerError};
+    pub use crate::queue::memory::MemoryQueue;
+    #[cfg(feature = "sqs")]
+    pub use crate::queue::sqs::{QueueAddress, QueueUrl, SqsOptions, SqsQueue};
+    pub use crate::router::Router;
+}

@@ -35,10 +35,13 @@ struct State {
     leases: BTreeMap<MessageId, Entry>,
     /// When to renew which lease, nearest first. Exactly the leases that are to be renewed and are not being renewed.
     renewals: BTreeSet<(Instant, MessageId)>,
+    leases_given: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
+    /// Which lease of this message it is: the one before may still be being let go.
+    number: u64,
     receipt: Receipt,
     deadline: Instant,
     /// When SQS stops extending: 12 hours after the receive.
@@ -72,18 +75,26 @@ impl Ledger {
         let id = delivery.receipt.message_id.clone();
         let mut state = self.state();
         if let Some(entry) = state.leases.get_mut(&id) {
-            // Only the newest receipt settles a message; with an older one SQS may answer OK and delete nothing.
-            entry.receipt = delivery.receipt.clone();
-            entry.deadline = now + self.visibility;
-            entry.ceiling = now + MAX_VISIBILITY;
-            if !entry.renewing && !entry.stopped {
-                state.schedule(&id, now + self.visibility / 2);
+            if !entry.stopped {
+                // Only the newest receipt settles a message; with an older one SQS may answer OK and delete nothing.
+                entry.receipt = delivery.receipt.clone();
+                entry.deadline = now + self.visibility;
+                entry.ceiling = now + MAX_VISIBILITY;
+                if !entry.renewing {
+                    state.schedule(&id, now + self.visibility / 2);
+                }
+                drop(state);
+                self.changed.notify_one();
+                return Arrival::Joined;
             }
-            drop(state);
-            self.changed.notify_one();
-            return Arrival::Joined;
+            // It was let go and is back before that was confirmed: a delivery of its own, to be worked on anew.
+            entry.renewed.notify_waiters();
+            state.unschedule(&id);
         }
+        state.leases_given += 1;
+        let number = state.leases_given;
         let entry = Entry {
+            number,
             receipt: delivery.receipt.clone(),
             deadline: now + self.visibility,
             ceiling: now + MAX_VISIBILITY,
@@ -98,7 +109,7 @@ impl Ledger {
         state.schedule(&id, now + self.visibility / 2);
         drop(state);
         self.changed.notify_one();
-        Arrival::New(Lease { ledger: self.clone(), id, lost })
+        Arrival::New(Lease { ledger: self.clone(), id, number, lost })
     }
 
     /// Renews leases for as long as it is polled.
@@ -123,7 +134,7 @@ impl Ledger {
 
     /// Up to ten leases to be renewed now: those that are due, and with them those that will be soon, since a batch
     /// costs one request however full it is.
-    fn take_due(&self) -> Vec<(Receipt, Duration)> {
+    fn take_due(&self) -> Vec<(u64, Receipt, Duration)> {
         let now = Instant::now();
         let soon = now + self.visibility / 8;
         let mut state = self.state();
@@ -152,16 +163,16 @@ impl Ledger {
                 continue;
             }
             entry.renewing = true;
-            batch.push((entry.receipt.clone(), visibility));
+            batch.push((entry.number, entry.receipt.clone(), visibility));
         }
         batch
     }
 
     /// Takes in the answer for one lease of a renewal that was issued at `issued`.
-    fn renewed(&self, receipt: &Receipt, issued: Instant, visibility: Duration, outcome: Renewal) {
+    fn renewed(&self, number: u64, receipt: &Receipt, issued: Instant, visibility: Duration, outcome: Renewal) {
         let now = Instant::now();
         let mut state = self.state();
-        let Some(entry) = state.leases.get_mut(&receipt.message_id) else { return };
+        let Some(entry) = state.entry(&receipt.message_id, number) else { return };
         entry.renewing = false;
         entry.renewed.notify_waiters();
         let newer = entry.receipt != *receipt;
@@ -192,6 +203,11 @@ impl Ledger {
 }
 
 impl State {
+    /// The entry of one lease; None when it is over, also when its message has a newer one.
+    fn entry(&mut self, id: &MessageId, number: u64) -> Option<&mut Entry> {
+        self.leases.get_mut(id).filter(|entry| entry.number == number)
+    }
+
     fn schedule(&mut self, id: &MessageId, at: Instant) {
         if let Some(entry) = self.leases.get_mut(id) {
             if let Some(before) = entry.renew_at.replace(at) {
@@ -223,12 +239,14 @@ async fn renew<Q: Queue>(
     ledger: Arc<Ledger>,
     queue: Arc<Q>,
     telemetry: Arc<Telemetry>,
-    batch: Vec<(Receipt, Duration)>,
+    batch: Vec<(u64, Receipt, Duration)>,
 ) {
     let issued = Instant::now();
     // An answer that comes after the lease has run out is of no use.
     let limit = (ledger.visibility / 4).clamp(Duration::from_millis(500), Duration::from_secs(20));
     telemetry.hide_calls.add(1);
+    let numbers: Vec<u64> = batch.iter().map(|(number, ..)| *number).collect();
+    let batch: Vec<_> = batch.into_iter().map(|(_, receipt, visibility)| (receipt, visibility)).collect();
     let outcomes: Vec<Renewal> = match tokio::time::timeout(limit, queue.hide(&batch)).await {
         Ok(Ok(entries)) => entries
             .into_iter()
@@ -248,8 +266,8 @@ async fn renew<Q: Queue>(
     };
     // What was not answered for is tried again.
     let outcomes = outcomes.into_iter().chain(std::iter::repeat(Renewal::Unanswered));
-    for ((receipt, visibility), outcome) in batch.iter().zip(outcomes) {
-        ledger.renewed(receipt, issued, *visibility, outcome);
+    for ((number, (receipt, visibility)), outcome) in numbers.into_iter().zip(&batch).zip(outcomes) {
+        ledger.renewed(number, receipt, issued, *visibility, outcome);
     }
     ledger.changed.notify_one();
 }
@@ -260,6 +278,7 @@ async fn renew<Q: Queue>(
 pub(crate) struct Lease {
     ledger: Arc<Ledger>,
     id: MessageId,
+    number: u64,
     lost: CancellationToken,
 }
 
@@ -270,7 +289,7 @@ impl Lease {
 
     /// The receipt to settle with now: a duplicate delivery brings a newer one.
     pub(crate) fn receipt(&self) -> Option<Receipt> {
-        self.ledger.state().leases.get(&self.id).map(|entry| entry.receipt.clone())
+        self.ledger.state().entry(&self.id, self.number).map(|entry| entry.receipt.clone())
     }
 
     /// Cancelled when the message may be somebody else's.
@@ -280,13 +299,14 @@ impl Lease {
 
     /// Whether the hold is gone, also when that was not noticed by a renewal yet.
     pub(crate) fn is_lost(&self) -> bool {
-        let over = self.ledger.state().leases.get(&self.id).is_none_or(|entry| entry.deadline <= Instant::now());
+        let now = Instant::now();
+        let over = self.ledger.state().entry(&self.id, self.number).is_none_or(|entry| entry.deadline <= now);
         over || self.lost.is_cancelled()
     }
 
     /// Until when the message can be held at the most.
     pub(crate) fn ceiling(&self) -> Instant {
-        self.ledger.state().leases.get(&self.id).map_or_else(Instant::now, |entry| entry.ceiling)
+        self.ledger.state().entry(&self.id, self.number).map_or_else(Instant::now, |entry| entry.ceiling)
     }
 
     /// Ends the renewals and waits for the one that is on its way: a renewal that overtook the letting go would hide the
@@ -295,13 +315,12 @@ impl Lease {
         loop {
             let back = {
                 let mut state = self.ledger.state();
-                state.unschedule(&self.id);
-                let Some(entry) = state.leases.get_mut(&self.id) else { return };
+                let Some(entry) = state.entry(&self.id, self.number) else { return };
                 entry.stopped = true;
-                if !entry.renewing {
-                    return;
-                }
-                entry.renewed.clone().notified_owned()
+                let back = entry.renewing.then(|| entry.renewed.clone().notified_owned());
+                state.unschedule(&self.id);
+                let Some(back) = back else { return };
+                back
             };
             back.await;
         }
@@ -311,7 +330,9 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let mut state = self.ledger.state();
-        state.unschedule(&self.id);
-        state.leases.remove(&self.id);
+        if state.entry(&self.id, self.number).is_some() {
+            state.unschedule(&self.id);
+            state.leases.remove(&self.id);
+        }
     }
 }

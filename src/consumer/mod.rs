@@ -13,6 +13,7 @@ mod budget;
 mod closing;
 mod drain;
 mod groups;
+mod journal;
 mod lease;
 mod poller;
 mod recent;
@@ -34,6 +35,8 @@ use budget::Budget;
 pub use closing::{Closing, Ended};
 use drain::Drain;
 use groups::Groups;
+use journal::Journal;
+pub use journal::JournalError;
 use lease::{Arrival, Ledger};
 use poller::{Outcome, PATIENCE, Pace, Poll, Polled};
 use recent::Recent;
@@ -53,6 +56,9 @@ const FACTS_LIMIT: Duration = Duration::from_secs(10);
 
 /// The wait of the first receive: short, so that a wrong queue is known at once.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// How often the first receive is tried where nothing answers: a connection may break, but a supervisor should know soon.
+const FIRST_TRIES: u32 = 3;
 
 /// The engine's loop turns at least this often, which is how it is known to be alive.
 const TICK: Duration = Duration::from_secs(5);
@@ -99,6 +105,9 @@ pub enum RunError {
     /// The settings do not fit together.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The queue cannot be consumed: the first receive was refused, or nothing answered.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -131,6 +140,13 @@ impl<Q: Queue> Consumer<Q> {
     /// When a service of the engine panics, which is a defect of this crate. Handlers that panic do no harm.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Closing, RunError> {
         self.settings.check()?;
+        let recent = match &self.settings.journal {
+            Some(path) => {
+                let (journal, known) = Journal::open(path, (self.settings.wall_clock)())?;
+                Recent::with_journal(journal, known)
+            }
+            None => Recent::default(),
+        };
         let mut shutdown = std::pin::pin!(shutdown);
         let facts = tokio::select! {
             biased;
@@ -150,7 +166,7 @@ impl<Q: Queue> Consumer<Q> {
             }
             None => QueueFacts::default(),
         };
-        let mut run = Run::assemble(self, facts);
+        let mut run = Run::assemble(self, facts, recent);
         if told_to_stop {
             run.begin_drain();
         }
@@ -215,7 +231,7 @@ struct Run<Q> {
 }
 
 impl<Q: Queue> Run<Q> {
-    fn assemble(consumer: Consumer<Q>, facts: QueueFacts) -> Self {
+    fn assemble(consumer: Consumer<Q>, facts: QueueFacts, recent: Recent) -> Self {
         let Consumer { queue, router, settings, telemetry } = consumer;
         let own = facts.visibility_timeout.filter(|own| *own >= MIN_VISIBILITY);
         if let (None, None, Some(own)) = (settings.visibility, own, facts.visibility_timeout) {
@@ -232,7 +248,7 @@ impl<Q: Queue> Run<Q> {
         services.spawn(hides);
         let random = Mutex::new(match settings.random_seed {
             Some(seed) => fastrand::Rng::with_seed(seed),
-            None => fastrand::Rng::new(),
+            None => chance(),
         });
         info!(
             queue = facts.name.as_deref().unwrap_or("?"),
@@ -248,7 +264,7 @@ impl<Q: Queue> Run<Q> {
             budget: Budget::new(settings.concurrency, settings.max_in_flight_bytes),
             ledger,
             groups: Arc::default(),
-            recent: Recent::default(),
+            recent,
             settler,
             drain: Drain::new(settings.grace),
             visibility,
@@ -341,7 +357,8 @@ impl<Q: Queue> Run<Q> {
                     failure,
                     QueueError::Throttled { .. } | QueueError::OverLimit | QueueError::Service { .. }
                 );
-                if !self.pace.started && !passes && !self.engine.drain.has_begun() {
+                let last_try = failure.needs_action() || self.pace.failures + 1 >= FIRST_TRIES;
+                if !self.pace.started && !passes && last_try && !self.engine.drain.has_begun() {
                     return Err(failure);
                 }
                 self.pace.failed(&failure, self.engine.jitter(), &telemetry);
@@ -469,6 +486,12 @@ impl<Q: Queue> Run<Q> {
             ended,
         }
     }
+}
+
+/// A seed from outside: the one place where ambient chance enters the engine.
+#[allow(clippy::disallowed_methods, reason = "nobody has named a seed")]
+fn chance() -> fastrand::Rng {
+    fastrand::Rng::new()
 }
 
 /// Poll tasks and services do not panic; if one does, that is a defect, and it is not hidden.

@@ -4,8 +4,11 @@
 //! after it was deleted. The memory is bounded: the oldest is forgotten first.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
+use super::journal::Journal;
 use crate::queue::MessageId;
 
 /// How many successes are remembered of which the queue has not confirmed the delete.
@@ -24,6 +27,7 @@ pub(crate) struct Recent {
 struct State {
     confirmed: Memory,
     unconfirmed: Memory,
+    journal: Option<Journal>,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +61,15 @@ impl Memory {
 }
 
 impl Recent {
+    /// A memory that goes on with what a journal remembers.
+    pub(crate) fn with_journal(journal: Journal, known: Vec<MessageId>) -> Self {
+        let mut state = State { journal: Some(journal), ..State::default() };
+        for id in known {
+            state.unconfirmed.remember(id, UNCONFIRMED);
+        }
+        Recent { state: Mutex::new(state) }
+    }
+
     /// Whether the message was handled.
     pub(crate) fn knows(&self, id: &MessageId) -> bool {
         let state = self.state();
@@ -64,8 +77,15 @@ impl Recent {
     }
 
     /// The handler of the message succeeded.
-    pub(crate) fn handled(&self, id: &MessageId) {
-        self.state().unconfirmed.remember(id.clone(), UNCONFIRMED);
+    ///
+    /// An error is the journal's: the memory has it all the same.
+    pub(crate) fn handled(&self, id: &MessageId, now: impl FnOnce() -> SystemTime) -> io::Result<()> {
+        let mut state = self.state();
+        state.unconfirmed.remember(id.clone(), UNCONFIRMED);
+        match &mut state.journal {
+            Some(journal) => journal.append(id, now()),
+            None => Ok(()),
+        }
     }
 
     /// Its delete was confirmed.
@@ -89,7 +109,7 @@ mod tests {
         let recent = Recent::default();
         let id = |n: usize| MessageId::from(format!("m{n}"));
         for n in 0..=UNCONFIRMED {
-            recent.handled(&id(n));
+            recent.handled(&id(n), || SystemTime::UNIX_EPOCH).expect("no journal, no error");
         }
         assert!(!recent.knows(&id(0)) && recent.knows(&id(1)) && recent.knows(&id(UNCONFIRMED)));
         for n in 1..=UNCONFIRMED {

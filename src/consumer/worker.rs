@@ -152,7 +152,7 @@ impl Work<Engine> {
                 Attempt::Succeeded => {
                     stay.succeeded();
                     engine.telemetry.handled.add(1);
-                    engine.recent.handled(self.lease.message_id());
+                    self.remember();
                     drop(event);
                     self.held.drop_bytes();
                     return self.delete().await;
@@ -162,7 +162,7 @@ impl Work<Engine> {
                         stay.succeeded();
                         engine.telemetry.handled.add(1);
                         // The message comes again, to whomever: if it is to us, its repeat is deleted.
-                        engine.recent.handled(self.lease.message_id());
+                        self.remember();
                     }
                     return self.interrupted();
                 }
@@ -282,6 +282,16 @@ impl Work<Engine> {
                 }
                 Attempt::Failed(None)
             }
+        }
+    }
+
+    /// The handler succeeded, which must be known before the delete is asked for.
+    fn remember(&self) {
+        let engine = &self.engine;
+        if let Err(failure) = engine.recent.handled(self.lease.message_id(), engine.settings.wall_clock)
+            && let Some(times) = engine.telemetry.worth_logging(("journal", "write"))
+        {
+            warn!(error = %failure, times, "a success could not be written to the journal; it is known in memory only");
         }
     }
 

@@ -73,6 +73,7 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Opti
         Ok(closing) => Ok(Some(closing)),
         Err(RunError::Queue(error)) => Err(advice::refused(error, &resource)),
         Err(RunError::Settings(error)) => Err(Failure::new(Exit::Usage, error)),
+        Err(RunError::Journal(error)) => Err(Failure::new(Exit::Usage, error)),
         Err(error) => Err(error.into()),
     }
 }
