@@ -1,6 +1,9 @@
 //! `stream-sqsd run`: consumes a queue until it is asked to stop.
 
+use std::convert::Infallible;
+
 use stream_sqsd::consumer::{Closing, Consumer, RunError};
+use stream_sqsd::handlers::file::Reopener;
 use stream_sqsd::queue::sqs::SqsQueue;
 use tokio::runtime::Builder;
 
@@ -62,17 +65,8 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Opti
             show_duration(wait)
         );
     };
-    let reopen = async {
-        loop {
-            asked.reopen.notified().await;
-            tracing::info!("asked to open files anew");
-            for file in &files {
-                file.reopen().await;
-            }
-        }
-    };
     let closing = tokio::select! { biased;
-        () = reopen => unreachable!("it goes on for ever"),
+        never = reopen(&asked, &files) => match never {},
         closing = Consumer::new(queue, router, config.engine).run(shutdown) => closing,
     };
     match closing {
@@ -81,6 +75,17 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Opti
         Err(RunError::Settings(error)) => Err(Failure::new(Exit::Usage, error)),
         Err(RunError::Journal(error)) => Err(Failure::new(Exit::Usage, error)),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens files anew whenever that is asked for.
+async fn reopen(asked: &Asked, files: &[Reopener]) -> Infallible {
+    loop {
+        asked.reopen.notified().await;
+        tracing::info!("asked to open files anew");
+        for file in files {
+            file.reopen().await;
+        }
     }
 }
 
