@@ -1,9 +1,12 @@
 //! `stream-sqsd run`: consumes a queue until it is asked to stop.
 
+use std::sync::Arc;
+
 use stream_sqsd::consumer::{Closing, Consumer, RunError};
 use stream_sqsd::queue::sqs::SqsQueue;
 use tokio::runtime::Builder;
 
+use crate::admin;
 use crate::advice;
 use crate::cli::RunArguments;
 use crate::config::{self, Config};
@@ -50,6 +53,7 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Opti
     let resource = queue.arn().unwrap_or_else(|| queue.url().to_string());
     tracing::info!(url = %queue.url(), region = queue.region(), "going to consume");
 
+    let queue = Arc::new(queue);
     let Running { router, stdout_closed, files } = handlers;
     let wait = config.engine.wait;
     let shutdown = async {
@@ -71,9 +75,12 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Opti
             }
         }
     };
+    let consumer = Consumer::new(queue.clone(), router, config.engine);
+    // Answered beside the run, until its end.
+    let _watched = admin::serve(config.admin, consumer.monitor(), &queue).await?;
     let closing = tokio::select! { biased;
         () = reopen => unreachable!("it goes on for ever"),
-        closing = Consumer::new(queue, router, config.engine).run(shutdown) => closing,
+        closing = consumer.run(shutdown) => closing,
     };
     match closing {
         Ok(closing) => Ok(Some(closing)),
