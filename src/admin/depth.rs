@@ -18,13 +18,12 @@ const READ_EVERY: Duration = Duration::from_secs(60);
 /// How long one reading may take.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 
-/// How to read the facts of a queue.
-pub(super) type Read =
-    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<QueueFacts, QueueError>> + Send>> + Send + Sync>;
+/// How to read something of a queue.
+pub(super) type Read<T> = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<T, QueueError>> + Send>> + Send + Sync>;
 
-pub(super) fn erase<F>(read: impl Fn() -> F + Send + Sync + 'static) -> Read
+pub(super) fn erase<T, F>(read: impl Fn() -> F + Send + Sync + 'static) -> Read<T>
 where
-    F: Future<Output = Result<QueueFacts, QueueError>> + Send + 'static,
+    F: Future<Output = Result<T, QueueError>> + Send + 'static,
 {
     Box::new(move || Box::pin(read()))
 }
@@ -32,8 +31,9 @@ where
 /// Both queues, each of which may not be readable.
 #[derive(Default)]
 pub(super) struct Depths {
-    pub(super) queue: Option<Read>,
-    pub(super) dead_letters: Option<Read>,
+    pub(super) queue: Option<Read<QueueFacts>>,
+    /// How many messages are there; None where there is no such queue.
+    pub(super) dead_letters: Option<Read<Option<u64>>>,
     asked: Notify,
 }
 
@@ -53,7 +53,7 @@ impl Depths {
             let depth = Depth {
                 visible: queue.as_ref().and_then(|facts| facts.visible),
                 hidden: queue.as_ref().and_then(|facts| facts.hidden),
-                dead_letters: dead_letters.as_ref().and_then(|facts| facts.visible),
+                dead_letters: dead_letters.flatten(),
             };
             monitor.depth_was(depth, requests);
             tokio::time::sleep(READ_EVERY).await;
@@ -61,7 +61,7 @@ impl Depths {
     }
 }
 
-async fn read(read: &Option<Read>) -> Option<QueueFacts> {
+async fn read<T>(read: &Option<Read<T>>) -> Option<T> {
     let read = read.as_ref()?();
     match tokio::time::timeout(READ_LIMIT, read).await {
         Ok(Ok(facts)) => Some(facts),

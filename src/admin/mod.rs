@@ -112,10 +112,10 @@ impl Admin {
         self
     }
 
-    /// How to read the depth of the dead-letter queue, likewise.
+    /// How to read how many messages are in the dead-letter queue, likewise; None where there is no such queue.
     pub fn read_dead_letters<F>(mut self, read: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<QueueFacts, QueueError>> + Send + 'static,
+        F: Future<Output = Result<Option<u64>, QueueError>> + Send + 'static,
     {
         self.depths.dead_letters = Some(depth::erase(read));
         self

@@ -244,22 +244,23 @@ impl MemoryQueue {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits as long as a call takes, which may be until the connections are opened anew. False when the answer is lost.
-    async fn call(&self, lost: impl Fn(&Faults) -> f64) -> bool {
-        let (latency, hangs, lost) = {
+    /// Waits as long as the way of a call to the queue takes, which may be until the connections are opened anew.
+    async fn call(&self, lost: impl Fn(&Faults) -> f64) -> Answer {
+        let (there, back, hangs, lost) = {
             let mut state = self.state();
             let faults = state.faults.clone();
             let latency = faults.latency.mul_f64(state.random.f64());
-            (latency, state.happens(faults.hang), state.happens(lost(&faults)))
+            let there = latency.mul_f64(state.random.f64());
+            (there, latency - there, state.happens(faults.hang), state.happens(lost(&faults)))
         };
         if hangs {
             self.shared.reconnected.notified().await;
-            return false;
+            return Answer { takes: Duration::ZERO, lost: true };
         }
-        if !latency.is_zero() {
-            tokio::time::sleep(latency).await;
+        if !there.is_zero() {
+            tokio::time::sleep(there).await;
         }
-        !lost
+        Answer { takes: back, lost }
     }
 
     /// Carries out a batch call, with the faults that can befall it.
@@ -271,7 +272,7 @@ impl MemoryQueue {
     where
         T: Sync,
     {
-        let answered = self.call(|faults| faults.call_answer_lost).await;
+        let answer = self.call(|faults| faults.call_answer_lost).await;
         let results = {
             let mut state = self.state();
             let (call_error, entry_error) = (state.faults.call_error, state.faults.entry_error);
@@ -290,7 +291,22 @@ impl MemoryQueue {
             results
         };
         self.shared.arrived.notify_waiters();
-        if answered { Ok(results) } else { Err(answer_lost()) }
+        answer.bring(results).await
+    }
+}
+
+/// The way of an answer from the queue: until it has arrived, only the queue knows what it did.
+struct Answer {
+    takes: Duration,
+    lost: bool,
+}
+
+impl Answer {
+    async fn bring<T>(self, answer: T) -> Result<T, QueueError> {
+        if !self.takes.is_zero() {
+            tokio::time::sleep(self.takes).await;
+        }
+        if self.lost { Err(answer_lost()) } else { Ok(answer) }
     }
 }
 
@@ -301,7 +317,7 @@ impl Queue for MemoryQueue {
         wait: Duration,
         visibility: Option<Duration>,
     ) -> Result<Vec<Delivery>, QueueError> {
-        let answered = self.call(|faults| faults.receive_answer_lost).await;
+        let answer = self.call(|faults| faults.receive_answer_lost).await;
         let end = Instant::now() + wait;
         let visibility = visibility.unwrap_or(self.shared.settings.visibility_timeout);
         {
@@ -313,15 +329,14 @@ impl Queue for MemoryQueue {
         }
         loop {
             let arrived = self.shared.arrived.notified();
-            let next = {
+            let (deliveries, next) = {
                 let mut state = self.state();
                 let deliveries = state.hand_out(max, visibility, &self.shared.settings);
-                if !deliveries.is_empty() {
-                    drop(state);
-                    return if answered { Ok(deliveries) } else { Err(answer_lost()) };
-                }
-                state.hidden.first().map_or(end, |(at, _)| *at)
+                (deliveries, state.hidden.first().map_or(end, |(at, _)| *at))
             };
+            if !deliveries.is_empty() {
+                return answer.bring(deliveries).await;
+            }
             if Instant::now() >= end {
                 return Ok(Vec::new());
             }

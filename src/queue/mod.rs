@@ -81,6 +81,34 @@ pub trait Queue: Send + Sync + 'static {
     fn reconnect(&self);
 }
 
+/// A queue that is shared: with a consumer, and with whoever asks how deep it is.
+impl<Q: Queue> Queue for Arc<Q> {
+    fn receive(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+    ) -> impl Future<Output = Result<Vec<Delivery>, QueueError>> + Send {
+        Q::receive(self, max, wait, visibility)
+    }
+
+    fn delete(&self, batch: &[Receipt]) -> impl Future<Output = Result<Vec<EntryResult>, QueueError>> + Send {
+        Q::delete(self, batch)
+    }
+
+    fn hide(&self, batch: &[(Receipt, Duration)]) -> impl Future<Output = Result<Vec<EntryResult>, QueueError>> + Send {
+        Q::hide(self, batch)
+    }
+
+    fn facts(&self) -> impl Future<Output = Result<QueueFacts, QueueError>> + Send {
+        Q::facts(self)
+    }
+
+    fn reconnect(&self) {
+        Q::reconnect(self);
+    }
+}
+
 /// The id that the queue gave to a message: the same at each of its deliveries.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(Arc<str>);

@@ -21,6 +21,8 @@ pub(crate) fn daemon(arguments: &[&str]) -> Command {
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),
         ("AWS_REGION", "us-east-1"),
+        // They run side by side, and few of them are watched.
+        ("STREAM_SQSD_ADMIN", "none"),
         // No test asks the machine for a role.
         ("AWS_EC2_METADATA_DISABLED", "true"),
     ]);
@@ -129,16 +131,16 @@ pub(crate) fn start_writing_to(mut command: Command, stdout: Stdio) -> Started {
 }
 
 impl Started {
-    /// Waits until a line of standard error holds this.
+    /// Waits for a line of standard error that holds this.
     #[track_caller]
-    pub(crate) fn until(&mut self, text: &str) {
+    pub(crate) fn until(&mut self, text: &str) -> String {
         loop {
             let mut line = String::new();
             let read = self.stderr.read_line(&mut line).unwrap();
             self.said.push_str(&line);
             assert!(read > 0, "it ended without {text:?}:\n{}", self.said);
             if line.contains(text) {
-                return;
+                return line;
             }
         }
     }

@@ -12,3 +12,4 @@ mod config;
 mod run;
 mod send;
 mod check;
+mod watch;

@@ -83,7 +83,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         })
         .read_dead_letters(move || {
             let dead = dead.counts().dead_lettered;
-            async move { Ok(stream_sqsd::queue::QueueFacts { visible: Some(dead), ..Default::default() }) }
+            async move { Ok(Some(dead)) }
         });
     let address = admin.address();
     let opened = async {

@@ -12,11 +12,12 @@ use stream_sqsd::queue::{Delivery, EntryError, EntryResult, Queue, QueueError, Q
 use stream_sqsd::router::Router;
 use tokio::time::Instant;
 
-/// A queue that refuses deletes, entry by entry, until a time.
+/// A queue that refuses deletes, entry by entry, until a time, and that takes its time to hide a message for longer.
 #[derive(Clone)]
 struct Stubborn {
     queue: MemoryQueue,
     until: Instant,
+    renewals_take: Duration,
 }
 
 impl Queue for Stubborn {
@@ -39,6 +40,9 @@ impl Queue for Stubborn {
     }
 
     async fn hide(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        if batch.iter().any(|(_, visibility)| !visibility.is_zero()) {
+            tokio::time::sleep(self.renewals_take).await;
+        }
         self.queue.hide(batch).await
     }
 
@@ -55,7 +59,8 @@ async fn a_handled_message_stays_hidden_until_its_delete_is_confirmed() {
     for _ in 0..50 {
         queue.send(r#"{"type":"message.new"}"#);
     }
-    let stubborn = Stubborn { queue: queue.clone(), until: Instant::now() + Duration::from_secs(120) };
+    let until = Instant::now() + Duration::from_secs(120);
+    let stubborn = Stubborn { queue: queue.clone(), until, renewals_take: Duration::ZERO };
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
     let router = Router::new().route("*", move |_: Event, context: Context| {
@@ -96,4 +101,21 @@ async fn a_message_that_is_let_go_with_no_delay_is_worked_on_at_each_receive() {
     let closing = Consumer::new(queue.clone(), router, settings).run(std::future::pending()).await.unwrap();
     assert_eq!(queue.counts().dead_lettered, 20);
     assert_eq!(calls.load(Ordering::Relaxed), 60, "three receives, three calls: {closing}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_is_on_its_way_does_not_hide_what_is_handed_back() {
+    let queue = MemoryQueue::new(MemorySettings { visibility_timeout: Duration::from_secs(4), ..Default::default() });
+    queue.send(r#"{"type":"message.new"}"#);
+    // A renewal sets out after 4 s and takes 0.8 s. The drain begins after 1 s and hands back what is at work 3 s later.
+    let renewals_take = Duration::from_millis(800);
+    let stubborn = Stubborn { queue: queue.clone(), until: Instant::now(), renewals_take };
+    let router = Router::new().route("*", |_: Event, _: Context| std::future::pending());
+    let settings =
+        Settings { wait: Duration::ZERO, grace: Duration::from_secs(4), random_seed: Some(1), ..Settings::default() };
+    let shutdown = tokio::time::sleep(Duration::from_secs(1));
+    let closing = Consumer::new(stubborn, router, settings).run(shutdown).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(closing.counts.released, 1, "{closing}");
+    assert_eq!(queue.counts().visible, 1, "what was handed back is there at once");
 }

@@ -10,7 +10,7 @@ use crate::settings::Flags;
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    a check has found something that loses or delays messages
+  1    a check has found something that loses or delays messages, or the daemon is not healthy
   2    the arguments or the configuration are wrong
   65   what was read cannot be decoded
   66   a file cannot be read
@@ -34,6 +34,9 @@ pub(crate) enum Command {
     /// Consume a queue. Without a configuration, events go to standard output, one JSON line each.
     #[command(after_help = RUN_HELP)]
     Run(RunArguments),
+    /// Ask the daemon of the same configuration whether it is alive: for health checks of containers.
+    #[command(after_help = HEALTH_HELP)]
+    Health(HealthArguments),
     /// Watch the engine at work, with a queue in memory: needs no network and no account.
     #[command(after_help = DEMO_HELP)]
     Demo(DemoArguments),
@@ -71,6 +74,19 @@ Examples:
 pub(crate) struct RunArguments {
     /// The configuration file, in TOML. Flags and environment variables beat what it says [env: STREAM_SQSD_CONFIG; the
     /// whole file in one: STREAM_SQSD_CONFIG_TOML]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfRun>,
+}
+
+const HEALTH_HELP: &str = "\
+The exit code is 0 when it is alive, also when it is draining or its target is down, and 1 when it is not, when it \
+consumes another queue, or when nobody answers at the address of --admin.";
+
+#[derive(Debug, Args)]
+pub(crate) struct HealthArguments {
+    /// The configuration file, in TOML [env: STREAM_SQSD_CONFIG; the whole file in one: STREAM_SQSD_CONFIG_TOML]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use stream_sqsd::consumer::{Settings, Unrouted};
 use stream_sqsd::queue::sqs::{QueueAddress, QueueUrl, SqsOptions};
 
+use crate::admin::Listen;
 use crate::document::{Entry, Item, Section};
 use crate::exit::{Exit, Failure};
 use crate::log::LogFormat;
@@ -30,6 +31,8 @@ pub(crate) struct Config {
     /// None of them: every event goes to standard output.
     pub(crate) routes: Vec<Route>,
     pub(crate) log_format: LogFormat,
+    /// Where the operator watches.
+    pub(crate) admin: Listen,
     /// What is allowed and probably not meant.
     pub(crate) warnings: Vec<Mistake>,
     /// The file that it came from, if one was read.
@@ -175,10 +178,12 @@ pub(crate) fn of_run(flags: Flags<OfRun>, file: Option<&Path>, missing: Missing)
     let log_format = choice(&given, &settings::LOG_FORMAT, &mut mistakes, LogFormat::of);
     let handler_timeout = engine.as_ref().map(|engine| engine.handler_timeout);
     let routes = routes.map(|entry| routes::read(entry, handler_timeout, missing, &mut mistakes)).unwrap_or_default();
-    let config = queue.zip(engine).zip(log_format);
+    let named = given.get(&settings::ADMIN).is_some();
+    let admin = read(&given, &settings::ADMIN, &mut mistakes, |text| Listen::parse(text, named)).flatten();
+    let config = queue.zip(engine).zip(log_format).zip(admin);
 
-    let (((queue, engine), log_format), warnings) = mistakes.none_or_else(config)?;
-    Ok(Config { queue, engine, routes, log_format, warnings, file: source.map(|source| source.name) })
+    let ((((queue, engine), log_format), admin), warnings) = mistakes.none_or_else(config)?;
+    Ok(Config { queue, engine, routes, log_format, admin, warnings, file: source.map(|source| source.name) })
 }
 
 /// The environment variable that names the file.
@@ -227,8 +232,8 @@ impl Source {
     }
 }
 
-/// The section of the settings that are the queue's.
-const QUEUE_SECTION: &str = "queue";
+/// The sections that hold settings: those of the queue, and those of who watches.
+pub(crate) const SECTIONS: [&str; 2] = ["queue", "admin"];
 
 /// The name of the routes.
 const ROUTE: &str = "route";
@@ -236,18 +241,20 @@ const ROUTE: &str = "route";
 /// Reads the settings of a file under those that are given already, and returns its routes.
 fn read_file(mut root: Section, given: &mut Given, mistakes: &mut Mistakes) -> Option<Entry> {
     read_settings(&mut root, "", given, mistakes);
-    if let Some(entry) = root.take(QUEUE_SECTION) {
+    for name in SECTIONS {
+        let Some(entry) = root.take(name) else { continue };
         match entry.item {
-            Item::Section(mut queue) => {
-                read_settings(&mut queue, QUEUE_SECTION, given, mistakes);
-                queue.finish(&keys_of(QUEUE_SECTION), |key| belongs(key, QUEUE_SECTION), mistakes);
+            Item::Section(mut section) => {
+                read_settings(&mut section, name, given, mistakes);
+                section.finish(&keys_of(name), |key| belongs(key, name), mistakes);
             }
-            _ => mistakes.wrong(&entry.place, "the queue is a section of its own, which begins with [queue]"),
+            _ => mistakes.wrong(&entry.place, format!("`{name}` is a section of its own, which begins with [{name}]")),
         }
     }
     let routes = root.take(ROUTE);
     let mut known = keys_of("");
-    known.extend([QUEUE_SECTION, ROUTE]);
+    known.extend(SECTIONS);
+    known.push(ROUTE);
     root.finish(&known, |key| belongs(key, ""), mistakes);
     routes
 }

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use crate::cli::InitArguments;
+use crate::config;
 use crate::exit::{Exit, Failure, say};
 use crate::routes::HANDLERS;
 use crate::settings::{self, Setting, Unset};
@@ -54,9 +55,11 @@ fn starting_file() -> String {
     for setting in settings::ALL.iter().filter(|setting| setting.file.0.is_empty()) {
         push(setting, &mut text);
     }
-    text.push_str("\n[queue]\n");
-    for setting in settings::ALL.iter().filter(|setting| setting.file.0 == "queue") {
-        push(setting, &mut text);
+    for section in config::SECTIONS {
+        text.push_str(&format!("\n[{section}]\n"));
+        for setting in settings::ALL.iter().filter(|setting| setting.file.0 == section) {
+            push(setting, &mut text);
+        }
     }
     text.push_str(ROUTES);
     // Without keys there is nothing to explain.
@@ -149,10 +152,12 @@ mod tests {
         for setting in settings::ALL.iter().filter(|setting| setting.file.0.is_empty()) {
             assert!(root.take(setting.file.1).is_some(), "{}", setting.file.1);
         }
-        let queue = root.take("queue").unwrap().item;
-        let Item::Section(mut queue) = queue else { panic!("{queue:?}") };
-        for setting in settings::ALL.iter().filter(|setting| setting.file.0 == "queue") {
-            assert!(queue.take(setting.file.1).is_some(), "{}", setting.file.1);
+        for name in config::SECTIONS {
+            let section = root.take(name).unwrap().item;
+            let Item::Section(mut section) = section else { panic!("{section:?}") };
+            for setting in settings::ALL.iter().filter(|setting| setting.file.0 == name) {
+                assert!(section.take(setting.file.1).is_some(), "{}", setting.file.1);
+            }
         }
 
         let Item::List(list) = root.take("route").unwrap().item else { panic!("no routes") };

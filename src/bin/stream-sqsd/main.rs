@@ -16,6 +16,8 @@ mod routes;
 mod secret;
 mod quantity;
 mod run;
+mod admin;
+mod health;
 mod demo;
 mod decode;
 mod send;
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
 
     let outcome = catch_unwind(AssertUnwindSafe(|| match command {
         Command::Run(arguments) => run::run(arguments, signals),
+        Command::Health(arguments) => signals.end_at_once().and_then(|()| health::health(arguments)),
         Command::Demo(arguments) => demo::demo(arguments, signals),
         Command::Decode(arguments) => signals.end_at_once().and_then(|()| decode::decode(arguments)),
         Command::Send(arguments) => signals.end_at_once().and_then(|()| send::send(arguments)),

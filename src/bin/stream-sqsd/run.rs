@@ -1,12 +1,14 @@
 //! `stream-sqsd run`: consumes a queue until it is asked to stop.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use stream_sqsd::consumer::{Closing, Consumer, RunError};
 use stream_sqsd::handlers::file::Reopener;
 use stream_sqsd::queue::sqs::SqsQueue;
 use tokio::runtime::Builder;
 
+use crate::admin;
 use crate::advice;
 use crate::cli::RunArguments;
 use crate::config::{self, Config};
@@ -53,6 +55,7 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Opti
     let resource = queue.arn().unwrap_or_else(|| queue.url().to_string());
     tracing::info!(url = %queue.url(), region = queue.region(), "going to consume");
 
+    let queue = Arc::new(queue);
     let Running { router, stdout_closed, files } = handlers;
     let wait = config.engine.wait;
     let shutdown = async {
@@ -65,9 +68,12 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Opti
             show_duration(wait)
         );
     };
+    let consumer = Consumer::new(queue.clone(), router, config.engine);
+    // Answered beside the run, until its end.
+    let _watched = admin::serve(config.admin, consumer.monitor(), &queue).await?;
     let closing = tokio::select! { biased;
         never = reopen(&asked, &files) => match never {},
-        closing = Consumer::new(queue, router, config.engine).run(shutdown) => closing,
+        closing = consumer.run(shutdown) => closing,
     };
     match closing {
         Ok(closing) => Ok(Some(closing)),

@@ -226,6 +226,17 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
            much is logged, such as RUST_LOG=debug",
 };
 
+/// Where the operator watches.
+pub(crate) const ADMIN: Setting = Setting {
+    flag: "admin",
+    file: ("admin", "listen"),
+    value: "ADDRESS",
+    choices: &[],
+    default: Unset::Value("127.0.0.1:9464"),
+    help: "Where metrics, health, status and the page for people are served: an address with its port, or `none`. When \
+           the default is taken, the daemon runs without; an address that is named must be free",
+};
+
 /// All of them, in the order in which they are explained.
 pub(crate) const ALL: &[&Setting] = &[
     &QUEUE_URL,
@@ -246,6 +257,7 @@ pub(crate) const ALL: &[&Setting] = &[
     &FIFO_ATTEMPTS,
     &JOURNAL,
     &LOG_FORMAT,
+    &ADMIN,
 ];
 
 impl Setting {

@@ -1,0 +1,87 @@
+//! `run` as it is watched, and `health`.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use rustix::process::Signal;
+use stream_sqsd::queue::memory::MemorySettings;
+
+use crate::daemon::{Started, daemon, run, start};
+use crate::queue::Sqs;
+
+/// A run that is watched at an address that the system chose.
+fn watched(sqs: &Sqs) -> (Started, String) {
+    let arguments =
+        ["run", "--queue-url", &sqs.url(), "--wait", "1s", "--log-format", "human", "--admin", "127.0.0.1:0"];
+    let mut daemon = start(daemon(&arguments));
+    let line = daemon.until("watch it at http://");
+    let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    (daemon, address)
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_run_can_be_watched_and_tells_how_deep_its_queues_are() {
+    let sqs = Sqs::start(MemorySettings::default());
+    let redrive = r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:123456789012:dead","maxReceiveCount":3}"#;
+    sqs.set("chat-events", &[("ApproximateNumberOfMessages", "7"), ("RedrivePolicy", redrive)]);
+    sqs.set(
+        "dead",
+        &[
+            ("ApproximateNumberOfMessages", "5"),
+            ("ApproximateNumberOfMessagesNotVisible", "0"),
+            ("ApproximateNumberOfMessagesDelayed", "0"),
+        ],
+    );
+    let (daemon, address) = watched(&sqs);
+    sqs.until_called("ReceiveMessage", 2);
+    assert!(get(&address, "/livez").starts_with("HTTP/1.1 200"));
+    assert!(get(&address, "/readyz").starts_with("HTTP/1.1 200"));
+    assert_eq!(sqs.calls("GetQueueAttributes").len(), 1, "nobody has asked how deep they are");
+
+    get(&address, "/metrics");
+    sqs.until_called("GetQueueAttributes", 3);
+    let known = || {
+        let metrics = get(&address, "/metrics");
+        metrics.contains("stream_sqsd_queue_messages{state=\"visible\"} 7\n")
+            && metrics.contains("stream_sqsd_dead_letter_messages 5\n")
+    };
+    // The answers of the queue are on their way; if they never come, the run is killed after a minute.
+    while !known() {}
+    assert_eq!(sqs.calls("GetQueueAttributes").len(), 3, "however often it is asked within a minute");
+    daemon.signal(Signal::TERM);
+    daemon.wait().with(0);
+}
+
+#[test]
+fn health_asks_the_daemon_of_its_own_queue() {
+    let sqs = Sqs::start(MemorySettings::default());
+    let (watched, address) = watched(&sqs);
+    sqs.until_called("ReceiveMessage", 2);
+    let health = |queue: &str| run(daemon(&["health", "--admin", &address, "--queue-url", queue]));
+    health(&sqs.url()).with(0).saying(&["healthy: receiving"]);
+    let other = sqs.url().replace("chat-events", "other");
+    health(&other).with(1).saying(&["unhealthy: the daemon that answers consumes another queue", &sqs.url()]);
+    watched.signal(Signal::TERM);
+    watched.wait().with(0);
+    health(&sqs.url()).with(1).saying(&["unhealthy: no daemon answers at "]);
+    run(daemon(&["health", "--queue-url", &other])).with(2).saying(&["there is no address to ask: --admin is none"]);
+}
+
+#[test]
+fn an_address_that_was_named_must_be_free_and_one_that_is_none_is_refused() {
+    let sqs = Sqs::start(MemorySettings::default());
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ended = run(daemon(&["run", "--queue-url", &sqs.url(), "--admin", &address]));
+    ended.with(69).saying(&["cannot listen at", &address]);
+    let ended = run(daemon(&["run", "--queue-url", &sqs.url(), "--admin", "localhost"]));
+    ended.with(2).saying(&["--admin: \"localhost\" is no address with a port"]);
+}
