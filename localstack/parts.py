@@ -31,10 +31,12 @@ class Part:
     needs: str
     commands: list
     packages: tuple = ()
+    # Needs no package, but more time than one wants to wait for between two changes.
+    takes_long: bool = False
 
     @property
     def only_with_all(self):
-        return bool(self.packages)
+        return bool(self.packages) or self.takes_long
 
 
 def parts(filters):
@@ -45,6 +47,19 @@ def parts(filters):
     return [
         Part("rust", "Rust", [[*run, *filters]]),
         Part("doctests", "Rust", [["cargo", "test", "--doc", *FEATURES]]),
+        Part(
+            "worlds",
+            "Rust",
+            [["env", "STREAM_SQSD_SEEDS=10000", "cargo", "test", *FEATURES, "--test", "simulation", "every_promise"]],
+            takes_long=True,
+        ),
+        Part("mutations", "Rust", [[sys.executable, "tests/simulation/mutations.py"]], takes_long=True),
+        Part(
+            "postgres",
+            "PostgreSQL, and root or its user postgres",
+            [["cargo", "test", "--features", "localstack-tests,test-postgres", "--test", "handlers", "postgres"]],
+            packages=("postgresql",),
+        ),
         Part(
             "page",
             "Chromium",
@@ -143,7 +158,7 @@ def read_arguments(arguments):
         epilog="With a FILTER only the part `rust` runs, with those arguments for cargo nextest, or cargo test. "
         f"Parts: {', '.join(names)}.",
     )
-    parser.add_argument("--all", action="store_true", help="also the parts that need root and Debian packages")
+    parser.add_argument("--all", action="store_true", help="also the parts that need root and Debian packages, and those that take long")
     parser.add_argument("--without", metavar="NAME", action="append", default=[], choices=names, help="leave one out")
     chosen = parser.parse_args(arguments[:cut])
     if filters and (chosen.all or chosen.without):

@@ -311,7 +311,7 @@ impl Lease {
 
     /// How much is left of the hold if it is not renewed.
     pub(crate) fn left(&self) -> Duration {
-        let deadline = self.ledger.state().leases.get(&self.id).map(|entry| entry.deadline);
+        let deadline = self.ledger.state().entry(&self.id, self.number).map(|entry| entry.deadline);
         deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(Instant::now()))
     }
 

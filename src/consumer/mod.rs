@@ -57,6 +57,9 @@ const FACTS_LIMIT: Duration = Duration::from_secs(10);
 /// The wait of the first receive: short, so that a wrong queue is known at once.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
+/// How often the first receive is tried where nothing answers: a connection may break, but a supervisor should know soon.
+const FIRST_TRIES: u32 = 3;
+
 /// The engine's loop turns at least this often, which is how it is known to be alive.
 const TICK: Duration = Duration::from_secs(5);
 
@@ -370,7 +373,8 @@ impl<Q: Queue> Run<Q> {
                     failure,
                     QueueError::Throttled { .. } | QueueError::OverLimit | QueueError::Service { .. }
                 );
-                if !self.pace.started && !passes && !self.engine.drain.has_begun() {
+                let last_try = failure.needs_action() || self.pace.failures + 1 >= FIRST_TRIES;
+                if !self.pace.started && !passes && last_try && !self.engine.drain.has_begun() {
                     return Err(failure);
                 }
                 self.pace.failed(&failure, self.engine.jitter(), &telemetry);

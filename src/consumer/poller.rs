@@ -86,7 +86,8 @@ pub(super) struct Pace {
     most: usize,
     /// No receive before this.
     pub(super) not_before: Instant,
-    failures: u32,
+    /// Receives in a row that failed or hung.
+    pub(super) failures: u32,
     hung: u32,
     /// Since when a receive waits for ten free slots.
     pub(super) waiting_since: Option<Instant>,

@@ -13,6 +13,11 @@
 //! | `exec` | the program exited with 0 | the program, on `STREAM_MESSAGE_ID` |
 //! | `postgres` | the row is committed | the table's key, the message id |
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "handlers deal with the outside: files, processes, and threads that wait for them, by the real clock"
+)]
+
 #[cfg(feature = "stdout")]
 pub mod stdout;
 #[cfg(feature = "file")]

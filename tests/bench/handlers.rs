@@ -7,6 +7,8 @@
 //! The names choose the handlers; `postgres` wants a database in `DATABASE_URL`, where it leaves the table
 //! `bench_events`. `file` writes to the directory for temporary files, which should be on a disk.
 
+#![allow(clippy::disallowed_methods, reason = "the bans are for the engine; a benchmark watches the real clock")]
+
 use std::env;
 use std::error::Error;
 use std::fs;

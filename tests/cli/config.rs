@@ -83,6 +83,8 @@ fn a_key_in_the_wrong_place_is_sent_to_the_right_one() {
 fn what_is_no_toml_is_told_with_its_line_and_without_its_text() {
     let refused = check("password = \"secret words\nx").with(2).saying(&["c.toml:4: this is no TOML"]);
     assert!(!refused.stderr.contains("secret words"), "{}", refused.stderr);
+    let torn = check("password = 'secret words\nx = 1").with(2).saying(&["c.toml:3: this is no TOML"]);
+    assert!(!torn.stderr.contains("secret words"), "{}", torn.stderr);
     let twice = check("url = \"https://h/1/q\"\n").with(2);
     assert!(twice.stderr.contains("c.toml:3"), "{}", twice.stderr);
 }
@@ -173,4 +175,20 @@ fn what_a_check_finds_can_be_read_by_a_program() {
         serde_json::from_str(&run(daemon(&["check", "--json", "--config", &path])).with(0).stdout).unwrap();
     assert_eq!(found["findings"][0]["grade"], "advice");
     assert_eq!(found["file"], path);
+}
+
+#[test]
+fn the_statements_that_make_a_table_need_neither_database_nor_password() {
+    let directory = tempfile::tempdir().unwrap();
+    let route = "[[route]]\nevents = [\"*\"]\nhandler = \"postgres\"\nurl = \"postgres://u@127.0.0.1:1/db\"\n";
+    let toml = format!("{QUEUE}{route}password = {{ env = \"NOT_HERE\" }}\ntable = \"app.events\"\n");
+    let path = file(directory.path(), "c.toml", toml);
+    let printed = run(daemon(&["init-postgres", "--print", "--config", &path])).with(0).stdout;
+    assert!(printed.contains(r#"CREATE TABLE IF NOT EXISTS "app"."events""#), "{printed}");
+    run(daemon(&["init-postgres", "--config", &path])).with(2).saying(&["c.toml:7", "NOT_HERE is not set"]);
+    let mut unreachable = daemon(&["init-postgres", "--config", &path]);
+    unreachable.env("NOT_HERE", "hush");
+    let refused = run(unreachable).with(69).saying(&["c.toml:3", "cannot be reached"]);
+    assert!(!refused.stderr.contains("hush"), "{}", refused.stderr);
+    run(daemon(&["init-postgres", "--queue-url", "http://127.0.0.1/1/q"])).with(2).saying(&["no route"]);
 }

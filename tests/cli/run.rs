@@ -1,6 +1,6 @@
 //! `run` and `demo`: events, signals, ledger and exit codes.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -68,6 +68,47 @@ fn a_second_signal_ends_at_once_and_says_which_it_was() {
         daemon.signal(signal);
         daemon.wait().with(code);
     }
+}
+
+#[test]
+fn a_hangup_opens_files_anew_and_the_run_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let events = directory.path().join("events.jsonl");
+    let sqs = Sqs::start(MemorySettings::default());
+    let toml = format!("[[route]]\nevents = [\"*\"]\nhandler = \"file\"\npath = {events:?}\n");
+    let path = file(directory.path(), "c.toml", toml);
+    let arguments = ["run", "--config", &path, "--queue-url", &sqs.url(), "--wait", "1s", "--log-format", "human"];
+    let mut daemon = start(daemon(&arguments));
+    sqs.until_called("ReceiveMessage", 2);
+    daemon.signal(Signal::HUP);
+    daemon.until("asked to open files anew");
+    sqs.queue().send(r#"{"type":"message.new"}"#);
+    sqs.until_called("DeleteMessageBatch", 1);
+    daemon.signal(Signal::TERM);
+    daemon.wait().with(0).saying(&["deleted 1 +"]);
+    assert_eq!(lines(&std::fs::read_to_string(events).unwrap()).len(), 1);
+}
+
+#[test]
+fn a_hangup_drains_a_run_without_files_unless_nohup_says_otherwise() {
+    let sqs = Sqs::start(MemorySettings::default());
+    let url = sqs.url();
+    let arguments = ["run", "--queue-url", &url, "--wait", "1s", "--log-format", "human"];
+    let hung_up = start(daemon(&arguments));
+    sqs.until_called("ReceiveMessage", 2);
+    hung_up.signal(Signal::HUP);
+    hung_up.wait().with(0).saying(&["asked to stop"]);
+
+    let inner = daemon(&arguments);
+    let mut nohup = Command::new("nohup");
+    nohup.arg(inner.get_program()).args(inner.get_args()).env_clear();
+    nohup.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let kept = start(nohup);
+    sqs.until_called("ReceiveMessage", 5);
+    kept.signal(Signal::HUP);
+    sqs.until_called("ReceiveMessage", 8);
+    kept.signal(Signal::TERM);
+    kept.wait().with(0);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The daemon as its users run it: a process with arguments, standard output, standard error and signals.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -11,9 +12,13 @@ use tokio::time::timeout;
 
 use super::endpoint::endpoint;
 use super::queue::TestQueue;
+use super::record::Record;
 
 /// How long anything may take that a test waits for.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The number of the signal that ends a process at once.
+const SIGKILL: i32 = 9;
 
 /// The command, with an environment in which nothing of ours or of AWS is set.
 pub(crate) fn command(arguments: &[&str]) -> Command {
@@ -29,6 +34,14 @@ pub(crate) fn command_with_keys(arguments: &[&str]) -> Command {
     let mut command = command(arguments);
     command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
     command
+}
+
+/// The command that consumes a queue of LocalStack.
+fn command_on(queue: &TestQueue, arguments: &[&str]) -> Command {
+    let endpoint = endpoint();
+    let mut all = vec!["run", "--queue-url", &queue.url, "--endpoint-url", &endpoint, "--log-format", "human"];
+    all.extend(arguments);
+    command_with_keys(&all)
 }
 
 /// A daemon that runs.
@@ -62,10 +75,15 @@ pub(crate) struct Ledger {
 impl Daemon {
     /// `stream-sqsd run` on a queue of LocalStack.
     pub(crate) fn run(queue: &TestQueue, arguments: &[&str]) -> Daemon {
-        let endpoint = endpoint();
-        let mut all = vec!["run", "--queue-url", &queue.url, "--endpoint-url", &endpoint, "--log-format", "human"];
-        all.extend(arguments);
-        Daemon::start(command_with_keys(&all))
+        Daemon::start(command_on(queue, arguments))
+    }
+
+    /// The same, with every event recorded in a file before its message is deleted.
+    pub(crate) fn recording(queue: &TestQueue, record: &Record, arguments: &[String]) -> Daemon {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut command = command_on(queue, &arguments);
+        command.env("STREAM_SQSD_CONFIG_TOML", record.configuration());
+        Daemon::start(command)
     }
 
     pub(crate) fn start(mut command: Command) -> Daemon {
@@ -89,6 +107,15 @@ impl Daemon {
     pub(crate) fn terminate(&self) {
         let pid = self.child.id().expect("it runs").to_string();
         assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub(crate) async fn kill(mut self) {
+        self.child.start_kill().expect("it runs");
+        let status = timeout(PATIENCE, self.child.wait()).await.expect("a killed process is gone in time").unwrap();
+        if status.signal() != Some(SIGKILL) {
+            panic!("it had ended before, {status}:\n{}", self.log.await.unwrap());
+        }
     }
 
     /// Reads to the end and waits for it.

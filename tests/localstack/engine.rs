@@ -7,6 +7,7 @@ use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
 use stream_sqsd::consumer::{Closing, Consumer, RetryDelay, Settings};
 use stream_sqsd::queue::sqs::{QueueAddress, QueueUrl, SqsQueue};
 use stream_sqsd::router::Router;
+use stream_sqsd::telemetry::Monitor;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -16,27 +17,35 @@ use super::queue::TestQueue;
 
 /// A consumer that runs beside the test until it is told to stop.
 pub(crate) struct Engine {
+    /// A view of it.
+    pub(crate) monitor: Monitor,
     stop: oneshot::Sender<()>,
     run: JoinHandle<Closing>,
 }
 
 impl Engine {
     pub(crate) async fn start(queue: &TestQueue, router: Router, settings: Settings) -> Engine {
+        Engine::start_through(&endpoint(), queue, router, settings).await
+    }
+
+    /// The same by another way to LocalStack.
+    pub(crate) async fn start_through(endpoint: &str, queue: &TestQueue, router: Router, settings: Settings) -> Engine {
         let credentials = Credentials::new("test", "test", None, None, "a test");
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(REGION))
-            .endpoint_url(endpoint())
+            .endpoint_url(endpoint)
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .build();
         let address = QueueAddress::Url(QueueUrl::parse(&queue.url).unwrap());
         let consumer = Consumer::new(SqsQueue::with_config(&config, address).await.unwrap(), router, settings);
+        let monitor = consumer.monitor();
         let (stop, stopped) = oneshot::channel();
         let run = tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
             consumer.run(stopped).await.expect("LocalStack answers the first receive")
         });
-        Engine { stop, run }
+        Engine { monitor, stop, run }
     }
 
     /// Asks it to drain, and waits for the closing ledger.

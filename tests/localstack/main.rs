@@ -10,6 +10,9 @@ mod queue;
 mod daemon;
 mod engine;
 mod body;
+mod record;
+mod scale;
+mod proxy;
 
 mod forms;
 mod attributes;
@@ -19,3 +22,7 @@ mod many;
 mod sns;
 mod shutdown;
 mod start;
+
+mod kill;
+mod storm;
+mod faults;

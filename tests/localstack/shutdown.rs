@@ -19,7 +19,7 @@ use super::queue::{Counts, TestQueue, Wanted, until};
 const AT_MOST: Duration = Duration::from_secs(2);
 
 /// The queue once nothing in it is hidden.
-async fn settled(queue: &TestQueue) -> Counts {
+pub(crate) async fn settled(queue: &TestQueue) -> Counts {
     until("nothing is left hidden", AT_MOST, async || queue.counts().await, |counts| counts.hidden == 0).await
 }
 

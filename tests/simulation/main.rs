@@ -2,13 +2,14 @@
 //! its seed and its story; the same seed tells the same story again:
 //!
 //! ```text
-//! STREAM_SQSD_SEED=17 cargo test --test simulation -- one_seed --nocapture
-//! STREAM_SQSD_SEEDS=1000000 cargo test --profile simulation --test simulation -- every_promise
+//! STREAM_SQSD_SEED=17 cargo test --no-default-features --test simulation one_seed -- --nocapture
+//! STREAM_SQSD_SEEDS=1000000 cargo test --release --no-default-features --test simulation every_promise -- --nocapture
 //! ```
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod outage;
+mod settlement;
 mod witness;
 mod world;
 

@@ -17,6 +17,7 @@ struct Outcome {
     queue: MemoryQueue,
     calls_while_down: u64,
     highest_receive_count: u64,
+    received_while_down: u64,
     back_after: Duration,
 }
 
@@ -26,6 +27,7 @@ async fn outage(first: u32, rate: u32, restart_after: Option<Duration>) -> Outco
     let up = Arc::new(AtomicBool::new(false));
     let calls = Arc::new(AtomicU64::new(0));
     let highest = Arc::new(AtomicU64::new(0));
+    let received_while_down = AtomicU64::new(0);
     for _ in 0..first {
         queue.send(r#"{"type":"message.new"}"#);
     }
@@ -54,6 +56,7 @@ async fn outage(first: u32, rate: u32, restart_after: Option<Duration>) -> Outco
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
+        received_while_down.store(queue.counts().hidden, Ordering::Relaxed);
         up.store(true, Ordering::Relaxed);
         while queue.counts().deleted < queue.counts().sent && began.elapsed() < OUTAGE * 4 {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -94,6 +97,7 @@ async fn outage(first: u32, rate: u32, restart_after: Option<Duration>) -> Outco
         queue: queue.clone(),
         calls_while_down: calls.load(Ordering::Relaxed),
         highest_receive_count: highest.load(Ordering::Relaxed),
+        received_while_down: received_while_down.load(Ordering::Relaxed),
         back_after,
     }
 }
@@ -104,6 +108,8 @@ async fn ten_minutes_of_outage_at_a_hundred_messages_a_second_dead_letter_nothin
     let counts = outcome.queue.counts();
     assert_eq!((counts.dead_lettered, counts.deleted), (0, counts.sent), "{counts:?}");
     assert_eq!(outcome.highest_receive_count, 1, "an outage costs no receive");
+    // What came before the breaker opened, and one more after each probe that failed.
+    assert!(outcome.received_while_down < 45, "{} received from a target that is down", outcome.received_while_down);
     assert!(outcome.calls_while_down < 200, "{} calls of a target that is down", outcome.calls_while_down);
     assert!(outcome.back_after < Duration::from_secs(90), "back after {:?}", outcome.back_after);
 }

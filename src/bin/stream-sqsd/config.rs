@@ -375,6 +375,8 @@ fn engine(given: &Given, mistakes: &mut Mistakes) -> Option<Settings> {
     let inflate_limit = read(given, &settings::INFLATE_LIMIT, mistakes, quantity::size);
     let unrouted = choice(given, &settings::UNROUTED, mistakes, unrouted);
     let until_empty = read(given, &settings::UNTIL_EMPTY, mistakes, quantity::truth);
+    let fifo_attempts = read(given, &settings::FIFO_ATTEMPTS, mistakes, quantity::count);
+    let journal = read(given, &settings::JOURNAL, mistakes, |path| Ok(PathBuf::from(path)));
 
     // All of them were read before the first mistake ends it.
     let engine = Settings {
@@ -387,6 +389,8 @@ fn engine(given: &Given, mistakes: &mut Mistakes) -> Option<Settings> {
         inflate_limit: inflate_limit??,
         unrouted: unrouted?,
         until_empty: until_empty??,
+        fifo_attempts: fifo_attempts?.map(|attempts| u32::try_from(attempts).unwrap_or(u32::MAX)),
+        journal: journal?,
         ..Settings::default()
     };
     if let Err(error) = engine.check() {

@@ -1,8 +1,10 @@
 //! `stream-sqsd run`: consumes a queue until it is asked to stop.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use stream_sqsd::consumer::{Closing, Consumer, RunError};
+use stream_sqsd::handlers::file::Reopener;
 use stream_sqsd::queue::sqs::SqsQueue;
 use tokio::runtime::Builder;
 
@@ -66,27 +68,30 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Opti
             show_duration(wait)
         );
     };
-    let reopen = async {
-        loop {
-            asked.reopen.notified().await;
-            tracing::info!("opening {} files anew", files.len());
-            for file in &files {
-                file.reopen().await;
-            }
-        }
-    };
     let consumer = Consumer::new(queue.clone(), router, config.engine);
     // Answered beside the run, until its end.
     let _watched = admin::serve(config.admin, consumer.monitor(), &queue).await?;
     let closing = tokio::select! { biased;
-        () = reopen => unreachable!("it goes on for ever"),
+        never = reopen(&asked, &files) => match never {},
         closing = consumer.run(shutdown) => closing,
     };
     match closing {
         Ok(closing) => Ok(Some(closing)),
         Err(RunError::Queue(error)) => Err(advice::refused(error, &resource)),
         Err(RunError::Settings(error)) => Err(Failure::new(Exit::Usage, error)),
+        Err(RunError::Journal(error)) => Err(Failure::new(Exit::Usage, error)),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens files anew whenever that is asked for.
+async fn reopen(asked: &Asked, files: &[Reopener]) -> Infallible {
+    loop {
+        asked.reopen.notified().await;
+        tracing::info!("asked to open files anew");
+        for file in files {
+            file.reopen().await;
+        }
     }
 }
 

@@ -193,6 +193,28 @@ pub(crate) const UNTIL_EMPTY: Setting = Setting {
            retry delay hides for longer stay, and the ledger names them",
 };
 
+/// How often the head of a FIFO group is tried.
+pub(crate) const FIFO_ATTEMPTS: Setting = Setting {
+    flag: "fifo-attempts",
+    file: ("", "fifo_attempts"),
+    value: "NUMBER",
+    choices: &[],
+    default: Unset::Words("the receives that are left before the dead-letter queue, or 5 when unknown"),
+    help: "FIFO queues: how often a failing message is tried in this process before it and what is held behind it are \
+           handed back; at least 1",
+};
+
+/// The memory of successes on disk.
+pub(crate) const JOURNAL: Setting = Setting {
+    flag: "journal",
+    file: ("", "journal"),
+    value: "PATH",
+    choices: &[],
+    default: Unset::Words("in memory only"),
+    help: "Where to remember which messages were handled, so that a repeat is deleted without handling it again even \
+           after a crash. It helps only where the same daemon gets the repeat; each daemon needs a file of its own",
+};
+
 /// The form of the log.
 pub(crate) const LOG_FORMAT: Setting = Setting {
     flag: "log-format",
@@ -232,6 +254,8 @@ pub(crate) const ALL: &[&Setting] = &[
     &INFLATE_LIMIT,
     &UNROUTED,
     &UNTIL_EMPTY,
+    &FIFO_ATTEMPTS,
+    &JOURNAL,
     &LOG_FORMAT,
     &ADMIN,
 ];

@@ -540,6 +540,10 @@ struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     /// Takes up the oldest receive that was lost and can still be repeated, or begins a new one.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "an id that nobody else has, not a draw that a simulation must repeat"
+    )]
     fn begin(lost: &'a Mutex<Vec<LostAttempt>>) -> Self {
         let mut known = lost.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|attempt| attempt.since.elapsed() < ATTEMPT_ID_GOOD_FOR);

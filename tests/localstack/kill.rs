@@ -1,0 +1,77 @@
+//! kill -9 at any moment: every message is handled all the same.
+//!
+//! What a kill may cost is a repeat for each message that was at work, and one receive for it. Nothing else.
+
+use std::time::Duration;
+
+use super::body::event;
+use super::daemon::Daemon;
+use super::queue::{Counts, TestQueue, Wanted, until};
+use super::record::Record;
+use super::scale;
+
+/// How often the daemon is killed.
+const KILLS: usize = 20;
+
+/// How many messages the daemon works on at the same time.
+const SLOTS: usize = 64;
+
+/// How long the daemon may take for what is left after the last kill.
+const LAST_LIFE: Duration = Duration::from_secs(120);
+
+#[tokio::test]
+async fn killed_twenty_times_every_message_is_handled_and_none_is_dead_lettered() {
+    killed_twenty_times("kill_9", |_| Vec::new()).await;
+}
+
+/// Kills daemons that record to the same file. `more` is what they are told besides.
+async fn killed_twenty_times(test: &str, more: impl Fn(&Record) -> Vec<String>) {
+    let messages = scale::of("STREAM_SQSD_TEST_KILL_MESSAGES", 2_000);
+    let mut random = scale::random(test);
+    // So few receives that a message is dead-lettered when anything but a kill costs it one again and again.
+    let queue = TestQueue::new(test, Wanted { visibility: 3, max_receive_count: KILLS as u32 + 1 }).await;
+    let record = Record::new();
+    let arguments = ["--wait".to_owned(), "1s".to_owned(), "--grace".to_owned(), "10s".to_owned()];
+    let arguments: Vec<_> = arguments.into_iter().chain(more(&record)).collect();
+
+    let mut sent = Vec::new();
+    for life in 0..KILLS {
+        let portion = messages * life / KILLS..messages * (life + 1) / KILLS;
+        let size = portion.len();
+        sent.extend(queue.send(portion.map(|number| event(number).to_string())).await);
+        let before = record.len();
+        let daemon = Daemon::recording(&queue, &record, &arguments);
+        if random.bool() {
+            // In the midst of it: between a line and the delete of its message are some twenty milliseconds.
+            record.grown_to(before + random.usize(0..=size), Duration::from_secs(10)).await;
+            tokio::time::sleep(Duration::from_millis(random.u64(0..40))).await;
+        } else {
+            // At any time: while it starts, while it works, and when it is done.
+            tokio::time::sleep(Duration::from_millis(random.u64(0..1_000))).await;
+        }
+        daemon.kill().await;
+    }
+
+    let daemon = Daemon::recording(&queue, &record, &arguments);
+    let empty = Counts { visible: 0, hidden: 0 };
+    until("the queue is empty", LAST_LIFE, async || queue.counts().await, |counts| *counts == empty).await;
+    daemon.terminate();
+    let ended = daemon.end().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    ended.ledger();
+
+    let handled = record.handled();
+    let lost: Vec<_> = sent.iter().filter(|id| !handled.contains_key(*id)).collect();
+    assert!(lost.is_empty(), "{} messages were never handled: {lost:?}", lost.len());
+    assert_eq!(handled.len(), sent.len(), "something was handled that was never sent");
+    assert_eq!(queue.dead_letters.count().await, 0);
+
+    let repeats: usize = handled.values().map(|message| message.times - 1).sum();
+    let late = handled.values().filter(|message| message.receive_count > 1).count();
+    println!(
+        "{test}: {} messages, {KILLS} kills, {repeats} handled again, {late} handled only after a kill",
+        sent.len()
+    );
+    assert!(repeats + late >= KILLS, "the daemon was killed while it had nothing to do");
+    assert!(repeats <= KILLS * SLOTS, "more than was at work was handled again");
+}
