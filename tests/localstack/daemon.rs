@@ -37,9 +37,8 @@ pub(crate) fn command_with_keys(arguments: &[&str]) -> Command {
 }
 
 /// The command that consumes a queue of LocalStack.
-fn command_on(queue: &TestQueue, arguments: &[&str]) -> Command {
-    let endpoint = endpoint();
-    let mut all = vec!["run", "--queue-url", &queue.url, "--endpoint-url", &endpoint, "--log-format", "human"];
+fn command_on(queue: &TestQueue, endpoint: &str, arguments: &[&str]) -> Command {
+    let mut all = vec!["run", "--queue-url", &queue.url, "--endpoint-url", endpoint, "--log-format", "human"];
     all.extend(arguments);
     command_with_keys(&all)
 }
@@ -75,13 +74,23 @@ pub(crate) struct Ledger {
 impl Daemon {
     /// `stream-sqsd run` on a queue of LocalStack.
     pub(crate) fn run(queue: &TestQueue, arguments: &[&str]) -> Daemon {
-        Daemon::start(command_on(queue, arguments))
+        Daemon::start(command_on(queue, &endpoint(), arguments))
     }
 
     /// The same, with every event recorded in a file before its message is deleted.
     pub(crate) fn recording(queue: &TestQueue, record: &Record, arguments: &[String]) -> Daemon {
+        Daemon::recording_through(&endpoint(), queue, record, arguments)
+    }
+
+    /// The same by another way to LocalStack.
+    pub(crate) fn recording_through(
+        endpoint: &str,
+        queue: &TestQueue,
+        record: &Record,
+        arguments: &[String],
+    ) -> Daemon {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let mut command = command_on(queue, &arguments);
+        let mut command = command_on(queue, endpoint, &arguments);
         command.env("STREAM_SQSD_CONFIG_TOML", record.configuration());
         Daemon::start(command)
     }
@@ -104,8 +113,13 @@ impl Daemon {
         serde_json::from_str(&line.expect("a line before the daemon ends")).unwrap()
     }
 
+    /// The id of its process.
+    pub(crate) fn process(&self) -> String {
+        self.child.id().expect("it runs").to_string()
+    }
+
     pub(crate) fn terminate(&self) {
-        let pid = self.child.id().expect("it runs").to_string();
+        let pid = self.process();
         assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 

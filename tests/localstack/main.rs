@@ -13,6 +13,9 @@ mod body;
 mod record;
 mod scale;
 mod proxy;
+#[cfg(target_os = "linux")]
+#[path = "../soak/process.rs"]
+mod process;
 
 mod forms;
 mod attributes;
@@ -26,3 +29,4 @@ mod start;
 mod kill;
 mod storm;
 mod faults;
+mod soak;

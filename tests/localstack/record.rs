@@ -1,8 +1,9 @@
 //! What the daemon's file handler recorded: on disk before each delete, so what no process can forget.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use tokio::time::{Instant, sleep};
 /// A file that one daemon after the other records to.
 pub(crate) struct Record {
     place: TempDir,
+    /// How many bytes have been looked at, and how many lines they are.
+    counted: Cell<(u64, usize)>,
 }
 
 /// What became of one message.
@@ -26,7 +29,7 @@ pub(crate) struct Handled {
 
 impl Record {
     pub(crate) fn new() -> Record {
-        Record { place: tempfile::tempdir().unwrap() }
+        Record { place: tempfile::tempdir().unwrap(), counted: Cell::default() }
     }
 
     /// A path beside the record.
@@ -41,7 +44,24 @@ impl Record {
 
     /// How many lines there are, a line that is being written not among them.
     pub(crate) fn len(&self) -> usize {
-        self.read().iter().filter(|byte| **byte == b'\n').count()
+        let (mut bytes, mut lines) = self.counted.get();
+        let mut more = Vec::new();
+        match File::open(self.beside("events.jsonl")) {
+            // No daemon has come so far as to make it.
+            Err(error) if error.kind() == ErrorKind::NotFound => return 0,
+            file => {
+                let mut file = file.unwrap();
+                file.seek(SeekFrom::Start(bytes)).unwrap();
+                file.read_to_end(&mut more).unwrap();
+            }
+        }
+        // Only what follows the last line feed can still change: a torn line is cut off.
+        if let Some(last) = more.iter().rposition(|byte| *byte == b'\n') {
+            bytes += last as u64 + 1;
+            lines += more.iter().filter(|byte| **byte == b'\n').count();
+            self.counted.set((bytes, lines));
+        }
+        lines
     }
 
     /// Waits until there are so many lines, or until a time has passed: a daemon may be on its way to them for longer
@@ -56,7 +76,7 @@ impl Record {
     /// What was handled, by message id. Every line must be whole.
     pub(crate) fn handled(&self) -> BTreeMap<String, Handled> {
         let mut handled = BTreeMap::<String, Handled>::new();
-        let text = String::from_utf8(self.read()).unwrap();
+        let text = fs::read_to_string(self.beside("events.jsonl")).unwrap();
         assert!(text.is_empty() || text.ends_with('\n'), "the last line is torn");
         for line in text.lines() {
             let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
@@ -67,13 +87,5 @@ impl Record {
             }
         }
         handled
-    }
-
-    fn read(&self) -> Vec<u8> {
-        match fs::read(self.beside("events.jsonl")) {
-            // No daemon has come so far as to make it.
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            read => read.unwrap(),
-        }
     }
 }
