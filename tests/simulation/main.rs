@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod outage;
+mod pace;
 mod settlement;
 mod witness;
 mod world;

@@ -43,7 +43,6 @@ MUTATIONS = [
     ("no-back-off", "poller.rs", "self.not_before = self.not_before.max(Instant::now() + pause);", ""),
     ("wait-for-ever-on-a-hung-poll", "poller.rs", "const HUNG_AFTER: Duration = Duration::from_secs(10);", "const HUNG_AFTER: Duration = Duration::from_secs(100_000);"),
     ("drain-without-end", "drain.rs", "self.at.get().map(|begun| *begun + self.grace)", "self.at.get().map(|begun| *begun + self.grace * 100)"),
-    ("believe-a-lease-that-ran-out", "worker.rs", "Ok(Ok(())) if self.lease.is_lost() => (CallEnd::Handled, Attempt::LeaseLost(true)),", ""),
 ]
 # What a mutation needs beside its own words.
 ADDED = {"forget-to-release": ("worker.rs", "    fn is_last_receive(&self)", "    fn held_nothing(&self) -> bool {\n        true\n    }\n\n    fn is_last_receive(&self)")}
