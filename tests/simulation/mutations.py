@@ -18,7 +18,7 @@ WORK = ROOT / "target" / "mutations"
 TREE = WORK / "tree"
 SEEDS = "300"
 # Of one run, in seconds: a whole one takes less than a minute.
-LIMIT = 300
+LIMIT = 150
 
 # Name, file, what is there, what is put in its place. Only the first occurrence is changed.
 MUTATIONS = [
