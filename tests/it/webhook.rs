@@ -73,6 +73,19 @@ fn a_bomb_is_refused_before_anybody_vouched_for_it() {
     assert_eq!(verify_and_parse(&short, SIGNATURE, SECRET).unwrap_err().label(), "gzip decompression failed");
 }
 
+#[test]
+fn what_inflates_to_the_limit_is_read_and_one_byte_more_is_not() {
+    let padded = |length: usize| {
+        let mut body = BODY.as_bytes().to_vec();
+        body.resize(length, b' ');
+        body
+    };
+    let most = padded(stream_sqsd::decode::DEFAULT_LIMIT);
+    assert!(verify_and_parse(&gzip(&most), &hmac_of(&most), SECRET).is_ok());
+    let more = padded(stream_sqsd::decode::DEFAULT_LIMIT + 1);
+    assert_eq!(verify_and_parse(&gzip(&more), &hmac_of(&more), SECRET).unwrap_err().label(), "too large");
+}
+
 fn hmac_of(body: &[u8]) -> String {
     use hmac::{Hmac, KeyInit, Mac};
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
