@@ -17,6 +17,7 @@ mod proxy;
 mod forms;
 mod attributes;
 mod failures;
+mod targets;
 mod leases;
 mod many;
 mod sns;
