@@ -6,6 +6,7 @@ It prints its port, and then one JSON line for each request. The path says how i
   /answer/CODE          that status; ?retry-after=TEXT and ?location=URL add the headers
   /loop                 a redirect to itself
   /first/N/CODE         that status to the first N requests, then as /hook
+  /down/SECONDS/CODE    that status until so long after the first request, then as /hook
   /late/SECONDS         as /hook, after that time
   /broken               closes the connection without an answer
   /large                200 and an answer of 10 MB
@@ -50,11 +51,12 @@ class Receiver(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        arrived = time.monotonic()
         expected = hmac.new(SECRET, body, hashlib.sha256).hexdigest()
         valid = hmac.compare_digest(expected, self.headers.get("X-Signature", ""))
         headers = {name.lower(): value for name, value in self.headers.items()}
         say({"method": "POST", "path": self.path, "headers": headers, "body": body.decode(), "valid": valid,
-             "connection": self.connection_number})
+             "connection": self.connection_number, "arrived": arrived})
         url = urlsplit(self.path)
         match url.path.strip("/").split("/"):
             case ["hook"]:
@@ -69,6 +71,10 @@ class Receiver(BaseHTTPRequestHandler):
                 with lock:
                     seen[url.path] = seen.get(url.path, 0) + 1
                     down = seen[url.path] <= int(count)
+                self.answer(int(code) if down else 200 if valid else 401)
+            case ["down", seconds, code]:
+                with lock:
+                    down = arrived < seen.setdefault(url.path, arrived) + float(seconds)
                 self.answer(int(code) if down else 200 if valid else 401)
             case ["late", seconds]:
                 time.sleep(float(seconds))

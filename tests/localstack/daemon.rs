@@ -37,7 +37,7 @@ pub(crate) fn command_with_keys(arguments: &[&str]) -> Command {
 }
 
 /// The command that consumes a queue of LocalStack.
-fn command_on(queue: &TestQueue, endpoint: &str, arguments: &[&str]) -> Command {
+pub(crate) fn command_on(queue: &TestQueue, endpoint: &str, arguments: &[&str]) -> Command {
     let mut all = vec!["run", "--queue-url", &queue.url, "--endpoint-url", endpoint, "--log-format", "human"];
     all.extend(arguments);
     command_with_keys(&all)

@@ -20,6 +20,7 @@ mod process;
 mod forms;
 mod attributes;
 mod failures;
+mod targets;
 mod leases;
 mod many;
 mod sns;

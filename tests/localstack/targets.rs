@@ -1,0 +1,201 @@
+//! The daemon and its targets: one that is down for a while, and one that is slow.
+//!
+//! The webhook is `tests/handlers/receiver.py`, in which nothing is ours. It verifies every signature.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::body::event;
+use super::daemon::{Daemon, command_on};
+use super::endpoint::endpoint;
+use super::queue::{Counts, TestQueue, Wanted, until};
+
+/// What signs the events.
+const SECRET: &str = "watering-can";
+
+/// How long a test waits for anything else than an outage.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is in a queue when nothing is left to do.
+const EMPTY: Counts = Counts { visible: 0, hidden: 0 };
+
+/// The webhook, as a process that ends with the test.
+struct Receiver {
+    _process: Child,
+    port: u16,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+/// One event as the webhook saw it.
+#[derive(Clone, Debug)]
+struct Request {
+    message_id: String,
+    receive_count: String,
+    /// When it arrived, in seconds of the receiver's clock.
+    arrived: f64,
+    /// Whether the signature is the body's.
+    valid: bool,
+}
+
+impl Receiver {
+    async fn start() -> Receiver {
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/handlers/receiver.py");
+        let mut command = Command::new("python3");
+        command.arg(program).arg(SECRET).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn().expect("python3 runs");
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let first = timeout(PATIENCE, lines.next_line()).await.expect("it starts in time").unwrap();
+        let port = first.expect("it says its port").parse().unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = requests.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                seen.lock().unwrap().push(Request::from_line(&line));
+            }
+        });
+        Receiver { _process: process, port, requests }
+    }
+
+    /// The configuration of a daemon that posts every event here.
+    fn configuration(&self, path: &str) -> String {
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        format!("[[route]]\nevents = [\"*\"]\nhandler = \"http\"\nurl = {url:?}\napi_secret = {{ env = \"SECRET\" }}\n")
+    }
+
+    fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+impl Request {
+    fn from_line(line: &str) -> Request {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let header =
+            |name: &str| line["headers"][name].as_str().unwrap_or_else(|| panic!("no {name}: {line}")).to_owned();
+        Request {
+            message_id: header("x-webhook-id"),
+            receive_count: header("x-webhook-attempt"),
+            arrived: line["arrived"].as_f64().unwrap(),
+            valid: line["valid"].as_bool().unwrap(),
+        }
+    }
+}
+
+/// The daemon on a queue, with a configuration.
+fn daemon(queue: &TestQueue, configuration: &str, arguments: &[&str]) -> Daemon {
+    let mut command = command_on(queue, &endpoint(), arguments);
+    command.env("STREAM_SQSD_CONFIG_TOML", configuration).env("SECRET", SECRET);
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
+    Daemon::start(command)
+}
+
+/// Sends events with numbers that no event of the test has yet.
+async fn send(queue: &TestQueue, numbers: std::ops::Range<usize>) -> BTreeSet<String> {
+    queue.send(numbers.map(|number| event(number).to_string())).await.into_iter().collect()
+}
+
+#[tokio::test]
+async fn a_webhook_that_answers_503_for_25_seconds_loses_nothing_and_dead_letters_nothing() {
+    // Hidden for so short a time that leases must be renewed all through the outage.
+    let queue = TestQueue::new("webhook_down", Wanted { visibility: 6, max_receive_count: 3 }).await;
+    let receiver = Receiver::start().await;
+    let mut sent = send(&queue, 0..40).await;
+    let daemon = daemon(&queue, &receiver.configuration("/down/25/503"), &["--wait", "1s"]);
+    until("the outage begins", PATIENCE, async || receiver.requests().len(), |requests| *requests > 0).await;
+    // They wait in the queue for its end, and cost no receive.
+    sent.append(&mut send(&queue, 40..80).await);
+
+    // The probes are 1, 2, 4, 8 and 16 s apart: the one that succeeds comes after 31 s.
+    until("all are delivered", Duration::from_secs(55), async || queue.counts().await, |counts| *counts == EMPTY).await;
+    daemon.terminate();
+    let ended = daemon.end().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+
+    assert_eq!(queue.dead_letters.count().await, 0, "dead-lettered by an outage:\n{}", ended.log);
+    let requests = receiver.requests();
+    let first = requests[0].arrived;
+    let back = |request: &&Request| request.arrived >= first + 25.0;
+    assert!(requests.iter().all(|request| request.valid), "a signature is wrong");
+    let delivered: Vec<_> = requests.iter().filter(back).collect();
+    let ids: BTreeSet<_> = delivered.iter().map(|request| request.message_id.clone()).collect();
+    assert_eq!(ids, sent, "what was sent is what was delivered");
+    assert_eq!(delivered.len(), sent.len(), "something was delivered twice");
+    let received_again: Vec<_> = requests.iter().filter(|request| request.receive_count != "1").collect();
+    assert!(received_again.is_empty(), "the outage has cost receives: {received_again:?}");
+    let ledger = ended.ledger();
+    assert_eq!((ledger.received, ledger.deleted), (80, 80), "{}", ended.log);
+}
+
+#[tokio::test]
+async fn a_program_whose_target_is_down_is_tried_again_without_spending_a_receive() {
+    // A second receive of any of them would dead-letter it.
+    let queue = TestQueue::new("program_down", Wanted { visibility: 6, max_receive_count: 1 }).await;
+    let place = tempfile::tempdir().unwrap();
+    let script = place.path().join("program.sh");
+    let text = "cd \"$1\" || exit 65\necho >> tried\n[ -e up ] || exit 69\necho \"$STREAM_MESSAGE_ID\" >> done\n";
+    fs::write(&script, text).unwrap();
+    let command = ["/bin/sh", script.to_str().unwrap(), place.path().to_str().unwrap()];
+    let configuration = format!("[[route]]\nevents = [\"*\"]\nhandler = \"exec\"\ncommand = {command:?}\n");
+    let lines = |name: &str| fs::read_to_string(place.path().join(name)).unwrap_or_default().lines().count();
+
+    let sent = send(&queue, 0..3).await;
+    let daemon = daemon(&queue, &configuration, &["--wait", "1s"]);
+    // Each of the three once, and four probes, the last after 15 s.
+    until("it is tried again and again", PATIENCE, async || lines("tried"), |tried| *tried >= 3 + 4).await;
+    assert_eq!(lines("done"), 0);
+    fs::write(place.path().join("up"), "").unwrap();
+    until("all are done", PATIENCE, async || queue.counts().await, |counts| *counts == EMPTY).await;
+    daemon.terminate();
+    let ended = daemon.end().await;
+
+    assert_eq!(queue.dead_letters.count().await, 0, "dead-lettered by an outage:\n{}", ended.log);
+    let done = fs::read_to_string(place.path().join("done")).unwrap();
+    assert_eq!(done.lines().map(str::to_owned).collect::<BTreeSet<_>>(), sent);
+    assert_eq!(done.lines().count(), sent.len(), "something was done twice");
+}
+
+#[tokio::test]
+async fn a_slow_webhook_is_asked_no_more_at_once_than_the_concurrency_and_the_rest_waits_in_the_queue() {
+    const CONCURRENCY: usize = 4;
+    const TAKES: f64 = 0.4;
+    let queue = TestQueue::new("webhook_slow", Wanted::default()).await;
+    let receiver = Receiver::start().await;
+    let sent = send(&queue, 0..40).await;
+    let path = format!("/late/{TAKES}");
+    let daemon = daemon(&queue, &receiver.configuration(&path), &["--wait", "1s", "--concurrency", "4"]);
+
+    let most_hidden = Mutex::new(0);
+    let counts = async || {
+        let counts = queue.counts().await;
+        let mut most = most_hidden.lock().unwrap();
+        *most = counts.hidden.max(*most);
+        counts
+    };
+    until("all are delivered", PATIENCE, counts, |counts| *counts == EMPTY).await;
+    daemon.terminate();
+    let ended = daemon.end().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+
+    let most_hidden = most_hidden.into_inner().unwrap();
+    println!("webhook_slow: at most {most_hidden} messages were hidden at the same time");
+    let requests = receiver.requests();
+    let ids: BTreeSet<_> = requests.iter().map(|request| request.message_id.clone()).collect();
+    assert_eq!(ids, sent);
+    assert_eq!(requests.len(), sent.len(), "something was delivered twice");
+    // Each is being answered for at least so long after it arrived.
+    let at_once = |end: &Request| {
+        requests.iter().filter(|one| one.arrived <= end.arrived && end.arrived < one.arrived + TAKES).count()
+    };
+    assert_eq!(requests.iter().map(at_once).max(), Some(CONCURRENCY), "requests at the same time");
+    assert!(most_hidden <= CONCURRENCY as u64, "{most_hidden} messages were taken from the queue at the same time");
+}
