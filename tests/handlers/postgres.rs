@@ -8,13 +8,17 @@ use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use stream_sqsd::consumer::{Consumer, Settings};
 use stream_sqsd::decode::decode;
+use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, Failure, Handler, HandlerError};
 use stream_sqsd::handlers::postgres::{Postgres, PostgresError, PostgresSettings, init, schema};
+use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
+use stream_sqsd::router::Router;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -230,6 +234,56 @@ async fn a_database_that_is_down_is_a_target_that_is_down_until_it_comes_back() 
     cluster.up();
     insert(&postgres, "3").await.unwrap();
     assert_eq!(cluster.ask("SELECT count(*) FROM stream_events"), ["3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_and_a_crash_of_the_database_lose_no_message_and_dead_letter_none() {
+    let cluster = Cluster::start();
+    let postgres = Arc::new(cluster.handler().await);
+    let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(3), ..MemorySettings::default() });
+    let send = |count: usize| (0..count).for_each(|_| drop(queue.send(r#"{"type":"message.new"}"#)));
+    let rows = |count: usize| {
+        let count = [count.to_string()];
+        until(|| cluster.ask("SELECT count(*) FROM stream_events") == count);
+    };
+    let (tell, refusals) = mpsc::channel();
+    let handler = move |event: Event, ctx: Context| {
+        let (postgres, tell) = (postgres.clone(), tell.clone());
+        async move {
+            let receive_count = ctx.receive_count();
+            let result = postgres.handle(event, ctx).await;
+            if let Err(error) = &result {
+                // The test listens during the outage only.
+                let _ = tell.send((error.failure(), receive_count));
+            }
+            result
+        }
+    };
+    let settings = Settings { wait: Duration::from_secs(1), ..Settings::default() };
+    let consumer = Consumer::new(queue.clone(), Router::new().fallback(handler), settings);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let run = tokio::spawn(consumer.run(async { drop(stopped.await) }));
+
+    send(200);
+    rows(200);
+    cluster.down();
+    send(3);
+    // Each of them once, and three probes, the last after seven seconds.
+    for _ in 0..3 + 3 {
+        let refusal = refusals.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!(refusal, (Failure::TargetDown, 1), "trying again costs no receive");
+    }
+    drop(refusals);
+    send(197);
+    cluster.up();
+    rows(400);
+    send(5_000);
+    cluster.kill();
+    rows(5_400);
+
+    stop.send(()).unwrap();
+    let closing = tokio::time::timeout(Duration::from_secs(30), run).await.unwrap().unwrap().unwrap();
+    assert_eq!((queue.counts().deleted, queue.counts().dead_lettered), (5_400, 0), "{closing}");
 }
 
 #[tokio::test]
