@@ -116,7 +116,8 @@ async fn a_webhook_that_answers_503_for_25_seconds_loses_nothing_and_dead_letter
     sent.append(&mut send(&queue, 40..80).await);
 
     // The probes are 1, 2, 4, 8 and 16 s apart: the one that succeeds comes after 31 s.
-    until("all are delivered", Duration::from_secs(120), async || queue.counts().await, |counts| *counts == EMPTY).await;
+    until("all are delivered", Duration::from_secs(120), async || queue.counts().await, |counts| *counts == EMPTY)
+        .await;
     daemon.terminate();
     let ended = daemon.end().await;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
