@@ -1,7 +1,7 @@
 //! What the engine asks of a queue, and what a queue answers.
 //!
-//! This is the boundary to the outside: [`SqsQueue`](sqs::SqsQueue) keeps the trait over the wire and is the one file
-//! that names AWS, [`MemoryQueue`](memory::MemoryQueue) keeps it in memory for simulation, for the demo and for tests of
+//! This is the boundary to the outside: [`SqsQueue`](sqs::SqsQueue) keeps the trait over the wire, in the one room
+//! that names AWS; [`MemoryQueue`](memory::MemoryQueue) keeps it in memory for simulation, for the demo and for tests of
 //! your own handlers. Nothing here decides anything: when to receive, what to delete and how long to hide is the
 //! engine's business.
 
