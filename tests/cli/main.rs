@@ -13,3 +13,4 @@ mod run;
 mod send;
 mod check;
 mod watch;
+mod supervisor;

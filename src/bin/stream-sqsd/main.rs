@@ -17,6 +17,7 @@ mod secret;
 mod quantity;
 mod run;
 mod admin;
+mod supervisor;
 mod health;
 mod demo;
 mod decode;
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
     let command = cli::parse();
 
     let outcome = catch_unwind(AssertUnwindSafe(|| match command {
-        Command::Run(arguments) => run::run(arguments, signals),
+        Command::Run(arguments) => run::run(arguments, signals).inspect_err(supervisor::gave_up),
         Command::Health(arguments) => signals.end_at_once().and_then(|()| health::health(arguments)),
         Command::Demo(arguments) => demo::demo(arguments, signals),
         Command::Decode(arguments) => signals.end_at_once().and_then(|()| decode::decode(arguments)),
