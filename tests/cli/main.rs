@@ -14,3 +14,4 @@ mod send;
 mod check;
 mod watch;
 mod supervisor;
+mod describe;

@@ -26,6 +26,7 @@ mod events;
 mod check;
 mod init;
 mod init_postgres;
+mod describe;
 mod advice;
 mod input;
 mod json;
@@ -64,6 +65,8 @@ fn main() -> ExitCode {
             signals.end_at_once().and_then(|()| init_postgres::init_postgres(arguments))
         }
         Command::Events(arguments) => signals.end_at_once().and_then(|()| events::events(&arguments)),
+        Command::Completions(arguments) => signals.end_at_once().and_then(|()| describe::completions(&arguments)),
+        Command::Manual(arguments) => signals.end_at_once().and_then(|()| describe::manual(&arguments)),
     }));
     match outcome {
         Ok(Ok(exit)) => exit.into(),
