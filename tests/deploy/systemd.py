@@ -304,6 +304,11 @@ class Daemons(unittest.TestCase):
         """How many events the handler wrote."""
         return self.machine.run("sh", "-c", f"cat {self.state}/events.jsonl 2>/dev/null", check=False).count("\n")
 
+    def limit(self, unit, setting):
+        """Changes the unit as an operator does."""
+        self.machine.write(f"/etc/systemd/system/{unit.name}.d/test.conf", f"[Service]\n{setting}\n")
+        self.machine.run("systemctl", "daemon-reload")
+
     def is_still_at_work(self, unit, queue):
         before = self.events()
         queue.send(3)
@@ -322,6 +327,19 @@ class Daemons(unittest.TestCase):
             self.assertTrue(unit.show("StatusText").startswith("receiving: "), unit.show("StatusText"))
             self.is_still_at_work(unit, queue)
 
+    def test_a_start_that_the_queue_holds_up_is_not_cut_short(self):
+        with Gate() as gate:
+            unit, _ = self.daemon("held", through=gate.endpoint)
+            self.limit(unit, "TimeoutStartSec=2s")
+            gate.open.clear()
+            unit.systemctl("start", "--no-block")
+            unit.until("it receives", lambda: gate.receives)
+            since = time.monotonic()
+            unit.until("the limit is long over", lambda: time.monotonic() > since + 5)
+            gate.open.set()
+            unit.until_active()
+            self.assertEqual(unit.show("NRestarts"), "0", unit.journal())
+
     def test_stop_in_the_middle_of_work_leaves_nothing_hidden(self):
         script = "cat >/dev/null; sleep 0.2; echo >>/var/lib/stream-sqsd-stop/events.jsonl"
         unit, queue = self.daemon("stop", to_program(script), top="concurrency = 8")
@@ -337,8 +355,7 @@ class Daemons(unittest.TestCase):
     def test_a_drain_may_take_longer_than_the_unit_allows(self):
         script = "cat >/dev/null; sleep 8; echo >>/var/lib/stream-sqsd-slow/events.jsonl"
         unit, queue = self.daemon("slow", to_program(script), top='grace = "30s"')
-        self.machine.write(f"/etc/systemd/system/{unit.name}.d/test.conf", "[Service]\nTimeoutStopSec=3s\n")
-        self.machine.run("systemctl", "daemon-reload")
+        self.limit(unit, "TimeoutStopSec=3s")
         unit.start()
         queue.send(1)
         unit.until("it is at work", lambda: queue.counts() == (0, 1))

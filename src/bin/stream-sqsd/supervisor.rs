@@ -5,6 +5,7 @@
 //! (`NOTIFY_SOCKET` is not set) nothing runs.
 
 use std::fmt::Write;
+use std::io;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -39,18 +40,25 @@ pub(crate) fn keep_told(monitor: Monitor, grace: Duration) -> JoinSet<()> {
     let every = watchdog.map_or(STATUS_EVERY, |limit| STATUS_EVERY.min(limit / 2)).max(Duration::from_millis(1));
     telling.spawn(async move {
         let mut teller = Teller::new(&monitor, grace);
+        let mut warned = false;
         loop {
-            let phase = monitor.snapshot().phase;
-            if phase == Phase::Ended {
+            let now = monitor.snapshot();
+            if now.phase == Phase::Ended {
                 return;
             }
-            let news = teller.news();
-            let told = tokio::task::spawn_blocking(move || tell(&news)).await;
-            if told.is_ok_and(|told| told) && phase >= Phase::Receiving {
-                teller.ready_told = true;
+            let news = teller.news(&now);
+            let ready = news.contains(&News::Ready);
+            match tokio::task::spawn_blocking(move || tell(&news)).await {
+                Ok(Err(error)) if !warned => {
+                    tracing::warn!(%error, "the supervisor of NOTIFY_SOCKET cannot be told how it goes here");
+                    warned = true;
+                }
+                Ok(told) => teller.ready_told |= ready && told.is_ok(),
+                // The runtime ends.
+                Err(_) => return,
             }
             tokio::select! { biased;
-                () = monitor.reached(after(phase)) => {}
+                () = monitor.reached(after(now.phase)) => {}
                 () = tokio::time::sleep(every) => {}
             }
         }
@@ -60,7 +68,8 @@ pub(crate) fn keep_told(monitor: Monitor, grace: Duration) -> JoinSet<()> {
 
 /// Tells the supervisor, if there is one, why the run ended early: it shows it beside the state of the service.
 pub(crate) fn gave_up(failure: &Failure) {
-    tell(&[News::Status(one_line(&failure.to_string()))]);
+    // What happened is said on standard error too.
+    let _ = tell(&[News::Status(one_line(&failure.to_string()))]);
 }
 
 /// One thing to tell.
@@ -73,9 +82,8 @@ enum News {
     Status(String),
 }
 
-/// Tells it all at once; true when it was told. Waits while the supervisor does not read, so it is called where nobody
-/// else waits.
-fn tell(news: &[News]) -> bool {
+/// Tells it all at once. Waits while the supervisor does not read, so it is called where nobody else waits.
+fn tell(news: &[News]) -> io::Result<()> {
     let states = news.iter().map(|news| match news {
         News::Ready => NotifyState::Ready,
         News::Stopping => NotifyState::Stopping,
@@ -83,11 +91,7 @@ fn tell(news: &[News]) -> bool {
         News::MoreTime(time) => NotifyState::ExtendTimeoutUsec(u32::try_from(time.as_micros()).unwrap_or(u32::MAX)),
         News::Status(line) => NotifyState::Status(line),
     });
-    let told = sd_notify::notify(&states.collect::<Vec<_>>());
-    if let Err(error) = &told {
-        tracing::debug!(%error, "the supervisor cannot be told");
-    }
-    told.is_ok()
+    sd_notify::notify(&states.collect::<Vec<_>>())
 }
 
 /// What the supervisor was told so far, and what it is to be told next.
@@ -105,8 +109,7 @@ impl<'a> Teller<'a> {
         Teller { monitor, grace, ready_told: false, draining_since: None, last: (0, Instant::now()) }
     }
 
-    fn news(&mut self) -> Vec<News> {
-        let now = self.monitor.snapshot();
+    fn news(&mut self, now: &Snapshot) -> Vec<News> {
         let live = self.monitor.is_live();
         let mut news = Vec::new();
         match now.phase {
@@ -129,7 +132,7 @@ impl<'a> Teller<'a> {
         if live {
             news.push(News::Alive);
         }
-        news.push(News::Status(one_line(&self.status(&now))));
+        news.push(News::Status(one_line(&self.status(now))));
         news
     }
 
@@ -182,12 +185,12 @@ mod tests {
         let monitor = Consumer::new(queue, Router::new(), Settings::default()).monitor();
         let mut teller = Teller::new(&monitor, Duration::from_secs(25));
         assert_eq!(
-            teller.news(),
+            teller.news(&monitor.snapshot()),
             [News::MoreTime(MORE_TIME), News::Alive, News::Status("waiting for the first good receive".to_owned())]
         );
         // Nobody runs it, so its loop does not turn.
         tokio::time::advance(Duration::from_secs(16)).await;
-        assert_eq!(teller.news(), [News::Status("waiting for the first good receive".to_owned())]);
+        assert_eq!(teller.news(&monitor.snapshot()), [News::Status("waiting for the first good receive".to_owned())]);
     }
 
     #[test]
