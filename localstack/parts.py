@@ -19,7 +19,6 @@ import server
 
 ROOT = Path(__file__).resolve().parent.parent
 FEATURES = ["--features", "localstack-tests"]
-UNIT = "deploy/systemd/stream-sqsd.service"
 # How long a part that is told to stop may take for it.
 STOPPED_WITHIN = 20.0
 
@@ -73,15 +72,13 @@ def parts(filters):
             packages=("prometheus",),
         ),
         Part(
-            "systemd-unit",
-            "systemd-analyze",
+            "systemd",
+            "root, and the static binary of the daemon",
             [
-                # It exits 0 on keys that it does not know: what it says counts.
-                ["sh", "-c", f'! systemd-analyze verify {UNIT} 2>&1 | grep .'],
-                # Exposure at most 1.5; its table of a hundred lines only when it is more.
-                ["sh", "-c", f'table=$(systemd-analyze security --offline=yes --threshold=15 {UNIT}) && exit; echo "$table"; exit 1'],
+                ["sh", "-c", "cargo deb --version || cargo install --locked cargo-deb@3.8.0"],
+                [sys.executable, "-B", "tests/deploy/systemd.py"],
             ],
-            packages=("systemd",),
+            packages=("debootstrap", "systemd-container"),
         ),
     ]
 

@@ -17,6 +17,7 @@ mod secret;
 mod quantity;
 mod run;
 mod admin;
+mod supervisor;
 mod health;
 mod demo;
 mod decode;
@@ -25,6 +26,7 @@ mod events;
 mod check;
 mod init;
 mod init_postgres;
+mod describe;
 mod advice;
 mod input;
 mod json;
@@ -52,7 +54,7 @@ fn main() -> ExitCode {
     let command = cli::parse();
 
     let outcome = catch_unwind(AssertUnwindSafe(|| match command {
-        Command::Run(arguments) => run::run(arguments, signals),
+        Command::Run(arguments) => run::run(arguments, signals).inspect_err(supervisor::gave_up),
         Command::Health(arguments) => signals.end_at_once().and_then(|()| health::health(arguments)),
         Command::Demo(arguments) => demo::demo(arguments, signals),
         Command::Decode(arguments) => signals.end_at_once().and_then(|()| decode::decode(arguments)),
@@ -63,6 +65,8 @@ fn main() -> ExitCode {
             signals.end_at_once().and_then(|()| init_postgres::init_postgres(arguments))
         }
         Command::Events(arguments) => signals.end_at_once().and_then(|()| events::events(&arguments)),
+        Command::Completions(arguments) => signals.end_at_once().and_then(|()| describe::completions(&arguments)),
+        Command::Manual(arguments) => signals.end_at_once().and_then(|()| describe::manual(&arguments)),
     }));
     match outcome {
         Ok(Ok(exit)) => exit.into(),
