@@ -28,7 +28,6 @@ mod init_postgres;
 mod advice;
 mod input;
 mod json;
-mod peek;
 mod log;
 mod screen;
 mod signals;

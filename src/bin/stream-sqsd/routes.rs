@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Mistakes;
 use crate::document::{Entry, Item, Section};
 use crate::exit::{Exit, Failure};
-use crate::peek::text_fields;
 use crate::quantity::{self, show_duration};
 use crate::secret::{self, Missing, Secret};
 use crate::settings::{Origin, Unset};
@@ -352,13 +351,13 @@ impl Route {
         if self.channel_types.is_empty() && self.teams.is_empty() {
             return true;
         }
-        let [channel_type, cid, team] = text_fields(event.json(), ["channel_type", "cid", "team"]);
+        let [channel_type, cid, team] = event.texts(["channel_type", "cid", "team"]);
         // An event that names its channel by `cid` alone has the type in front of the colon.
-        let channel_type = channel_type.or_else(|| Some(cid?.split_once(':')?.0.to_owned()));
-        let among = |wanted: &[String], found: Option<String>| {
-            wanted.is_empty() || found.is_some_and(|found| wanted.contains(&found))
+        let channel_type = channel_type.as_deref().or_else(|| Some(cid.as_deref()?.split_once(':')?.0));
+        let among = |wanted: &[String], found: Option<&str>| {
+            wanted.is_empty() || found.is_some_and(|found| wanted.iter().any(|wanted| wanted == found))
         };
-        among(&self.channel_types, channel_type) && among(&self.teams, team)
+        among(&self.channel_types, channel_type) && among(&self.teams, team.as_deref())
     }
 
     /// The table of PostgreSQL that it writes to, if it does, and where the file says so.
