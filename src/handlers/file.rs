@@ -25,6 +25,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
 
+pub use super::lines::STALLED_AFTER;
 use super::lines::{LineWriter, Reopening, Sink};
 use crate::event::Event;
 use crate::handler::{Context, Handler, HandlerError};

@@ -104,6 +104,12 @@ impl HttpSettings {
             redirects: false,
         }
     }
+
+    /// How long one event can take at the most: waiting for a connection, the request, and reading the rest of an answer.
+    /// The engine's time limit for handlers must be longer, or a slow target is blamed on the messages.
+    pub fn longest(&self) -> Duration {
+        self.timeout.saturating_mul(2).saturating_add(ANSWER_TIME)
+    }
 }
 
 impl fmt::Debug for HttpSettings {

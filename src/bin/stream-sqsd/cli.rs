@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{OfDecode, OfDemo, OfRun, OfSend};
-use crate::settings::Flags;
+use crate::settings::{Flags, OfDecode, OfDemo, OfRun, OfSend};
 
 const EXIT_CODES: &str = "\
 Exit codes:
