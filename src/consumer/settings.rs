@@ -115,6 +115,12 @@ pub const GRACE_BEYOND_WAIT: Duration = Duration::from_secs(2);
 pub const MIN_VISIBILITY: Duration = Duration::from_secs(2);
 
 impl Settings {
+    /// How long after the beginning of a shutdown handlers may still work: [`Settings::grace`] less a quarter of it, at the
+    /// most 3 s, which is kept for handing back what they did not finish. What is at work for longer is interrupted.
+    pub fn handler_grace(&self) -> Duration {
+        self.grace - reserve_of(self.grace)
+    }
+
     /// Checks the limits and that the times fit each other. [`Consumer::run`](super::Consumer::run) does it too.
     ///
     /// # Errors
@@ -159,6 +165,11 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// What of a grace is kept for handing back and for the last deletes.
+pub(super) fn reserve_of(grace: Duration) -> Duration {
+    (grace / 4).min(Duration::from_secs(3))
 }
 
 /// A setting that is out of its limits or does not fit the others.

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::config::{OfDecode, OfDemo, OfRun, OfSend};
-use crate::settings::Flags;
+use crate::settings::{Flags, OfDecode, OfDemo, OfRun, OfSend};
 
 const EXIT_CODES: &str = "\
 Exit codes:

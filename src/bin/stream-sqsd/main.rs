@@ -8,18 +8,11 @@
     reason = "the library is handed its clock and its random source; here they are ambient"
 )]
 
-mod cli;
-mod config;
-mod settings;
-mod document;
-mod routes;
-mod secret;
-mod quantity;
-mod run;
-mod admin;
-mod supervisor;
-mod health;
+// In reading order: the subcommands, how a configuration is read, and what both stand on. Each file imports only from
+// those below it.
 mod demo;
+mod run;
+mod health;
 mod decode;
 mod send;
 mod events;
@@ -27,16 +20,28 @@ mod check;
 mod init;
 mod init_postgres;
 mod describe;
+#[cfg(test)]
+mod reference;
+
+mod config;
+mod times;
+mod routes;
+mod secret;
+mod document;
+mod cli;
+mod settings;
+mod mistakes;
+mod quantity;
+
+mod admin;
+mod supervisor;
 mod advice;
 mod input;
 mod json;
-mod peek;
 mod log;
 mod screen;
 mod signals;
 mod exit;
-#[cfg(test)]
-mod reference;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

@@ -15,7 +15,7 @@ use crate::config::{self, Config};
 use crate::exit::{Exit, Failure, say};
 use crate::log::{self, LogFormat};
 use crate::quantity::show_duration;
-use crate::routes::{self, Running};
+use crate::routes::running::{self, Running};
 use crate::screen::Screen;
 use crate::secret::Missing;
 use crate::signals::{Asked, OnHangup, Signals};
@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Fai
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let handlers = routes::start(&config.routes)?;
+    let handlers = running::start(&config.routes)?;
     let asked = signals.drain(if handlers.files.is_empty() { OnHangup::Drain } else { OnHangup::Reopen })?;
 
     let runtime = Builder::new_multi_thread().enable_all().build()?;
