@@ -73,6 +73,13 @@ def parts(filters):
             packages=("prometheus",),
         ),
         Part(
+            "instructions",
+            "valgrind",
+            # Features of other rooms would bring other libraries along: the figures are of these alone.
+            [["cargo", "bench", "--no-default-features", "--bench", "decode", "--", "instructions"]],
+            packages=("valgrind",),
+        ),
+        Part(
             "systemd-unit",
             "systemd-analyze",
             [
