@@ -80,6 +80,13 @@ def parts(filters):
             ],
             packages=("prometheus",),
         ),
+        Part(
+            "instructions",
+            "valgrind",
+            # Features of other rooms would bring other libraries along: the figures are of these alone.
+            [["cargo", "bench", "--no-default-features", "--bench", "decode", "--", "instructions"]],
+            packages=("valgrind",),
+        ),
         # What ships: one binary that needs nothing of the machine that it runs on. The parts behind this one take it.
         Part("release", "Rust", [["env", f"RUSTFLAGS={STATIC}", *RELEASE]], takes_long=True),
         Part(
