@@ -81,6 +81,8 @@ def parts(filters):
             ],
             packages=("prometheus",),
         ),
+        # What ships: one binary that needs nothing of the machine that it runs on. The parts behind this one take it.
+        Part("release", "Rust", [["env", f"RUSTFLAGS={STATIC}", *RELEASE]], takes_long=True),
         Part(
             "systemd-unit",
             "systemd-analyze",
@@ -92,8 +94,6 @@ def parts(filters):
             ],
             packages=("systemd",),
         ),
-        # What ships: one binary that needs nothing of the machine that it runs on. The parts behind this one take it.
-        Part("release", "Rust", [["env", f"RUSTFLAGS={STATIC}", *RELEASE]], takes_long=True),
         Part(
             "template",
             "Rust, and cfn-lint from PyPI",
