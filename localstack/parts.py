@@ -80,6 +80,8 @@ def parts(filters):
             ],
             packages=("prometheus",),
         ),
+        # What ships: one binary that needs nothing of the machine that it runs on. The parts behind this one take it.
+        Part("release", "Rust", [["env", f"RUSTFLAGS={STATIC}", *RELEASE]], takes_long=True),
         Part(
             "instructions",
             "valgrind",
@@ -87,8 +89,6 @@ def parts(filters):
             [["cargo", "bench", "--no-default-features", "--bench", "decode", "--", "instructions"]],
             packages=("valgrind",),
         ),
-        # What ships: one binary that needs nothing of the machine that it runs on. The parts behind this one take it.
-        Part("release", "Rust", [["env", f"RUSTFLAGS={STATIC}", *RELEASE]], takes_long=True),
         Part(
             "systemd",
             "root, and the static binary of the daemon",

@@ -8,6 +8,8 @@ import contextlib
 import http.server
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -30,6 +32,9 @@ BINARY = Path(os.environ.get("STREAM_SQSD_TEST_BINARY") or ROOT / "target/x86_64
 ENDPOINT = os.environ["STREAM_SQSD_TEST_ENDPOINT"]
 PORT = ENDPOINT.rsplit(":", 1)[1]
 IMAGE = "localhost/stream-sqsd"
+README = (ROOT / "deploy/README.md").read_text()
+# How a container is locked in and how long it may take to stop, as it stands there.
+LOCKED_IN = "--read-only --cap-drop ALL --security-opt no-new-privileges --stop-timeout 40"
 # How long anything may take that a test waits for.
 PATIENCE = 60
 # A DNS server on port 53 of an address where nobody else has one.
@@ -45,14 +50,10 @@ class Image(unittest.TestCase):
         storage = ["--root", str(cls.store / "root"), "--runroot", str(cls.store / "run"), "--storage-driver", "vfs"]
         # crun, podman's own choice, does not start where there is no delegated cgroup; runc does.
         cls.podman_command = ["podman", *storage, "--runtime", "runc", "--cgroup-manager", "cgroupfs"]
-        # The directory that Docker is given holds gigabytes of cargo's, which buildah would walk through.
-        context = cls.store / "context"
-        context.mkdir()
-        shutil.copy2(BINARY, context / "stream-sqsd")
-        command = ["buildah", *storage, "bud", "--isolation", "chroot", "--format", "docker", "--tag", IMAGE]
-        command += ["--file", str(ROOT / "deploy/container/Dockerfile")]
-        command += ["--build-context", "certificates=/etc/ssl/certs", str(context)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        # The command for Docker is Buildah's too, but for these.
+        *arguments, _ = shlex.split(re.search(r"^docker build (.+)$", README, re.MULTILINE)[1])
+        command = ["buildah", *storage, "bud", "--isolation", "chroot", "--format", "docker", *arguments, str(BINARY.parent)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
         if done.returncode != 0:
             raise AssertionError(f"buildah: {done.stderr}")
 
@@ -71,19 +72,20 @@ class Image(unittest.TestCase):
 
     def options(self, **settings):
         """As deploy/README.md says, but on the network of the machine, where LocalStack is."""
-        yield from ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "host"]
+        self.assertIn(LOCKED_IN, README)
+        yield from [*shlex.split(LOCKED_IN), "--network", "host"]
         # Lower than what containers ask for, which a machine that is a container itself may not grant.
         yield from ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
         keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
         for name, value in {**keys, **settings}.items():
             yield from ["--env", f"{name}={value}"]
 
-    def start(self, queue, **settings):
+    def start(self, queue, *options, **settings):
         """A daemon, at work on a queue; returns the name of its container."""
         name = f"daemon-{time.monotonic_ns()}"
         settings = {"STREAM_SQSD_ADMIN": f"127.0.0.1:{free_port()}", "STREAM_SQSD_WAIT": "2s", **settings}
         settings["STREAM_SQSD_QUEUE_URL"] = queue
-        self.podman("run", "--detach", "--name", name, *self.options(**settings), IMAGE)
+        self.podman("run", "--detach", "--name", name, *self.options(**settings), *options, IMAGE)
         self.addCleanup(self.podman, "rm", "--force", "--time", "0", name)
         return name
 
@@ -151,7 +153,7 @@ class Image(unittest.TestCase):
         root = next(mount for mount in mounts if mount[4] == "/")
         self.assertIn("ro", root[5].split(","))
 
-        self.podman("stop", "--time", "40", name)
+        self.podman("stop", name)
         self.assertEqual(self.inspect(name, ".State.ExitCode"), 0, self.log(name))
         handled = len(self.events(name))
         self.assertLess(handled, 1_500, "it was not in the middle of work")
@@ -176,6 +178,20 @@ class Image(unittest.TestCase):
         said, code = self.podman("exec", *other, name, "/usr/bin/stream-sqsd", "health", good=(0, 1))
         self.assertEqual(code, 1)
         self.assertIn("another queue", said)
+
+    def test_a_configuration_is_read_and_a_volume_written_where_they_are_mounted(self):
+        queue = make_queue("mounted")
+        send(queue, 5)
+        configuration = self.store / "stream-sqsd.toml"
+        configuration.write_text('[[route]]\nevents = ["*"]\nhandler = "file"\npath = "/var/lib/stream-sqsd/events.jsonl"\n')
+        events = self.store / "events"
+        events.mkdir()
+        os.chown(events, 65532, 65532)
+        mounts = ["--volume", f"{configuration}:/etc/stream-sqsd.toml:ro", "--volume", f"{events}:/var/lib/stream-sqsd"]
+        name = self.start(queue, *mounts, STREAM_SQSD_CONFIG="/etc/stream-sqsd.toml")
+        written = lambda: sum(len(file.read_text().splitlines()) for file in events.iterdir())  # noqa: E731
+        until("all are written", lambda: written() == 5)
+        self.assertEqual(self.events(name), [])
 
     def test_names_are_resolved_by_the_hosts_file_and_by_dns(self):
         queue = make_queue("names")

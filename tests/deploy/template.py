@@ -26,7 +26,7 @@ ENDPOINT = os.environ["STREAM_SQSD_TEST_ENDPOINT"]
 # The most that Fargate allows.
 LONGEST_STOP_TIMEOUT = 120
 # What a daemon may still need when its grace is over, to print its ledger and to be gone.
-MARGIN = 10
+MARGIN = 5
 # Of a call, and of a stack that is being made.
 PATIENCE = 60
 
