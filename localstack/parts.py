@@ -59,6 +59,12 @@ def parts(filters):
         ),
         Part("mutations", "Rust", [[sys.executable, "tests/simulation/mutations.py"]], takes_long=True),
         Part(
+            "disk",
+            "strace, and root or name spaces for everybody",
+            [["cargo", "test", *FEATURES, "--test", "handlers", "--", "--ignored", "file::disk"]],
+            packages=("strace",),
+        ),
+        Part(
             "postgres",
             "PostgreSQL, and root or its user postgres",
             [["cargo", "test", "--features", "localstack-tests,test-postgres", "--test", "handlers", "postgres"]],

@@ -177,12 +177,15 @@ impl Drop for JoinedOnDrop {
     }
 }
 
+/// What makes written lines last.
+type SyncCall = dyn Fn(&fs::File) -> io::Result<()> + Send;
+
 /// The file as its thread sees it.
 struct Log {
     settings: FileSettings,
     clock: fn() -> SystemTime,
-    /// What makes written lines last: `fdatasync`, but for tests in which the disk is slow or broken.
-    sync: Box<dyn Fn(&fs::File) -> io::Result<()> + Send>,
+    /// `fdatasync`, but for tests in which the disk is slow or broken.
+    sync: Box<SyncCall>,
     /// None after a failure: what the file holds is then not known, and it is opened and repaired anew.
     opened: Option<Opened>,
 }
