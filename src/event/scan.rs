@@ -74,3 +74,25 @@ impl<'de> Visitor<'de> for Scan<'_, '_, 'de> {
         Ok(())
     }
 }
+
+/// Where the next quotation mark, backslash or control character stands at or behind `at`; the end where there is none.
+///
+/// Eight bytes at a time: most of an event is text.
+pub(super) fn special(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    // The lowest byte that is marked is one that is below `limit`; bytes above it may be marked by the borrow.
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
+    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        let word = u64::from_le_bytes(*eight);
+        let quote = below(word ^ (ONES * u64::from(b'"')), 1);
+        let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
+        let marks = (quote | backslash | below(word, 0x20)) & HIGHS;
+        if marks != 0 {
+            return at + (marks.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len())
+}
