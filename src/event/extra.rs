@@ -102,7 +102,9 @@ impl Extra {
 
     /// `member` is a key and a value with a colon between them, as they stand in JSON.
     pub(super) fn push_member(&mut self, member: &str) {
-        if !self.members.is_empty() {
+        if self.members.is_empty() {
+            self.members.reserve(64);
+        } else {
             self.members.push(',');
         }
         self.members.push_str(member);

@@ -163,14 +163,14 @@ impl Item for String {
 
 impl Item for bool {
     fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
-        // What is wrong is told of where the value begins, so nothing is passed over before it is known to be right.
-        *place = match reader.peek() {
-            b't' => Some(true),
-            b'f' => Some(false),
-            b'n' => None,
+        let (value, length) = match reader.peek() {
+            b't' => (Some(true), "true".len()),
+            b'f' => (Some(false), "false".len()),
+            b'n' => (None, "null".len()),
             _ => return Err(reader.expected("a boolean")),
         };
-        reader.raw()?;
+        reader.pass_over(length);
+        *place = value;
         Ok(None)
     }
     fn view(&self) -> View<'_> {
@@ -188,6 +188,14 @@ impl Item for i64 {
     fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
         if !matches!(reader.peek(), b'-' | b'0'..=b'9' | b'n') {
             return Err(reader.expected("an integer"));
+        }
+        // Eighteen digits cannot be too many.
+        let rest = reader.rest();
+        let digits = rest.iter().take(18).take_while(|byte| byte.is_ascii_digit()).count();
+        if digits > 0 && Reader::ends_a_word(rest.get(digits)) {
+            reader.pass_over(digits);
+            *place = Some(rest[..digits].iter().fold(0, |value, digit| 10 * value + i64::from(digit - b'0')));
+            return Ok(None);
         }
         let raw = reader.raw()?;
         *place = raw.parse().ok();
@@ -234,6 +242,12 @@ impl Item for Number {
 
 impl Item for Timestamp {
     fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        reader.peek();
+        if let Some((time, length)) = Timestamp::utc(reader.rest()) {
+            reader.pass_over(length);
+            *place = Some(time);
+            return Ok(None);
+        }
         let raw = reader.raw()?;
         *place = (raw != "null").then(|| Timestamp::from_json(raw));
         Ok(None)
@@ -322,7 +336,13 @@ impl<T: Item> Item for List<T> {
                 return Err(reader.expected("a number that is held exactly"));
             }
             match item {
-                Some(item) => list.items.push(item),
+                Some(item) => {
+                    // A list of one user would otherwise have room for four, which is kilobytes.
+                    if list.items.len() == list.items.capacity() {
+                        list.items.reserve_exact(list.items.len().max(1));
+                    }
+                    list.items.push(item);
+                }
                 None => list.nulls.push(list.items.len()),
             }
             Ok(())

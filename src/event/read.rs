@@ -16,7 +16,6 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::value::RawValue;
 
 use super::extra::Extra;
-use super::scan::special;
 use super::write::View;
 
 /// How many objects, lists and maps of the table may stand in each other.
@@ -142,11 +141,21 @@ impl<'de> Reader<'de> {
         self.found(at, "JSON", "something else")
     }
 
+    /// What has not been read.
+    pub(super) fn rest(&self) -> &'de [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    /// Passes over so many bytes, which were seen to be a value.
+    pub(super) fn pass_over(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
     /// Passes over a null, if one stands next.
     pub(super) fn null(&mut self) -> bool {
         let null = self.peek() == b'n';
         if null {
-            self.at += "null".len();
+            self.pass_over("null".len());
         }
         null
     }
@@ -172,24 +181,27 @@ impl<'de> Reader<'de> {
         }
     }
 
+    /// The bytes that can follow a number, `true`, `false` or `null`.
+    pub(super) fn ends_a_word(byte: Option<&u8>) -> bool {
+        matches!(byte, None | Some(b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'))
+    }
+
     /// What stands between the quotation marks of the text that is next, and whether there are escapes in it.
     fn string(&mut self) -> Result<(&'de str, bool), Box<Fault>> {
         let start = self.at + 1;
-        let bytes = self.text.as_bytes();
-        let mut escapes = false;
         let mut at = start;
-        loop {
-            at = special(bytes, at);
-            match bytes.get(at) {
-                Some(b'"') => break,
+        let mut escapes = false;
+        let end = loop {
+            let rest = self.text.as_bytes().get(at..).unwrap_or_default();
+            match memchr::memchr2(b'"', b'\\', rest) {
+                Some(end) if rest[end] == b'"' => break at + end,
                 // Whatever is escaped, it is no end of the text.
-                Some(b'\\') => (escapes, at) = (true, at + 2),
-                Some(_) => at += 1,
+                Some(escape) => (at, escapes) = (at + escape + 2, true),
                 None => return Err(self.broken(start)),
             }
-        }
-        self.at = at + 1;
-        match self.text.get(start..at) {
+        };
+        self.at = end + 1;
+        match self.text.get(start..end) {
             Some(inner) => Ok((inner, escapes)),
             None => Err(self.broken(start)),
         }
@@ -212,8 +224,8 @@ impl<'de> Reader<'de> {
 
     /// A number, `true`, `false` or `null`.
     fn pass_over_word(&mut self) {
-        let bytes = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let end = bytes.iter().position(|byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'));
+        let bytes = self.rest();
+        let end = bytes.iter().position(|byte| Self::ends_a_word(Some(byte)));
         self.at += end.unwrap_or(bytes.len());
     }
 
@@ -311,7 +323,9 @@ impl<'de> Reader<'de> {
                         if !inexact.is_empty() {
                             inexact.retain(|(name, _)| *name != key);
                         }
-                        inexact.extend(kept.map(|raw| (key, raw)));
+                        if let Some(raw) = kept {
+                            inexact.push((key, raw));
+                        }
                     }
                     Err(fault) => return Err(fault.under(Step::Key(key.into_owned()))),
                 },

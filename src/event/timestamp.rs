@@ -38,7 +38,42 @@ struct Json(Box<str>);
 impl Timestamp {
     /// `json` must be one JSON value.
     pub(super) fn from_json(json: &str) -> Self {
-        Timestamp(utc(json.as_bytes()).or_else(|| nanoseconds(json)).unwrap_or_else(|| Form::Other(Box::new(Json(json.into())))))
+        match (Timestamp::utc(json.as_bytes()), nanoseconds(json)) {
+            (Some((time, _)), _) => time,
+            (None, Some(nanoseconds)) => Timestamp(nanoseconds),
+            (None, None) => Timestamp(Form::Other(Box::new(Json(json.into())))),
+        }
+    }
+
+    /// The time that `json` begins with, and how many bytes it is long, where it stands in the form in which Stream writes
+    /// almost all times. It is read by hand: an event has fifty of them.
+    ///
+    /// Years that sixty-four bits of nanoseconds cannot hold are none, and everything that is written in any other way.
+    pub(super) fn utc(json: &[u8]) -> Option<(Self, usize)> {
+        let (date, rest) = json.split_first_chunk::<20>()?;
+        let &[b'"', y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2] = date else {
+            return None;
+        };
+        if [y1, y2, y3, y4, o1, o2, d1, d2, h1, h2, m1, m2, s1, s2].iter().any(|byte| !byte.is_ascii_digit()) {
+            return None;
+        }
+        let (fraction, digits) = match rest {
+            [b'.', rest @ ..] => fraction(rest)?,
+            _ => (0, 0),
+        };
+        let point = usize::from(digits > 0);
+        let end = point + usize::from(digits);
+        if rest.get(end..end + 2) != Some(b"Z\"") {
+            return None;
+        }
+        let two = |tens: u8, ones: u8| 10 * i64::from(tens - b'0') + i64::from(ones - b'0');
+        let seconds = since_1970(100 * two(y1, y2) + two(y3, y4), two(o1, o2), two(d1, d2))? * 86_400;
+        let (hour, minute, second) = (two(h1, h2), two(m1, m2), two(s1, s2));
+        if hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        let nanoseconds = (seconds + (hour * 60 + minute) * 60 + second) * 1_000_000_000 + fraction;
+        Some((Timestamp(Form::Utc { nanoseconds, digits }), date.len() + end + 2))
     }
 
     /// Whether both were sent as the same JSON.
@@ -78,51 +113,34 @@ impl Timestamp {
     }
 }
 
-/// The form in which Stream writes almost all times, read by hand: an event has fifty of them.
-///
-/// Years that sixty-four bits of nanoseconds cannot hold are left to the other form, and so is everything that is written
-/// in any other way, or is no time at all.
-fn utc(json: &[u8]) -> Option<Form> {
-    let [b'"', y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2, rest @ .., b'Z', b'"'] =
-        json
-    else {
-        return None;
-    };
-    let digits = match rest {
-        [] => &[],
-        [b'.', digits @ ..] if !digits.is_empty() && digits.len() <= 9 => digits,
-        _ => return None,
-    };
-    let two = |tens, ones| Some(10 * digit(tens)? + digit(ones)?);
-    let (year, month, day) = (100 * two(y1, y2)? + two(y3, y4)?, two(o1, o2)?, two(d1, d2)?);
-    let (hour, minute, second) = (two(h1, h2)?, two(m1, m2)?, two(s1, s2)?);
+/// The nanoseconds of up to nine digits behind the point, and how many digits there are.
+fn fraction(text: &[u8]) -> Option<(i64, u8)> {
+    let (mut fraction, mut unit, mut digits) = (0, 1_000_000_000, 0);
+    for byte in text.iter().take(9).take_while(|byte| byte.is_ascii_digit()) {
+        unit /= 10;
+        fraction += i64::from(byte - b'0') * unit;
+        digits += 1;
+    }
+    (digits > 0).then_some((fraction, digits))
+}
+
+/// The days from 1970 to a day of the Gregorian calendar, if it is one between 1700 and 2200.
+fn since_1970(year: i64, month: i64, day: i64) -> Option<i64> {
+    /// From the first of March of the year 0 to the first of January 1970.
+    const TO_1970: i64 = 719_468;
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days_of_month = match month {
+    let last = match month {
         2 => 28 + i64::from(leap),
         4 | 6 | 9 | 11 => 30,
         1..=12 => 31,
         _ => return None,
     };
-    if !(1700..2200).contains(&year) || !(1..=days_of_month).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+    if !(1700..2200).contains(&year) || !(1..=last).contains(&day) {
         return None;
     }
-    // Years that begin with March have their leap day at the end, and months of 30.6 days up to a rounding.
+    // A year that begins with March has its leap day at the end, and its months are 30.6 days up to a rounding.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - DAYS_TO_1970;
-    let mut fraction = 0;
-    for byte in digits {
-        fraction = 10 * fraction + digit(byte)?;
-    }
-    let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
-    let nanoseconds = seconds * 1_000_000_000 + fraction * 10_i64.pow(9 - digits.len() as u32);
-    Some(Form::Utc { nanoseconds, digits: digits.len() as u8 })
-}
-
-/// From the first of March of the year 0 to the first of January 1970.
-const DAYS_TO_1970: i64 = 719_468;
-
-fn digit(byte: &u8) -> Option<i64> {
-    byte.is_ascii_digit().then(|| i64::from(byte - b'0'))
+    Some(365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - TO_1970)
 }
 
 fn nanoseconds(json: &str) -> Option<Form> {

@@ -33,7 +33,8 @@ fn written<'a>(object: &'a dyn Object) -> impl Iterator<Item = (&'a str, View<'a
     let tag = object.tag().map(|tag| ("type", View::Text(tag)));
     let fields = object.fields().into_iter();
     tag.into_iter().chain(
-        fields.filter(|(name, view)| !matches!(view, View::Nothing) && (extra.is_empty() || extra.json(name).is_none())),
+        fields
+            .filter(|(name, view)| !matches!(view, View::Nothing) && (extra.is_empty() || extra.json(name).is_none())),
     )
 }
 
