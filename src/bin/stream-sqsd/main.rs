@@ -12,6 +12,7 @@
 // those below it.
 mod demo;
 mod run;
+mod supervisor;
 mod health;
 mod decode;
 mod send;
@@ -34,7 +35,6 @@ mod mistakes;
 mod quantity;
 
 mod admin;
-mod supervisor;
 mod advice;
 mod input;
 mod json;
