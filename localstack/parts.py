@@ -97,12 +97,14 @@ def parts(filters):
         ),
         Part(
             "systemd",
-            "root, and the static binary of the daemon",
+            "root, and Rust",
             [
+                # Not the static one, which is no good in a package: deploy/debian/build says why.
+                ["cargo", "build", "--release", "--locked"],
                 ["sh", "-c", "cargo deb --version || cargo install --locked cargo-deb@3.8.0"],
                 [sys.executable, "-B", "tests/deploy/systemd.py"],
             ],
-            packages=("debootstrap", "systemd-container"),
+            packages=("debootstrap", "systemd-container", "dpkg-dev"),
         ),
         Part(
             "template",
