@@ -1,7 +1,7 @@
 //! A target that is down for ten minutes, with a dead-letter queue that takes messages after three receives.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use stream_sqsd::consumer::{Consumer, Settings};
@@ -135,4 +135,24 @@ async fn a_restart_during_an_outage_costs_one_receive() {
     let counts = outcome.queue.counts();
     assert_eq!((counts.dead_lettered, counts.deleted), (0, 3), "{counts:?}");
     assert_eq!(outcome.highest_receive_count, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_for_twelve_hours_is_handed_back_while_there_is_time_to_do_it_in_order() {
+    let queue = MemoryQueue::new(Default::default());
+    queue.send(r#"{"type":"message.new"}"#);
+    let began = Instant::now();
+    let again = Arc::new(OnceLock::new());
+    let first = again.clone();
+    let router = Router::new().route("*", move |_: Event, context: Context| {
+        if context.receive_count() == 2 {
+            first.get_or_init(|| began.elapsed());
+        }
+        async { Err(HandlerError::target_down("503")) }
+    });
+    let settings = Settings { random_seed: Some(7), ..Settings::default() };
+    let shutdown = tokio::time::sleep(Duration::from_secs(12 * 3600));
+    Consumer::new(queue, router, settings).run(shutdown).await.unwrap();
+    let left = Duration::from_secs(12 * 3600) - *again.get().expect("a second receive");
+    assert!((148..=150).contains(&left.as_secs()), "two minutes, and the time limit of a handler: {left:?}");
 }

@@ -195,6 +195,13 @@ impl Witness {
         }
     }
 
+    /// SQS takes from one to ten.
+    fn check_batch(&self, messages: usize) {
+        if !(1..=10).contains(&messages) {
+            self.broken(format!("{messages} messages in one call"));
+        }
+    }
+
     pub(crate) fn queue_is_fifo(&self) -> bool {
         self.fifo
     }
@@ -284,6 +291,7 @@ impl Queue for Witness {
     ) -> Result<Vec<Delivery>, QueueError> {
         let life = self.life;
         let mut open = Open { witness: self.clone(), opened: Instant::now(), wait, answered: false };
+        self.check_batch(max);
         let answer = self.queue.receive(max, wait, visibility).await;
         open.answered = true;
         let mut line = format!("life {life}: receive {max} for {wait:?} →");
@@ -330,6 +338,7 @@ impl Queue for Witness {
 
     async fn delete(&self, batch: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
         let life = self.life;
+        self.check_batch(batch.len());
         for receipt in batch {
             let id = &receipt.message_id;
             let may = {
@@ -373,6 +382,7 @@ impl Queue for Witness {
     }
 
     async fn hide(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        self.check_batch(batch.len());
         let answer = self.queue.hide(batch).await;
         let mut line = format!("life {}: hide", self.life);
         for (position, (receipt, delay)) in batch.iter().enumerate() {
