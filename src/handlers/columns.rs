@@ -6,8 +6,6 @@
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::event::{Event, last_values, text_of};
 
@@ -34,7 +32,7 @@ impl Columns {
             return Columns::default();
         };
         // Inside a user that is no object there is nothing to find.
-        let id_of_user = user.and_then(|user| last_values(user.get(), ["id"]).ok().and_then(|[id]| id));
+        let id_of_user = user.and_then(|user| last_values(user, ["id"]).ok()?[0]);
         Columns {
             cid: cid.and_then(id).or_else(|| id(call_cid?)),
             user_id: id_of_user.and_then(id).or_else(|| id(user_id?)),
@@ -44,15 +42,15 @@ impl Columns {
 }
 
 /// An id that a column and its index can hold.
-fn id(value: &RawValue) -> Option<String> {
+fn id(value: &str) -> Option<String> {
     let id = text_of(value)?;
     let fits = !id.is_empty() && id.len() <= ID_BYTES && !id.contains('\0');
     fits.then(|| id.into_owned())
 }
 
 /// RFC 3339 text, or nanoseconds since 1970.
-fn time(value: &RawValue) -> Option<SystemTime> {
-    let time = match i64::deserialize(value) {
+fn time(value: &str) -> Option<SystemTime> {
+    let time = match value.parse::<i64>() {
         Ok(nanoseconds) => Timestamp::from_nanosecond(nanoseconds.into()).ok()?,
         Err(_) => text_of(value)?.parse().ok()?,
     };
