@@ -146,6 +146,7 @@ mod tests {
         let path = folder.path().join("journal");
         let (mut journal, known) = Journal::open(&path, at(100)).expect("a new journal");
         assert!(known.is_empty());
+        assert_eq!(std::fs::metadata(&path).expect("the journal").len(), 0);
         journal.append(&"one".into(), at(100)).expect("a write");
         journal.append(&"two".into(), at(101)).expect("a write");
         drop(journal);

@@ -284,3 +284,22 @@ async fn a_success_that_comes_after_its_lease_deletes_nothing_and_is_known_when_
     assert_eq!((counts.leases_lost, counts.deleted, counts.repeats_deleted), (1, 1, 1), "{closing}");
     assert_eq!(calls.lock().unwrap().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_journal_remembers_is_deleted_unhandled_by_the_next_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings =
+        Settings { journal: Some(folder.path().join("journal")), random_seed: Some(1), ..Settings::default() };
+    let queue = queue_of(5, 30);
+    let calls = Calls::default();
+    let refuses = Stubborn { deletes: Refusal::lasts(1_000, "InternalError"), ..Stubborn::new(&queue) };
+    let first = Consumer::new(refuses, noting(&calls, |_| Ok(())), settings.clone()).run(std::future::pending());
+    let killed = tokio::time::timeout(Duration::from_secs(10), first).await;
+    assert!(killed.is_err(), "it is killed while it waits for its deletes");
+    // The tasks of a run that was dropped are gone when the runtime turns next, and with them the lock.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((calls.lock().unwrap().len(), queue.counts().deleted), (5, 0));
+    let next = Consumer::new(queue, noting(&calls, |_| Ok(())), settings);
+    let closing = next.run(tokio::time::sleep(Duration::from_secs(60))).await.unwrap();
+    assert_eq!((closing.counts.repeats_deleted, calls.lock().unwrap().len()), (5, 5), "{closing}");
+}

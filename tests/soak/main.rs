@@ -37,7 +37,7 @@ const MEMORY: u64 = 4 * 1024;
 const KINDS_OF_TROUBLE: u64 = 20;
 
 /// How much paused time a thousand messages may take: ten times what they do.
-const FOR_A_THOUSAND: Duration = Duration::from_secs(600);
+const FOR_A_THOUSAND: Duration = Duration::from_secs(100);
 
 /// Counts the lines that go to the log.
 #[derive(Clone, Default)]
