@@ -9,8 +9,11 @@ use crate::routes::{HANDLERS, OF_EVERY_ROUTE};
 use crate::settings::{Setting, Unset};
 use crate::times::{Relation, relations};
 
+/// Writes one part of the reference.
+type Writer = fn() -> String;
+
 /// What stands between `<!-- NAME -->` and `<!-- /NAME -->`, by the name.
-const PARTS: [(&str, fn() -> String); 2] = [("settings", settings), ("times", times)];
+const PARTS: [(&str, Writer); 2] = [("settings", settings), ("times", times)];
 
 fn times() -> String {
     let mut text = String::from("\n| limit | must be | why | otherwise |\n|---|---|---|---|\n");
