@@ -295,6 +295,8 @@ mod tests {
         second.reserve(1_000).await;
         second.decoded(900);
         drop(second);
+        first.reserve(1_000).await;
+        first.give_up_reserved();
         // One that needed no room to decode holds its event all the same.
         first.decoded(500);
         let mut third = claim.take(1);

@@ -175,6 +175,14 @@ mod tests {
     }
 
     #[test]
+    fn a_journal_that_cannot_be_read_is_an_error_and_not_an_empty_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal");
+        std::fs::create_dir(beside(&path, "old")).expect("a folder where a file should be");
+        assert!(matches!(Journal::open(&path, at(0)), Err(JournalError::Io { .. })));
+    }
+
+    #[test]
     fn size_and_age_are_bounded() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("journal");

@@ -197,8 +197,9 @@ async fn a_poisonous_head_of_a_group_does_not_hold_up_the_other_groups() {
         let poisonous = *context.message_id() == poison;
         async move { if poisonous { Err(HandlerError::target_down("500")) } else { Ok(()) } }
     });
-    let settings = Settings { random_seed: Some(7), ..Settings::default() };
+    let settings = Settings { wait: Duration::from_secs(1), random_seed: Some(7), ..Settings::default() };
     let shutdown = async {
+        // By then the receive has come back that was issued before the breaker opened.
         tokio::time::sleep(Duration::from_secs(5)).await;
         queue.send_to_group(r#"{"type":"message.new"}"#, "another");
         tokio::time::sleep(Duration::from_secs(5)).await;

@@ -126,3 +126,17 @@ async fn receives_that_come_back_full_are_followed_by_more_at_the_same_time() {
     assert!(consumer.run(watch).await.unwrap().adds_up());
     assert!((3..=7).contains(&most), "{most} receives at the same time");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_is_empty_when_a_receive_has_waited_its_full_time_and_not_before() {
+    let queue = MemoryQueue::new(Default::default());
+    let router = Router::new().route("*", |_: Event, _: Context| async { Ok(()) });
+    let settings = Settings { until_empty: true, random_seed: Some(1), ..Settings::default() };
+    let consumer = Consumer::new(queue.clone(), router, settings);
+    let late = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        send(&queue, 1);
+    };
+    let (closing, ()) = tokio::join!(consumer.run(std::future::pending()), late);
+    assert_eq!(closing.unwrap().counts.deleted, 1);
+}
