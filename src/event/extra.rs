@@ -74,7 +74,7 @@ impl Extra {
     }
 
     /// Puts a value at the end; it counts from now on, whatever stands under the same key.
-    pub fn push(&mut self, key: &str, value: Box<RawValue>) {
+    pub fn push(&mut self, key: &str, value: &RawValue) {
         self.push_json(key, value.get());
     }
 
