@@ -332,3 +332,30 @@ fn gzip_fault(error: std::io::Error) -> DecodeError {
         _ => GzipFault::Damaged,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn gzip(data: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(data).expect("a Vec takes everything");
+        encoder.finish().expect("a Vec takes everything")
+    }
+
+    #[test]
+    fn a_gzip_of_one_member_is_inflated_at_once_and_two_that_are_alike_are_both_read() {
+        let one = gzip(b"twice the same");
+        assert_eq!(inflate_at_once(&one, 100).as_deref(), Some(&b"twice the same"[..]));
+        // Length and checksum at the end are those of the first as well.
+        let two = one.repeat(2);
+        assert_eq!(gunzip(&two, 100).expect("two members"), &b"twice the sametwice the same"[..]);
+    }
+
+    #[test]
+    fn the_limit_holds_before_anything_is_inflated_at_once() {
+        assert_eq!(inflate_at_once(&gzip(b"twice the same"), 13), None);
+    }
+}

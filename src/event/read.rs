@@ -16,6 +16,7 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::value::RawValue;
 
 use super::extra::Extra;
+use super::scan::quote_or_escape;
 use super::write::View;
 
 /// How many objects, lists and maps of the table may stand in each other.
@@ -163,16 +164,10 @@ impl<'de> Reader<'de> {
     /// A text, or `None` for null.
     pub(super) fn text(&mut self) -> Result<Option<String>, Box<Fault>> {
         match self.peek() {
-            b'"' => {
-                let at = self.at;
-                match self.string()? {
-                    (inner, false) => Ok(Some(inner.to_owned())),
-                    (_, true) => match serde_json::from_str(&self.text[at..self.at]) {
-                        Ok(text) => Ok(Some(text)),
-                        Err(_) => Err(self.found(at, "a text", "a text with a lone surrogate")),
-                    },
-                }
-            }
+            b'"' => match self.plain_string() {
+                Some(text) => Ok(Some(text.to_owned())),
+                None => self.escaped_text().map(Some),
+            },
             b'n' => {
                 self.null();
                 Ok(None)
@@ -181,29 +176,46 @@ impl<'de> Reader<'de> {
         }
     }
 
+    /// What stands between the quotation marks of the text that is next, if there are no escapes in it; else it is not
+    /// passed over.
+    #[inline]
+    fn plain_string(&mut self) -> Option<&'de str> {
+        let bytes = self.text.as_bytes();
+        let start = self.at + 1;
+        let end = quote_or_escape(bytes, start)?;
+        if bytes[end] != b'"' {
+            return None;
+        }
+        self.at = end + 1;
+        self.text.get(start..end)
+    }
+
+    #[cold]
+    fn escaped_text(&mut self) -> Result<String, Box<Fault>> {
+        let at = self.at;
+        self.pass_over_string()?;
+        let json = self.text.get(at..self.at).unwrap_or_default();
+        serde_json::from_str(json).map_err(|_| self.found(at, "a text", "a text with a lone surrogate"))
+    }
+
     /// The bytes that can follow a number, `true`, `false` or `null`.
     pub(super) fn ends_a_word(byte: Option<&u8>) -> bool {
         matches!(byte, None | Some(b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'))
     }
 
-    /// What stands between the quotation marks of the text that is next, and whether there are escapes in it.
-    fn string(&mut self) -> Result<(&'de str, bool), Box<Fault>> {
-        let start = self.at + 1;
-        let mut at = start;
-        let mut escapes = false;
-        let end = loop {
-            let rest = self.text.as_bytes().get(at..).unwrap_or_default();
-            match memchr::memchr2(b'"', b'\\', rest) {
-                Some(end) if rest[end] == b'"' => break at + end,
+    fn pass_over_string(&mut self) -> Result<(), Box<Fault>> {
+        let bytes = self.text.as_bytes();
+        let mut at = self.at + 1;
+        loop {
+            match quote_or_escape(bytes, at) {
+                Some(end) if bytes[end] == b'"' => {
+                    self.at = end + 1;
+                    return Ok(());
+                }
                 // Whatever is escaped, it is no end of the text.
-                Some(escape) => (at, escapes) = (at + escape + 2, true),
-                None => return Err(self.broken(start)),
+                Some(escape) => at = escape + 2,
+                None => return Err(self.broken(self.at)),
             }
-        };
-        self.at = end + 1;
-        match self.text.get(start..end) {
-            Some(inner) => Ok((inner, escapes)),
-            None => Err(self.broken(start)),
         }
     }
 
@@ -212,7 +224,7 @@ impl<'de> Reader<'de> {
         let first = self.peek();
         let start = self.at;
         match first {
-            b'"' => drop(self.string()?),
+            b'"' => self.pass_over_string()?,
             b'{' | b'[' => self.pass_over_nested()?,
             _ => self.pass_over_word(),
         }
@@ -236,7 +248,7 @@ impl<'de> Reader<'de> {
         loop {
             match self.text.as_bytes().get(self.at) {
                 Some(b'"') => {
-                    self.string()?;
+                    self.pass_over_string()?;
                     continue;
                 }
                 Some(b'{' | b'[') => open += 1,
@@ -286,23 +298,28 @@ impl<'de> Reader<'de> {
     }
 
     /// The key that stands next, borrowed where it has no escapes. `object` is where its object begins.
+    #[inline]
     pub(super) fn key(&mut self, object: usize) -> Result<Cow<'de, str>, Box<Fault>> {
-        let at = self.at;
         if self.peek() != b'"' {
-            return Err(self.broken(at));
+            return Err(self.broken(self.at));
         }
-        let key = match self.string()? {
-            (inner, false) => Cow::Borrowed(inner),
-            (_, true) => match serde_json::from_str(&self.text[at..self.at]) {
-                Ok(key) => Cow::Owned(key),
-                Err(_) => return Err(self.found(object, "an object", "a key with a lone surrogate")),
-            },
+        let key = match self.plain_string() {
+            Some(key) => Cow::Borrowed(key),
+            None => self.escaped_key(object)?,
         };
         if self.peek() != b':' {
-            return Err(self.broken(at));
+            return Err(self.broken(self.at));
         }
         self.at += 1;
         Ok(key)
+    }
+
+    #[cold]
+    fn escaped_key(&mut self, object: usize) -> Result<Cow<'de, str>, Box<Fault>> {
+        match self.escaped_text() {
+            Ok(key) => Ok(Cow::Owned(key)),
+            Err(_) => Err(self.found(object, "an object", "a key with a lone surrogate")),
+        }
     }
 
     /// An object of the table.
