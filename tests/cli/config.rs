@@ -288,3 +288,16 @@ fn the_statements_that_make_a_table_need_neither_database_nor_password() {
     assert!(!refused.stderr.contains("hush"), "{}", refused.stderr);
     run(daemon(&["init-postgres", "--queue-url", "http://127.0.0.1/1/q"])).with(2).saying(&["no route"]);
 }
+
+#[test]
+fn the_configuration_that_the_readme_shows_is_good() {
+    let readme = include_str!("../../README.md");
+    let (_, example) = readme.split_once("## Configure it").unwrap().1.split_once("```toml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let checked = check_text(example).with(0);
+    assert!(checked.stdout.contains("route 1: message.* reaction.new to https://example.com"), "{}", checked.stdout);
+    // Its secrets and its directory are not here, and nothing else is to be said of it.
+    let advice = checked.stdout.lines().filter(|line| line.starts_with("advice"));
+    let not_here = |line: &str| line.contains("is not set") || line.contains("there is no directory");
+    assert!(advice.into_iter().all(not_here), "{}", checked.stdout);
+}

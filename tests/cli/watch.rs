@@ -85,3 +85,23 @@ fn an_address_that_was_named_must_be_free_and_one_that_is_none_is_refused() {
     let ended = run(daemon(&["run", "--queue-url", &sqs.url(), "--admin", "localhost"]));
     ended.with(2).saying(&["--admin: \"localhost\" is no address with a port"]);
 }
+
+#[test]
+fn a_run_goes_on_without_a_page_when_the_default_address_is_taken_and_not_when_somebody_named_it() {
+    const DEFAULT: &str = "127.0.0.1:9464";
+    // Where this fails, somebody else on this machine has it already.
+    let _taken = TcpListener::bind(DEFAULT);
+    let sqs = Sqs::start(MemorySettings::default());
+    let url = sqs.url();
+    let mut unnamed = daemon(&["run", "--queue-url", &url, "--wait", "1s", "--log-format", "human"]);
+    unnamed.env_remove("STREAM_SQSD_ADMIN");
+    let mut unnamed = start(unnamed);
+    let warning = unnamed.until("nobody can watch this run");
+    assert!(warning.contains("WARN") && warning.contains(DEFAULT), "{warning}");
+    sqs.queue().send(r#"{"type":"message.new"}"#);
+    sqs.until_called("DeleteMessageBatch", 1);
+    unnamed.signal(Signal::TERM);
+    unnamed.wait().with(0).saying(&["deleted 1 +"]);
+
+    run(daemon(&["run", "--queue-url", &url, "--admin", DEFAULT])).with(69).saying(&["cannot listen at", DEFAULT]);
+}

@@ -9,12 +9,6 @@ use crate::routes::{HANDLERS, OF_EVERY_ROUTE};
 use crate::settings::{Setting, Unset};
 use crate::times::{Relation, relations};
 
-/// Writes one part of the reference.
-type Writer = fn() -> String;
-
-/// What stands between `<!-- NAME -->` and `<!-- /NAME -->`, by the name.
-const PARTS: [(&str, Writer); 2] = [("settings", settings), ("times", times)];
-
 fn times() -> String {
     let mut text = String::from("\n| limit | must be | why | otherwise |\n|---|---|---|---|\n");
     for Relation { limit, must, why, otherwise } in relations() {
@@ -69,15 +63,16 @@ fn unless_set(default: Unset) -> String {
 fn the_readme_says_what_the_code_knows() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let mut readme = fs::read_to_string(path).unwrap();
-    for (name, part) in PARTS {
+    // What stands between `<!-- NAME -->` and `<!-- /NAME -->`.
+    for (name, part) in [("settings", settings()), ("times", times())] {
         let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
         let begin = readme.find(&begin).expect("the README has a place for it") + begin.len();
         let end = readme[begin..].find(&end).expect("the place has an end") + begin;
         if std::env::var_os("STREAM_SQSD_WRITE_REFERENCE").is_some() {
-            readme.replace_range(begin..end, &part());
+            readme.replace_range(begin..end, &part);
         } else {
             assert!(
-                readme[begin..end] == part(),
+                readme[begin..end] == part,
                 "the {name} in README.md are stale; STREAM_SQSD_WRITE_REFERENCE=1 cargo test --bin stream-sqsd reference"
             );
         }

@@ -72,16 +72,16 @@ pub(crate) fn judge(engine: &Settings, routes: &[Route], given: &Given, mistakes
                 mistakes.warn(place, what);
             }
             Patience::Request { .. } => {}
+            // Unless a limit is named, these are our own defaults: nobody chose them, so nobody is told.
             Patience::Endless if limit > stop => {
-                let place = limit_place.clone().or_else(|| place_of(&settings::GRACE));
-                let place = place.as_ref().unwrap_or(route.place());
+                let Some(place) = limit_place.clone().or_else(|| place_of(&settings::GRACE)) else { continue };
                 let what = format!(
                     "the program of {} may work for {limit_shown} (handler_timeout), and a stop {}, or shorten \
                      handler_timeout",
-                    named(route, place),
+                    named(route, &place),
                     interrupts(&stop_shown)
                 );
-                mistakes.warn(place, what);
+                mistakes.warn(&place, what);
             }
             Patience::Endless => {}
         }
