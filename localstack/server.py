@@ -165,7 +165,7 @@ class Instance:
             try:
                 services = json.loads(queues.http(f"{endpoint}/_localstack/health", timeout=5))["services"]
                 done = json.loads(queues.http(f"{endpoint}/_localstack/init", timeout=5))["completed"]
-                if services.get("sqs") == services.get("sns") == "running" and done.get("READY"):
+                if {services.get("sqs"), services.get("sns")} <= {"available", "running"} and done.get("READY"):
                     return
                 reason = f"sqs {services.get('sqs')}, sns {services.get('sns')}"
             except (queues.CallFailed, ValueError, KeyError) as error:
@@ -203,8 +203,8 @@ class Process:
             "FILESYSTEM_ROOT": str(root),
             # In a container it would believe that it is its own image, and write to the system's folders.
             "OVERRIDE_IN_DOCKER": "0",
-            "SERVICES": "sqs,sns",
-            "EAGER_SERVICE_LOADING": "1",
+            # Loaded when they are first asked for: CloudFormation takes longer than both others.
+            "SERVICES": "sqs,sns,cloudformation",
             "STRICT_SERVICE_LOADING": "1",
             # The newer implementation. Later versions have no other, and refuse to be told.
             "PROVIDER_OVERRIDE_SNS": "v2",
@@ -322,24 +322,24 @@ def docker_answers():
     return True
 
 
-def environment():
-    """The Python of a virtual environment with LocalStack in it, made at the first call and when the pins change."""
+def environment(what="LocalStack", requirements=REQUIREMENTS, name="python"):
+    """The Python of a virtual environment with what the pins say in it, made at the first call and when they change."""
     python, version = suitable_python()
-    venv = RUN / "python-{}.{}".format(*version)
+    venv = RUN / "{}-{}.{}".format(name, *version)
     # Named last, so that an environment that was broken off is never taken for a whole one.
     complete = venv / "complete"
-    pins = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    pins = hashlib.sha256(requirements.read_bytes()).hexdigest()
     inside = venv / "bin" / "python"
-    with locked(RUN / "environment.lock", "another command is installing LocalStack; waiting"):
+    with locked(RUN / "environment.lock", f"another command is installing {what}; waiting"):
         if complete.exists() and complete.read_text() == pins and inside.exists():
             return str(inside)
-        say(f"installing LocalStack into {venv.relative_to(HERE.parent)}, once: about a minute")
+        say(f"installing {what} into {venv.relative_to(HERE.parent)}, once: about a minute")
         shutil.rmtree(venv, ignore_errors=True)
         log = RUN / "install.log"
         with open(log, "w") as output:
             for command in (
                 [python, "-m", "venv", str(venv)],
-                [str(inside), "-m", "pip", "install", "--disable-pip-version-check", "--requirement", str(REQUIREMENTS)],
+                [str(inside), "-m", "pip", "install", "--disable-pip-version-check", "--requirement", str(requirements)],
             ):
                 answer = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=900)
                 if answer.returncode != 0:

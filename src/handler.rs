@@ -262,3 +262,44 @@ pub(crate) fn escape_controls(text: &str) -> Cow<'_, str> {
     }
     Cow::Owned(escaped)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_context_tells_what_came_with_the_delivery_and_when_to_stop() {
+        let trace = Trace { traceparent: Some("00-a-b-01".into()), aws_trace_header: None };
+        let sent_at = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
+        let context = Context::new("m".into(), 3, Some(sent_at), Some("g".into()), trace.clone());
+        let stop = CancellationToken::new();
+        let deadline = Instant::now() + Duration::from_secs(9);
+        let context = context.attempt_with(2, deadline, stop.clone());
+        assert_eq!((context.message_id().as_str(), context.receive_count(), context.attempt()), ("m", 3, 2));
+        assert_eq!((context.sent_at(), context.group(), context.trace()), (Some(sent_at), Some("g"), &trace));
+        assert_eq!(context.deadline(), deadline);
+        assert!(!context.is_cancelled());
+        let told = tokio::time::timeout(Duration::from_secs(1), context.cancelled());
+        assert!(told.await.is_err());
+        stop.cancel();
+        context.cancelled().await;
+        assert!(context.is_cancelled());
+        let for_test = Context::for_test("m");
+        assert_eq!((for_test.attempt(), for_test.deadline()), (1, Instant::now() + Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn an_error_says_what_it_means_and_its_causes_in_one_line() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("the row\nis locked")]
+        struct Outer(#[source] std::io::Error);
+        let error = HandlerError::retry(Outer(std::io::Error::other("by \u{1b}[31manother")));
+        assert_eq!(error.chain(), r"the row\nis locked: by \u{1b}[31manother");
+        assert_eq!(error.to_string(), error.chain());
+        assert_eq!((error.failure(), error.delay()), (Failure::Retry, None));
+        let error = HandlerError::bad("plain").after(Duration::from_secs(5));
+        assert_eq!((error.failure(), error.delay()), (Failure::Bad, Some(Duration::from_secs(5))));
+        assert_eq!(HandlerError::target_down("503").failure(), Failure::TargetDown);
+        assert_eq!(escape_controls("plain"), "plain");
+    }
+}

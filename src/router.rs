@@ -205,3 +205,47 @@ impl<E: Payload, H: Handler<E>> Erased for Typed<E, H> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::message::MessageNew;
+
+    async fn whole(_: Event, _: Context) -> Result<(), HandlerError> {
+        Ok(())
+    }
+
+    async fn typed(_: MessageNew, _: Context) -> Result<(), HandlerError> {
+        Ok(())
+    }
+
+    #[test]
+    fn the_first_route_that_takes_an_event_gets_it_and_the_fallback_what_is_left() {
+        let long = |event: &Event| event.json().len() > 40;
+        let router = Router::new()
+            .fallback(whole)
+            .on(typed)
+            .route_when(Pattern::new("message.*").expect("a pattern"), long, whole)
+            .route_named("short users", move |event| event.kind().name() == "user.updated" && !long(event), whole)
+            .route("user.*", whole);
+        let names = ["message.new", "message.*", "short users", "user.*", "fallback"];
+        assert_eq!(format!("{router:?}"), format!("{names:?}"));
+        let taken_by = |json: &str| {
+            let event = Event::from_json(json).expect("an event");
+            router.find(&event).map(|(number, route)| (number, route.name.to_string()))
+        };
+        let filler = r#","custom":"a text that makes it long enough"}"#;
+        for (json, number) in [
+            (r#"{"type":"message.new"}"#.to_owned(), 0),
+            (format!(r#"{{"type":"message.read"{filler}"#), 1),
+            (r#"{"type":"message.read"}"#.to_owned(), 4),
+            (format!(r#"{{"type":"call.ended"{filler}"#), 4),
+            (r#"{"type":"user.updated"}"#.to_owned(), 2),
+            (format!(r#"{{"type":"user.updated"{filler}"#), 3),
+        ] {
+            assert_eq!(taken_by(&json), Some((number, names[number].to_owned())), "{json}");
+        }
+        let event = Event::from_json(r#"{"type":"call.ended"}"#).expect("an event");
+        assert!(Router::new().on(typed).find(&event).is_none());
+    }
+}

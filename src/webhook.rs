@@ -1,7 +1,9 @@
 //! HTTP webhooks: the signature, and the body once it is verified.
 //!
-//! For those who receive Stream's hooks over HTTP and want the same events; the daemon does not listen for them. Nothing
-//! on SQS or SNS is signed.
+//! For those who receive Stream's hooks over HTTP and want the same events; the daemon does not listen for them, but its
+//! `http` handler signs as Stream does. Nothing on SQS or SNS is signed.
+
+use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -32,25 +34,46 @@ impl WebhookError {
     }
 }
 
-/// Whether `signature`, the header `X-Signature`, is the one of `body` under the app's API secret: HMAC-SHA256 in
-/// lower-case hex.
+/// An app's API secret, ready to sign many bodies.
+///
+/// Its `Debug` shows nothing of the secret.
+#[derive(Clone)]
+pub struct SigningKey(Hmac<Sha256>);
+
+impl SigningKey {
+    /// None where the secret is empty: that is a setting that was forgotten, and everybody knows it.
+    pub fn new(secret: &str) -> Option<Self> {
+        let key = || Hmac::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
+        (!secret.is_empty()).then(|| SigningKey(key()))
+    }
+
+    /// The header `X-Signature` for this body: its HMAC-SHA256 in lower-case hex. `body` is the JSON as it is before
+    /// compression.
+    pub fn sign(&self, body: &[u8]) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut mac = self.0.clone();
+        mac.update(body);
+        let digest = mac.finalize().into_bytes();
+        digest
+            .iter()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .map(|half| char::from(DIGITS[usize::from(half)]))
+            .collect()
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKey(…)")
+    }
+}
+
+/// Whether `signature`, the header `X-Signature`, is the one of `body` under the app's API secret.
 ///
 /// `body` is the JSON as it is before compression; [`verify_and_parse`] takes the body as it came. The comparison takes the
-/// same time whatever is wrong. An empty secret verifies nothing: it is a setting that was forgotten, and everybody knows
-/// it.
+/// same time whatever is wrong. An empty secret verifies nothing.
 pub fn verify(body: &[u8], signature: &str, secret: &str) -> bool {
-    if secret.is_empty() {
-        return false;
-    }
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
-    mac.update(body);
-    let digest = mac.finalize().into_bytes();
-    let mut hex = [0; 64];
-    for (pair, byte) in hex.chunks_exact_mut(2).zip(digest) {
-        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
-        pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
-    }
-    hex.ct_eq(signature.as_bytes()).into()
+    SigningKey::new(secret).is_some_and(|key| key.sign(body).as_bytes().ct_eq(signature.as_bytes()).into())
 }
 
 /// The event in the body of a webhook: inflates it where it is gzip, verifies it, and only then looks at it.

@@ -317,3 +317,184 @@ impl Drop for Waiting {
         self.0.tell();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const FAR: Duration = Duration::from_secs(3600);
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn enter<const N: usize>(breakers: &Arc<Breakers>, route: usize, ids: [&str; N]) -> [Stay; N] {
+        ids.map(|id| breakers.enter(route, id.into()))
+    }
+
+    fn fails(stay: &mut Stay) -> bool {
+        let (verdict, opened) = stay.target_down();
+        assert_eq!(verdict, Verdict::Hold);
+        opened
+    }
+
+    /// What comes next, and after how long.
+    async fn next(stay: &mut Stay) -> (Next, Duration) {
+        let began = Instant::now();
+        (stay.next(None, began + FAR, false).await, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn three_different_messages_open_a_breaker_or_all_that_are_here() {
+        let breakers = Breakers::new(2);
+        let [mut a, mut b, mut c, mut d] = enter(&breakers, 0, ["a", "b", "c", "d"]);
+        assert!(!fails(&mut a) && !fails(&mut a) && !fails(&mut b), "one message twice is one message");
+        assert_eq!((breakers.allowance(), breakers.open()), ((Allowance::Free, 2), vec![]));
+        assert!(fails(&mut c));
+        assert!(!fails(&mut d), "it is open already");
+        assert_eq!((breakers.allowance(), breakers.open()), ((Allowance::Nothing, 4), vec![0]));
+        let [mut e] = enter(&breakers, 1, ["e"]);
+        assert!(fails(&mut e), "nobody else is on its route");
+        assert_eq!(breakers.open(), [0, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_open_breaker_holds_three_and_one_more_after_each_probe_that_failed() {
+        let breakers = Breakers::new(1);
+        let [mut a] = enter(&breakers, 0, ["a"]);
+        fails(&mut a);
+        assert_eq!(breakers.allowance(), (Allowance::One, 1));
+        let [mut b] = enter(&breakers, 0, ["b"]);
+        fails(&mut b);
+        assert_eq!(breakers.allowance(), (Allowance::One, 2));
+        let [mut c] = enter(&breakers, 0, ["c"]);
+        fails(&mut c);
+        for held in 3..6 {
+            assert_eq!(breakers.allowance(), (Allowance::Nothing, held));
+            assert_eq!(next(&mut a).await.0, Next::Try);
+            fails(&mut a);
+            assert_eq!(breakers.allowance(), (Allowance::One, held));
+            let mut more = breakers.enter(0, format!("more-{held}").as_str().into());
+            fails(&mut more);
+            // It stays until the end of the test.
+            std::mem::forget(more);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_to_the_next_probe_doubles_from_a_second_to_half_a_minute() {
+        let breakers = Breakers::new(1);
+        let [mut a] = enter(&breakers, 0, ["a"]);
+        for after in [1, 2, 4, 8, 16, 30, 30] {
+            fails(&mut a);
+            assert_eq!(next(&mut a).await, (Next::Try, seconds(after)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_it_is_closed_each_message_waits_by_itself_and_as_long_as_its_handler_says() {
+        let breakers = Breakers::new(1);
+        let [mut a, _b] = enter(&breakers, 0, ["a", "b"]);
+        for after in [1, 2, 4, 8, 16, 30, 30] {
+            assert!(!fails(&mut a));
+            assert_eq!(next(&mut a).await, (Next::Try, seconds(after)));
+        }
+        let began = Instant::now();
+        assert_eq!(a.next(Some(began + seconds(100)), began + FAR, false).await, Next::Try);
+        assert_eq!(began.elapsed(), seconds(100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_is_tried_at_a_time_and_its_success_lets_all_go_on_at_once() {
+        let breakers = Breakers::new(1);
+        let [mut a, mut b] = enter(&breakers, 0, ["a", "b"]);
+        fails(&mut a);
+        fails(&mut b);
+        // By itself it would wait for half a minute now.
+        for _ in 0..6 {
+            fails(&mut a);
+        }
+        assert_eq!(next(&mut b).await, (Next::Try, seconds(1)));
+        let waits = a.next(None, Instant::now() + FAR, false);
+        tokio::pin!(waits);
+        assert!(timeout(seconds(20), &mut waits).await.is_err(), "the other is being tried");
+        b.succeeded();
+        assert_eq!(timeout(Duration::ZERO, &mut waits).await, Ok(Next::Try));
+        assert_eq!(breakers.allowance().0, Allowance::Free);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_ends_in_another_way_is_followed_by_the_next_in_line() {
+        let breakers = Breakers::new(1);
+        let [mut a, mut b] = enter(&breakers, 0, ["a", "b"]);
+        fails(&mut a);
+        fails(&mut b);
+        assert_eq!(next(&mut a).await, (Next::Try, seconds(1)));
+        drop(a);
+        assert_eq!(next(&mut b).await, (Next::Try, seconds(1)));
+        assert_eq!(breakers.allowance(), (Allowance::One, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_in_the_line_is_given_up_with_the_wait() {
+        let breakers = Breakers::new(1);
+        let [mut a, mut b] = enter(&breakers, 0, ["a", "b"]);
+        fails(&mut a);
+        fails(&mut b);
+        let began = Instant::now();
+        let waits = b.next(None, began + FAR, false);
+        tokio::pin!(waits);
+        tokio::select! {
+            biased;
+            _ = timeout(Duration::from_millis(500), next(&mut a)) => {}
+            _ = &mut waits => panic!("it is not its turn"),
+        }
+        assert_eq!((waits.await, began.elapsed()), (Next::Try, seconds(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_fails_after_another_has_succeeded_is_left() {
+        let breakers = Breakers::new(1);
+        let [mut a, mut b] = enter(&breakers, 0, ["a", "b"]);
+        fails(&mut a);
+        fails(&mut a);
+        b.succeeded();
+        assert_eq!(a.target_down(), (Verdict::Leave, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_is_gone_says_nothing_about_the_target() {
+        let breakers = Breakers::new(1);
+        let [mut a, mut b, mut c, d] = enter(&breakers, 0, ["a", "b", "c", "d"]);
+        fails(&mut a);
+        fails(&mut b);
+        drop(a);
+        assert!(!fails(&mut c));
+        drop(d);
+        assert_eq!(breakers.open(), [0], "now all that are here have failed");
+        drop((b, c));
+        assert_eq!((breakers.allowance(), breakers.open()), ((Allowance::Free, 0), vec![]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_hands_back_what_is_held_except_on_its_last_receive() {
+        let breakers = Breakers::new(1);
+        let [mut a] = enter(&breakers, 0, ["a"]);
+        fails(&mut a);
+        let began = Instant::now();
+        {
+            let waits = a.next(None, began + FAR, false);
+            tokio::pin!(waits);
+            assert!(timeout(Duration::from_millis(500), &mut waits).await.is_err());
+            breakers.drain();
+            assert_eq!(timeout(Duration::ZERO, &mut waits).await, Ok(Next::HandBack));
+        }
+        assert_eq!(a.next(None, began + FAR, true).await, Next::Try, "it is still tried");
+        fails(&mut a);
+        let began = Instant::now();
+        assert_eq!(a.next(None, began + seconds(1), true).await, Next::HandBack);
+        assert_eq!(began.elapsed(), seconds(1), "its limit, and not later");
+    }
+}

@@ -274,4 +274,35 @@ mod tests {
         drop((first, second, claim));
         assert_eq!((budget.free_slots(), budget.bytes_used()), (3, 0));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_messages_than_were_asked_for_are_counted_all_the_same() {
+        let budget = Budget::new(5, 100);
+        let mut claim = budget.claim(1, 10).expect("room");
+        let held = [claim.take(3), claim.take(4), claim.take(5)];
+        assert_eq!((budget.free_slots(), budget.bytes_used()), (2, 12));
+        drop(held);
+        assert_eq!((budget.free_slots(), budget.bytes_used()), (5, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_up_or_dropped_lets_the_next_one_decode_however_large() {
+        let budget = Budget::new(2, 10);
+        let mut claim = budget.claim(2, 1).expect("room");
+        let (mut first, mut second) = (claim.take(1), claim.take(1));
+        first.reserve(1_000).await;
+        first.give_up_reserved();
+        second.reserve(1_000).await;
+        second.decoded(900);
+        drop(second);
+        first.reserve(1_000).await;
+        first.give_up_reserved();
+        // One that needed no room to decode holds its event all the same.
+        first.decoded(500);
+        let mut third = claim.take(1);
+        let waits = tokio::time::timeout(std::time::Duration::from_secs(1), third.reserve(1_000)).await;
+        assert!(waits.is_err());
+        drop(first);
+        third.reserve(1_000).await;
+    }
 }

@@ -94,3 +94,57 @@ impl fmt::Display for Closing {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::telemetry::{Limits, Monitor, Telemetry};
+
+    /// The ledger of a run in which nothing happened.
+    fn closing() -> Closing {
+        let limits = Limits { concurrency: 1, max_in_flight_bytes: 1, wait: Duration::ZERO };
+        let telemetry = Arc::new(Telemetry::new(limits, Vec::new(), SystemTime::UNIX_EPOCH));
+        let counts = Monitor::new(telemetry).snapshot();
+        Closing { counts, still_hidden: 0, still_hidden_ids: Vec::new(), ended: Ended::Drained }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_delivery_is_accounted_for_or_the_ledger_says_that_it_is_not() {
+        let mut closing = closing();
+        let c = &mut closing.counts;
+        (c.received, c.deleted, c.left_for_retry, c.released, c.interrupted, c.duplicates) = (31, 1, 2, 4, 8, 16);
+        assert!(closing.adds_up());
+        let sums = "received 31 = deleted 1 + left for retry 2 + released 4 + interrupted 8 + duplicates 16\n";
+        assert!(closing.to_string().contains(sums), "{closing}");
+        closing.counts.received += 1;
+        assert!(!closing.adds_up() && closing.to_string().contains("does not add up"), "{closing}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_did_not_happen_is_not_mentioned_and_what_did_is() {
+        let mut closing = closing();
+        assert_eq!(closing.to_string().lines().count(), 3, "{closing}");
+        closing.counts.repeats_deleted = 1;
+        closing.counts.leases_lost = 1;
+        closing.counts.polls_abandoned = 1;
+        closing.still_hidden = 2;
+        closing.still_hidden_ids = vec!["a".into(), "b".into()];
+        let text = closing.to_string();
+        let lines: Vec<&str> = text.lines().skip(3).collect();
+        let begins = [
+            "  repeats of a success",
+            "  leases lost: 1",
+            "  polls abandoned: 1",
+            "  still in the queue",
+            "    a",
+            "    b",
+        ];
+        assert_eq!(lines.len(), begins.len(), "{text}");
+        assert!(lines.iter().zip(begins).all(|(line, begin)| line.starts_with(begin)), "{text}");
+        closing.still_hidden = 5;
+        assert!(closing.to_string().ends_with("    and 3 more"), "{closing}");
+    }
+}

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::settings::reserve_of;
+
 /// One shutdown, which may never come.
 #[derive(Debug)]
 pub(super) struct Drain {
@@ -70,6 +72,6 @@ impl Drain {
 
     /// What of the grace is kept for handing back and for the last deletes.
     fn reserve(&self) -> Duration {
-        (self.grace / 4).min(Duration::from_secs(3))
+        reserve_of(self.grace)
     }
 }

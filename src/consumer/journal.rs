@@ -146,6 +146,7 @@ mod tests {
         let path = folder.path().join("journal");
         let (mut journal, known) = Journal::open(&path, at(100)).expect("a new journal");
         assert!(known.is_empty());
+        assert_eq!(std::fs::metadata(&path).expect("the journal").len(), 0);
         journal.append(&"one".into(), at(100)).expect("a write");
         journal.append(&"two".into(), at(101)).expect("a write");
         drop(journal);
@@ -171,6 +172,14 @@ mod tests {
             let mode = std::fs::metadata(&path).expect("the journal").permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_read_is_an_error_and_not_an_empty_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal");
+        std::fs::create_dir(beside(&path, "old")).expect("a folder where a file should be");
+        assert!(matches!(Journal::open(&path, at(0)), Err(JournalError::Io { .. })));
     }
 
     #[test]

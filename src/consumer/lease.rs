@@ -347,3 +347,255 @@ impl Drop for Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+    use crate::queue::Trace;
+    use crate::queue::memory::{Faults, MemoryQueue, MemorySettings};
+    use crate::telemetry::Limits;
+
+    const VISIBILITY: Duration = Duration::from_secs(40);
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn delivery(id: &str, handle: &str) -> Delivery {
+        Delivery {
+            receipt: Receipt { message_id: id.into(), handle: handle.into() },
+            body: String::new(),
+            receive_count: 1,
+            sent_at: None,
+            group: None,
+            trace: Trace::default(),
+        }
+    }
+
+    fn arrive(ledger: &Arc<Ledger>, id: &str) -> Lease {
+        match ledger.arrive(&delivery(id, "first")) {
+            Arrival::New(lease) => lease,
+            Arrival::Joined => panic!("{id} is here already"),
+        }
+    }
+
+    fn joins(ledger: &Arc<Ledger>, id: &str, handle: &str) {
+        assert!(matches!(ledger.arrive(&delivery(id, handle)), Arrival::Joined));
+    }
+
+    /// In what time the next renewal is due.
+    fn next(ledger: &Ledger) -> Option<Duration> {
+        ledger.state().renewals.first().map(|(at, _)| at.duration_since(Instant::now()))
+    }
+
+    /// The only renewal that is due.
+    fn due(ledger: &Ledger) -> (u64, Receipt, Duration) {
+        let mut batch = ledger.take_due();
+        assert_eq!(batch.len(), 1);
+        batch.remove(0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_renewed_at_half_of_its_time_counted_from_the_call() {
+        let ledger = Ledger::new(VISIBILITY);
+        let lease = arrive(&ledger, "m");
+        assert_eq!((lease.left(), next(&ledger)), (seconds(40), Some(seconds(20))));
+        advance(seconds(19)).await;
+        assert!(ledger.take_due().is_empty(), "not yet due");
+        advance(seconds(1)).await;
+        let (number, receipt, asked) = due(&ledger);
+        assert_eq!((asked, next(&ledger)), (VISIBILITY, None));
+        let issued = Instant::now();
+        advance(seconds(2)).await;
+        ledger.renewed(number, &receipt, issued, asked, Renewal::Done);
+        assert_eq!((lease.left(), next(&ledger)), (seconds(38), Some(seconds(18))));
+        assert!(!lease.is_lost());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn renewals_go_ten_to_a_call_and_take_along_what_is_due_soon() {
+        let ledger = Ledger::new(VISIBILITY);
+        let together: Vec<_> = (0..25).map(|n| arrive(&ledger, &format!("together-{n}"))).collect();
+        advance(seconds(20)).await;
+        let batches = [(); 4].map(|()| ledger.take_due().len());
+        assert_eq!(batches, [10, 10, 5, 0]);
+        drop(together);
+        let mut apart = Vec::new();
+        for n in 0..9 {
+            apart.push(arrive(&ledger, &format!("apart-{n}")));
+            advance(seconds(1)).await;
+        }
+        advance(seconds(11)).await;
+        assert_eq!(ledger.take_due().len(), 6, "the first is due, and five more within an eighth of the time");
+        assert_eq!(next(&ledger), Some(seconds(6)));
+        assert!(ledger.take_due().is_empty(), "what is due soon alone is no reason for a call");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_duplicate_brings_its_receipt_and_the_time_of_its_own_receive() {
+        let ledger = Ledger::new(VISIBILITY);
+        let lease = arrive(&ledger, "m");
+        advance(seconds(15)).await;
+        joins(&ledger, "m", "second");
+        assert_eq!(lease.receipt().expect("a receipt").handle, delivery("m", "second").receipt.handle);
+        assert_eq!((lease.left(), next(&ledger)), (seconds(40), Some(seconds(20))));
+        assert_eq!(lease.ceiling(), Instant::now() + MAX_VISIBILITY);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_becomes_of_an_older_receipt_says_nothing_about_the_newest() {
+        for outcome in [Renewal::Done, Renewal::Refused, Renewal::Unanswered] {
+            let ledger = Ledger::new(VISIBILITY);
+            let lease = arrive(&ledger, "m");
+            advance(seconds(20)).await;
+            let (number, older, asked) = due(&ledger);
+            let issued = Instant::now();
+            advance(seconds(3)).await;
+            joins(&ledger, "m", "second");
+            assert_eq!(next(&ledger), None, "one renewal of a message at a time");
+            advance(seconds(1)).await;
+            ledger.renewed(number, &older, issued, asked, outcome);
+            assert!(!lease.is_lost());
+            assert_eq!(lease.left(), seconds(39), "as the duplicate brought it");
+            assert!(next(&ledger).is_some_and(|next| next <= seconds(20)), "the newest is renewed in time");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_renewal_loses_the_lease() {
+        let ledger = Ledger::new(VISIBILITY);
+        let lease = arrive(&ledger, "m");
+        advance(seconds(20)).await;
+        let (number, receipt, asked) = due(&ledger);
+        ledger.renewed(number, &receipt, Instant::now(), asked, Renewal::Refused);
+        assert!(lease.is_lost() && lease.lost().is_cancelled());
+        assert_eq!(next(&ledger), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unanswered_renewal_is_tried_again_until_the_lease_has_run_out() {
+        let ledger = Ledger::new(VISIBILITY);
+        let lease = arrive(&ledger, "m");
+        advance(seconds(20)).await;
+        for left in [20, 16, 12, 8, 4] {
+            let (number, receipt, asked) = due(&ledger);
+            ledger.renewed(number, &receipt, Instant::now(), asked, Renewal::Unanswered);
+            assert_eq!((lease.left(), next(&ledger)), (seconds(left), Some(seconds(4))));
+            advance(seconds(3)).await;
+            assert!(!lease.is_lost());
+            advance(seconds(1)).await;
+        }
+        assert!(lease.is_lost() && !lease.lost().is_cancelled(), "it has run out, and nobody has noticed");
+        assert!(ledger.take_due().is_empty());
+        assert!(lease.lost().is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_try_comes_before_the_lease_runs_out() {
+        let ledger = Ledger::new(VISIBILITY);
+        let lease = arrive(&ledger, "m");
+        advance(seconds(38)).await;
+        let (number, receipt, asked) = due(&ledger);
+        ledger.renewed(number, &receipt, Instant::now(), asked, Renewal::Unanswered);
+        assert_eq!(next(&ledger), Some(seconds(2)), "when it runs out, and not later");
+        drop(lease);
+        assert_eq!(next(&ledger), None, "with the lease its renewal is gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_let_go_waits_for_its_renewal_and_is_not_renewed_again() {
+        let ledger = Ledger::new(VISIBILITY);
+        let lease = arrive(&ledger, "m");
+        advance(seconds(20)).await;
+        let (number, receipt, asked) = due(&ledger);
+        let issued = Instant::now();
+        assert!(timeout(seconds(1), lease.stop_renewing()).await.is_err(), "a renewal is on its way");
+        ledger.renewed(number, &receipt, issued, asked, Renewal::Done);
+        assert_eq!(next(&ledger), None);
+        timeout(seconds(1), lease.stop_renewing()).await.expect("it is back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_let_go_and_is_back_is_a_delivery_of_its_own() {
+        let ledger = Ledger::new(VISIBILITY);
+        let before = arrive(&ledger, "m");
+        before.stop_renewing().await;
+        let after = arrive(&ledger, "m");
+        assert_eq!((before.receipt(), before.is_lost(), before.left()), (None, true, Duration::ZERO));
+        drop(before);
+        assert_eq!((after.is_lost(), next(&ledger)), (false, Some(seconds(20))), "the first takes nothing with it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_slept_knows_that_its_leases_are_lost() {
+        let ledger = Ledger::new(VISIBILITY);
+        let (slept, fresh) = (arrive(&ledger, "slept"), {
+            advance(seconds(30)).await;
+            arrive(&ledger, "fresh")
+        });
+        advance(seconds(20)).await;
+        assert_eq!(due(&ledger).1.message_id, "fresh".into());
+        assert!(slept.lost().is_cancelled() && !fresh.lost().is_cancelled());
+    }
+
+    /// A lease on a real delivery whose renewal is due, and that renewal.
+    async fn on(queue: &MemoryQueue) -> (Arc<Ledger>, Lease, impl Future<Output = ()> + use<>) {
+        queue.send("{}");
+        let delivery = queue.receive(1, Duration::ZERO, Some(VISIBILITY)).await.expect("an answer").remove(0);
+        let ledger = Ledger::new(VISIBILITY);
+        let Arrival::New(lease) = ledger.arrive(&delivery) else { panic!("it is the first") };
+        advance(seconds(20)).await;
+        let limits = Limits { concurrency: 1, max_in_flight_bytes: 1, wait: Duration::ZERO };
+        let telemetry = Arc::new(Telemetry::new(limits, Vec::new(), SystemTime::UNIX_EPOCH));
+        let renewal = renew(ledger.clone(), Arc::new(queue.clone()), telemetry, ledger.take_due());
+        (ledger, lease, renewal)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_that_hangs_is_given_up_while_there_is_time_for_another() {
+        let queue = MemoryQueue::new(MemorySettings::default());
+        let (ledger, lease, renewal) = on(&queue).await;
+        queue.set_faults(Faults { hang: 1.0, ..Faults::default() });
+        renewal.await;
+        assert_eq!((lease.left(), next(&ledger)), (seconds(10), Some(seconds(4))), "after a quarter of its time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_that_fails_is_tried_again_and_one_that_is_refused_loses_the_lease() {
+        let queue = MemoryQueue::new(MemorySettings::default());
+        let (ledger, lease, renewal) = on(&queue).await;
+        queue.set_faults(Faults { entry_error: 1.0, ..Faults::default() });
+        renewal.await;
+        assert!(!lease.is_lost());
+        assert_eq!(next(&ledger), Some(seconds(4)));
+
+        let queue = MemoryQueue::new(MemorySettings::default());
+        let (_, lease, renewal) = on(&queue).await;
+        queue.delete(&[lease.receipt().expect("a receipt")]).await.expect("an answer").remove(0).expect("a delete");
+        renewal.await;
+        assert!(lease.is_lost(), "there is no such message any longer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_asked_for_beyond_twelve_hours() {
+        let hours = |n: u64| seconds(n * 3600);
+        let ledger = Ledger::new(hours(8));
+        let lease = arrive(&ledger, "m");
+        let ceiling = Instant::now() + hours(12);
+        assert_eq!(lease.ceiling(), ceiling);
+        advance(hours(4)).await;
+        let (number, receipt, asked) = due(&ledger);
+        assert_eq!(asked, hours(8) - seconds(1), "in whole seconds, and one to spare");
+        ledger.renewed(number, &receipt, Instant::now(), asked, Renewal::Done);
+        advance(hours(5)).await;
+        assert!(ledger.take_due().is_empty(), "there is nothing to be gained");
+        assert_eq!((lease.left(), next(&ledger)), (hours(3) - seconds(1), Some(hours(3) - seconds(1))));
+        advance(hours(3)).await;
+        assert!(ledger.take_due().is_empty());
+        assert!(lease.lost().is_cancelled());
+    }
+}

@@ -171,3 +171,36 @@ impl Pace {
         pause
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::telemetry::Limits;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn each_failure_in_a_row_doubles_the_pause_up_to_a_minute() {
+        let limits = Limits { concurrency: 1, max_in_flight_bytes: 1, wait: Duration::ZERO };
+        let telemetry = Telemetry::new(limits, Vec::new(), SystemTime::UNIX_EPOCH);
+        let mut pace = Pace::new(64);
+        let pauses = [(); 8].map(|()| pace.failed(&QueueError::OverLimit, 0.5, &telemetry).as_secs());
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!((pace.wanted, pace.not_before), (1, Instant::now() + 60 * SECOND));
+        let denied = QueueError::NoSuchQueue { message: String::new() };
+        let mut pace = Pace::new(64);
+        assert_eq!(pace.failed(&denied, 0.5, &telemetry), 5 * SECOND, "what somebody must act on is asked more slowly");
+        let mut pace = Pace::new(64);
+        assert_eq!(pace.failed(&QueueError::OverLimit, 0.0, &telemetry), SECOND.mul_f64(0.75));
+        assert_eq!(pace.failed(&QueueError::OverLimit, 1.0, &telemetry), SECOND.mul_f64(2.5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_second_hang_in_a_row_asks_for_new_connections() {
+        let mut pace = Pace::new(64);
+        assert_eq!([(); 4].map(|()| pace.hung(0.5)), [false, true, false, true]);
+        assert_eq!(pace.not_before, Instant::now() + 8 * SECOND);
+    }
+}

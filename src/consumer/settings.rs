@@ -115,6 +115,12 @@ pub const GRACE_BEYOND_WAIT: Duration = Duration::from_secs(2);
 pub const MIN_VISIBILITY: Duration = Duration::from_secs(2);
 
 impl Settings {
+    /// How long after the beginning of a shutdown handlers may still work: [`Settings::grace`] less a quarter of it, at the
+    /// most 3 s, which is kept for handing back what they did not finish. What is at work for longer is interrupted.
+    pub fn handler_grace(&self) -> Duration {
+        self.grace - reserve_of(self.grace)
+    }
+
     /// Checks the limits and that the times fit each other. [`Consumer::run`](super::Consumer::run) does it too.
     ///
     /// # Errors
@@ -161,6 +167,11 @@ impl Settings {
     }
 }
 
+/// What of a grace is kept for handing back and for the last deletes.
+pub(super) fn reserve_of(grace: Duration) -> Duration {
+    (grace / 4).min(Duration::from_secs(3))
+}
+
 /// A setting that is out of its limits or does not fit the others.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{setting}: {reason}")]
@@ -169,4 +180,49 @@ pub struct SettingsError {
     pub setting: &'static str,
     /// What is wrong, and what to do.
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_retry_delay_doubles_with_jitter_of_a_quarter_up_to_its_limit() {
+        let retry = RetryDelay { min: SECOND, max: 10 * SECOND };
+        let middle = [1, 2, 3, 4, 5, 100].map(|receive| retry.after(receive, 0.5).as_secs());
+        assert_eq!(middle, [1, 2, 4, 8, 10, 10]);
+        assert_eq!((retry.after(3, 0.0), retry.after(3, 1.0)), (3 * SECOND, 5 * SECOND));
+        assert_eq!(retry.after(5, 1.0), 10 * SECOND, "the limit is one with jitter too");
+    }
+
+    #[test]
+    fn settings_are_taken_up_to_their_limits_and_refused_beyond_by_name() {
+        let check = |change: &dyn Fn(&mut Settings)| {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            settings.check().map_err(|error| error.setting)
+        };
+        let hours = 3600 * SECOND;
+        assert_eq!(check(&|_| {}), Ok(()));
+        assert_eq!(check(&|s| s.concurrency = 0), Err("concurrency"));
+        assert_eq!(check(&|s| s.max_in_flight_bytes = 0), Err("max_in_flight_bytes"));
+        assert_eq!(check(&|s| (s.wait, s.grace) = (20 * SECOND, 22 * SECOND)), Ok(()));
+        assert_eq!(check(&|s| (s.wait, s.grace) = (21 * SECOND, hours)), Err("wait"));
+        assert_eq!(check(&|s| s.grace = 21 * SECOND), Err("grace"));
+        for (visibility, taken) in [(SECOND, false), (2 * SECOND, true), (12 * hours, true), (13 * hours, false)] {
+            let expected = if taken { Ok(()) } else { Err("visibility") };
+            assert_eq!(check(&|s| s.visibility = Some(visibility)), expected, "{visibility:?}");
+        }
+        assert_eq!(check(&|s| s.handler_timeout = Duration::ZERO), Err("handler_timeout"));
+        assert_eq!(check(&|s| s.handler_timeout = 12 * hours), Ok(()));
+        assert_eq!(check(&|s| s.handler_timeout = 13 * hours), Err("handler_timeout"));
+        assert_eq!(check(&|s| s.inflate_limit = 0), Err("inflate_limit"));
+        assert_eq!(check(&|s| s.retry = RetryDelay { min: SECOND, max: SECOND }), Ok(()));
+        assert_eq!(check(&|s| s.retry = RetryDelay { min: 2 * SECOND, max: SECOND }), Err("retry"));
+        assert_eq!(check(&|s| s.retry.max = 12 * hours), Ok(()));
+        assert_eq!(check(&|s| s.retry.max = 13 * hours), Err("retry"));
+        assert_eq!(check(&|s| s.fifo_attempts = Some(0)), Err("fifo_attempts"));
+    }
 }

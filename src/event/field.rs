@@ -6,26 +6,18 @@ use std::ops::Deref;
 use serde_json::Number;
 use serde_json::value::RawValue;
 
-use super::extra::Extra;
-use super::read::{Fault, Found, Object, Open, Slot, Source};
+use super::extra::{Extra, raw_value};
+use super::read::{Fault, Object, Reader, Slot};
 use super::timestamp::Timestamp;
 use super::write::View;
 
 /// What a field, an element of a list or an entry of a map can be.
 pub(crate) trait Item: Sized {
-    fn read<'de>(source: &mut dyn Source<'de>) -> Result<Read<'de, Self>, Box<Fault>>;
+    /// Reads the next value into `place`, whatever was there; null makes it `None`. The answer is the JSON of a value
+    /// that could not be held exactly: `place` has what is nearest to it, or `None`.
+    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>>;
     fn view(&self) -> View<'_>;
     fn shape() -> Shape;
-}
-
-/// What was read.
-pub(crate) enum Read<'de, T> {
-    Null,
-    Exact(T),
-    /// The item is as near to the JSON as it can be.
-    Inexact(T, &'de RawValue),
-    /// No item can be near to the JSON, and yet that is no error.
-    Kept(&'de RawValue),
 }
 
 /// The kind of value that a field holds, as the table has it.
@@ -101,15 +93,8 @@ impl std::fmt::Display for Shape {
 }
 
 impl<T: Item> Slot for Option<T> {
-    fn read<'de>(&mut self, source: &mut dyn Source<'de>) -> Result<Option<&'de RawValue>, Box<Fault>> {
-        let (value, raw) = match T::read(source)? {
-            Read::Null => (None, None),
-            Read::Exact(value) => (Some(value), None),
-            Read::Inexact(value, raw) => (Some(value), Some(raw)),
-            Read::Kept(raw) => (None, Some(raw)),
-        };
-        *self = value;
-        Ok(raw)
+    fn read<'de>(&mut self, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        T::read(self, reader)
     }
 }
 
@@ -135,38 +120,25 @@ pub(crate) trait Described: Object + Default {
 }
 
 /// `Item::read` for the structs of the table.
-pub(crate) fn read_object<'de, T: Described>(source: &mut dyn Source<'de>) -> Result<Read<'de, T>, Box<Fault>> {
-    struct Place<T>(Option<T>);
-    impl<T: Described> Open for Place<T> {
-        fn open(&mut self) -> &mut dyn Object {
-            self.0.insert(T::default())
-        }
+pub(crate) fn read_object<'de, T: Described>(
+    place: &mut Option<T>,
+    reader: &mut Reader<'de>,
+) -> Result<Option<&'de str>, Box<Fault>> {
+    *place = None;
+    if !reader.null() {
+        reader.object(place.insert(T::default()))?;
     }
-    let mut place = Place(None);
-    match (source.object_or_text(&mut place)?, place.0) {
-        (Found::Text(_), _) => Err(Fault::expected("an object")),
-        (_, Some(object)) => Ok(Read::Exact(object)),
-        (_, None) => Ok(Read::Null),
-    }
-}
-
-struct Boxed<T>(Option<Box<T>>);
-
-impl<T: Described> Open for Boxed<T> {
-    fn open(&mut self) -> &mut dyn Object {
-        &mut **self.0.insert(Box::default())
-    }
+    Ok(None)
 }
 
 /// An object in a field stands in a box, since it may contain its own kind.
 impl<T: Described> Item for Box<T> {
-    fn read<'de>(source: &mut dyn Source<'de>) -> Result<Read<'de, Self>, Box<Fault>> {
-        let mut place = Boxed(None);
-        match (source.object_or_text(&mut place)?, place.0) {
-            (Found::Text(_), _) => Err(Fault::expected("an object")),
-            (_, Some(object)) => Ok(Read::Exact(object)),
-            (_, None) => Ok(Read::Null),
+    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        *place = None;
+        if !reader.null() {
+            reader.object(&mut **place.insert(Box::default()))?;
         }
+        Ok(None)
     }
     fn view(&self) -> View<'_> {
         View::Object(&**self)
@@ -177,8 +149,9 @@ impl<T: Described> Item for Box<T> {
 }
 
 impl Item for String {
-    fn read<'de>(source: &mut dyn Source<'de>) -> Result<Read<'de, Self>, Box<Fault>> {
-        Ok(source.text()?.map_or(Read::Null, Read::Exact))
+    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        *place = reader.text()?;
+        Ok(None)
     }
     fn view(&self) -> View<'_> {
         View::Text(self)
@@ -189,13 +162,16 @@ impl Item for String {
 }
 
 impl Item for bool {
-    fn read<'de>(source: &mut dyn Source<'de>) -> Result<Read<'de, Self>, Box<Fault>> {
-        match source.raw()?.get() {
-            "null" => Ok(Read::Null),
-            "true" => Ok(Read::Exact(true)),
-            "false" => Ok(Read::Exact(false)),
-            _ => Err(Fault::expected("a boolean")),
-        }
+    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        let (value, length) = match reader.peek() {
+            b't' => (Some(true), "true".len()),
+            b'f' => (Some(false), "false".len()),
+            b'n' => (None, "null".len()),
+            _ => return Err(reader.expected("a boolean")),
+        };
+        reader.pass_over(length);
+        *place = value;
+        Ok(None)
     }
     fn view(&self) -> View<'_> {
         View::Bool(*self)
@@ -209,24 +185,28 @@ impl Item for bool {
 const EXACT_IN_A_DOUBLE: f64 = 9_007_199_254_740_992.0;
 
 impl Item for i64 {
-    fn read<'de>(source: &mut dyn Source<'de>) -> Result<Read<'de, Self>, Box<Fault>> {
-        let raw = source.raw()?;
-        let text = raw.get();
+    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        if !matches!(reader.peek(), b'-' | b'0'..=b'9' | b'n') {
+            return Err(reader.expected("an integer"));
+        }
+        // Eighteen digits cannot be too many.
+        let rest = reader.rest();
+        let digits = rest.iter().take(18).take_while(|byte| byte.is_ascii_digit()).count();
+        if digits > 0 && Reader::ends_a_word(rest.get(digits)) {
+            reader.pass_over(digits);
+            *place = Some(rest[..digits].iter().fold(0, |value, digit| 10 * value + i64::from(digit - b'0')));
+            return Ok(None);
+        }
+        let raw = reader.raw()?;
+        *place = raw.parse().ok();
         // `-0` is an integer to Rust and a double to everybody who reads JSON with doubles: it is kept as it came.
-        if let (Ok(value), false) = (text.parse(), text == "-0") {
-            return Ok(Read::Exact(value));
+        if raw == "null" || (place.is_some() && raw != "-0") {
+            return Ok(None);
         }
-        match text.as_bytes().first() {
-            Some(b'n') => Ok(Read::Null),
-            Some(b'-' | b'0'..=b'9') => Ok(match text.parse::<f64>() {
-                // The cast loses nothing: the value is whole and within 53 bits.
-                Ok(value) if value.fract() == 0.0 && value.abs() <= EXACT_IN_A_DOUBLE => {
-                    Read::Inexact(value as i64, raw)
-                }
-                _ => Read::Kept(raw),
-            }),
-            _ => Err(Fault::expected("an integer")),
-        }
+        let near = raw.parse::<f64>().ok().filter(|near| near.fract() == 0.0 && near.abs() <= EXACT_IN_A_DOUBLE);
+        // The cast loses nothing: the value is whole and within 53 bits.
+        *place = near.map(|near| near as i64);
+        Ok(Some(raw))
     }
     fn view(&self) -> View<'_> {
         View::Int(*self)
@@ -237,20 +217,20 @@ impl Item for i64 {
 }
 
 impl Item for Number {
-    fn read<'de>(source: &mut dyn Source<'de>) -> Result<Read<'de, Self>, Box<Fault>> {
-        let raw = source.raw()?;
-        let text = raw.get();
-        match text.as_bytes().first() {
-            Some(b'n') => Ok(Read::Null),
-            Some(b'-' | b'0'..=b'9') => Ok(match serde_json::from_str::<Number>(text) {
-                // An integer beyond 64 bits became a double and lost its last digits.
-                Ok(value) if value.is_f64() && !text.contains(['.', 'e', 'E']) => Read::Inexact(value, raw),
-                Ok(value) => Read::Exact(value),
-                // Beyond every double, as 1e400 is.
-                Err(_) => Read::Kept(raw),
-            }),
-            _ => Err(Fault::expected("a number")),
+    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        if !matches!(reader.peek(), b'-' | b'0'..=b'9' | b'n') {
+            return Err(reader.expected("a number"));
         }
+        let raw = reader.raw()?;
+        *place = None;
+        if raw == "null" {
+            return Ok(None);
+        }
+        // None where it is beyond every double, as 1e400 is.
+        *place = serde_json::from_str::<Number>(raw).ok();
+        // An integer beyond 64 bits became a double and lost its last digits.
+        let exact = place.as_ref().is_some_and(|number| !number.is_f64() || raw.contains(['.', 'e', 'E']));
+        Ok((!exact).then_some(raw))
     }
     fn view(&self) -> View<'_> {
         View::Number(self)
@@ -261,12 +241,19 @@ impl Item for Number {
 }
 
 impl Item for Timestamp {
-    fn read<'de>(source: &mut dyn Source<'de>) -> Result<Read<'de, Self>, Box<Fault>> {
-        let raw = source.raw()?;
-        Ok(if raw.get() == "null" { Read::Null } else { Read::Exact(Timestamp::from_raw(raw)) })
+    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        reader.peek();
+        if let Some((time, length)) = Timestamp::utc(reader.rest()) {
+            reader.pass_over(length);
+            *place = Some(time);
+            return Ok(None);
+        }
+        let raw = reader.raw()?;
+        *place = (raw != "null").then(|| Timestamp::from_json(raw));
+        Ok(None)
     }
     fn view(&self) -> View<'_> {
-        View::Raw(self.raw())
+        View::Time(self)
     }
     fn shape() -> Shape {
         Shape::Time
@@ -274,13 +261,9 @@ impl Item for Timestamp {
 }
 
 impl Item for Extra {
-    fn read<'de>(source: &mut dyn Source<'de>) -> Result<Read<'de, Self>, Box<Fault>> {
-        let mut entries = Extra::default();
-        let present = source.map(&mut |key, value| {
-            entries.push(key, value.raw()?.to_owned());
-            Ok(())
-        })?;
-        Ok(if present { Read::Exact(entries) } else { Read::Null })
+    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        *place = reader.members()?.map(Extra::from_members);
+        Ok(None)
     }
     fn view(&self) -> View<'_> {
         View::Extra(self)
@@ -342,19 +325,30 @@ impl<'a, T> IntoIterator for &'a List<T> {
 }
 
 impl<T: Item> Item for List<T> {
-    fn read<'de>(source: &mut dyn Source<'de>) -> Result<Read<'de, Self>, Box<Fault>> {
+    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
         let mut list = List::default();
-        let present = source.list(&mut |element| {
-            match T::read(element)? {
-                Read::Exact(item) => list.items.push(item),
-                Read::Null => list.nulls.push(list.items.len()),
-                // Only numbers can be inexact, and the table has no lists of them; one that it gets needs a place here
-                // to keep the JSON.
-                Read::Inexact(..) | Read::Kept(_) => return Err(Fault::expected("a number that is held exactly")),
+        let present = reader.list(&mut |reader| {
+            let mut item = None;
+            let kept = T::read(&mut item, reader)?;
+            // Only numbers can be inexact, and the table has no lists of them; one that it gets needs a place here to
+            // keep the JSON.
+            if kept.is_some() {
+                return Err(reader.expected("a number that is held exactly"));
+            }
+            match item {
+                Some(item) => {
+                    // A list of one user would otherwise have room for four, which is kilobytes.
+                    if list.items.len() == list.items.capacity() {
+                        list.items.reserve_exact(list.items.len().max(1));
+                    }
+                    list.items.push(item);
+                }
+                None => list.nulls.push(list.items.len()),
             }
             Ok(())
         })?;
-        Ok(if present { Read::Exact(list) } else { Read::Null })
+        *place = present.then_some(list);
+        Ok(None)
     }
     fn view(&self) -> View<'_> {
         let mut nulls = self.nulls.iter().peekable();
@@ -421,27 +415,24 @@ impl<T> Deref for Map<T> {
 }
 
 impl<T: Item> Item for Map<T> {
-    fn read<'de>(source: &mut dyn Source<'de>) -> Result<Read<'de, Self>, Box<Fault>> {
+    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
         let mut map = Map::default();
-        let present = source.map(&mut |key, value| {
+        let present = reader.map(&mut |key, reader| {
+            let mut item = None;
+            let kept = T::read(&mut item, reader)?;
             // A key that stands twice: the last counts, also when it is null.
             map.entries.remove(key);
             map.inexact.remove(key);
-            let (item, raw) = match T::read(value)? {
-                Read::Null => (None, None),
-                Read::Exact(item) => (Some(item), None),
-                Read::Inexact(item, raw) => (Some(item), Some(raw)),
-                Read::Kept(raw) => (None, Some(raw)),
-            };
             if let Some(item) = item {
                 map.entries.insert(key.to_owned(), item);
             }
-            if let Some(raw) = raw {
+            if let Some(raw) = kept.and_then(raw_value) {
                 map.inexact.insert(key.to_owned(), raw.to_owned());
             }
             Ok(())
         })?;
-        Ok(if present { Read::Exact(map) } else { Read::Null })
+        *place = present.then_some(map);
+        Ok(None)
     }
     fn view(&self) -> View<'_> {
         let exact = self.entries.iter().filter(|(key, _)| !self.inexact.contains_key(*key));
@@ -476,13 +467,16 @@ impl<T> IdOr<T> {
 }
 
 impl<T: Described> Item for IdOr<T> {
-    fn read<'de>(source: &mut dyn Source<'de>) -> Result<Read<'de, Self>, Box<Fault>> {
-        let mut place = Boxed(None);
-        Ok(match (source.object_or_text(&mut place)?, place.0) {
-            (Found::Text(id), _) => Read::Exact(IdOr::Id(id)),
-            (_, Some(object)) => Read::Exact(IdOr::Object(object)),
-            (_, None) => Read::Null,
-        })
+    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        *place = match reader.peek() {
+            b'"' => reader.text()?.map(IdOr::Id),
+            _ => {
+                let mut object = None;
+                Box::<T>::read(&mut object, reader)?;
+                object.map(IdOr::Object)
+            }
+        };
+        Ok(None)
     }
     fn view(&self) -> View<'_> {
         match self {

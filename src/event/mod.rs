@@ -26,6 +26,7 @@
 //! and the samples that the tests run on all follow from the row; the compiler says what is missing. A new family also
 //! gets its name into the list of modules below.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -102,6 +103,18 @@ impl Event {
     /// The JSON object, byte for byte as it was sent.
     pub fn json(&self) -> &str {
         &self.0.json
+    }
+
+    /// The fields of these names at the top level of the event, where they are there and text. Of a key that stands
+    /// twice the last counts, as everywhere.
+    ///
+    /// For conditions and for columns: nothing else of the event is read, so no other field can make it fail.
+    pub fn texts<const N: usize>(&self, names: [&str; N]) -> [Option<Cow<'_, str>>; N] {
+        match last_values(self.json(), names) {
+            Ok(values) => values.map(|value| value.and_then(text_of)),
+            // An event is a JSON object, so this does not happen.
+            Err(_) => [const { None }; N],
+        }
     }
 
     /// Parses the event into the struct of its type.

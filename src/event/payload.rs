@@ -1,14 +1,8 @@
 //! From an event as it came to a struct, and what can be wrong on the way.
 
-use std::fmt;
-
-use serde::Deserializer as _;
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
-
 use super::field::Described;
 use super::kind::escape_controls;
-use super::read::{self, Fault, Open, Place, Step};
+use super::read::{Fault, Object, Reader};
 use super::{AnyPayload, CustomEvent, Event, EventKind};
 
 /// A type that events parse into: each struct of the catalogue for its wire type, [`CustomEvent`] for every custom type,
@@ -120,23 +114,12 @@ impl PayloadError {
         PayloadError::OtherType { expected, found: found.clone() }
     }
 
-    /// Finds the value in the text again; only an event that does not parse pays for knowing where.
     #[cold]
-    fn locate(json: &str, fault: &Fault) -> Self {
-        let mut value = json;
-        for step in fault.path.iter().rev() {
-            match child(value, step) {
-                Some(inner) => value = inner,
-                None => break,
-            }
-        }
-        let offset = value.as_ptr().addr() - json.as_ptr().addr();
-        let before = &json.as_bytes()[..offset];
+    fn mismatch(json: &str, fault: &Fault) -> Self {
+        let (before, value) = json.as_bytes().split_at(fault.at.min(json.len()));
         let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        let found = match (fault.found, value.as_bytes().first()) {
+        let found = match (fault.found, value.first()) {
             (Some(found), _) => found,
-            // What expects a text and does not like this one cannot have read it.
-            (None, Some(b'"')) if fault.expected == "a text" => "a text with a lone surrogate",
             (None, Some(b'"')) => "a text",
             (None, Some(b'{')) => "an object",
             (None, Some(b'[')) => "a list",
@@ -147,62 +130,24 @@ impl PayloadError {
         PayloadError::Mismatch {
             path: escape_controls(&fault.path()).into_owned(),
             line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
-            column: 1 + offset - line_start,
+            column: 1 + before.len() - line_start,
             expected: fault.expected,
             found,
         }
     }
 }
 
-/// The JSON of the value that `step` leads to. It is a part of `json`, which is how its place is known.
-fn child<'de>(json: &'de str, step: &Step) -> Option<&'de str> {
-    struct Nth(usize);
-
-    impl<'de> Visitor<'de> for Nth {
-        type Value = Option<&'de RawValue>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object or a list")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut found = None;
-            let mut index = 0;
-            while map.next_key::<IgnoredAny>()?.is_some() {
-                let value = map.next_value()?;
-                found = if index == self.0 { Some(value) } else { found };
-                index += 1;
-            }
-            Ok(found)
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            let mut found = None;
-            let mut index = 0;
-            while let Some(value) = seq.next_element()? {
-                found = if index == self.0 { Some(value) } else { found };
-                index += 1;
-            }
-            Ok(found)
-        }
-    }
-
-    let (Step::Key(_, nth) | Step::Index(nth)) = step;
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    deserializer.deserialize_any(Nth(*nth)).ok().flatten().map(RawValue::get)
-}
-
 /// `Payload::from_event` for the structs of the table.
 pub(super) fn read_payload<T: Described>(event: &Event) -> Result<T, PayloadError> {
-    let mut place = Place(T::default());
-    read_event(event, &mut place)?;
-    Ok(place.0)
+    let mut payload = T::default();
+    read_event(event, &mut payload)?;
+    Ok(payload)
 }
 
 /// The part of [`read_payload`] that is the same for all types, and is compiled once.
-fn read_event(event: &Event, place: &mut dyn Open) -> Result<(), PayloadError> {
-    let mut deserializer = serde_json::Deserializer::from_str(event.json());
-    read::read_object(place, &mut deserializer).map_err(|fault| PayloadError::locate(event.json(), &fault))
+fn read_event(event: &Event, payload: &mut dyn Object) -> Result<(), PayloadError> {
+    let json = event.json();
+    Reader::new(json).object(payload).map_err(|fault| PayloadError::mismatch(json, &fault))
 }
 
 /// [`Event::payload`].

@@ -1,27 +1,28 @@
-//! Reading JSON into the structs of the table: one visitor for all of them.
+//! Reading JSON into the structs of the table: one reader for all of them.
 //!
-//! An object hands out its fields by name as [`Slot`]s, and a slot reads itself from a [`Source`], the value that stands
-//! next in the JSON. Both are trait objects, so that serde's generic code is compiled once instead of once for each of
-//! the 350 structs. That costs two virtual calls for a field, and saves most of the compile time.
+//! The text was checked to be JSON before it comes here, when the event was made ([`scan`](super::scan)) or by serde_json.
+//! So the reader need not check it again, only find its way: that is why it is not serde_json's, for which reading and
+//! checking are one, and it costs a fraction of it. What is no JSON after all ends in a [`Fault`], never in a panic.
+//!
+//! An object hands out its fields by name as [`Slot`]s, and a slot reads itself from the [`Reader`]. Slots are trait
+//! objects, so that reading an object is compiled once instead of once for each of the 350 structs.
 //!
 //! What goes wrong is a [`Fault`]: where and of which kind, never the value itself, which may be somebody's private text.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, de};
+use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::value::RawValue;
 
 use super::extra::Extra;
+use super::scan::quote_or_escape;
 use super::write::View;
 
 /// How many objects, lists and maps of the table may stand in each other.
 ///
-/// Raw values do not count. serde_json's own limit is 128; this one is lower so that it is met first, with a message of
-/// our own, and so that the stack of a tokio worker (2 MiB) is never in danger.
-pub(super) const DEPTH: u32 = 100;
+/// Raw values do not count. A hundred levels are far from the end of the stack of a tokio worker (2 MiB).
+const DEPTH: u32 = 100;
 
 /// A struct of the table.
 pub(crate) trait Object {
@@ -37,96 +38,45 @@ pub(crate) trait Object {
 pub(crate) trait Slot {
     /// Reads the next value into the field, in place of what was there. `Some` is the JSON of a value that the field
     /// could not hold exactly.
-    fn read<'de>(&mut self, source: &mut dyn Source<'de>) -> Result<Option<&'de RawValue>, Box<Fault>>;
-}
-
-/// A place that an object is read into. It is opened only when there is an object, so that a null allocates nothing.
-pub(crate) trait Open {
-    fn open(&mut self) -> &mut dyn Object;
-}
-
-/// The value that stands next in the JSON. It is read exactly once.
-pub(crate) trait Source<'de> {
-    /// A text, or `None` for null.
-    fn text(&mut self) -> Result<Option<String>, Box<Fault>>;
-    /// Anything, unread.
-    fn raw(&mut self) -> Result<&'de RawValue, Box<Fault>>;
-    /// An object, read into `place`; or a text, or null.
-    fn object_or_text(&mut self, place: &mut dyn Open) -> Result<Found, Box<Fault>>;
-    /// A list, `each` called for every element. False for null.
-    fn list(&mut self, each: &mut Each<'_, 'de>) -> Result<bool, Box<Fault>>;
-    /// An object as a map, `entry` called for every key. False for null.
-    fn map(&mut self, entry: &mut Entry<'_, 'de>) -> Result<bool, Box<Fault>>;
-}
-
-pub(crate) type Each<'a, 'de> = dyn FnMut(&mut dyn Source<'de>) -> Result<(), Box<Fault>> + 'a;
-pub(crate) type Entry<'a, 'de> = dyn FnMut(&str, &mut dyn Source<'de>) -> Result<(), Box<Fault>> + 'a;
-
-/// What stood where an object was looked for.
-pub(crate) enum Found {
-    Null,
-    Object,
-    Text(String),
+    fn read<'de>(&mut self, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>>;
 }
 
 /// Why a value did not fit, and the way to it.
 #[derive(Debug)]
 pub(crate) struct Fault {
+    /// The byte of the text at which the value begins.
+    pub(super) at: usize,
     /// What the field can hold.
     pub(super) expected: &'static str,
     /// What stands there, where it is not simply a value of another kind, which is seen from the value.
     pub(super) found: Option<&'static str>,
     /// From the inside to the outside.
-    pub(super) path: Vec<Step>,
+    path: Vec<Step>,
 }
 
 #[derive(Debug)]
-pub(crate) enum Step {
-    /// The name, and the how manieth key of its object it is: a name can stand twice.
-    Key(String, usize),
+enum Step {
+    Key(String),
     Index(usize),
 }
 
 impl Fault {
-    pub(super) fn expected(expected: &'static str) -> Box<Self> {
-        Box::new(Fault { expected, found: None, path: Vec::new() })
-    }
-
-    fn found(expected: &'static str, found: &'static str) -> Box<Self> {
-        Box::new(Fault { expected, found: Some(found), path: Vec::new() })
-    }
-
-    fn at(mut self: Box<Self>, step: Step) -> Box<Self> {
+    fn under(mut self: Box<Self>, step: Step) -> Box<Self> {
         self.path.push(step);
         self
     }
-}
 
-/// Reads `place` from a deserializer of whatever format lends its text, which is serde_json's on a string.
-pub(super) fn read_object<'de, D: Deserializer<'de>>(place: &mut dyn Open, deserializer: D) -> Result<(), Box<Fault>> {
-    let stash = Stash::default();
-    let mut one = One { deserializer: Some(deserializer), stash: &stash, depth: 0 };
-    match one.object_or_text(place)? {
-        Found::Object => Ok(()),
-        Found::Null | Found::Text(_) => Err(Fault::expected("an object")),
-    }
-}
-
-/// A struct of the table as the place that it is read into.
-pub(super) struct Place<T>(pub(super) T);
-
-impl<T: Object> Open for Place<T> {
-    fn open(&mut self) -> &mut dyn Object {
-        &mut self.0
-    }
-}
-
-/// `Deserialize` for any struct of the table.
-pub(crate) fn deserialize<'de, T: Object + Default, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
-    let mut place = Place(T::default());
-    match read_object(&mut place, deserializer) {
-        Ok(()) => Ok(place.0),
-        Err(fault) => Err(D::Error::custom(fault)),
+    /// The path as people write it: `message.attachments[2].title`.
+    pub(super) fn path(&self) -> String {
+        let mut text = String::new();
+        for step in self.path.iter().rev() {
+            match step {
+                Step::Key(name) if text.is_empty() => text.push_str(name),
+                Step::Key(name) => text.extend([".", name]),
+                Step::Index(index) => text.push_str(&format!("[{index}]")),
+            }
+        }
+        text
     }
 }
 
@@ -143,269 +93,323 @@ impl fmt::Display for Fault {
     }
 }
 
-impl Fault {
-    /// The path as people write it: `message.attachments[2].title`.
-    pub(super) fn path(&self) -> String {
-        let mut text = String::new();
-        for step in self.path.iter().rev() {
-            match step {
-                Step::Key(name, _) if text.is_empty() => text.push_str(name),
-                Step::Key(name, _) => text.extend([".", name]),
-                Step::Index(index) => text.push_str(&format!("[{index}]")),
+/// `Deserialize` for any struct of the table.
+pub(crate) fn deserialize<'de, T: Object + Default, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    let json = Box::<RawValue>::deserialize(deserializer)?;
+    let mut object = T::default();
+    Reader::new(json.get()).object(&mut object).map_err(D::Error::custom)?;
+    Ok(object)
+}
+
+/// A place in a text that is known to be JSON.
+pub(crate) struct Reader<'de> {
+    text: &'de str,
+    at: usize,
+    depth: u32,
+}
+
+impl<'de> Reader<'de> {
+    pub(super) fn new(text: &'de str) -> Self {
+        Reader { text, at: 0, depth: 0 }
+    }
+
+    /// The first byte of what stands next, behind white space; zero, which begins nothing in JSON, at the end.
+    pub(super) fn peek(&mut self) -> u8 {
+        loop {
+            match self.text.as_bytes().get(self.at) {
+                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
+                Some(byte) => return *byte,
+                None => return 0,
             }
         }
-        text
-    }
-}
-
-/// Where a fault waits while an error of the deserializer, which cannot carry it, travels up through serde.
-#[derive(Default)]
-struct Stash(Cell<Option<Box<Fault>>>);
-
-impl Stash {
-    /// The error that stands for `fault` until [`Stash::take`].
-    fn put<E: de::Error>(&self, fault: Box<Fault>) -> E {
-        self.0.set(Some(fault));
-        E::custom("a value does not fit")
     }
 
-    fn take(&self, otherwise: &'static str) -> Box<Fault> {
-        self.0.take().unwrap_or_else(|| Fault::expected(otherwise))
-    }
-}
-
-/// One value of a deserializer.
-struct One<'a, D> {
-    deserializer: Option<D>,
-    stash: &'a Stash,
-    depth: u32,
-}
-
-impl<'de, D: Deserializer<'de>> One<'_, D> {
-    fn next(&mut self) -> Result<D, Box<Fault>> {
-        self.deserializer.take().ok_or_else(|| Fault::found("a value", "that it was read already"))
+    /// That the value which stands next is of another kind.
+    #[cold]
+    pub(super) fn expected(&mut self, expected: &'static str) -> Box<Fault> {
+        self.peek();
+        Box::new(Fault { at: self.at, expected, found: None, path: Vec::new() })
     }
 
-    fn deeper(&self) -> Result<u32, Box<Fault>> {
-        if self.depth < DEPTH {
-            Ok(self.depth + 1)
-        } else {
-            Err(Fault::found("no more than 100 objects and lists in each other", "one more"))
+    #[cold]
+    fn found(&self, at: usize, expected: &'static str, found: &'static str) -> Box<Fault> {
+        Box::new(Fault { at, expected, found: Some(found), path: Vec::new() })
+    }
+
+    /// That the text is no JSON.
+    #[cold]
+    fn broken(&self, at: usize) -> Box<Fault> {
+        self.found(at, "JSON", "something else")
+    }
+
+    /// What has not been read.
+    pub(super) fn rest(&self) -> &'de [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    /// Passes over so many bytes, which were seen to be a value.
+    pub(super) fn pass_over(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
+    /// Passes over a null, if one stands next.
+    pub(super) fn null(&mut self) -> bool {
+        let null = self.peek() == b'n';
+        if null {
+            self.pass_over("null".len());
+        }
+        null
+    }
+
+    /// A text, or `None` for null.
+    pub(super) fn text(&mut self) -> Result<Option<String>, Box<Fault>> {
+        match self.peek() {
+            b'"' => match self.plain_string() {
+                Some(text) => Ok(Some(text.to_owned())),
+                None => self.escaped_text().map(Some),
+            },
+            b'n' => {
+                self.null();
+                Ok(None)
+            }
+            _ => Err(self.expected("a text")),
         }
     }
-}
 
-impl<'de, D: Deserializer<'de>> Source<'de> for One<'_, D> {
-    fn text(&mut self) -> Result<Option<String>, Box<Fault>> {
-        Option::<String>::deserialize(self.next()?).map_err(|_| Fault::expected("a text"))
+    /// What stands between the quotation marks of the text that is next, if there are no escapes in it; else it is not
+    /// passed over.
+    #[inline]
+    fn plain_string(&mut self) -> Option<&'de str> {
+        let bytes = self.text.as_bytes();
+        let start = self.at + 1;
+        let end = quote_or_escape(bytes, start)?;
+        if bytes[end] != b'"' {
+            return None;
+        }
+        self.at = end + 1;
+        self.text.get(start..end)
     }
 
-    fn raw(&mut self) -> Result<&'de RawValue, Box<Fault>> {
-        <&RawValue>::deserialize(self.next()?)
-            .map_err(|_| Fault::found("JSON in a text", "JSON that is read piece by piece"))
+    #[cold]
+    fn escaped_text(&mut self) -> Result<String, Box<Fault>> {
+        let at = self.at;
+        self.pass_over_string()?;
+        let json = self.text.get(at..self.at).unwrap_or_default();
+        serde_json::from_str(json).map_err(|_| self.found(at, "a text", "a text with a lone surrogate"))
     }
 
-    fn object_or_text(&mut self, place: &mut dyn Open) -> Result<Found, Box<Fault>> {
-        let visitor = ObjectVisitor { place, stash: self.stash, depth: self.deeper()? };
-        self.next()?.deserialize_any(visitor).map_err(|_| self.stash.take("an object"))
+    /// The bytes that can follow a number, `true`, `false` or `null`.
+    pub(super) fn ends_a_word(byte: Option<&u8>) -> bool {
+        matches!(byte, None | Some(b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'))
     }
 
-    fn list(&mut self, each: &mut Each<'_, 'de>) -> Result<bool, Box<Fault>> {
-        let visitor = ListVisitor { each, stash: self.stash, depth: self.deeper()? };
-        self.next()?.deserialize_option(visitor).map_err(|_| self.stash.take("a list"))
+    fn pass_over_string(&mut self) -> Result<(), Box<Fault>> {
+        let bytes = self.text.as_bytes();
+        let mut at = self.at + 1;
+        loop {
+            match quote_or_escape(bytes, at) {
+                Some(end) if bytes[end] == b'"' => {
+                    self.at = end + 1;
+                    return Ok(());
+                }
+                // Whatever is escaped, it is no end of the text.
+                Some(escape) => at = escape + 2,
+                None => return Err(self.broken(self.at)),
+            }
+        }
     }
 
-    fn map(&mut self, entry: &mut Entry<'_, 'de>) -> Result<bool, Box<Fault>> {
-        let visitor = MapVisitor { entry, stash: self.stash, depth: self.deeper()? };
-        self.next()?.deserialize_option(visitor).map_err(|_| self.stash.take("an object"))
-    }
-}
-
-/// Hands one value to a function as a [`Source`].
-struct Value<'a, 'f, 'de> {
-    read: &'a mut Each<'f, 'de>,
-    stash: &'a Stash,
-    depth: u32,
-}
-
-impl<'de> DeserializeSeed<'de> for Value<'_, '_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        let mut one = One { deserializer: Some(deserializer), stash: self.stash, depth: self.depth };
-        (self.read)(&mut one).map_err(|fault| self.stash.put(fault))
-    }
-}
-
-/// A key, borrowed where it has no escapes.
-struct Key;
-
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Key {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
+    /// Anything, unread.
+    pub(super) fn raw(&mut self) -> Result<&'de str, Box<Fault>> {
+        let first = self.peek();
+        let start = self.at;
+        match first {
+            b'"' => self.pass_over_string()?,
+            b'{' | b'[' => self.pass_over_nested()?,
+            _ => self.pass_over_word(),
+        }
+        match self.text.get(start..self.at) {
+            Some(raw) if !raw.is_empty() => Ok(raw),
+            _ => Err(self.broken(start)),
+        }
     }
 
-    fn visit_borrowed_str<E: de::Error>(self, key: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(key))
+    /// A number, `true`, `false` or `null`.
+    fn pass_over_word(&mut self) {
+        let bytes = self.rest();
+        let end = bytes.iter().position(|byte| Self::ends_a_word(Some(byte)));
+        self.at += end.unwrap_or(bytes.len());
     }
 
-    fn visit_str<E: de::Error>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(key.to_owned()))
-    }
-}
-
-fn next_key<'de, A: MapAccess<'de>>(map: &mut A, stash: &Stash) -> Result<Option<Cow<'de, str>>, A::Error> {
-    // The JSON is known to be whole, so all that can be wrong with a key is an escape that names half a character.
-    map.next_key_seed(Key).inspect_err(|_| stash.0.set(Some(Fault::found("an object", "a key with a lone surrogate"))))
-}
-
-struct ObjectVisitor<'a> {
-    place: &'a mut dyn Open,
-    stash: &'a Stash,
-    depth: u32,
-}
-
-impl<'de> Visitor<'de> for ObjectVisitor<'_> {
-    type Value = Found;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Found, E> {
-        Ok(Found::Null)
+    /// An object or a list, in a loop: there is no limit to what may stand in each other where nothing is built from it.
+    fn pass_over_nested(&mut self) -> Result<(), Box<Fault>> {
+        let start = self.at;
+        let mut open = 0_usize;
+        loop {
+            match self.text.as_bytes().get(self.at) {
+                Some(b'"') => {
+                    self.pass_over_string()?;
+                    continue;
+                }
+                Some(b'{' | b'[') => open += 1,
+                Some(b'}' | b']') => open -= 1,
+                Some(_) => {}
+                None => return Err(self.broken(start)),
+            }
+            self.at += 1;
+            if open == 0 {
+                return Ok(());
+            }
+        }
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Found, E> {
-        Ok(Found::Text(text.to_owned()))
+    /// Steps into an object or a list, and says whether there is something in it.
+    fn enter(&mut self, open: u8, expected: &'static str) -> Result<bool, Box<Fault>> {
+        if self.peek() != open {
+            return Err(self.expected(expected));
+        }
+        if self.depth == DEPTH {
+            return Err(self.found(self.at, "no more than 100 objects and lists in each other", "one more"));
+        }
+        self.depth += 1;
+        self.at += 1;
+        // A bracket closes by the second byte behind it in ASCII, a brace likewise.
+        Ok(self.peek() != open + 2 || self.leave())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found, A::Error> {
-        let object = self.place.open();
+    /// Steps out of what was entered; false, since nothing follows in it.
+    fn leave(&mut self) -> bool {
+        self.at += 1;
+        self.depth -= 1;
+        false
+    }
+
+    /// Whether something follows in what was entered.
+    fn more(&mut self, open: u8) -> Result<bool, Box<Fault>> {
+        match self.peek() {
+            b',' => {
+                self.at += 1;
+                self.peek();
+                Ok(true)
+            }
+            byte if byte == open + 2 => Ok(self.leave()),
+            _ => Err(self.broken(self.at)),
+        }
+    }
+
+    /// The key that stands next, borrowed where it has no escapes. `object` is where its object begins.
+    #[inline]
+    pub(super) fn key(&mut self, object: usize) -> Result<Cow<'de, str>, Box<Fault>> {
+        if self.peek() != b'"' {
+            return Err(self.broken(self.at));
+        }
+        let key = match self.plain_string() {
+            Some(key) => Cow::Borrowed(key),
+            None => self.escaped_key(object)?,
+        };
+        if self.peek() != b':' {
+            return Err(self.broken(self.at));
+        }
+        self.at += 1;
+        Ok(key)
+    }
+
+    #[cold]
+    fn escaped_key(&mut self, object: usize) -> Result<Cow<'de, str>, Box<Fault>> {
+        match self.escaped_text() {
+            Ok(key) => Ok(Cow::Owned(key)),
+            Err(_) => Err(self.found(object, "an object", "a key with a lone surrogate")),
+        }
+    }
+
+    /// An object of the table.
+    pub(super) fn object(&mut self, object: &mut dyn Object) -> Result<(), Box<Fault>> {
+        self.peek();
+        let start = self.at;
         let tagged = object.tag().is_some();
-        let (stash, depth) = (self.stash, self.depth);
         // Kept apart until the end: a later value of the same key puts an earlier one out of force, and there are never
         // more of these than fields, so that looking for one is cheap.
-        let mut inexact: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
-        let mut nth = 0;
-        while let Some(key) = next_key(&mut map, stash)? {
-            let mut kept = None;
-            let mut known = true;
-            let mut read = |source: &mut dyn Source<'de>| {
-                match object.slot(&key) {
-                    Some(slot) => kept = slot.read(source)?,
-                    None if tagged && key == "type" => drop(source.raw()?),
-                    None => {
-                        known = false;
-                        kept = Some(source.raw()?);
+        let mut inexact: Vec<(Cow<'de, str>, &'de str)> = Vec::new();
+        let mut more = self.enter(b'{', "an object")?;
+        while more {
+            let member = self.at;
+            let key = self.key(start)?;
+            match object.slot(&key) {
+                Some(slot) => match slot.read(self) {
+                    Ok(kept) => {
+                        if !inexact.is_empty() {
+                            inexact.retain(|(name, _)| *name != key);
+                        }
+                        if let Some(raw) = kept {
+                            inexact.push((key, raw));
+                        }
                     }
+                    Err(fault) => return Err(fault.under(Step::Key(key.into_owned()))),
+                },
+                None if tagged && key == "type" => drop(self.raw()?),
+                None => {
+                    self.raw()?;
+                    object.extra_mut().push_member(&self.text[member..self.at]);
                 }
-                Ok(())
-            };
-            let value = Value { read: &mut read, stash, depth };
-            if let Err(error) = map.next_value_seed(value) {
-                let fault = stash.take("a value").at(Step::Key(key.into_owned(), nth));
-                stash.0.set(Some(fault));
-                return Err(error);
             }
-            nth += 1;
-            if known && !inexact.is_empty() {
-                inexact.retain(|(name, _)| *name != key);
-            }
-            match kept {
-                Some(raw) if known => inexact.push((key, raw)),
-                Some(raw) => object.extra_mut().push(&key, raw.to_owned()),
-                None => {}
-            }
+            more = self.more(b'{')?;
         }
         for (key, raw) in inexact {
-            object.extra_mut().push(&key, raw.to_owned());
+            object.extra_mut().push_json(&key, raw);
         }
-        Ok(Found::Object)
-    }
-}
-
-struct ListVisitor<'a, 'f, 'de> {
-    each: &'a mut Each<'f, 'de>,
-    stash: &'a Stash,
-    depth: u32,
-}
-
-impl<'de> Visitor<'de> for ListVisitor<'_, '_, 'de> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
+        Ok(())
     }
 
-    fn visit_none<E: de::Error>(self) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<bool, A::Error> {
+    /// A list, `each` called for every element. False for null.
+    pub(super) fn list(&mut self, each: &mut Each<'_, 'de>) -> Result<bool, Box<Fault>> {
+        if self.null() {
+            return Ok(false);
+        }
         let mut index = 0;
-        loop {
-            let value = Value { read: &mut *self.each, stash: self.stash, depth: self.depth };
-            match seq.next_element_seed(value) {
-                Ok(Some(())) => index += 1,
-                Ok(None) => return Ok(true),
-                Err(error) => {
-                    let fault = self.stash.take("a value").at(Step::Index(index));
-                    self.stash.0.set(Some(fault));
-                    return Err(error);
-                }
-            }
-        }
-    }
-}
-
-struct MapVisitor<'a, 'f, 'de> {
-    entry: &'a mut Entry<'f, 'de>,
-    stash: &'a Stash,
-    depth: u32,
-}
-
-impl<'de> Visitor<'de> for MapVisitor<'_, '_, 'de> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_none<E: de::Error>(self) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        let mut nth = 0;
-        while let Some(key) = next_key(&mut map, self.stash)? {
-            let mut read = |source: &mut dyn Source<'de>| (self.entry)(&key, source);
-            let value = Value { read: &mut read, stash: self.stash, depth: self.depth };
-            if let Err(error) = map.next_value_seed(value) {
-                let fault = self.stash.take("a value").at(Step::Key(key.into_owned(), nth));
-                self.stash.0.set(Some(fault));
-                return Err(error);
-            }
-            nth += 1;
+        let mut more = self.enter(b'[', "a list")?;
+        while more {
+            each(self).map_err(|fault| fault.under(Step::Index(index)))?;
+            index += 1;
+            more = self.more(b'[')?;
         }
         Ok(true)
     }
+
+    /// An object as a map, `entry` called for every key. False for null.
+    pub(super) fn map(&mut self, entry: &mut Entry<'_, 'de>) -> Result<bool, Box<Fault>> {
+        if self.null() {
+            return Ok(false);
+        }
+        let start = self.at;
+        let mut more = self.enter(b'{', "an object")?;
+        while more {
+            let key = self.key(start)?;
+            if let Err(fault) = entry(&key, self) {
+                return Err(fault.under(Step::Key(key.into_owned())));
+            }
+            more = self.more(b'{')?;
+        }
+        Ok(true)
+    }
+
+    /// An object as a map of whatever values: what stands between its braces. `None` for null.
+    pub(super) fn members(&mut self) -> Result<Option<&'de str>, Box<Fault>> {
+        self.peek();
+        let start = self.at;
+        let present = self.map(&mut |_, reader| reader.raw().map(drop))?;
+        Ok(present.then(|| self.text[start + 1..self.at - 1].trim_ascii()))
+    }
+
+    /// The member that stands next among [`members`](Reader::members): its key and its value.
+    pub(super) fn member(&mut self) -> Option<(Cow<'de, str>, &'de str)> {
+        if self.peek() == b',' {
+            self.at += 1;
+            self.peek();
+        }
+        let key = self.key(self.at).ok()?;
+        Some((key, self.raw().ok()?))
+    }
 }
+
+pub(crate) type Each<'a, 'de> = dyn FnMut(&mut Reader<'de>) -> Result<(), Box<Fault>> + 'a;
+pub(crate) type Entry<'a, 'de> = dyn FnMut(&str, &mut Reader<'de>) -> Result<(), Box<Fault>> + 'a;

@@ -66,8 +66,11 @@ macro_rules! structs {
         }
 
         impl Item for $name {
-            fn read<'de>(source: &mut dyn Source<'de>) -> Result<Read<'de, Self>, Box<Fault>> {
-                read_object(source)
+            fn read<'de>(
+                place: &mut Option<Self>,
+                reader: &mut Reader<'de>,
+            ) -> Result<Option<&'de str>, Box<Fault>> {
+                read_object(place, reader)
             }
             fn view(&self) -> View<'_> {
                 View::Object(self)
@@ -284,9 +287,9 @@ pub(crate) mod parts {
 
     pub(crate) use super::super::extra::Extra;
     pub(crate) use super::super::field::{
-        Described, FieldInfo, IdOr, Item, List, Map, ObjectInfo, Read, Shape, Shaped, read_object, view,
+        Described, FieldInfo, IdOr, Item, List, Map, ObjectInfo, Shape, Shaped, read_object, view,
     };
-    pub(crate) use super::super::read::{Fault, Object, Slot, Source, deserialize};
+    pub(crate) use super::super::read::{Fault, Object, Reader, Slot, deserialize};
     pub(crate) use super::super::timestamp::Timestamp;
     pub(crate) use super::super::write::{View, same};
     pub(crate) use super::{Lookup, wire_name};

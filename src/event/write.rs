@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::extra::Extra;
 use super::read::Object;
+use super::timestamp::Timestamp;
 
 /// What a field, an element or an entry holds.
 pub(crate) enum View<'a> {
@@ -19,6 +20,7 @@ pub(crate) enum View<'a> {
     Number(&'a Number),
     Text(&'a str),
     Raw(&'a RawValue),
+    Time(&'a Timestamp),
     Extra(&'a Extra),
     Object(&'a dyn Object),
     List(Vec<View<'a>>),
@@ -31,7 +33,8 @@ fn written<'a>(object: &'a dyn Object) -> impl Iterator<Item = (&'a str, View<'a
     let tag = object.tag().map(|tag| ("type", View::Text(tag)));
     let fields = object.fields().into_iter();
     tag.into_iter().chain(
-        fields.filter(|(name, view)| !matches!(view, View::Nothing) && (extra.is_empty() || extra.raw(name).is_none())),
+        fields
+            .filter(|(name, view)| !matches!(view, View::Nothing) && (extra.is_empty() || extra.json(name).is_none())),
     )
 }
 
@@ -44,6 +47,7 @@ impl Serialize for View<'_> {
             View::Number(value) => value.serialize(serializer),
             View::Text(value) => serializer.serialize_str(value),
             View::Raw(value) => value.serialize(serializer),
+            View::Time(value) => value.serialize(serializer),
             View::Extra(value) => value.serialize(serializer),
             View::Object(object) => {
                 let mut map = serializer.serialize_map(None)?;
@@ -51,7 +55,7 @@ impl Serialize for View<'_> {
                     map.serialize_entry(name, &view)?;
                 }
                 for (name, value) in object.extra().iter() {
-                    map.serialize_entry(name, value)?;
+                    map.serialize_entry(&name, value)?;
                 }
                 map.end()
             }
@@ -83,11 +87,11 @@ impl fmt::Debug for View<'_> {
             View::Number(value) => fmt::Display::fmt(value, f),
             View::Text(value) => value.fmt(f),
             View::Raw(value) => f.write_str(value.get()),
+            View::Time(value) => value.fmt(f),
             View::Extra(value) => value.fmt(f),
             View::Object(object) => {
                 let extra = object.extra().iter().map(|(name, value)| (name, View::Raw(value)));
-                let fields = written(*object).chain(extra);
-                f.debug_map().entries(fields).finish()
+                f.debug_map().entries(written(*object)).entries(extra).finish()
             }
             View::List(elements) => f.debug_list().entries(elements).finish(),
             View::Map(entries) => f.debug_map().entries(entries.iter().map(|(key, view)| (key, view))).finish(),
@@ -104,6 +108,7 @@ impl PartialEq for View<'_> {
             (View::Number(a), View::Number(b)) => a == b,
             (View::Text(a), View::Text(b)) => a == b,
             (View::Raw(a), View::Raw(b)) => a.get() == b.get(),
+            (View::Time(a), View::Time(b)) => a.written_like(b),
             (View::Extra(a), View::Extra(b)) => a == b,
             (View::Object(a), View::Object(b)) => same(*a, *b),
             (View::List(a), View::List(b)) => a == b,

@@ -25,6 +25,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
 
+pub use super::lines::STALLED_AFTER;
 use super::lines::{LineWriter, Reopening, Sink};
 use crate::event::Event;
 use crate::handler::{Context, Handler, HandlerError};
@@ -133,7 +134,10 @@ impl File {
     ///
     /// When it cannot be written to: see [`FileError`].
     pub fn open(settings: FileSettings) -> Result<Self, FileError> {
-        let log = Log::new(settings, SystemTime::now)?;
+        File::writing_to(Log::new(settings, SystemTime::now)?)
+    }
+
+    fn writing_to(log: Log) -> Result<Self, FileError> {
         let (lines, thread) = LineWriter::start("file", log).map_err(FileError::Thread)?;
         Ok(File { lines, _thread: JoinedOnDrop(Some(thread)) })
     }
@@ -173,10 +177,15 @@ impl Drop for JoinedOnDrop {
     }
 }
 
+/// What makes written lines last.
+type SyncCall = dyn Fn(&fs::File) -> io::Result<()> + Send;
+
 /// The file as its thread sees it.
 struct Log {
     settings: FileSettings,
     clock: fn() -> SystemTime,
+    /// `fdatasync`, but for tests in which the disk is slow or broken.
+    sync: Box<SyncCall>,
     /// None after a failure: what the file holds is then not known, and it is opened and repaired anew.
     opened: Option<Opened>,
 }
@@ -199,7 +208,7 @@ impl Log {
         if settings.path.file_name().is_none() {
             return Err(FileError::NoName { path: settings.path });
         }
-        let mut log = Log { settings, clock, opened: None };
+        let mut log = Log { settings, clock, sync: Box::new(fs::File::sync_data), opened: None };
         log.open()?;
         Ok(log)
     }
@@ -266,7 +275,7 @@ impl Sink for Log {
         if length == 0 {
             opened.begun = (self.clock)();
         }
-        match opened.file.write_all(lines).and_then(|()| opened.file.sync_data()) {
+        match opened.file.write_all(lines).and_then(|()| (self.sync)(&opened.file)) {
             Ok(()) => {
                 self.opened = Some(opened);
                 Ok(())
@@ -397,13 +406,87 @@ fn directory(path: &Path) -> &Path {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
-    use std::fs;
-    use std::time::{Duration, SystemTime};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex, mpsc};
 
-    use super::{FileSettings, Log, Opened, period};
-    use crate::handlers::lines::Sink;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::consumer::{Consumer, Settings};
+    use crate::handler::Failure;
+    use crate::queue::memory::{MemoryQueue, MemorySettings};
+    use crate::router::Router;
 
     const DAY: Duration = Duration::from_secs(86_400);
+
+    /// Writes to a new file, whose lines last when `sync` returns.
+    fn log_with(path: &Path, sync: impl Fn(&fs::File) -> io::Result<()> + Send + 'static) -> Log {
+        let mut log = Log::new(FileSettings::new(path), SystemTime::now).unwrap();
+        log.sync = Box::new(sync);
+        log
+    }
+
+    #[tokio::test]
+    async fn no_line_is_a_success_before_it_is_on_disk_and_one_that_does_not_get_there_is_cut_off() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("events");
+        let good = AtomicBool::new(false);
+        let lengths = Arc::new(Mutex::new(Vec::new()));
+        let synced = lengths.clone();
+        let log = log_with(&path, move |file| {
+            synced.lock().unwrap().push(file.metadata()?.len());
+            // The second time it goes well.
+            if good.swap(true, Ordering::SeqCst) { file.sync_data() } else { Err(io::ErrorKind::Other.into()) }
+        });
+        let file = File::writing_to(log).unwrap();
+        let event = || Event::from_json(r#"{"type":"a.b"}"#).unwrap();
+        let error = file.handle(event(), Context::for_test("1")).await.unwrap_err();
+        assert_eq!((error.failure(), fs::metadata(&path).unwrap().len()), (Failure::TargetDown, 0), "{error}");
+        file.handle(event(), Context::for_test("1")).await.unwrap();
+        let length = fs::metadata(&path).unwrap().len();
+        assert_eq!(*lengths.lock().unwrap(), [length, length], "it was all written before each of the syncs");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_slow_disk_is_given_no_more_than_the_slots_and_messages_that_came_together_share_a_sync() {
+        let place = tempfile::tempdir().unwrap();
+        let (go, gone) = mpsc::channel::<()>();
+        let syncs = Arc::new(AtomicUsize::new(0));
+        let counted = syncs.clone();
+        let log = log_with(&place.path().join("events"), move |_| {
+            // Waits for the first word, and then for none.
+            let _ = gone.recv();
+            counted.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        });
+        let queue = MemoryQueue::new(MemorySettings::default());
+        (0..200).for_each(|_| drop(queue.send(r#"{"type":"a.b"}"#)));
+        let settings = Settings { concurrency: 50, wait: Duration::from_secs(1), ..Settings::default() };
+        let router = Router::new().fallback(File::writing_to(log).unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let run = tokio::spawn(Consumer::new(queue.clone(), router, settings).run(async { drop(stopped.await) }));
+        let until = async |is_so: &dyn Fn() -> bool| {
+            let looking = async {
+                while !is_so() {
+                    tokio::time::sleep(Duration::from_millis(5)).await
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(60), looking).await.expect("in time");
+        };
+
+        until(&|| queue.counts().hidden == 50).await;
+        assert_eq!(
+            (queue.counts().visible, queue.counts().deleted),
+            (150, 0),
+            "nothing is deleted before it is on disk"
+        );
+        drop(go);
+        until(&|| queue.counts().deleted == 200).await;
+        stop.send(()).unwrap();
+        run.await.unwrap().unwrap();
+        let syncs = syncs.load(Ordering::SeqCst);
+        assert!(syncs < 100, "{syncs} syncs for 200 messages");
+    }
 
     #[test]
     fn a_day_ends_at_midnight_utc() {

@@ -24,7 +24,7 @@
 //! itself spoken to by TLS or SOCKS is not supported, and refused. The loopback is never asked for through a proxy.
 
 use std::error::Error;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,7 +33,6 @@ use std::task::{Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
@@ -45,7 +44,6 @@ use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jiff::fmt::rfc2822;
-use sha2::Sha256;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -54,6 +52,7 @@ use tower_service::Service;
 use super::tls::{self, TlsError};
 use crate::event::Event;
 use crate::handler::{Context, Handler, HandlerError};
+use crate::webhook::SigningKey;
 
 /// How many redirects one event follows, where they are allowed.
 const REDIRECTS: usize = 5;
@@ -104,6 +103,12 @@ impl HttpSettings {
             connections: 64,
             redirects: false,
         }
+    }
+
+    /// How long one event can take at the most: waiting for a connection, the request, and reading the rest of an answer.
+    /// The engine's time limit for handlers must be longer, or a slow target is blamed on the messages.
+    pub fn longest(&self) -> Duration {
+        self.timeout.saturating_mul(2).saturating_add(ANSWER_TIME)
     }
 }
 
@@ -169,7 +174,7 @@ pub struct Http {
     client: Client<HttpsConnector<Connector>, Full<Bytes>>,
     url: Uri,
     headers: HeaderMap,
-    key: Option<Hmac<Sha256>>,
+    key: Option<SigningKey>,
     timeout: Duration,
     connections: Semaphore,
     redirects: bool,
@@ -197,7 +202,8 @@ impl Http {
                 return Err(HttpError::Zero { setting });
             }
         }
-        let key = settings.api_secret.as_deref().map(signing_key).transpose()?;
+        let key = |secret| SigningKey::new(secret).ok_or(HttpError::EmptySecret);
+        let key = settings.api_secret.as_deref().map(key).transpose()?;
         let headers = headers(settings.api_key.as_deref())?;
 
         let connector = Connector::new(settings.timeout);
@@ -242,7 +248,7 @@ impl Http {
         headers.insert(WEBHOOK_ID, id);
         headers.insert(WEBHOOK_ATTEMPT, ctx.receive_count().into());
         if let Some(key) = &self.key {
-            let signature = HeaderValue::from_str(&sign(key, body)).map_err(HandlerError::bad)?;
+            let signature = HeaderValue::from_str(&key.sign(body)).map_err(HandlerError::bad)?;
             headers.insert(SIGNATURE, signature);
         }
         Ok(request)
@@ -387,22 +393,6 @@ fn headers(api_key: Option<&str>) -> Result<HeaderMap, HttpError> {
     Ok(headers)
 }
 
-fn signing_key(secret: &str) -> Result<Hmac<Sha256>, HttpError> {
-    if secret.is_empty() {
-        return Err(HttpError::EmptySecret);
-    }
-    Ok(Hmac::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of every length"))
-}
-
-fn sign(key: &Hmac<Sha256>, body: &[u8]) -> String {
-    let mut mac = key.clone();
-    mac.update(body);
-    mac.finalize().into_bytes().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("a String takes every write");
-        hex
-    })
-}
-
 /// Reads the rest of an answer, so that its connection can be used again.
 async fn use_up(mut body: Incoming) {
     let reading = async {
@@ -466,14 +456,6 @@ mod tests {
     use super::*;
     use crate::handler::Failure;
     use crate::queue::Trace;
-
-    const BODY: &str = r#"{"type":"message.new","message":{"text":"the quick brown fox"}}"#;
-
-    #[test]
-    fn the_signature_is_the_one_that_streams_sdks_check() {
-        let signature = sign(&signing_key("tsec2").unwrap(), BODY.as_bytes());
-        assert_eq!(signature, "a91edf26f024e0efad88b0e2561e4841fa6f8c85f98ecb85dcd12e58563c2218");
-    }
 
     #[tokio::test]
     async fn the_attempt_is_the_receive_count_and_no_header_is_sent_without_its_setting() {

@@ -20,7 +20,7 @@ use crate::handler::{Context, HandlerError};
 ///
 /// Shorter than the usual time limit of a handler: a reader that is paused, or a disk that hangs, is no fault of the
 /// message and must not use up its receives.
-pub(super) const STALLED_AFTER: Duration = Duration::from_secs(10);
+pub const STALLED_AFTER: Duration = Duration::from_secs(10);
 
 /// How many bytes are gathered before a commit begins, give or take the last line.
 const COMMIT_BYTES: usize = 4 * 1024 * 1024;

@@ -274,7 +274,7 @@ impl Postgres {
 
 impl Handler<Event> for Postgres {
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
-        let columns = Columns::of(event.json());
+        let columns = Columns::of(&event);
         let (done, answer) = oneshot::channel();
         let row = Row { event, ctx, columns, done };
         let inserted = async {
@@ -578,9 +578,9 @@ async fn insert(target: &Target, session: &mut Session, rows: &[Row]) -> Vec<Res
 async fn execute(client: &Client, insert: &str, rows: &[Row]) -> Result<(), tokio_postgres::Error> {
     let message_ids: Vec<&str> = rows.iter().map(|row| row.ctx.message_id().as_str()).collect();
     let types: Vec<&str> = rows.iter().map(|row| row.event.kind().name()).collect();
-    let cids: Vec<Option<&str>> = rows.iter().map(|row| row.columns.cid()).collect();
-    let user_ids: Vec<Option<&str>> = rows.iter().map(|row| row.columns.user_id()).collect();
-    let created: Vec<Option<SystemTime>> = rows.iter().map(|row| row.columns.created_at()).collect();
+    let cids: Vec<Option<&str>> = rows.iter().map(|row| row.columns.cid.as_deref()).collect();
+    let user_ids: Vec<Option<&str>> = rows.iter().map(|row| row.columns.user_id.as_deref()).collect();
+    let created: Vec<Option<SystemTime>> = rows.iter().map(|row| row.columns.created_at).collect();
     let payloads: Vec<&str> = rows.iter().map(|row| row.event.json()).collect();
     client
         .execute_typed(

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+pub use super::lines::STALLED_AFTER;
 use super::lines::{LineWriter, Sink};
 use crate::event::Event;
 use crate::handler::{Context, Handler, HandlerError};

@@ -562,3 +562,123 @@ fn entry_failure(code: &str, message: &str) -> EntryError {
 fn answer_lost() -> QueueError {
     QueueError::Unreachable { message: "the connection broke before the answer".into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    async fn receive(queue: &MemoryQueue, max: usize) -> Vec<Delivery> {
+        queue.receive(max, Duration::ZERO, None).await.expect("an answer")
+    }
+
+    fn broken(faults: Faults) -> MemoryQueue {
+        MemoryQueue::new(MemorySettings { faults, seed: 1, ..Default::default() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_is_hidden_from_its_receive_until_its_time_is_over_and_counts_its_receives() {
+        let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(2), ..Default::default() });
+        let id = queue.send("body");
+        assert_eq!((queue.receive_count(&id), queue.hidden_until(&id)), (Some(0), None));
+        for receives in 1..=2 {
+            assert_eq!(receive(&queue, 10).await.len(), 1);
+            assert_eq!(queue.hidden_until(&id), Some(Instant::now() + 30 * SECOND));
+            assert_eq!(queue.receive_count(&id), Some(receives));
+            assert!(receive(&queue, 10).await.is_empty());
+            advance(30 * SECOND).await;
+        }
+        assert!(receive(&queue, 10).await.is_empty(), "its receives are used up");
+        assert_eq!(
+            queue.dead_letters(),
+            [DeadLetter { message_id: id.clone(), body: "body".into(), receive_count: 2 }]
+        );
+        assert_eq!((queue.receive_count(&id), queue.counts().dead_lettered), (None, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_newest_receipt_deletes() {
+        let queue = MemoryQueue::new(MemorySettings::default());
+        queue.send("body");
+        let first = receive(&queue, 1).await.remove(0).receipt;
+        advance(30 * SECOND).await;
+        let second = receive(&queue, 1).await.remove(0).receipt;
+        assert_ne!(first.handle, second.handle);
+        assert_eq!(queue.delete(&[first]).await.expect("an answer"), [Ok(())]);
+        assert_eq!(queue.counts().deleted, 0, "SQS says OK and deletes nothing");
+        assert_eq!(queue.delete(&[second]).await.expect("an answer"), [Ok(())]);
+        assert_eq!(queue.counts().deleted, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_duplicate_is_a_message_in_flight_and_never_beyond_its_receives() {
+        let queue = broken(Faults { duplicate: 1.0, ..Faults::default() });
+        let id = queue.send("body");
+        assert_eq!(receive(&queue, 10).await.len(), 1);
+        assert_eq!(receive(&queue, 10).await[0].receive_count, 2, "it is in flight");
+        queue.send("another");
+        assert_eq!(receive(&queue, 1).await[0].receive_count, 1, "never more than were asked for");
+        assert_eq!(queue.receive_count(&id), Some(2));
+        let settings = MemorySettings { max_receive_count: Some(1), ..Default::default() };
+        let queue =
+            MemoryQueue::new(MemorySettings { faults: Faults { duplicate: 1.0, ..Faults::default() }, ..settings });
+        queue.send("body");
+        assert_eq!(receive(&queue, 10).await.len(), 1);
+        assert!(receive(&queue, 10).await.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_take_their_time_and_hang_until_the_connections_are_opened_anew() {
+        let queue = broken(Faults { latency: 4 * SECOND, ..Faults::default() });
+        let mut times = Vec::new();
+        for _ in 0..20 {
+            let began = Instant::now();
+            receive(&queue, 1).await;
+            queue.delete(&[]).await.expect("an answer");
+            times.push(began.elapsed());
+        }
+        assert!(
+            times.iter().all(|took| *took < 8 * SECOND) && times.iter().any(|took| *took > 2 * SECOND),
+            "{times:?}"
+        );
+        queue.set_faults(Faults { hang: 1.0, ..Faults::default() });
+        let hangs = queue.delete(&[]);
+        tokio::pin!(hangs);
+        assert!(timeout(3600 * SECOND, &mut hangs).await.is_err());
+        Arc::new(queue.clone()).reconnect();
+        assert!(timeout(SECOND, hangs).await.expect("it is over").is_err(), "and its answer is lost");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn errors_are_of_all_kinds_and_what_never_happens_draws_nothing() {
+        let queue = broken(Faults { receive_error: 1.0, ..Faults::default() });
+        let mut labels = BTreeSet::new();
+        for _ in 0..50 {
+            labels.insert(queue.receive(1, SECOND, None).await.expect_err("an error").label());
+        }
+        assert_eq!(labels, BTreeSet::from(["throttled", "over_limit", "service"]));
+        let queue = broken(Faults { entry_error: 1.0, ..Faults::default() });
+        queue.send("body");
+        let receipt = receive(&queue, 1).await.remove(0).receipt;
+        let failed = queue.delete(&[receipt]).await.expect("an answer").remove(0).expect_err("an error");
+        assert!(!failed.is_final() && !failed.sender_fault);
+        let unknown = Receipt { message_id: "x".into(), handle: "x".into() };
+        queue.set_faults(Faults::default());
+        let failed = queue.delete(&[unknown]).await.expect("an answer").remove(0).expect_err("an error");
+        assert!(failed.is_final() && failed.sender_fault);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn on_a_fifo_queue_a_receipt_is_good_for_as_long_as_its_message_is_in_flight() {
+        let queue = MemoryQueue::new(MemorySettings { fifo: true, ..Default::default() });
+        queue.send_to_group("body", "g");
+        let receipt = receive(&queue, 1).await.remove(0).receipt;
+        advance(30 * SECOND).await;
+        let refused = queue.delete(&[receipt]).await.expect("an answer").remove(0);
+        assert!(refused.is_err_and(|error| error.is_final()));
+        assert_eq!((queue.counts().visible, queue.counts().deleted), (1, 0));
+    }
+}

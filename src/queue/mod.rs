@@ -372,11 +372,54 @@ mod tests {
 
     #[test]
     fn a_trace_that_is_not_well_formed_has_no_name() {
-        for bad in ["", "00", "00-\u{1b}[31m-x-01", "00-00000000000000000000000000000000-00f067aa0ba902b7-01"] {
+        let short = "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01";
+        let no_hex = "00-4bf92f3577b34da6a3ce929d0e0e473G-00f067aa0ba902b7-01";
+        for bad in
+            ["", "00", short, no_hex, "00-\u{1b}[31m-x-01", "00-00000000000000000000000000000000-00f067aa0ba902b7-01"]
+        {
             assert_eq!(trace(bad, "").trace_id(), None, "{bad:?}");
         }
         for bad in ["", "Root=", "Root=1-5759e988", "Root=1-5759e988-\u{1b}d862e3fe1be46a994272793", "Root=2-1-1"] {
             assert_eq!(trace("", bad).aws_trace_id(), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_refusal_is_final_where_the_receipt_is_no_longer_good() {
+        let is_final =
+            |code: &str| EntryError { code: code.into(), message: String::new(), sender_fault: true }.is_final();
+        for code in ["ReceiptHandleIsInvalid", "AWS.SimpleQueueService.MessageNotInflight", "InvalidParameterValue"] {
+            assert!(is_final(code), "{code}");
+        }
+        assert!(!is_final("InternalError") && !is_final("RequestThrottled"));
+    }
+
+    #[test]
+    fn an_error_says_by_a_word_of_its_own_what_it_is_and_whether_somebody_must_act() {
+        let text = String::new;
+        let passing = [
+            QueueError::Throttled { code: text() },
+            QueueError::OverLimit,
+            QueueError::Unreachable { message: text() },
+            QueueError::TimedOut { after: Duration::ZERO },
+            QueueError::BadAnswer { message: text() },
+            QueueError::Service { code: text(), message: text() },
+        ];
+        let lasting = [
+            QueueError::AccessDenied { action: "", message: text() },
+            QueueError::Credentials { message: text() },
+            QueueError::EncryptionKey { code: text(), message: text() },
+            QueueError::NoSuchQueue { message: text() },
+        ];
+        assert!(!passing.iter().any(QueueError::needs_action) && lasting.iter().all(QueueError::needs_action));
+        let labels: std::collections::BTreeSet<_> = passing.iter().chain(&lasting).map(QueueError::label).collect();
+        assert_eq!(labels.len(), 10);
+        assert!(labels.iter().all(|label| label.len() > 6), "{labels:?}");
+    }
+
+    #[test]
+    fn an_id_is_shown_as_it_is() {
+        let id = MessageId::from("m-1");
+        assert_eq!((format!("{id:?}"), id.to_string()), ("m-1".into(), "m-1".into()));
     }
 }

@@ -6,8 +6,10 @@
 
 use std::fmt::{Display, Write};
 
+use super::Telemetry;
 use super::histogram::Reading;
-use super::{CallEnd, DepthReading, Request, Telemetry};
+use super::label::{CallEnd, OTHER, Request};
+use super::snapshot::DepthReading;
 
 /// One metric.
 #[derive(Debug)]
@@ -242,9 +244,6 @@ pub(super) fn text(t: &Telemetry, live: bool) -> String {
     page.0
 }
 
-/// The value of a label for everything that has no name of its own.
-pub(crate) const OTHER: &str = "other";
-
 /// A page of metrics that is being written.
 struct Page(String);
 
@@ -321,7 +320,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use super::super::tests::telemetry;
+    use super::super::monitor::tests::telemetry;
     use super::*;
 
     /// All of them, in the order in which they are written: what the documentation is made from.

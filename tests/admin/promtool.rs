@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use serde_json::{Value, json};
 use stream_sqsd::telemetry::Phase;
 
 use super::*;
@@ -21,4 +22,24 @@ async fn promtool_finds_nothing_to_say_about_the_metrics() {
         assert!(output.status.success() && said.is_empty(), "{said}");
     })
     .await;
+}
+
+#[test]
+#[ignore = "needs promtool: localstack/test --all"]
+fn promtool_can_read_every_expression_of_the_dashboard() {
+    let dashboard = deployed::dashboard();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    // It reads expressions in rules, and Grafana's variables only where a value stands.
+    let rules = targets.enumerate().map(|(number, target)| {
+        let expression = target["expr"].as_str().unwrap().replace("$__rate_interval", "5m");
+        json!({"record": format!("dashboard:{number}"), "expr": expression})
+    });
+    let rules: Vec<Value> = rules.collect();
+    assert!(rules.len() > 20, "the dashboard was not read");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, json!({"groups": [{"name": "dashboard", "rules": rules}]}).to_string()).unwrap();
+    let output = Command::new("promtool").args(["check", "rules"]).arg(file.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{said}");
 }

@@ -2,15 +2,22 @@
 
 use serde_json::Value;
 
-use crate::daemon::{daemon, file, run};
+use crate::daemon::{Ended, daemon, file, run};
 
 const QUEUE: &str = "[queue]\nurl = \"https://sqs.us-east-1.amazonaws.com/123456789012/chat-events\"\n";
 
 /// Checks a file that begins with the queue.
-fn check(routes: &str) -> crate::daemon::Ended {
+fn check(routes: &str) -> Ended {
+    check_text(&format!("{QUEUE}{routes}"))
+}
+
+/// Checks this text as a file.
+fn check_text(text: &str) -> Ended {
     let directory = tempfile::tempdir().unwrap();
-    let path = file(directory.path(), "c.toml", format!("{QUEUE}{routes}"));
-    run(daemon(&["check", "--config", &path]))
+    file(directory.path(), "c.toml", text);
+    let mut command = daemon(&["check", "--config", "c.toml"]);
+    command.current_dir(directory.path());
+    run(command)
 }
 
 #[test]
@@ -142,7 +149,6 @@ fn settings_of_handlers_are_judged_before_anything_runs() {
     let http = |more: &str| check(&format!("[[route]]\nevents = [\"*\"]\nhandler = \"http\"\n{more}"));
     http("").with(2).saying(&["this route needs `url`"]);
     http("url = \"ftp://h/\"\n").with(2).saying(&["c.toml:6"]);
-    http("url = \"https://h/\"\ntimeout = \"30s\"\n").with(2).saying(&["must be shorter than handler_timeout (30s)"]);
     http("url = \"https://h/\"\nconnections = 0\n").with(2).saying(&["more than zero"]);
     http("url = \"https://h/\"\npath = \"x\"\n").with(2).saying(&["belongs to the handler \"file\""]);
     assert!(http("url = \"http://example.com/\"\n").with(0).stdout.contains("unencrypted to http://example.com"));
@@ -150,6 +156,96 @@ fn settings_of_handlers_are_judged_before_anything_runs() {
     check("[[route]]\nevents = [\"*\"]\nhandler = \"htp\"\n").with(2).saying(&["did you mean \"http\"?"]);
     check("[[route]]\nevents = [\"*\"]\nhandler = \"exec\"\ncommand = []\n").with(2).saying(&["empty"]);
     check("[route]\nevents = [\"*\"]\n").with(2).saying(&["[[route]]"]);
+}
+
+/// A file of four lines before the route, whose handler stands on line 6.
+fn with_times(times: [&str; 2], more: &str) -> Ended {
+    check_text(&format!("{}\n{}\n{QUEUE}[[route]]\nevents = [\"*\"]\n{more}", times[0], times[1]))
+}
+
+const HTTP: &str = "handler = \"http\"\nurl = \"https://h/\"\n";
+const POSTGRES: &str = "handler = \"postgres\"\nurl = \"postgres://u@127.0.0.1/db\"\n";
+const EXEC: &str = "handler = \"exec\"\ncommand = [\"sh\"]\n";
+const STDOUT: &str = "handler = \"stdout\"\n";
+
+#[test]
+fn time_limits_that_cannot_work_are_refused_with_their_line_and_the_reason() {
+    let timeout = |handler: &str, time: &str| format!("{handler}timeout = \"{time}\"\n");
+    let cases = [
+        (["grace = \"21s\"", ""], STDOUT.to_owned(), "c.toml:1: `grace`: 21s is too short: a drain waits"),
+        (["", "handler_timeout = \"13h\""], STDOUT.to_owned(), "c.toml:2: `handler_timeout`: 46800s is not"),
+        (["", "handler_timeout = \"0s\""], STDOUT.to_owned(), "c.toml:2: `handler_timeout`: 0ns is not"),
+        // One event can wait so long for a connection, and then for its answer.
+        (["", ""], timeout(HTTP, "15s"), "c.toml:9: with its `timeout` of 15s the route at c.toml:5 can take 31s"),
+        // The `timeout` is the default's, so what was given is the mistake.
+        (["", "handler_timeout = \"13s\""], HTTP.to_owned(), "c.toml:2: with its `timeout` of 6s"),
+        (["", ""], timeout(POSTGRES, "30s"), "c.toml:9: with its `timeout` of 30s the route at c.toml:5 can take 30s"),
+        (["", "handler_timeout = \"10s\""], POSTGRES.to_owned(), "c.toml:2: with its `timeout` of 10s"),
+    ];
+    for (times, route, said) in cases {
+        with_times(times, &route).with(2).saying(&[said]);
+    }
+    check("wait = \"21s\"\n").with(2).saying(&["c.toml:3: `wait`: 21s is more than the 20 s"]);
+    check("visibility = \"1s\"\n").with(2).saying(&["c.toml:3: `visibility`: 1s is not between 2 s and 12 h"]);
+    check("visibility = \"13h\"\n").with(2).saying(&["c.toml:3: `visibility`: 46800s is not"]);
+    // What just fits.
+    for (times, route) in [
+        (["grace = \"22s\"", ""], STDOUT.to_owned()),
+        (["", ""], timeout(HTTP, "14s")),
+        (["", "handler_timeout = \"14s\""], HTTP.to_owned()),
+        (["grace = \"40s\"", ""], timeout(POSTGRES, "29s")),
+    ] {
+        let checked = with_times(times, &route).with(0);
+        assert!(!checked.stdout.contains("advice"), "{}", checked.stdout);
+    }
+    // A run says the same before it begins.
+    let directory = tempfile::tempdir().unwrap();
+    let path =
+        file(directory.path(), "c.toml", format!("{QUEUE}[[route]]\nevents = [\"*\"]\n{}", timeout(HTTP, "15s")));
+    run(daemon(&["run", "--config", &path])).with(2).saying(&["c.toml:7: with its `timeout` of 15s"]);
+}
+
+#[test]
+fn time_limits_that_cost_receives_are_advice_and_those_that_fit_are_none() {
+    let slow = format!("{HTTP}timeout = \"20s\"\n");
+    let (long, short) = ("handler_timeout = \"50s\"", "handler_timeout = \"5s\"");
+    for (times, route, advice) in [
+        (["", short], STDOUT, "c.toml:2: handler_timeout (5s) should be more than 10s"),
+        // A drain gives 22s of a grace of 25s to handlers.
+        (["", ""], EXEC, "c.toml:5: the program of this route may work for 30s (handler_timeout), and a stop"),
+        (["", long], EXEC, "c.toml:2: the program of the route"),
+        (
+            ["grace = \"22s\"", long],
+            &slow,
+            "c.toml:9: the route at c.toml:5 may wait 20s for an answer (timeout), and a stop",
+        ),
+    ] {
+        let checked = with_times(times, route).with(0);
+        assert!(checked.stdout.contains("advice: "), "{}", checked.stdout);
+        assert!(checked.stdout.contains(advice), "{advice} is not in {}", checked.stdout);
+    }
+    for (times, route) in [
+        (["", short], EXEC),
+        (["", "handler_timeout = \"11s\""], STDOUT),
+        (["", "handler_timeout = \"22s\""], EXEC),
+        (["grace = \"33s\"", ""], EXEC),
+        (["", long], &slow),
+    ] {
+        let checked = with_times(times, route).with(0);
+        assert!(!checked.stdout.contains("advice"), "{}", checked.stdout);
+    }
+    for (visibility, advice) in [("9s", true), ("10s", false), ("15m", false), ("16m", true)] {
+        let checked = check(&format!("visibility = {visibility:?}\n")).with(0);
+        assert_eq!(
+            checked.stdout.contains(&format!("c.toml:3: `visibility` is {visibility}.")),
+            advice,
+            "{}",
+            checked.stdout
+        );
+    }
+    // Without a route, and where nobody has written a file.
+    let checked = run(daemon(&["check", "--queue-url", "http://127.0.0.1/1/q", "--handler-timeout", "10s"])).with(0);
+    assert!(checked.stdout.contains("advice: --handler-timeout: handler_timeout (10s)"), "{}", checked.stdout);
 }
 
 #[test]

@@ -13,3 +13,5 @@ mod run;
 mod send;
 mod check;
 mod watch;
+mod supervisor;
+mod describe;

@@ -24,6 +24,8 @@ struct Shared {
     queue: MemoryQueue,
     attributes: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
     denied: Mutex<Vec<&'static str>>,
+    /// How many receives will be throttled.
+    throttled_receives: Mutex<usize>,
     /// Entries of a send that fail the first time.
     failing_sends: Mutex<Vec<&'static str>>,
     calls: Mutex<Vec<(String, Value)>>,
@@ -39,6 +41,7 @@ impl Sqs {
             queue: MemoryQueue::new(settings),
             attributes: Mutex::default(),
             denied: Mutex::default(),
+            throttled_receives: Mutex::default(),
             failing_sends: Mutex::default(),
             calls: Mutex::default(),
             called: Condvar::new(),
@@ -64,6 +67,11 @@ impl Sqs {
     /// From now on this action is denied.
     pub(crate) fn deny(&self, action: &'static str) {
         self.shared.denied.lock().unwrap().push(action);
+    }
+
+    /// The next receives are throttled, so many of them.
+    pub(crate) fn throttle_receives(&self, times: usize) {
+        *self.shared.throttled_receives.lock().unwrap() = times;
     }
 
     /// The entry that begins a batch is answered by this code, as often as it is named here.
@@ -138,6 +146,14 @@ async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Va
     if shared.denied.lock().unwrap().contains(&action) {
         let message = "User is not authorized to perform this action";
         return ("400 Bad Request", json!({"__type": "com.amazonaws.sqs#AccessDenied", "message": message}));
+    }
+    if action == "ReceiveMessage" {
+        let mut left = shared.throttled_receives.lock().unwrap();
+        if *left > 0 {
+            *left -= 1;
+            let message = "Rate exceeded";
+            return ("400 Bad Request", json!({"__type": "com.amazonaws.sqs#RequestThrottled", "message": message}));
+        }
     }
     let seconds = |name: &str| body[name].as_u64().map(Duration::from_secs);
     let answer = match action {

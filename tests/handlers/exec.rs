@@ -6,13 +6,16 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use stream_sqsd::consumer::Settings;
 use stream_sqsd::decode::decode;
 use stream_sqsd::handler::{Context, Failure, Handler, HandlerError};
 use stream_sqsd::handlers::exec::{Exec, ExecError, ExecSettings};
 use tempfile::{TempDir, tempdir};
 
+use crate::engine::Engine;
 use crate::{Log, event};
 
 /// A shell script; `$1` is the directory that it works in.
@@ -192,4 +195,54 @@ async fn standard_error_goes_to_the_log_escaped_and_bounded() {
     let said = log.take();
     assert!(said.len() < 150_000, "{} bytes", said.len());
     assert_eq!(said.matches("more to its standard error").count(), 2);
+}
+
+#[tokio::test]
+async fn a_program_whose_time_runs_out_is_ended_and_its_message_stays() {
+    let place = tempdir().unwrap();
+    let pipe = fifo(&place);
+    let listening = tokio::task::spawn_blocking(move || {
+        let mut said = String::new();
+        fs::File::open(pipe).unwrap().read_to_string(&mut said).unwrap();
+        said
+    });
+    let text = r#"exec 3> $1/fifo; trap 'echo ended >&3; exit' TERM; echo begun >&3; sleep 60 & wait"#;
+    let settings = Settings { handler_timeout: Duration::from_millis(300), ..Settings::default() };
+    let engine = Engine::with(Arc::new(script(text, place.path())), settings);
+    engine.send(1);
+    let said = tokio::time::timeout(Duration::from_secs(15), listening).await.expect("it is ended").unwrap();
+    assert_eq!(said, "begun\nended\n");
+    let closing = engine.stop().await;
+    assert_eq!((closing.counts.deleted, closing.counts.timeouts), (0, closing.counts.received), "{closing}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_that_are_slow_are_no_more_than_the_slots_and_the_rest_waits_in_the_queue() {
+    let place = tempdir().unwrap();
+    let go = place.path().join("go");
+    let text = "mkdir $1/at-work-$$; ls -d $1/at-work-* | wc -l >> $1/counts; \
+                until [ -e $1/go ]; do sleep 0.02; done; rmdir $1/at-work-$$";
+    let engine = Engine::start(Arc::new(script(text, place.path())), 4);
+    engine.send(40);
+    engine.until_full(4).await;
+    fs::write(go, "").unwrap();
+    engine.until_deleted(40).await;
+    assert_eq!(engine.most_at_work(), 4);
+    engine.end().await;
+    let counts = fs::read_to_string(place.path().join("counts")).unwrap();
+    let most = counts.lines().map(|count| count.trim().parse::<u32>().unwrap()).max();
+    assert!(most <= Some(4), "programs at the same time: {most:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_that_a_program_tells_of_loses_no_message_and_dead_letters_none() {
+    let place = tempdir().unwrap();
+    let text = "[ -e $1/up ] || exit 69; echo $STREAM_MESSAGE_ID >> $1/done";
+    let engine = Engine::start(Arc::new(script(text, place.path())), 64);
+    engine.meet_an_outage().await;
+    engine.send(17);
+    fs::write(place.path().join("up"), "").unwrap();
+    engine.until_deleted(20).await;
+    engine.end().await;
+    assert_eq!(fs::read_to_string(place.path().join("done")).unwrap().lines().count(), 20);
 }

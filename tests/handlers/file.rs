@@ -14,6 +14,7 @@ use stream_sqsd::handlers::file::{File, FileError, FileSettings};
 use tempfile::tempdir;
 use tokio::task::JoinSet;
 
+use crate::engine::Engine;
 use crate::{CHILD, child, event, said, say};
 
 async fn write(file: &File, id: &str) {
@@ -256,4 +257,129 @@ fn a_full_disk_is_a_target_that_is_down_leaves_no_half_line_and_passes() {
     let said = String::from_utf8(output.stdout).unwrap();
     let written: usize = said.split_once("said ").unwrap().1.lines().next().unwrap().parse().unwrap();
     assert!(written > 1, "full before anything was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_directory_loses_no_message_and_dead_letters_none() {
+    let place = tempdir().unwrap();
+    let (directory, away) = (place.path().join("here"), place.path().join("away"));
+    fs::create_dir(&directory).unwrap();
+    let path = directory.join("events.jsonl");
+    let engine = Engine::start(Arc::new(File::open(FileSettings::new(&path)).unwrap()), 64);
+    engine.send(20);
+    engine.until_deleted(20).await;
+    fs::rename(&directory, &away).unwrap();
+    engine.meet_an_outage().await;
+    engine.send(17);
+    fs::rename(&away, &directory).unwrap();
+    engine.until_deleted(40).await;
+    engine.end().await;
+    let written = ids(&path);
+    assert_eq!((written.len(), HashSet::<String>::from_iter(written).len()), (40, 40), "each once");
+}
+
+/// Writes until the disk is full, makes room, and writes on. The directory is a small file system with a large file.
+#[tokio::test]
+async fn child_on_a_small_disk() {
+    let Ok(place) = std::env::var(CHILD) else { return };
+    let place = Path::new(&place);
+    let path = place.join("events.jsonl");
+    let file = File::open(FileSettings::new(&path)).unwrap();
+    let mut number = 0;
+    let error = loop {
+        match file.handle(event(&"x".repeat(1500)), Context::for_test(&number.to_string())).await {
+            Ok(()) => number += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+    assert!(error.to_string().contains("No space left on device"), "{error}");
+    assert_eq!(ids(&path).len(), number, "half a line was left");
+    let again = file.handle(event(&"x".repeat(1500)), Context::for_test("again")).await.unwrap_err();
+    assert_eq!(again.failure(), Failure::TargetDown, "{again}");
+    fs::remove_file(place.join("large")).unwrap();
+    write(&file, "after").await;
+    assert_eq!(ids(&path).len(), number + 1);
+    say(&number.to_string());
+}
+
+/// On a file system of 256 KiB, which only its own process sees.
+#[test]
+#[ignore = "needs root, or a kernel that gives name spaces to everybody: `localstack/test --all` runs it"]
+fn disk_that_is_full_is_a_target_that_is_down_leaves_no_half_line_and_passes() {
+    let place = tempdir().unwrap();
+    let inner = child("file::child_on_a_small_disk", place.path().to_str().unwrap());
+    let mut outer = Command::new("unshare");
+    outer.args(["--mount", "--map-root-user", "sh", "-c"]);
+    outer.arg(r#"mount -t tmpfs -o size=256k none "$0" && head -c 128k /dev/zero >"$0/large" && exec "$@""#);
+    outer.arg(place.path()).arg(inner.get_program()).args(inner.get_args());
+    outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = outer.output().unwrap();
+    std::io::stderr().write_all(&output.stderr).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let written: usize = said.split_once("said ").unwrap().1.lines().next().unwrap().parse().unwrap();
+    assert!(written > 1, "full before anything was written");
+}
+
+/// Writes one event after the other, in files so small that each takes two, and says each that it was told success of.
+#[tokio::test]
+async fn child_that_is_looked_over() {
+    let Ok(path) = std::env::var(CHILD) else { return };
+    let file = File::open(FileSettings { rotate_size: Some(400), ..FileSettings::new(path) }).unwrap();
+    for id in ["one", "two", "three", "four", "five"] {
+        write(&file, id).await;
+        say(id);
+    }
+}
+
+/// The calls of the system, as they were made: what a success stands on is no matter of trust.
+#[test]
+#[ignore = "needs strace: `localstack/test --all` runs it"]
+fn disk_has_every_line_and_every_name_before_success_is_told() {
+    let place = tempdir().unwrap();
+    let (directory, calls) = (place.path().join("here"), place.path().join("calls"));
+    fs::create_dir(&directory).unwrap();
+    let inner = child("file::child_that_is_looked_over", directory.join("events.jsonl").to_str().unwrap());
+    let mut outer = Command::new("strace");
+    // With the path of each descriptor, and enough of what is written to tell it by.
+    outer.args(["-f", "-y", "-s", "400", "-e", "trace=write,fdatasync,fsync,rename", "-o"]).arg(&calls);
+    outer.arg(inner.get_program()).args(inner.get_args());
+    outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    assert!(outer.output().expect("strace runs").status.success());
+
+    let calls = fs::read_to_string(calls).unwrap();
+    let (file, directory) = (directory.join("events.jsonl"), directory.display().to_string());
+    let file = format!("<{}>", file.display());
+    let directory = format!("<{directory}>");
+    // What was written and is not on disk yet, what is, and whether the directory's names are.
+    let (mut written, mut durable) = (Vec::new(), Vec::new());
+    let (mut names_last, mut renamed, mut told) = (false, 0, 0);
+    // A call that another thread's interrupted comes in two lines, of which the second has the result.
+    let mut syncing = None;
+    for call in calls.lines() {
+        let call = call.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
+        let begun = call.starts_with("fdatasync(") || call.starts_with("fsync(");
+        if begun {
+            syncing = Some(call.contains(&directory));
+        }
+        let ended = begun || call.starts_with("<... fdatasync resumed>") || call.starts_with("<... fsync resumed>");
+        if ended && call.ends_with("= 0") {
+            match syncing.take() {
+                Some(true) => names_last = true,
+                _ => durable.append(&mut written),
+            }
+        } else if call.starts_with("rename(") {
+            (names_last, renamed) = (false, renamed + 1);
+        } else if call.starts_with("write(") && call.contains(&file) {
+            let id = call.split_once(r#"\"message_id\":\""#).expect("a line").1.split_once('\\').unwrap().0;
+            written.push(id.to_owned());
+        } else if let Some((_, said)) = call.split_once(r"\nsaid ") {
+            let id = said.split_once('\\').unwrap().0;
+            assert!(durable.iter().any(|durable| durable == id), "{id} was told before it was on disk:\n{calls}");
+            assert!(names_last, "{id} was told before the name of its file was on disk:\n{calls}");
+            told += 1;
+        }
+    }
+    assert_eq!((told, renamed), (5, 2), "{calls}");
 }

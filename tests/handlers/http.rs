@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Lines};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -14,6 +15,7 @@ use stream_sqsd::handlers::http::{Http, HttpError, HttpSettings};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream, copy_bidirectional};
 use tokio::net::TcpStream;
 
+use crate::engine::Engine;
 use crate::{CHILD, Log, certify, child, event, said, say};
 
 const SECRET: &str = "tsec2";
@@ -123,14 +125,22 @@ async fn the_other_4xx_are_a_bad_message() {
 async fn a_target_that_refuses_every_event_is_an_error_in_the_log_once_and_without_its_path() {
     let receiver = Receiver::start(None);
     let log = Log::of_this_thread();
-    let http = receiver.http("/first/2/404");
-    failure(&http).await;
-    failure(&http).await;
-    post(&http, "id-1").await.unwrap();
-    let said = log.take();
-    assert_eq!(said.matches("ERROR").count(), 1, "{said}");
-    assert!(said.contains(&format!("target_origin=http://127.0.0.1:{} status=404", receiver.port)), "{said}");
-    assert!(!said.contains("first"), "{said}");
+    for code in [401, 403, 404, 407, 301, 302, 303, 307, 308] {
+        let http = receiver.http(&format!("/first/2/{code}"));
+        failure(&http).await;
+        failure(&http).await;
+        post(&http, "id-1").await.unwrap();
+        let said = log.take();
+        assert_eq!(said.matches("ERROR").count(), 1, "{said}");
+        let line = format!("target_origin=http://127.0.0.1:{} status={code}", receiver.port);
+        assert!(said.contains(&line), "{said}");
+        assert!(!said.contains("first"), "{said}");
+    }
+    for code in [400, 408, 429, 500, 503] {
+        failure(&receiver.http(&format!("/answer/{code}"))).await;
+        let said = log.take();
+        assert!(!said.contains("ERROR"), "{code} is no reason to wake somebody: {said}");
+    }
 }
 
 #[tokio::test]
@@ -149,6 +159,18 @@ async fn a_target_that_is_down_is_not_called_before_its_retry_after() {
         let error = failure(&receiver.http(&format!("/answer/{code}?retry-after=7"))).await;
         assert_eq!(error.delay(), Some(Duration::from_secs(7)), "{code}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_engine_does_not_call_again_before_retry_after() {
+    let mut receiver = Receiver::start(None);
+    let engine = Engine::start(Arc::new(receiver.http("/first/1/503?retry-after=3")), 64);
+    engine.send(1);
+    engine.until_deleted(1).await;
+    engine.end().await;
+    let mut arrived = || receiver.got()["arrived"].as_f64().unwrap();
+    let (first, second) = (arrived(), arrived());
+    assert!(second - first >= 3.0, "called again after {} s", second - first);
 }
 
 #[tokio::test]

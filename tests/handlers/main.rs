@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use stream_sqsd::decode::decode;
 use stream_sqsd::event::Event;
 
+mod engine;
 mod stdout;
 mod file;
 mod http;

@@ -8,20 +8,18 @@ use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use stream_sqsd::consumer::{Consumer, Settings};
+use stream_sqsd::consumer::Settings;
 use stream_sqsd::decode::decode;
-use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, Failure, Handler, HandlerError};
 use stream_sqsd::handlers::postgres::{Postgres, PostgresError, PostgresSettings, init, schema};
-use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
-use stream_sqsd::router::Router;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+use crate::engine::Engine;
 use crate::{CHILD, child, event, said, say};
 
 /// A PostgreSQL of its own, listening on a socket in a directory, and on a port where a test asks for TLS.
@@ -240,50 +238,69 @@ async fn a_database_that_is_down_is_a_target_that_is_down_until_it_comes_back() 
 async fn an_outage_and_a_crash_of_the_database_lose_no_message_and_dead_letter_none() {
     let cluster = Cluster::start();
     let postgres = Arc::new(cluster.handler().await);
-    let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(3), ..MemorySettings::default() });
-    let send = |count: usize| (0..count).for_each(|_| drop(queue.send(r#"{"type":"message.new"}"#)));
+    let engine = Engine::start(postgres, 64);
     let rows = |count: usize| {
         let count = [count.to_string()];
         until(|| cluster.ask("SELECT count(*) FROM stream_events") == count);
     };
-    let (tell, refusals) = mpsc::channel();
-    let handler = move |event: Event, ctx: Context| {
-        let (postgres, tell) = (postgres.clone(), tell.clone());
-        async move {
-            let receive_count = ctx.receive_count();
-            let result = postgres.handle(event, ctx).await;
-            if let Err(error) = &result {
-                // The test listens during the outage only.
-                let _ = tell.send((error.failure(), receive_count));
-            }
-            result
-        }
-    };
-    let settings = Settings { wait: Duration::from_secs(1), ..Settings::default() };
-    let consumer = Consumer::new(queue.clone(), Router::new().fallback(handler), settings);
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let run = tokio::spawn(consumer.run(async { drop(stopped.await) }));
-
-    send(200);
+    engine.send(200);
     rows(200);
     cluster.down();
-    send(3);
-    // Each of them once, and three probes, the last after seven seconds.
-    for _ in 0..3 + 3 {
-        let refusal = refusals.recv_timeout(Duration::from_secs(60)).unwrap();
-        assert_eq!(refusal, (Failure::TargetDown, 1), "trying again costs no receive");
-    }
-    drop(refusals);
-    send(197);
+    engine.meet_an_outage().await;
+    engine.send(197);
     cluster.up();
     rows(400);
-    send(5_000);
+    engine.send(5_000);
     cluster.kill();
     rows(5_400);
+    engine.until_deleted(5_400).await;
+    engine.end().await;
+}
 
-    stop.send(()).unwrap();
-    let closing = tokio::time::timeout(Duration::from_secs(30), run).await.unwrap().unwrap().unwrap();
-    assert_eq!((queue.counts().deleted, queue.counts().dead_lettered), (5_400, 0), "{closing}");
+/// What somebody else does in a transaction that is not over until this is dropped.
+struct Holder(std::process::Child);
+
+impl Holder {
+    /// Locks the table.
+    fn of_the_table(cluster: &Cluster) -> Self {
+        let mut child = Command::new(programs().join("psql"))
+            .args(["-h", cluster.place.path().to_str().unwrap(), "-U", "postgres", "-X", "-q", "postgres"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let locked = "BEGIN; LOCK TABLE stream_events;\n";
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), locked.as_bytes()).unwrap();
+        let held =
+            "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation::regclass::text = 'stream_events'";
+        until(|| !cluster.ask(held).is_empty());
+        Holder(child)
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_database_is_given_no_more_than_the_slots_and_the_rest_waits_in_the_queue() {
+    let cluster = Cluster::start();
+    drop(cluster.handler().await);
+    let settings = PostgresSettings { timeout: Duration::from_secs(60), ..cluster.settings() };
+    let holder = Holder::of_the_table(&cluster);
+    let engine = Engine::with(
+        Arc::new(Postgres::new(settings).unwrap()),
+        Settings { concurrency: 4, handler_timeout: Duration::from_secs(70), ..Settings::default() },
+    );
+    engine.send(40);
+    engine.until_full(4).await;
+    drop(holder);
+    engine.until_deleted(40).await;
+    assert_eq!(engine.most_at_work(), 4);
+    engine.end().await;
+    assert_eq!(cluster.ask("SELECT count(*) FROM stream_events"), ["40"]);
 }
 
 #[tokio::test]
@@ -323,20 +340,10 @@ async fn a_row_that_another_transaction_holds_is_a_target_that_is_down_in_time_a
     drop(cluster.handler().await);
     let settings = PostgresSettings { timeout: Duration::from_millis(500), ..cluster.settings() };
     let postgres = Postgres::new(settings).unwrap();
-    let mut holder = Command::new(programs().join("psql"))
-        .args(["-h", cluster.place.path().to_str().unwrap(), "-U", "postgres", "-X", "-q", "postgres"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let locked = "BEGIN; LOCK TABLE stream_events;\n";
-    std::io::Write::write_all(holder.stdin.as_mut().unwrap(), locked.as_bytes()).unwrap();
-    let held =
-        "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation::regclass::text = 'stream_events'";
-    until(|| !cluster.ask(held).is_empty());
+    let holder = Holder::of_the_table(&cluster);
     let error = insert(&postgres, "1").await.unwrap_err();
     assert_eq!(error.failure(), Failure::TargetDown, "{error}");
-    holder.kill().unwrap();
-    holder.wait().unwrap();
+    drop(holder);
     // Whatever became of the first statement, the message is there once.
     let again = async { while insert(&postgres, "1").await.is_err() {} };
     tokio::time::timeout(Duration::from_secs(30), again).await.unwrap();

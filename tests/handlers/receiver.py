@@ -5,7 +5,7 @@ It prints its port, and then one JSON line for each request. The path says how i
   /hook                 200 when X-Signature is the body's, 401 when it is not
   /answer/CODE          that status; ?retry-after=TEXT and ?location=URL add the headers
   /loop                 a redirect to itself
-  /first/N/CODE         that status to the first N requests, then as /hook
+  /first/N/CODE         that status to the first N requests, then as /hook; ?retry-after=TEXT adds the header to those
   /down/SECONDS/CODE    that status until so long after the first request, then as /hook
   /late/SECONDS         as /hook, after that time
   /broken               closes the connection without an answer
@@ -71,7 +71,8 @@ class Receiver(BaseHTTPRequestHandler):
                 with lock:
                     seen[url.path] = seen.get(url.path, 0) + 1
                     down = seen[url.path] <= int(count)
-                self.answer(int(code) if down else 200 if valid else 401)
+                retry = parse_qs(url.query).get("retry-after") if down else None
+                self.answer(int(code) if down else 200 if valid else 401, {"retry-after": retry[0]} if retry else None)
             case ["down", seconds, code]:
                 with lock:
                     down = arrived < seen.setdefault(url.path, arrived) + float(seconds)

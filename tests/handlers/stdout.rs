@@ -9,6 +9,7 @@ use stream_sqsd::handler::{Context, Failure, Handler};
 use stream_sqsd::handlers::stdout::Stdout;
 use tokio::time::{Instant, timeout};
 
+use crate::engine::Engine;
 use crate::event;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -141,4 +142,40 @@ async fn a_line_that_a_full_disk_tore_is_made_whole_when_there_is_room() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["message_id"].to_string())
         .collect();
     assert_eq!(ids, [r#""1""#, r#""2""#, r#""2""#], "at least once, and each line whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_for_a_while_loses_no_message_and_dead_letters_none() {
+    let (room, content) = (Arc::new(Mutex::new(150)), Arc::new(Mutex::new(Vec::new())));
+    let stdout = Stdout::new(Disk { room: room.clone(), content: content.clone() }).unwrap();
+    let engine = Engine::start(Arc::new(stdout), 64);
+    engine.send(1);
+    engine.until_deleted(1).await;
+    engine.meet_an_outage().await;
+    engine.send(16);
+    *room.lock().unwrap() = 1_000_000;
+    engine.until_deleted(20).await;
+    engine.end().await;
+    let lines = String::from_utf8(content.lock().unwrap().clone()).unwrap();
+    assert!(lines.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{lines}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_is_slow_is_given_no_more_than_the_slots_and_the_rest_waits_in_the_queue() {
+    let (mut reader, mut writer) = io::pipe().unwrap();
+    // The pipe is full, so that nothing is taken until somebody reads.
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    while writer.write(&[b' '; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    let engine = Engine::start(Arc::new(Stdout::new(writer).unwrap()), 4);
+    engine.send(40);
+    engine.until_full(4).await;
+    let reading = std::thread::spawn(move || {
+        let mut all = String::new();
+        reader.read_to_string(&mut all).map(|_| all.lines().count())
+    });
+    engine.until_deleted(40).await;
+    assert_eq!(engine.most_at_work(), 4);
+    engine.end().await;
+    assert_eq!(reading.join().unwrap().unwrap(), 40);
 }

@@ -67,6 +67,29 @@ fn imports_point_downwards_only() {
 }
 
 #[test]
+fn the_binary_imports_downwards_too() {
+    let below = source().join("bin/stream-sqsd");
+    let main = fs::read_to_string(below.join("main.rs")).unwrap();
+    let order: Vec<&str> = main.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';')).collect();
+    let position = |name: &str| order.iter().position(|module| *module == name);
+    for path in files(&below) {
+        let (name, lines) = read(&path);
+        let module = name.strip_prefix("bin/stream-sqsd/").unwrap().split('/').next().unwrap();
+        if module == "main" {
+            continue;
+        }
+        let from = position(module).unwrap_or_else(|| panic!("main.rs does not declare {module} on a line of its own"));
+        for (number, line) in lines {
+            for (at, _) in line.match_indices("crate::") {
+                let target: String = line[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                let to = position(&target).unwrap_or_else(|| panic!("src/{name}.rs:{number}: where is {target}?"));
+                assert!(to >= from, "src/{name}.rs:{number}: {module} imports upwards from {target}");
+            }
+        }
+    }
+}
+
+#[test]
 fn aws_is_named_in_its_room_only() {
     for (name, lines) in library() {
         for (number, line) in lines {

@@ -334,7 +334,16 @@ fn the_hint_is_enough_for_every_honest_body() {
             assert_eq!(decode(&body, hint).unwrap().json(), json, "{hint} for {body}");
             assert!(hint < json.len() + 2 * body.len() + 100, "{hint} is far too much for {}", json.len());
         }
+        // Both are held at the same time: what was inflated, and what it was inflated from.
+        assert!(size_hint(&forms[2]) >= json.len() + zip.len());
     }
+}
+
+#[test]
+fn an_event_that_quotes_a_gzip_is_held_as_it_stands() {
+    let zip = STANDARD.encode(gzip("zip me ".repeat(3000).as_bytes()));
+    let event = format!(r#"{{"type":"message.new","kept in some field":"{zip}"}}"#);
+    assert_eq!(size_hint(&event), event.len());
 }
 
 #[test]

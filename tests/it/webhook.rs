@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use stream_sqsd::webhook::{WebhookError, verify, verify_and_parse};
+use stream_sqsd::webhook::{SigningKey, WebhookError, verify, verify_and_parse};
 
 /// Checked against Stream's own SDKs.
 const BODY: &str = r#"{"type":"message.new","message":{"text":"the quick brown fox"}}"#;
@@ -13,6 +13,14 @@ fn gzip(data: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(data).unwrap();
     encoder.finish().unwrap()
+}
+
+#[test]
+fn the_signature_is_the_one_that_streams_sdks_check() {
+    let key = SigningKey::new(SECRET).unwrap();
+    assert_eq!(key.sign(BODY.as_bytes()), SIGNATURE);
+    assert!(!format!("{key:?}").contains(SECRET));
+    assert!(SigningKey::new("").is_none());
 }
 
 #[test]

@@ -31,7 +31,8 @@ const MEMORY: u64 = 6 * 1024;
 /// How many connections may come and go.
 const CONNECTIONS: usize = 16;
 
-/// Of how many deletes one ends with its connection.
+/// Of how many deletes one goes wrong: the connection breaks, which the SDK mends by itself, or it is refused in a way that
+/// the SDK leaves to the daemon.
 const ONE_IN: u32 = 5;
 
 /// How many lines the daemon logs when all is well.
@@ -58,7 +59,11 @@ async fn memory_descriptors_and_log_of_the_daemon_stay_flat_on_a_wire_that_break
     let proxy = Proxy::start(move |action| {
         // Not the receives: after one that failed the daemon waits, and here it is to work.
         let breaks = action == "DeleteMessageBatch" && random.u32(0..ONE_IN) == 0;
-        breaks.then(|| if random.bool() { Fault::Unheard } else { Fault::Unanswered })
+        breaks.then(|| match random.u32(0..4) {
+            0 => Fault::Unheard,
+            1 => Fault::Unanswered,
+            _ => Fault::Refused(403, "AccessDeniedException"),
+        })
     })
     .await;
     let record = Record::new();

@@ -8,9 +8,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod drain;
+mod order;
 mod outage;
 mod pace;
 mod settlement;
+mod start;
 mod witness;
 mod world;
 

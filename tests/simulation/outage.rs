@@ -1,7 +1,7 @@
 //! A target that is down for ten minutes, with a dead-letter queue that takes messages after three receives.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use stream_sqsd::consumer::{Consumer, Settings};
@@ -135,4 +135,75 @@ async fn a_restart_during_an_outage_costs_one_receive() {
     let counts = outcome.queue.counts();
     assert_eq!((counts.dead_lettered, counts.deleted), (0, 3), "{counts:?}");
     assert_eq!(outcome.highest_receive_count, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_for_twelve_hours_is_handed_back_while_there_is_time_to_do_it_in_order() {
+    let queue = MemoryQueue::new(Default::default());
+    queue.send(r#"{"type":"message.new"}"#);
+    let began = Instant::now();
+    let again = Arc::new(OnceLock::new());
+    let first = again.clone();
+    let router = Router::new().route("*", move |_: Event, context: Context| {
+        if context.receive_count() == 2 {
+            first.get_or_init(|| began.elapsed());
+        }
+        async { Err(HandlerError::target_down("503")) }
+    });
+    let settings = Settings { random_seed: Some(7), ..Settings::default() };
+    let shutdown = tokio::time::sleep(Duration::from_secs(12 * 3600));
+    Consumer::new(queue, router, settings).run(shutdown).await.unwrap();
+    let left = Duration::from_secs(12 * 3600) - *again.get().expect("a second receive");
+    assert!((148..=150).contains(&left.as_secs()), "two minutes, and the time limit of a handler: {left:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_it_is_open_one_message_at_a_time_is_let_in() {
+    let queue = MemoryQueue::new(Default::default());
+    queue.send(r#"{"type":"message.new"}"#);
+    let calls = Arc::new(AtomicU64::new(0));
+    let router = Router::new().route("*", move |_: Event, _: Context| {
+        let first = calls.fetch_add(1, Ordering::Relaxed) == 0;
+        async move {
+            if !first {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+            }
+            Err(HandlerError::target_down("503"))
+        }
+    });
+    let settings = Settings { wait: Duration::from_secs(1), random_seed: Some(7), ..Settings::default() };
+    let consumer = Consumer::new(queue.clone(), router, settings);
+    let monitor = consumer.monitor();
+    let look = async {
+        // By then the receive has come back that was issued before the breaker opened.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        for _ in 0..5 {
+            queue.send(r#"{"type":"message.new"}"#);
+        }
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        assert_eq!(monitor.snapshot().received, 2, "the answer of the second is waited for");
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        assert_eq!(monitor.snapshot().received, 3);
+    };
+    consumer.run(look).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poisonous_head_of_a_group_does_not_hold_up_the_other_groups() {
+    let queue = MemoryQueue::new(MemorySettings { fifo: true, ..Default::default() });
+    let poison = queue.send_to_group(r#"{"type":"message.new"}"#, "one");
+    queue.send_to_group(r#"{"type":"message.new"}"#, "one");
+    let router = Router::new().route("*", move |_: Event, context: Context| {
+        let poisonous = *context.message_id() == poison;
+        async move { if poisonous { Err(HandlerError::target_down("500")) } else { Ok(()) } }
+    });
+    let settings = Settings { wait: Duration::from_secs(1), random_seed: Some(7), ..Settings::default() };
+    let shutdown = async {
+        // By then the receive has come back that was issued before the breaker opened.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        queue.send_to_group(r#"{"type":"message.new"}"#, "another");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(queue.counts().deleted, 1, "while the first group waits for its head");
+    };
+    Consumer::new(queue.clone(), router, settings).run(shutdown).await.unwrap();
 }

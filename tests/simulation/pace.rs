@@ -1,12 +1,14 @@
 //! How often the queue is asked when there is nothing to be had from it.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stream_sqsd::consumer::{Closing, Consumer, Settings};
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::Context;
-use stream_sqsd::queue::memory::{Faults, MemoryQueue};
+use stream_sqsd::queue::memory::{Faults, MemoryQueue, MemorySettings};
 use stream_sqsd::router::Router;
+use tokio::time::Instant;
 
 /// Consumes for a while, in which `trouble` begins after ten seconds.
 async fn consume(queue: &MemoryQueue, wait: Duration, runs: Duration, trouble: Faults) -> Closing {
@@ -46,4 +48,95 @@ async fn polls_that_hang_are_given_up_and_two_in_a_row_open_new_connections() {
     let hangs = Faults { hang: 1.0, ..Default::default() };
     let closing = consume(&queue, Duration::from_secs(20), Duration::from_secs(90), hangs).await;
     assert!(closing.counts.polls_abandoned >= 2 && closing.counts.reconnects >= 1, "{closing}");
+}
+
+/// Works on each message for as long as its number says, and notes when it began.
+async fn work(
+    queue: &MemoryQueue,
+    concurrency: usize,
+    takes: fn(usize) -> Duration,
+    shutdown: impl Future<Output = ()>,
+) -> (Vec<Instant>, Closing) {
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let noted = calls.clone();
+    let router = Router::new().route("*", move |_: Event, _: Context| {
+        let mut noted = noted.lock().unwrap();
+        noted.push(Instant::now());
+        let call = noted.len();
+        async move {
+            tokio::time::sleep(takes(call)).await;
+            Ok(())
+        }
+    });
+    let settings = Settings { concurrency, random_seed: Some(1), ..Settings::default() };
+    let closing = Consumer::new(queue.clone(), router, settings).run(shutdown).await.unwrap();
+    (std::mem::take(&mut *calls.lock().unwrap()), closing)
+}
+
+fn send(queue: &MemoryQueue, messages: u32) {
+    for _ in 0..messages {
+        queue.send(r#"{"type":"message.new"}"#);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn receives_wait_a_moment_for_ten_free_slots_and_are_fuller_for_it() {
+    let queue = MemoryQueue::new(Default::default());
+    send(&queue, 1_000);
+    let staggered = |call: usize| Duration::from_millis(call as u64 * 7 % 25);
+    let (_, closing) = work(&queue, 10, staggered, tokio::time::sleep(Duration::from_secs(60))).await;
+    assert_eq!(closing.counts.deleted, 1_000, "{closing}");
+    let filled = closing.counts.polls - closing.counts.polls_empty;
+    assert!(filled <= 105, "{filled} receives for a thousand messages");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receive_does_not_wait_long_for_ten_free_slots() {
+    let queue = MemoryQueue::new(Default::default());
+    send(&queue, 5);
+    let began = Instant::now();
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        send(&queue, 5);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+    };
+    let (calls, _) = work(&queue, 10, |_| Duration::from_secs(20), later).await;
+    assert_eq!(calls.len(), 10);
+    assert!(calls[9] - began < Duration::from_millis(600), "the last began after {:?}", calls[9] - began);
+}
+
+#[tokio::test(start_paused = true)]
+async fn receives_that_come_back_full_are_followed_by_more_at_the_same_time() {
+    let faults = Faults { latency: Duration::from_secs(2), ..Default::default() };
+    let queue = MemoryQueue::new(MemorySettings { faults, ..Default::default() });
+    send(&queue, 2_000);
+    let router = Router::new().route("*", |_: Event, _: Context| async { Ok(()) });
+    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    let consumer = Consumer::new(queue.clone(), router, settings);
+    let monitor = consumer.monitor();
+    let mut most = 0;
+    let watch = async {
+        while queue.counts().deleted < 2_000 {
+            most = most.max(monitor.snapshot().open_polls);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        assert_eq!(monitor.snapshot().open_polls, 1, "one is enough on an idle queue");
+    };
+    assert!(consumer.run(watch).await.unwrap().adds_up());
+    assert!((3..=7).contains(&most), "{most} receives at the same time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_is_empty_when_a_receive_has_waited_its_full_time_and_not_before() {
+    let queue = MemoryQueue::new(Default::default());
+    let router = Router::new().route("*", |_: Event, _: Context| async { Ok(()) });
+    let settings = Settings { until_empty: true, random_seed: Some(1), ..Settings::default() };
+    let consumer = Consumer::new(queue.clone(), router, settings);
+    let late = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        send(&queue, 1);
+    };
+    let (closing, ()) = tokio::join!(consumer.run(std::future::pending()), late);
+    assert_eq!(closing.unwrap().counts.deleted, 1);
 }

@@ -1,7 +1,9 @@
-//! Deletes that fail for a while: what is handled stays hidden, and what is let go comes back at once.
+//! Deletes and changes of visibility that fail for a while or for good: what is handled stays hidden, and what is let go
+//! comes back when it should.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stream_sqsd::consumer::{Consumer, RetryDelay, Settings};
@@ -12,12 +14,42 @@ use stream_sqsd::queue::{Delivery, EntryError, EntryResult, Queue, QueueError, Q
 use stream_sqsd::router::Router;
 use tokio::time::Instant;
 
-/// A queue that refuses deletes, entry by entry, until a time, and that takes its time to hide a message for longer.
+/// A queue that refuses deletes or changes of visibility, entry by entry, and that takes its time to hide a message for
+/// longer.
 #[derive(Clone)]
 struct Stubborn {
     queue: MemoryQueue,
-    until: Instant,
+    deletes: Refusal,
+    hides: Refusal,
+    hide_calls: Arc<AtomicU32>,
     renewals_take: Duration,
+}
+
+/// Until a time, every entry is refused by a code.
+#[derive(Clone, Copy)]
+struct Refusal {
+    until: Instant,
+    code: &'static str,
+}
+
+impl Refusal {
+    fn lasts(seconds: u64, code: &'static str) -> Self {
+        Refusal { until: Instant::now() + Duration::from_secs(seconds), code }
+    }
+
+    fn of(self, entries: usize) -> Option<Vec<EntryResult>> {
+        let Refusal { until, code } = self;
+        let error = EntryError { code: code.into(), message: "not this time".into(), sender_fault: false };
+        (Instant::now() < until).then(|| vec![Err(error); entries])
+    }
+}
+
+impl Stubborn {
+    fn new(queue: &MemoryQueue) -> Self {
+        let willing = Refusal::lasts(0, "");
+        let hide_calls = Arc::default();
+        Stubborn { queue: queue.clone(), deletes: willing, hides: willing, hide_calls, renewals_take: Duration::ZERO }
+    }
 }
 
 impl Queue for Stubborn {
@@ -31,10 +63,8 @@ impl Queue for Stubborn {
     }
 
     async fn delete(&self, batch: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
-        if Instant::now() < self.until {
-            let error =
-                EntryError { code: "InternalError".into(), message: "not this time".into(), sender_fault: false };
-            return Ok(vec![Err(error); batch.len()]);
+        if let Some(refused) = self.deletes.of(batch.len()) {
+            return Ok(refused);
         }
         self.queue.delete(batch).await
     }
@@ -42,6 +72,10 @@ impl Queue for Stubborn {
     async fn hide(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
         if batch.iter().any(|(_, visibility)| !visibility.is_zero()) {
             tokio::time::sleep(self.renewals_take).await;
+        }
+        self.hide_calls.fetch_add(1, Ordering::Relaxed);
+        if let Some(refused) = self.hides.of(batch.len()) {
+            return Ok(refused);
         }
         self.queue.hide(batch).await
     }
@@ -59,8 +93,7 @@ async fn a_handled_message_stays_hidden_until_its_delete_is_confirmed() {
     for _ in 0..50 {
         queue.send(r#"{"type":"message.new"}"#);
     }
-    let until = Instant::now() + Duration::from_secs(120);
-    let stubborn = Stubborn { queue: queue.clone(), until, renewals_take: Duration::ZERO };
+    let stubborn = Stubborn { deletes: Refusal::lasts(120, "InternalError"), ..Stubborn::new(&queue) };
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
     let router = Router::new().route("*", move |_: Event, context: Context| {
@@ -108,8 +141,7 @@ async fn a_renewal_that_is_on_its_way_does_not_hide_what_is_handed_back() {
     let queue = MemoryQueue::new(MemorySettings { visibility_timeout: Duration::from_secs(4), ..Default::default() });
     queue.send(r#"{"type":"message.new"}"#);
     // A renewal sets out after 4 s and takes 0.8 s. The drain begins after 1 s and hands back what is at work 3 s later.
-    let renewals_take = Duration::from_millis(800);
-    let stubborn = Stubborn { queue: queue.clone(), until: Instant::now(), renewals_take };
+    let stubborn = Stubborn { renewals_take: Duration::from_millis(800), ..Stubborn::new(&queue) };
     let router = Router::new().route("*", |_: Event, _: Context| std::future::pending());
     let settings =
         Settings { wait: Duration::ZERO, grace: Duration::from_secs(4), random_seed: Some(1), ..Settings::default() };
@@ -118,4 +150,156 @@ async fn a_renewal_that_is_on_its_way_does_not_hide_what_is_handed_back() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(closing.counts.released, 1, "{closing}");
     assert_eq!(queue.counts().visible, 1, "what was handed back is there at once");
+}
+
+/// When a handler was called.
+type Calls = Arc<Mutex<Vec<Instant>>>;
+
+/// A router that notes each call and answers what `answer` makes of its number, counted from 1.
+fn noting(calls: &Calls, answer: impl Fn(usize) -> Result<(), HandlerError> + Send + Sync + 'static) -> Router {
+    let calls = calls.clone();
+    Router::new().route("*", move |_: Event, _: Context| {
+        let mut calls = calls.lock().unwrap();
+        calls.push(Instant::now());
+        std::future::ready(answer(calls.len()))
+    })
+}
+
+/// The time from the first call to the second.
+fn between(calls: &Calls) -> Duration {
+    let calls = calls.lock().unwrap();
+    calls[1] - calls[0]
+}
+
+fn queue_of(messages: u32, visibility: u64) -> MemoryQueue {
+    let visibility_timeout = Duration::from_secs(visibility);
+    let queue = MemoryQueue::new(MemorySettings { visibility_timeout, ..Default::default() });
+    for _ in 0..messages {
+        queue.send(r#"{"type":"message.new"}"#);
+    }
+    queue
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_is_refused_for_good_ends_the_delivery_and_the_repeat_is_deleted_unhandled() {
+    let queue = queue_of(1, 5);
+    let stubborn = Stubborn { deletes: Refusal::lasts(3, "ReceiptHandleIsInvalid"), ..Stubborn::new(&queue) };
+    let calls = Calls::default();
+    let settings = Settings { until_empty: true, random_seed: Some(1), ..Settings::default() };
+    let router = noting(&calls, |_| Ok(()));
+    let closing = Consumer::new(stubborn, router, settings).run(std::future::pending()).await.unwrap();
+    let counts = closing.counts.clone();
+    assert_eq!(
+        (counts.received, counts.interrupted, counts.deleted, counts.repeats_deleted),
+        (2, 1, 1, 1),
+        "{closing}"
+    );
+    assert_eq!(calls.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn letting_go_is_tried_again_until_the_message_is_hidden_for_as_long_as_was_asked() {
+    let queue = queue_of(1, 30);
+    let stubborn = Stubborn { hides: Refusal::lasts(3, "InternalError"), ..Stubborn::new(&queue) };
+    let calls = Calls::default();
+    let fails_at_first = |call| match call {
+        1 => Err(HandlerError::retry("not yet").after(Duration::from_secs(100))),
+        _ => Ok(()),
+    };
+    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    let shutdown = tokio::time::sleep(Duration::from_secs(200));
+    let closing = Consumer::new(stubborn, noting(&calls, fails_at_first), settings).run(shutdown).await.unwrap();
+    assert_eq!(closing.counts.deleted, 1, "{closing}");
+    assert!((100..110).contains(&between(&calls).as_secs()), "{:?}", between(&calls));
+}
+
+#[tokio::test(start_paused = true)]
+async fn letting_go_is_given_up_within_ten_seconds_and_the_slot_is_free_again() {
+    let queue = queue_of(2, 3_600);
+    let stubborn = Stubborn { hides: Refusal::lasts(1_000, "InternalError"), ..Stubborn::new(&queue) };
+    let (calls, hide_calls) = (Calls::default(), stubborn.hide_calls.clone());
+    let settings = Settings { concurrency: 1, random_seed: Some(1), ..Settings::default() };
+    let shutdown = tokio::time::sleep(Duration::from_secs(30));
+    let router = noting(&calls, |_| Err(HandlerError::bad("never")));
+    let closing = Consumer::new(stubborn, router, settings).run(shutdown).await.unwrap();
+    assert!((5..10).contains(&between(&calls).as_secs()), "{:?}", between(&calls));
+    assert_eq!(hide_calls.load(Ordering::Relaxed), 14, "seven for each, ever further apart");
+    assert_eq!(
+        (closing.counts.left_for_retry, closing.still_hidden),
+        (2, 2),
+        "until their visibility runs out: {closing}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_can_no_longer_be_hidden_is_let_go_at_once() {
+    let queue = queue_of(2, 3_600);
+    let stubborn = Stubborn { hides: Refusal::lasts(1_000, "MessageNotInflight"), ..Stubborn::new(&queue) };
+    let (calls, hide_calls) = (Calls::default(), stubborn.hide_calls.clone());
+    let settings = Settings { concurrency: 1, random_seed: Some(1), ..Settings::default() };
+    let shutdown = tokio::time::sleep(Duration::from_secs(30));
+    let router = noting(&calls, |_| Err(HandlerError::bad("never")));
+    Consumer::new(stubborn, router, settings).run(shutdown).await.unwrap();
+    assert!(between(&calls) < Duration::from_secs(1), "{:?}", between(&calls));
+    assert_eq!(hide_calls.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_settled_together_goes_ten_to_a_call() {
+    let queue = queue_of(100, 30);
+    let calls = Calls::default();
+    let settings = Settings { until_empty: true, random_seed: Some(1), ..Settings::default() };
+    let closing = Consumer::new(queue, noting(&calls, |_| Ok(())), settings).run(std::future::pending()).await.unwrap();
+    assert_eq!(closing.counts.deleted, 100, "{closing}");
+    assert!(closing.counts.delete_calls <= 15, "{} calls for a hundred messages", closing.counts.delete_calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_failed_together_come_back_one_by_one() {
+    let queue = queue_of(20, 30);
+    let calls = Calls::default();
+    let router = noting(&calls, |call| if call <= 20 { Err(HandlerError::retry("not yet")) } else { Ok(()) });
+    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    let closing =
+        Consumer::new(queue, router, settings).run(tokio::time::sleep(Duration::from_secs(30))).await.unwrap();
+    assert_eq!(closing.counts.deleted, 20, "{closing}");
+    let times: BTreeSet<Instant> = calls.lock().unwrap()[20..].iter().copied().collect();
+    assert!(times.len() > 10, "their delays are drawn: {times:?}");
+}
+
+/// In real time: nothing but a thread that is held up keeps the engine from noticing.
+#[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "a handler that holds up every task of the thread")]
+async fn a_success_that_comes_after_its_lease_deletes_nothing_and_is_known_when_it_comes_again() {
+    let queue = queue_of(1, 2);
+    let calls = Calls::default();
+    let router = noting(&calls, |_| {
+        std::thread::sleep(Duration::from_millis(2_100));
+        Ok(())
+    });
+    let settings =
+        Settings { until_empty: true, wait: Duration::from_secs(1), random_seed: Some(1), ..Settings::default() };
+    let closing = Consumer::new(queue, router, settings).run(std::future::pending()).await.unwrap();
+    let counts = closing.counts.clone();
+    assert_eq!((counts.leases_lost, counts.deleted, counts.repeats_deleted), (1, 1, 1), "{closing}");
+    assert_eq!(calls.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_journal_remembers_is_deleted_unhandled_by_the_next_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings =
+        Settings { journal: Some(folder.path().join("journal")), random_seed: Some(1), ..Settings::default() };
+    let queue = queue_of(5, 30);
+    let calls = Calls::default();
+    let refuses = Stubborn { deletes: Refusal::lasts(1_000, "InternalError"), ..Stubborn::new(&queue) };
+    let first = Consumer::new(refuses, noting(&calls, |_| Ok(())), settings.clone()).run(std::future::pending());
+    let killed = tokio::time::timeout(Duration::from_secs(10), first).await;
+    assert!(killed.is_err(), "it is killed while it waits for its deletes");
+    // The tasks of a run that was dropped are gone when the runtime turns next, and with them the lock.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((calls.lock().unwrap().len(), queue.counts().deleted), (5, 0));
+    let next = Consumer::new(queue, noting(&calls, |_| Ok(())), settings);
+    let closing = next.run(tokio::time::sleep(Duration::from_secs(60))).await.unwrap();
+    assert_eq!((closing.counts.repeats_deleted, calls.lock().unwrap().len()), (5, 5), "{closing}");
 }

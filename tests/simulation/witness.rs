@@ -55,25 +55,30 @@ pub(crate) struct Truth {
     /// Position within its group of a FIFO queue.
     pub(crate) groups: BTreeMap<MessageId, (String, usize)>,
     pub(crate) calls: BTreeMap<MessageId, u32>,
-    pub(crate) succeeded: BTreeSet<MessageId>,
-    pub(crate) succeeded_in_life: BTreeSet<(u32, MessageId)>,
+    /// By which lives each message was handled: in each of them at most once.
+    pub(crate) succeeded: BTreeMap<MessageId, BTreeSet<u32>>,
     pub(crate) active: BTreeSet<(u32, MessageId)>,
-    pub(crate) delivered_at: BTreeMap<MessageId, Instant>,
-    /// The newest receipt of each message that the engine was given.
-    pub(crate) newest: BTreeMap<MessageId, (Receipt, Instant)>,
-    pub(crate) deletes_confirmed: u64,
-    pub(crate) failed_receives: Vec<Instant>,
-    pub(crate) life: u32,
-    /// The process of this life has been killed: whatever stops now, stops rightly.
-    pub(crate) killed: bool,
+    /// The newest receipt of each message that a life was given, and when.
+    pub(crate) given: BTreeMap<(u32, MessageId), (Receipt, Instant)>,
+    /// Which life was given the newest of all.
+    pub(crate) newest: BTreeMap<MessageId, u32>,
+    pub(crate) deletes_confirmed: BTreeMap<u32, u64>,
+    pub(crate) failed_receives: BTreeMap<u32, Vec<Instant>>,
+    /// Lives that are over: whatever stops now, stops rightly.
+    pub(crate) over: BTreeSet<u32>,
+    /// How many lives did not end by themselves.
+    pub(crate) killed: usize,
     pub(crate) target_up: bool,
     /// Nothing goes wrong in the queue, and time does not leap: then much more must hold.
     pub(crate) calm: bool,
 }
 
+/// The eyes of one process, or of nobody before the first begins. Clones see the same world.
 #[derive(Clone)]
 pub(crate) struct Witness {
     pub(crate) queue: MemoryQueue,
+    /// Which process it is that calls.
+    life: u32,
     truth: Arc<Mutex<Truth>>,
     max_receive_count: Option<u32>,
     fifo: bool,
@@ -90,25 +95,30 @@ impl Witness {
             plans: BTreeMap::new(),
             groups: BTreeMap::new(),
             calls: BTreeMap::new(),
-            succeeded: BTreeSet::new(),
-            succeeded_in_life: BTreeSet::new(),
+            succeeded: BTreeMap::new(),
             active: BTreeSet::new(),
-            delivered_at: BTreeMap::new(),
+            given: BTreeMap::new(),
             newest: BTreeMap::new(),
-            deletes_confirmed: 0,
-            failed_receives: Vec::new(),
-            life: 0,
-            killed: false,
+            deletes_confirmed: BTreeMap::new(),
+            failed_receives: BTreeMap::new(),
+            over: BTreeSet::new(),
+            killed: 0,
             target_up: true,
             calm: false,
         };
         Witness {
             queue,
+            life: 0,
             truth: Arc::new(Mutex::new(truth)),
             max_receive_count,
             fifo,
             loud: std::env::var_os("STREAM_SQSD_LOUD").is_some(),
         }
+    }
+
+    /// The same for another process.
+    pub(crate) fn of(&self, life: u32) -> Self {
+        Witness { life, ..self.clone() }
     }
 
     pub(crate) fn truth(&self) -> MutexGuard<'_, Truth> {
@@ -133,12 +143,13 @@ impl Witness {
 
     /// A handler begins to work on a message.
     pub(crate) fn begins(&self, id: &MessageId, slots: usize) -> (Plan, u32, Working) {
-        let (plan, call, life) = {
+        let life = self.life;
+        let (plan, call) = {
             let mut truth = self.truth();
             let call = truth.calls.entry(id.clone()).or_default();
             *call += 1;
             let call = *call;
-            (truth.plans[id], call, truth.life)
+            (truth.plans[id], call)
         };
         self.tell(format!("life {life}: handler of {id} called, call {call} ({plan:?})"));
         if !self.truth().active.insert((life, id.clone())) {
@@ -148,16 +159,16 @@ impl Witness {
         if active > slots {
             self.broken(format!("{active} handlers at work with {slots} slots"));
         }
-        if self.truth().succeeded_in_life.contains(&(life, id.clone())) {
+        if self.truth().succeeded.get(id).is_some_and(|lives| lives.contains(&life)) {
             self.broken(format!("the handler of {id} is called again after it succeeded in the same process"));
         }
         self.check_order(id);
-        let waited = self.truth().delivered_at.get(id).map(Instant::elapsed).unwrap_or_default();
+        let waited = self.truth().given.get(&(life, id.clone())).map(|(_, at)| at.elapsed()).unwrap_or_default();
         let first = call == 1 && self.truth().groups.is_empty();
         if self.truth().calm && first && waited > Duration::from_secs(1) {
             self.broken(format!("{id} waited {waited:?} in this process before anybody worked on it"));
         }
-        (plan, call, Working { witness: self.clone(), life, id: id.clone(), ended: false })
+        (plan, call, Working { witness: self.clone(), id: id.clone(), ended: false })
     }
 
     /// Within a group every earlier message must be over: handled, gone, or on its last receive and given up. One that no
@@ -168,7 +179,10 @@ impl Witness {
             let Some((group, position)) = truth.groups.get(id) else { return };
             let before = |other: &MessageId| {
                 let (of, at) = &truth.groups[other];
-                of == group && at < position && !truth.succeeded.contains(other) && truth.plans[other] != Plan::Unrouted
+                of == group
+                    && at < position
+                    && !truth.succeeded.contains_key(other)
+                    && truth.plans[other] != Plan::Unrouted
             };
             truth.groups.keys().filter(|other| before(other)).cloned().collect()
         };
@@ -181,8 +195,24 @@ impl Witness {
         }
     }
 
+    /// SQS takes from one to ten.
+    fn check_batch(&self, messages: usize) {
+        if !(1..=10).contains(&messages) {
+            self.broken(format!("{messages} messages in one call"));
+        }
+    }
+
     pub(crate) fn queue_is_fifo(&self) -> bool {
         self.fifo
+    }
+
+    /// How many messages are hidden because this process was the last to be given them.
+    pub(crate) fn hidden_here(&self) -> usize {
+        let ids: Vec<MessageId> = {
+            let truth = self.truth();
+            truth.newest.iter().filter(|(_, life)| **life == self.life).map(|(id, _)| id.clone()).collect()
+        };
+        ids.iter().filter(|id| self.queue.hidden_until(id).is_some()).count()
     }
 
     pub(crate) fn story(&self) -> String {
@@ -193,7 +223,6 @@ impl Witness {
 /// A handler that is at work.
 pub(crate) struct Working {
     witness: Witness,
-    life: u32,
     id: MessageId,
     ended: bool,
 }
@@ -201,31 +230,37 @@ pub(crate) struct Working {
 impl Working {
     pub(crate) fn succeeds(mut self) {
         self.ended = true;
-        self.witness.tell(format!("life {}: handler of {} succeeds", self.life, self.id));
+        let life = self.witness.life;
+        self.witness.tell(format!("life {life}: handler of {} succeeds", self.id));
         let mut truth = self.witness.truth();
-        truth.succeeded.insert(self.id.clone());
-        truth.succeeded_in_life.insert((self.life, self.id.clone()));
+        let lives = truth.succeeded.entry(self.id.clone()).or_default();
+        lives.insert(life);
+        let (times, calm, killed) = (lives.len(), truth.calm, truth.killed);
+        drop(truth);
+        // Only a kill comes between a success and its delete.
+        if calm && times > killed + 1 {
+            self.witness.broken(format!("{} succeeded {times} times with {killed} kills", self.id));
+        }
     }
 
     pub(crate) fn fails(mut self, how: &str) {
         self.ended = true;
-        self.witness.tell(format!("life {}: handler of {} {how}", self.life, self.id));
+        self.witness.tell(format!("life {}: handler of {} {how}", self.witness.life, self.id));
     }
 }
 
 impl Drop for Working {
     fn drop(&mut self) {
         if !self.ended {
-            self.witness.tell(format!("life {}: handler of {} is dropped", self.life, self.id));
+            self.witness.tell(format!("life {}: handler of {} is dropped", self.witness.life, self.id));
         }
-        self.witness.truth().active.remove(&(self.life, self.id.clone()));
+        self.witness.truth().active.remove(&(self.witness.life, self.id.clone()));
     }
 }
 
 /// An open receive: to drop it before it has hung is what strands messages.
 struct Open {
     witness: Witness,
-    life: u32,
     opened: Instant,
     wait: Duration,
     answered: bool,
@@ -236,15 +271,13 @@ impl Drop for Open {
         if self.answered {
             return;
         }
-        let (life, killed) = {
-            let truth = self.witness.truth();
-            (truth.life, truth.killed)
-        };
+        let life = self.witness.life;
+        let over = self.witness.truth().over.contains(&life);
         let age = self.opened.elapsed();
-        if !killed && life == self.life && age < self.wait + Duration::from_secs(2) {
+        if !over && age < self.wait + Duration::from_secs(2) {
             self.witness.broken(format!("a receive is cancelled after {age:?} of its {:?}", self.wait));
         } else {
-            self.witness.tell(format!("life {}: a receive is given up after {age:?}", self.life));
+            self.witness.tell(format!("life {life}: a receive is given up after {age:?}"));
         }
     }
 }
@@ -256,8 +289,9 @@ impl Queue for Witness {
         wait: Duration,
         visibility: Option<Duration>,
     ) -> Result<Vec<Delivery>, QueueError> {
-        let life = self.truth().life;
-        let mut open = Open { witness: self.clone(), life, opened: Instant::now(), wait, answered: false };
+        let life = self.life;
+        let mut open = Open { witness: self.clone(), opened: Instant::now(), wait, answered: false };
+        self.check_batch(max);
         let answer = self.queue.receive(max, wait, visibility).await;
         open.answered = true;
         let mut line = format!("life {life}: receive {max} for {wait:?} →");
@@ -277,9 +311,9 @@ impl Queue for Witness {
             Ok(deliveries) => {
                 for delivery in deliveries {
                     let id = &delivery.receipt.message_id;
-                    self.truth().delivered_at.insert(id.clone(), Instant::now());
-                    self.truth().newest.insert(id.clone(), (delivery.receipt.clone(), Instant::now()));
-                    let at_work = self.truth().active.contains(&(life, id.clone()));
+                    self.truth().given.insert((life, id.clone()), (delivery.receipt.clone(), Instant::now()));
+                    self.truth().newest.insert(id.clone(), life);
+                    let at_work = self.truth().active.iter().any(|(_, other)| other == id);
                     if at_work && self.truth().calm {
                         self.broken(format!("the lease of {id} ran out while its handler was at work"));
                     }
@@ -288,9 +322,10 @@ impl Queue for Witness {
             Err(_) => {
                 let now = Instant::now();
                 let mut truth = self.truth();
-                truth.failed_receives.push(now);
-                truth.failed_receives.retain(|at| now.duration_since(*at) < Duration::from_secs(10));
-                let failed = truth.failed_receives.len();
+                let failed = truth.failed_receives.entry(life).or_default();
+                failed.push(now);
+                failed.retain(|at| now.duration_since(*at) < Duration::from_secs(10));
+                let failed = failed.len();
                 drop(truth);
                 // Seven receives may be open at the same time, and all of them fail at once.
                 if failed > 22 {
@@ -302,18 +337,21 @@ impl Queue for Witness {
     }
 
     async fn delete(&self, batch: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
+        let life = self.life;
+        self.check_batch(batch.len());
         for receipt in batch {
             let id = &receipt.message_id;
             let may = {
                 let truth = self.truth();
-                truth.succeeded.contains(id) || truth.plans.get(id) == Some(&Plan::Unrouted)
+                // What another process has handled, this one cannot know.
+                let handled = truth.succeeded.get(id).is_some_and(|lives| lives.contains(&life));
+                handled || truth.plans.get(id) == Some(&Plan::Unrouted)
             };
             if !may {
-                self.broken(format!("{id} is deleted though its handler did not succeed"));
+                self.broken(format!("{id} is deleted though its handler did not succeed in this process"));
             }
         }
         let answer = self.queue.delete(batch).await;
-        let life = self.truth().life;
         let mut line = format!("life {life}: delete");
         match &answer {
             Ok(entries) => {
@@ -328,10 +366,10 @@ impl Queue for Witness {
                     let _ = write!(line, " {id} ({how})");
                     let mut truth = self.truth();
                     // With an older receipt an OK says nothing, unless the newer one comes at this very moment.
-                    let newest =
-                        truth.newest.get(id).is_some_and(|(newest, at)| newest == receipt || at.elapsed().is_zero());
+                    let given = truth.given.get(&(life, id.clone()));
+                    let newest = given.is_some_and(|(newest, at)| newest == receipt || at.elapsed().is_zero());
                     if entry.is_ok() && newest {
-                        truth.deletes_confirmed += 1;
+                        *truth.deletes_confirmed.entry(life).or_default() += 1;
                     }
                 }
             }
@@ -344,9 +382,9 @@ impl Queue for Witness {
     }
 
     async fn hide(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        self.check_batch(batch.len());
         let answer = self.queue.hide(batch).await;
-        let life = self.truth().life;
-        let mut line = format!("life {life}: hide");
+        let mut line = format!("life {}: hide", self.life);
         for (position, (receipt, delay)) in batch.iter().enumerate() {
             let how = match &answer {
                 Ok(entries) => entries[position].as_ref().err().map_or("ok", |error| &error.code).to_owned(),

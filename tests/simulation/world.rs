@@ -1,10 +1,11 @@
-//! One world: a queue, its nuisances, messages with plans, and processes that live and die. Everything in it is drawn from
-//! one seed.
+//! One world: a queue, its nuisances, messages with plans, and processes that live and die, one after the other on each
+//! of one or two machines. Everything in it is drawn from one seed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use futures_util::future::join_all;
 use stream_sqsd::consumer::{Consumer, RetryDelay, Settings, Unrouted};
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, HandlerError};
@@ -54,7 +55,8 @@ struct World {
     leaps: bool,
     plans: Vec<(Plan, Duration, Option<String>)>,
     outage: Option<(Duration, Duration)>,
-    lives: Vec<(Fate, Duration)>,
+    /// Of each machine that consumes the queue, the processes before its last one.
+    machines: Vec<Vec<(Fate, Duration)>>,
 }
 
 fn draw(random: &mut Rng) -> World {
@@ -124,10 +126,16 @@ fn draw(random: &mut Rng) -> World {
     }
     plans.sort_by_key(|(_, at, _)| *at);
     let outage = random.bool().then(|| (seconds(random, 0, 60), seconds(random, 1, 120)));
-    let lives = (0..random.u32(0..=4))
-        .map(|_| (if random.bool() { Fate::Shutdown } else { Fate::Killed }, seconds(random, 0, 60)))
-        .collect();
-    World { memory, settings, calm, leaps, plans, outage, lives }
+    let lives = |random: &mut Rng| -> Vec<_> {
+        (0..random.u32(0..=4))
+            .map(|_| (if random.bool() { Fate::Shutdown } else { Fate::Killed }, seconds(random, 0, 60)))
+            .collect()
+    };
+    let mut machines = vec![lives(random)];
+    if random.u8(0..4) == 0 {
+        machines.push(lives(random));
+    }
+    World { memory, settings, calm, leaps, plans, outage, machines }
 }
 
 /// Body forms that need no library: the codecs have tests of their own.
@@ -197,7 +205,7 @@ async fn live_through(world: World, mut random: Rng) -> Result<Kept, Broken> {
     witness.truth().calm = world.calm;
     witness.tell(format!("{:?}", world.memory));
     witness.tell(format!("{:?}", world.settings));
-    witness.tell(format!("outage {:?}, lives {:?}", world.outage, world.lives));
+    witness.tell(format!("outage {:?}, lives {:?}", world.outage, world.machines));
 
     let sender = send_all(witness.clone(), world.plans.clone(), began);
     let target = take_down(witness.clone(), world.outage, began);
@@ -272,17 +280,25 @@ async fn leap(leaps: bool, witness: Witness, mut random: Rng) {
     }
 }
 
-/// One process after the other; the last one has a quiet world and all the time that it needs.
+/// The processes of all machines; how many they were.
 async fn live(world: &World, witness: &Witness, random: &mut Rng) -> u32 {
-    for (number, (fate, after)) in world.lives.iter().enumerate() {
-        let life = number as u32 + 1;
-        live_once(world, witness, life, *fate, *after).await;
+    let machines = world.machines.iter().enumerate();
+    let lives = machines.map(|(number, lives)| live_on(world, witness, number as u32, lives, random.fork()));
+    join_all(lives.collect::<Vec<_>>()).await.into_iter().sum()
+}
+
+/// One process after the other on one machine; the last one has a quiet world and all the time that it needs.
+async fn live_on(world: &World, witness: &Witness, machine: u32, lives: &[(Fate, Duration)], mut random: Rng) -> u32 {
+    // The lives of the first machine are 1, 2, 3; those of the second 11, 12, 13.
+    let first = machine * 10 + 1;
+    let last = first + lives.len() as u32;
+    for (life, (fate, after)) in (first..).zip(lives) {
+        run_process(world, &witness.of(life), life, *fate, tokio::time::sleep(*after)).await;
         tokio::time::sleep(Duration::from_millis(random.u64(0..3_000))).await;
         if witness.truth().broken.is_some() {
-            return life;
+            return life + 1 - first;
         }
     }
-    let life = world.lives.len() as u32 + 1;
     // Whatever went wrong in the queue goes wrong for some minutes more.
     let quiet = async {
         tokio::time::sleep(Duration::from_secs(300)).await;
@@ -302,8 +318,8 @@ async fn live(world: &World, witness: &Witness, random: &mut Rng) -> u32 {
                 .broken(format!("four hours later there is still work that could have been done: {}", left.join(", ")));
         }
     };
-    run_process(world, witness, life, Fate::Shutdown, quiet).await;
-    life
+    run_process(world, &witness.of(last), last, Fate::Shutdown, quiet).await;
+    last + 1 - first
 }
 
 /// Every message is where it can end: deleted, dead-lettered, or in the queue because it can never succeed or stands
@@ -331,17 +347,7 @@ fn is_over(world: &World, witness: &Witness) -> bool {
         && (stuck || truth.plans.keys().all(|id| gone(id) || stays(id) || blocked(id)))
 }
 
-async fn live_once(world: &World, witness: &Witness, life: u32, fate: Fate, after: Duration) {
-    run_process(world, witness, life, fate, tokio::time::sleep(after)).await;
-}
-
 async fn run_process(world: &World, witness: &Witness, life: u32, fate: Fate, until: impl Future<Output = ()>) {
-    {
-        let mut truth = witness.truth();
-        truth.life = life;
-        truth.killed = false;
-        truth.deletes_confirmed = 0;
-    }
     witness.tell(format!("life {life} begins"));
     let settings = world.settings.clone();
     let (grace, slots) = (settings.grace, settings.concurrency);
@@ -371,7 +377,8 @@ async fn run_process(world: &World, witness: &Witness, life: u32, fate: Fate, un
         (Some(closing), _) => closing,
         (None, Fate::Killed) => {
             witness.tell(format!("life {life} is killed"));
-            witness.truth().killed = true;
+            witness.truth().over.insert(life);
+            witness.truth().killed += 1;
             return;
         }
         (None, Fate::Shutdown) => {
@@ -390,7 +397,7 @@ async fn run_process(world: &World, witness: &Witness, life: u32, fate: Fate, un
         Ok(closing) => closing,
         Err(error) => {
             witness.tell(format!("life {life} did not start: {error}"));
-            witness.truth().killed = true;
+            witness.truth().over.insert(life);
             return;
         }
     };
@@ -398,14 +405,13 @@ async fn run_process(world: &World, witness: &Witness, life: u32, fate: Fate, un
     if !closing.adds_up() {
         witness.broken("the ledger does not add up");
     }
-    let confirmed = witness.truth().deletes_confirmed;
+    let confirmed = witness.truth().deletes_confirmed.get(&life).copied().unwrap_or_default();
     if closing.counts.deleted > confirmed {
         witness.broken(format!("the ledger says {} deleted, and the queue {confirmed}", closing.counts.deleted));
     }
-    let hidden = witness.queue.counts().hidden;
-    // What earlier processes left hidden, this one cannot know.
-    if life == 1 && witness.truth().calm {
-        if hidden > closing.still_hidden as u64 {
+    let hidden = witness.hidden_here();
+    if witness.truth().calm {
+        if hidden > closing.still_hidden {
             witness
                 .broken(format!("{hidden} messages are invisible, and the ledger knows of {}", closing.still_hidden));
         }
@@ -413,5 +419,5 @@ async fn run_process(world: &World, witness: &Witness, life: u32, fate: Fate, un
             witness.broken("a lease was lost in a calm world");
         }
     }
-    witness.truth().killed = true;
+    witness.truth().over.insert(life);
 }

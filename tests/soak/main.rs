@@ -36,6 +36,9 @@ const MEMORY: u64 = 4 * 1024;
 /// How many kinds of trouble are logged, each of them once in ten seconds at the most.
 const KINDS_OF_TROUBLE: u64 = 20;
 
+/// How much paused time a thousand messages may take: ten times what they do.
+const FOR_A_THOUSAND: Duration = Duration::from_secs(100);
+
 /// Counts the lines that go to the log.
 #[derive(Clone, Default)]
 struct Lines(Arc<AtomicUsize>);
@@ -100,6 +103,7 @@ async fn soak(messages: u64, lines: &Lines) {
     let (stop, stopped) = oneshot::channel();
     let began = Instant::now();
     let mut course = Course::of(messages as usize);
+    let limit = FOR_A_THOUSAND * messages.div_ceil(1_000) as u32;
     let feed = async {
         let text = "the kettle is on ".repeat(100);
         loop {
@@ -108,6 +112,7 @@ async fn soak(messages: u64, lines: &Lines) {
             if counts.deleted == messages {
                 break;
             }
+            assert!(began.elapsed() < limit, "only {} messages were deleted within {limit:?}", counts.deleted);
             for number in counts.sent..messages.min(counts.sent + WAITING.saturating_sub(counts.visible)) {
                 queue.send(format!(r#"{{"type":"message.new","message":{{"id":"m-{number}","text":"{text}"}}}}"#));
             }

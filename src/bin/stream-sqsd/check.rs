@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stream_sqsd::consumer::Settings;
+use stream_sqsd::consumer::{MIN_VISIBILITY, Settings};
 use stream_sqsd::queue::sqs::{Encryption, QueueAttributes, SqsQueue};
 use stream_sqsd::queue::{EntryResult, Queue, QueueError, Receipt};
 use tokio::runtime::Builder;
@@ -19,6 +19,7 @@ use crate::log;
 use crate::quantity::{show_duration, show_size};
 use crate::screen::Screen;
 use crate::secret::Missing;
+use crate::times;
 
 /// The account from which Stream sends to queues that let it (`sqs_auth_type` is `resource`).
 ///
@@ -31,7 +32,6 @@ const STREAMS_ACCOUNT: &str = "185583345998";
 const LARGEST_EVENT: usize = 256 * 1024;
 
 const DAY: Duration = Duration::from_secs(86_400);
-const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Something that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -316,30 +316,17 @@ impl Subject<'_> {
         dead_letters: Option<&QueueAttributes>,
         findings: &mut Vec<Finding>,
     ) {
-        if let Some(visibility) = self.engine.visibility.or(queue.visibility_timeout) {
-            let set = Some(self.set_attributes(&json!({"VisibilityTimeout": "60"})));
-            if visibility > Duration::from_secs(900) {
-                findings.push(Finding {
-                    grade: if visibility > HOUR { Grade::Harm } else { Grade::Advice },
-                    what: format!("the visibility timeout is {}", show_duration(visibility)),
-                    why:
-                        "After a crash, what was being worked on is hidden for that long. The daemon renews it while a \
-                          handler works, so it need not be long."
-                            .to_owned(),
-                    fix: set,
-                });
-            } else if visibility < Duration::from_secs(10) {
-                findings.push(Finding {
-                    grade: Grade::Advice,
-                    what: format!("the visibility timeout is {}", show_duration(visibility)),
-                    why: format!(
-                        "A handler may work for {} (handler_timeout), and all that time it must be renewed at half of it: \
-                         a network that is away for as long loses it, and the message is handled twice.",
-                        show_duration(self.engine.handler_timeout)
-                    ),
-                    fix: set,
-                });
-            }
+        // The daemon's own was judged with the rest of the configuration. One that is too short to renew is not used.
+        let own = queue.visibility_timeout.filter(|own| self.engine.visibility.is_none() && *own >= MIN_VISIBILITY);
+        if let Some(visibility) = own
+            && let Some(concern) = times::visibility_concern(visibility, self.engine)
+        {
+            findings.push(Finding {
+                grade: if concern.is_harm { Grade::Harm } else { Grade::Advice },
+                what: format!("the visibility timeout is {}", show_duration(visibility)),
+                why: concern.why,
+                fix: Some(self.set_attributes(&json!({"VisibilityTimeout": "60"}))),
+            });
         }
         if let Some(retention) = queue.retention
             && retention < 4 * DAY

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
-use crate::config::{OfDecode, OfDemo, OfRun, OfSend};
-use crate::settings::Flags;
+use crate::settings::{Flags, OfDecode, OfDemo, OfRun, OfSend};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -56,6 +56,12 @@ pub(crate) enum Command {
     /// List the event types that this version knows, with their products and fields.
     #[command(after_help = EVENTS_HELP)]
     Events(EventsArguments),
+    /// Print what completes this command line in a shell.
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions(CompletionsArguments),
+    /// Write the pages for man into a directory: for who makes packages.
+    #[command(hide = true)]
+    Manual(ManualArguments),
 }
 
 const RUN_HELP: &str = "\
@@ -169,6 +175,25 @@ pub(crate) struct EventsArguments {
     pub(crate) pattern: String,
 }
 
+const COMPLETIONS_HELP: &str = "\
+The Debian package brings them for bash, fish and zsh.
+
+Example:
+  stream-sqsd completions bash > ~/.local/share/bash-completion/completions/stream-sqsd";
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArguments {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManualArguments {
+    /// Where to; what is there under the same names is replaced.
+    pub(crate) directory: PathBuf,
+}
+
 const DECODE_HELP: &str = "\
 On a terminal the JSON is indented and coloured; elsewhere each event is one line, in which line ends between JSON \
 tokens have become spaces and nothing else has changed. A body that cannot be decoded is one line on standard error and \
@@ -246,4 +271,9 @@ pub(crate) enum Encoding {
 /// Reads the command line. Ends the process with its help, or with code 2 and what is wrong with it.
 pub(crate) fn parse() -> Command {
     CommandLine::parse().command
+}
+
+/// The definition of the command line, for who describes it.
+pub(crate) fn definition() -> clap::Command {
+    CommandLine::command()
 }

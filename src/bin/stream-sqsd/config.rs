@@ -4,7 +4,6 @@
 //! with where it stands; what is wrong only in parts of the world that are not here (the queue, a target) is not looked
 //! for.
 
-use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -16,12 +15,14 @@ use stream_sqsd::queue::sqs::{QueueAddress, QueueUrl, SqsOptions};
 
 use crate::admin::Listen;
 use crate::document::{Entry, Item, Section};
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::log::LogFormat;
+use crate::mistakes::{Mistake, Mistakes, Origin, nearest};
 use crate::quantity;
 use crate::routes::{self, Route};
 use crate::secret::Missing;
-use crate::settings::{self, Flags, Given, Group, Origin, Setting, Unset, Value};
+use crate::settings::{self, Flags, Given, OfDecode, OfDemo, OfRun, OfSend, Setting, Unset, Value};
+use crate::times;
 
 /// Everything that a run needs, checked.
 #[derive(Debug)]
@@ -39,128 +40,11 @@ pub(crate) struct Config {
     pub(crate) file: Option<Arc<Path>>,
 }
 
-/// The settings of a run.
-#[derive(Clone, Debug)]
-pub(crate) struct OfRun;
-
-impl Group for OfRun {
-    const SETTINGS: &'static [&'static Setting] = settings::ALL;
-}
-
-/// The settings of what sends to the queue.
-#[derive(Clone, Debug)]
-pub(crate) struct OfSend;
-
-impl Group for OfSend {
-    const SETTINGS: &'static [&'static Setting] = &[
-        &settings::QUEUE_URL,
-        &settings::QUEUE_NAME,
-        &settings::QUEUE_ACCOUNT,
-        &settings::REGION,
-        &settings::PROFILE,
-        &settings::ENDPOINT_URL,
-        &settings::LOG_FORMAT,
-    ];
-}
-
-/// The settings of the demo.
-#[derive(Clone, Debug)]
-pub(crate) struct OfDemo;
-
-impl Group for OfDemo {
-    const SETTINGS: &'static [&'static Setting] = &[&settings::LOG_FORMAT];
-}
-
-/// The settings of what decodes bodies.
-#[derive(Clone, Debug)]
-pub(crate) struct OfDecode;
-
-impl Group for OfDecode {
-    const SETTINGS: &'static [&'static Setting] = &[&settings::INFLATE_LIMIT];
-}
-
-/// Something in the configuration that is wrong, or probably not meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mistake {
-    /// Where to mend it. None where it is nowhere.
-    place: Option<Origin>,
-    what: String,
-}
-
-impl Mistake {
-    /// Where it comes in a list: flags, the environment, the file from above, and what is nowhere.
-    fn position(&self) -> (u8, usize) {
-        match &self.place {
-            Some(Origin::File { line, .. }) => (2, *line),
-            Some(Origin::Environment(_)) => (1, 0),
-            Some(Origin::Flag(_)) => (0, 0),
-            None => (3, 0),
-        }
-    }
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(place) => write!(f, "{place}: {}", self.what),
-            None => f.write_str(&self.what),
-        }
-    }
-}
-
-/// Mistakes as they are found, so that a person reads of all of them at once.
-#[derive(Debug, Default)]
-pub(crate) struct Mistakes {
-    wrong: Vec<Mistake>,
-    warnings: Vec<Mistake>,
-}
-
-impl Mistakes {
-    pub(crate) fn wrong(&mut self, place: &Origin, what: impl Into<String>) {
-        self.wrong.push(Mistake { place: Some(place.clone()), what: what.into() });
-    }
-
-    pub(crate) fn warn(&mut self, place: &Origin, what: impl Into<String>) {
-        self.warnings.push(Mistake { place: Some(place.clone()), what: what.into() });
-    }
-
-    pub(crate) fn missing(&mut self, what: impl Into<String>) {
-        self.wrong.push(Mistake { place: None, what: what.into() });
-    }
-
-    /// Whether anything is wrong.
-    #[cfg(test)]
-    pub(crate) fn any(&self) -> bool {
-        !self.wrong.is_empty()
-    }
-
-    /// The value, if nothing was wrong with anything.
-    fn none_or_else<T>(mut self, value: Option<T>) -> Result<(T, Vec<Mistake>), Failure> {
-        self.warnings.sort_by_key(Mistake::position);
-        match value {
-            Some(value) if self.wrong.is_empty() => Ok((value, self.warnings)),
-            _ => Err(self.into_failure()),
-        }
-    }
-
-    fn into_failure(mut self) -> Failure {
-        self.wrong.sort_by_key(Mistake::position);
-        let text = match self.wrong.as_slice() {
-            [one] => one.to_string(),
-            several => {
-                let lines: Vec<String> = several.iter().map(|mistake| format!("\n  {mistake}")).collect();
-                format!("{} mistakes in the configuration:{}", several.len(), lines.concat())
-            }
-        };
-        Failure::new(Exit::Usage, anyhow::Error::msg(text))
-    }
-}
-
 /// The configuration of a run. `file` is the file that was named by a flag.
 pub(crate) fn of_run(flags: Flags<OfRun>, file: Option<&Path>, missing: Missing) -> Result<Config, Failure> {
     let mut given = flags.with_environment();
     let mut mistakes = Mistakes::default();
-    mistakes.warnings.extend(unknown_variables());
+    find_unknown_variables(&mut mistakes);
 
     let source = Source::of(file)?;
     let routes = match &source {
@@ -176,8 +60,10 @@ pub(crate) fn of_run(flags: Flags<OfRun>, file: Option<&Path>, missing: Missing)
     let queue = queue(&given, &mut mistakes);
     let engine = engine(&given, &mut mistakes);
     let log_format = choice(&given, &settings::LOG_FORMAT, &mut mistakes, LogFormat::of);
-    let handler_timeout = engine.as_ref().map(|engine| engine.handler_timeout);
-    let routes = routes.map(|entry| routes::read(entry, handler_timeout, missing, &mut mistakes)).unwrap_or_default();
+    let routes = routes.map(|entry| routes::read(entry, missing, &mut mistakes)).unwrap_or_default();
+    if let Some(engine) = &engine {
+        times::judge(engine, &routes, &given, &mut mistakes);
+    }
     let named = given.get(&settings::ADMIN).is_some();
     let admin = read(&given, &settings::ADMIN, &mut mistakes, |text| Listen::parse(text, named)).flatten();
     let config = queue.zip(engine).zip(log_format).zip(admin);
@@ -461,24 +347,16 @@ fn whole_seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// Environment variables that look like ours and are not: slips of the pen, which nothing else would ever tell of.
-fn unknown_variables() -> Vec<Mistake> {
+fn find_unknown_variables(mistakes: &mut Mistakes) {
     let known = settings::ALL.iter().map(|setting| setting.variable());
     let known: Vec<String> = known.chain([FILE_VARIABLE, TEXT_VARIABLE].map(str::to_owned)).collect();
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let ours = names.filter(|name| name.starts_with(settings::VARIABLE_PREFIX) && !known.contains(name));
-    let slip = |name: String| {
-        let nearest = nearest(&name, known.iter().map(String::as_str))?;
-        let what = format!("this environment variable is no setting; did you mean {nearest}?");
-        Some(Mistake { place: Some(Origin::Environment(name)), what })
-    };
-    ours.filter_map(slip).collect()
-}
-
-/// The name that somebody probably meant: the nearest within two slips of the pen, or three in long ones.
-pub(crate) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let slips = |name: &&str| strsim::damerau_levenshtein(written, name);
-    let allowed = if written.len() > 12 { 3 } else { 2 };
-    known.map(|name| (slips(&name), name)).filter(|(slips, _)| *slips <= allowed).min().map(|(_, name)| name)
+    for name in names.filter(|name| name.starts_with(settings::VARIABLE_PREFIX) && !known.contains(name)) {
+        if let Some(nearest) = nearest(&name, known.iter().map(String::as_str)) {
+            let what = format!("this environment variable is no setting; did you mean {nearest}?");
+            mistakes.warn(&Origin::Environment(name), what);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,6 @@ use crate::cli::{DemoArguments, Encoding};
 use crate::config;
 use crate::exit::{Exit, Failure, say};
 use crate::log::{self, LogFormat};
-use crate::peek::text_fields;
 use crate::run::print_ledger;
 use crate::screen::Screen;
 use crate::send::encode;
@@ -95,7 +94,7 @@ struct Sometimes(Stdout);
 
 impl Handler<Event> for Sometimes {
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
-        let [mark] = text_fields(event.json(), [MARK]);
+        let [mark] = event.texts([MARK]);
         match mark.as_deref() {
             Some(FAILS_TWICE) if ctx.receive_count() <= 2 => Err(HandlerError::retry(format!(
                 "the demo's handler fails the first two times ({})",

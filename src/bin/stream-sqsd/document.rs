@@ -1,6 +1,7 @@
 //! The configuration file as a tree in which every part knows its line.
 //!
-//! Here is only the form of the file. What its keys mean, and which there are, is [`config`](crate::config)'s.
+//! Here is only the form of the file. What its keys mean, and which there are, is [`config`](crate::config)'s and
+//! [`routes`](crate::routes)'.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,8 +9,7 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::config::{Mistakes, nearest};
-use crate::settings::Origin;
+use crate::mistakes::{Mistakes, Origin, nearest};
 
 /// The part of a file between two headers: keys with their values.
 #[derive(Clone, Debug)]

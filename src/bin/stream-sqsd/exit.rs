@@ -1,5 +1,6 @@
 //! How the process ends: the exit codes, and the one place where a failure becomes a line on standard error.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -54,8 +55,15 @@ impl Failure {
 
     /// Prints what happened, with its causes.
     pub(crate) fn report(&self) -> ExitCode {
-        say(&format!("stream-sqsd: {:#}", self.error));
+        say(&format!("stream-sqsd: {self}"));
         self.exit.into()
+    }
+}
+
+/// What happened, with its causes.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.error)
     }
 }
 

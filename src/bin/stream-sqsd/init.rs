@@ -127,8 +127,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::Mistakes;
     use crate::document::{Entry, Item, Section};
+    use crate::mistakes::Mistakes;
     use crate::routes;
     use crate::secret::Missing;
 
@@ -165,7 +165,7 @@ mod tests {
         // Each by itself: they all take the same events.
         for route in list {
             let entry = Entry { place: route.place.clone(), item: Item::List(vec![route]) };
-            let found = routes::read(entry, None, Missing::Warned, &mut mistakes);
+            let found = routes::read(entry, Missing::Warned, &mut mistakes);
             assert_eq!(found.len(), 1, "{mistakes:?}");
         }
         assert!(!mistakes.any(), "{mistakes:?}");

@@ -8,33 +8,40 @@
     reason = "the library is handed its clock and its random source; here they are ambient"
 )]
 
-mod cli;
-mod config;
-mod settings;
-mod document;
-mod routes;
-mod secret;
-mod quantity;
-mod run;
-mod admin;
-mod health;
+// In reading order: the subcommands, how a configuration is read, and what both stand on. Each file imports only from
+// those below it.
 mod demo;
+mod run;
+mod supervisor;
+mod health;
 mod decode;
 mod send;
 mod events;
 mod check;
 mod init;
 mod init_postgres;
+mod describe;
+#[cfg(test)]
+mod reference;
+
+mod config;
+mod times;
+mod routes;
+mod secret;
+mod document;
+mod cli;
+mod settings;
+mod mistakes;
+mod quantity;
+
+mod admin;
 mod advice;
 mod input;
 mod json;
-mod peek;
 mod log;
 mod screen;
 mod signals;
 mod exit;
-#[cfg(test)]
-mod reference;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -52,7 +59,7 @@ fn main() -> ExitCode {
     let command = cli::parse();
 
     let outcome = catch_unwind(AssertUnwindSafe(|| match command {
-        Command::Run(arguments) => run::run(arguments, signals),
+        Command::Run(arguments) => run::run(arguments, signals).inspect_err(supervisor::gave_up),
         Command::Health(arguments) => signals.end_at_once().and_then(|()| health::health(arguments)),
         Command::Demo(arguments) => demo::demo(arguments, signals),
         Command::Decode(arguments) => signals.end_at_once().and_then(|()| decode::decode(arguments)),
@@ -63,6 +70,8 @@ fn main() -> ExitCode {
             signals.end_at_once().and_then(|()| init_postgres::init_postgres(arguments))
         }
         Command::Events(arguments) => signals.end_at_once().and_then(|()| events::events(&arguments)),
+        Command::Completions(arguments) => signals.end_at_once().and_then(|()| describe::completions(&arguments)),
+        Command::Manual(arguments) => signals.end_at_once().and_then(|()| describe::manual(&arguments)),
     }));
     match outcome {
         Ok(Ok(exit)) => exit.into(),

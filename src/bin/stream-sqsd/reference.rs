@@ -1,18 +1,32 @@
-//! The reference of the settings in the README: made from the tables, and held to them by a test.
+//! The reference in the README, of the settings and of how time limits must relate: made from the tables, and held to them
+//! by a test.
 //!
 //! After a change, `STREAM_SQSD_WRITE_REFERENCE=1 cargo test --bin stream-sqsd reference` writes it anew.
 
 use std::fs;
 
 use crate::routes::{HANDLERS, OF_EVERY_ROUTE};
-use crate::settings::{self, Setting, Unset};
+use crate::settings::{Setting, Unset};
+use crate::times::{Relation, relations};
 
-const BEGIN: &str = "<!-- settings -->\n";
-const END: &str = "<!-- /settings -->";
+/// Writes one part of the reference.
+type Writer = fn() -> String;
 
-fn reference() -> String {
+/// What stands between `<!-- NAME -->` and `<!-- /NAME -->`, by the name.
+const PARTS: [(&str, Writer); 2] = [("settings", settings), ("times", times)];
+
+fn times() -> String {
+    let mut text = String::from("\n| limit | must be | why | otherwise |\n|---|---|---|---|\n");
+    for Relation { limit, must, why, otherwise } in relations() {
+        text.push_str(&format!("| {limit} | {must} | {why}. | {otherwise} |\n"));
+    }
+    text.push('\n');
+    text
+}
+
+fn settings() -> String {
     let mut text = String::from("\n| in the file | flag and variable | unless set | what it is |\n|---|---|---|---|\n");
-    for setting in settings::ALL {
+    for setting in crate::settings::ALL {
         text.push_str(&row(setting));
     }
     text.push_str("\nThe keys of every `[[route]]`:\n\n");
@@ -54,15 +68,21 @@ fn unless_set(default: Unset) -> String {
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 fn the_readme_says_what_the_code_knows() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = fs::read_to_string(path).unwrap();
-    let begin = readme.find(BEGIN).expect("the README has a place for the settings") + BEGIN.len();
-    let end = readme[begin..].find(END).expect("the place for the settings has an end") + begin;
+    let mut readme = fs::read_to_string(path).unwrap();
+    for (name, part) in PARTS {
+        let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+        let begin = readme.find(&begin).expect("the README has a place for it") + begin.len();
+        let end = readme[begin..].find(&end).expect("the place has an end") + begin;
+        if std::env::var_os("STREAM_SQSD_WRITE_REFERENCE").is_some() {
+            readme.replace_range(begin..end, &part());
+        } else {
+            assert!(
+                readme[begin..end] == part(),
+                "the {name} in README.md are stale; STREAM_SQSD_WRITE_REFERENCE=1 cargo test --bin stream-sqsd reference"
+            );
+        }
+    }
     if std::env::var_os("STREAM_SQSD_WRITE_REFERENCE").is_some() {
-        fs::write(path, [&readme[..begin], &reference(), &readme[end..]].concat()).unwrap();
-    } else {
-        assert!(
-            readme[begin..end] == reference(),
-            "the settings in README.md are stale; STREAM_SQSD_WRITE_REFERENCE=1 cargo test --bin stream-sqsd reference"
-        );
+        fs::write(path, readme).unwrap();
     }
 }

@@ -15,10 +15,11 @@ use crate::config::{self, Config};
 use crate::exit::{Exit, Failure, say};
 use crate::log::{self, LogFormat};
 use crate::quantity::show_duration;
-use crate::routes::{self, Running};
+use crate::routes::running::{self, Running};
 use crate::screen::Screen;
 use crate::secret::Missing;
 use crate::signals::{Asked, OnHangup, Signals};
+use crate::supervisor;
 
 pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Failure> {
     let config = config::of_run(arguments.settings, arguments.config.as_deref(), Missing::Refused)?;
@@ -27,7 +28,7 @@ pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Fai
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let handlers = routes::start(&config.routes)?;
+    let handlers = running::start(&config.routes)?;
     let asked = signals.drain(if handlers.files.is_empty() { OnHangup::Drain } else { OnHangup::Reopen })?;
 
     let runtime = Builder::new_multi_thread().enable_all().build()?;
@@ -57,7 +58,7 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Opti
 
     let queue = Arc::new(queue);
     let Running { router, stdout_closed, files } = handlers;
-    let wait = config.engine.wait;
+    let (wait, grace) = (config.engine.wait, config.engine.grace);
     let shutdown = async {
         let why = tokio::select! { biased;
             () = asked.drain.cancelled() => "asked to stop",
@@ -71,6 +72,7 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Opti
     let consumer = Consumer::new(queue.clone(), router, config.engine);
     // Answered beside the run, until its end.
     let _watched = admin::serve(config.admin, consumer.monitor(), &queue).await?;
+    let _told = supervisor::keep_told(consumer.monitor(), grace);
     let closing = tokio::select! { biased;
         never = reopen(&asked, &files) => match never {},
         closing = consumer.run(shutdown) => closing,

@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use crate::config::Mistakes;
 use crate::document::{Entry, Item};
+use crate::mistakes::Mistakes;
 
 /// The most that is read of a file that holds a secret.
 const MAX_SIZE: u64 = 64 * 1024;

@@ -16,6 +16,7 @@ use flate2::write::GzEncoder;
 use futures_util::{StreamExt, stream};
 use serde_json::json;
 use serde_json::value::RawValue;
+use stream_sqsd::event::Event;
 use stream_sqsd::queue::sqs::{Outgoing, SqsQueue, batches};
 use stream_sqsd::queue::{BATCH, EntryError, QueueError};
 use tokio::runtime::Builder;
@@ -27,7 +28,6 @@ use crate::config;
 use crate::exit::{Exit, Failure, say};
 use crate::input::{Input, MAX_PIECE};
 use crate::log;
-use crate::peek::text_fields;
 use crate::quantity::show_size;
 use crate::screen::Screen;
 
@@ -261,12 +261,11 @@ impl Reader {
             let what = format!("event {} in {input} is no JSON object", self.number);
             return Err(Failure::new(Exit::BadData, anyhow!(what)));
         }
-        let [kind, cid] = text_fields(json, ["type", "cid"]);
-        if kind.is_none_or(|kind| kind.is_empty()) {
-            self.without_type += 1;
-        }
         let mut message = encode(json, self.encoding)?;
+        let event = Event::from_json(json).ok();
+        self.without_type += u64::from(event.is_none());
         if self.fifo {
+            let [cid] = event.as_ref().map_or([None], |event| event.texts(["cid"]));
             message.group = Some(cid.as_deref().map_or_else(|| "stream-sqsd".to_owned(), group));
             message.deduplication_id = Some(unique());
         }

@@ -5,13 +5,12 @@
 //! README all come from this table. What the values mean is read in [`config`](crate::config).
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::marker::PhantomData;
-use std::path::Path;
-use std::sync::Arc;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+
+use crate::mistakes::Origin;
 
 /// One setting.
 #[derive(Debug)]
@@ -294,6 +293,39 @@ pub(crate) trait Group: Clone + Send + Sync + 'static {
     const SETTINGS: &'static [&'static Setting];
 }
 
+/// The settings of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct OfRun;
+
+impl Group for OfRun {
+    const SETTINGS: &'static [&'static Setting] = ALL;
+}
+
+/// The settings of what sends to the queue.
+#[derive(Clone, Debug)]
+pub(crate) struct OfSend;
+
+impl Group for OfSend {
+    const SETTINGS: &'static [&'static Setting] =
+        &[&QUEUE_URL, &QUEUE_NAME, &QUEUE_ACCOUNT, &REGION, &PROFILE, &ENDPOINT_URL, &LOG_FORMAT];
+}
+
+/// The settings of the demo.
+#[derive(Clone, Debug)]
+pub(crate) struct OfDemo;
+
+impl Group for OfDemo {
+    const SETTINGS: &'static [&'static Setting] = &[&LOG_FORMAT];
+}
+
+/// The settings of what decodes bodies.
+#[derive(Clone, Debug)]
+pub(crate) struct OfDecode;
+
+impl Group for OfDecode {
+    const SETTINGS: &'static [&'static Setting] = &[&INFLATE_LIMIT];
+}
+
 /// The settings that were given as flags.
 #[derive(Clone, Debug)]
 pub(crate) struct Flags<G> {
@@ -352,43 +384,6 @@ pub(crate) struct Given(BTreeMap<&'static str, Value>);
 pub(crate) struct Value {
     pub(crate) text: String,
     pub(crate) origin: Origin,
-}
-
-/// Where a value came from: what an error begins with, so that a person knows where to mend it. In falling rank.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// A flag, by its name without hyphens.
-    Flag(&'static str),
-    /// An environment variable.
-    Environment(String),
-    /// A line of a file.
-    File {
-        /// The file, as it was named.
-        file: Arc<Path>,
-        /// The line, from 1.
-        line: usize,
-    },
-}
-
-impl Origin {
-    /// The higher beats the lower.
-    pub(crate) fn rank(&self) -> u8 {
-        match self {
-            Origin::Flag(_) => 2,
-            Origin::Environment(_) => 1,
-            Origin::File { .. } => 0,
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::Flag(flag) => write!(f, "--{flag}"),
-            Origin::Environment(name) => f.write_str(name),
-            Origin::File { file, line } => write!(f, "{}:{line}", file.display()),
-        }
-    }
 }
 
 impl Given {

@@ -292,3 +292,14 @@ fn only_an_object_with_a_type_is_an_event() {
         assert!(Event::from_json(json).is_err(), "{json}");
     }
 }
+
+#[test]
+fn single_texts_are_read_from_the_top_level_whatever_stands_beside_them() {
+    let event = event(r#"{"type":"a","nested":{"cid":"no"},"cid":"x","ci\u0064":"messaging:1","team":null,"n":1e400}"#);
+    let [kind, cid, team, n] = event.texts(["type", "cid", "team", "n"]);
+    assert_eq!((kind.as_deref(), cid.as_deref(), team, n), (Some("a"), Some("messaging:1"), None, None));
+    let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+    let odd =
+        Event::from_json(format!(r#"{{"type":"a","\ud800":1,"deep":{deep},"lone":"\udfff","cid":"c:1"}}"#)).unwrap();
+    assert_eq!(odd.texts(["cid", "lone"]), [Some("c:1".into()), None]);
+}

@@ -1,0 +1,86 @@
+//! The keys of the handler `http`.
+
+use stream_sqsd::handlers::http::{Http, HttpSettings, is_exposed};
+
+use super::reader::{Key, Reader, above_zero};
+use crate::quantity;
+use crate::settings::Unset;
+
+pub(super) const ABOUT: &str = "Each event is POSTed to a URL as Stream's own webhooks are";
+
+pub(super) const KEYS: &[&Key] = &[&URL, &API_KEY, &API_SECRET, &TIMEOUT, &CONNECTIONS, &REDIRECTS];
+
+const URL: Key = Key {
+    name: "url",
+    example: r#""https://example.com/webhooks/stream""#,
+    default: Unset::Words("must be set"),
+    help: "Where each event is POSTed to, as text or, where it holds a token, as a secret",
+};
+
+const API_KEY: Key = Key {
+    name: "api_key",
+    example: r#"{ env = "STREAM_API_KEY" }"#,
+    default: Unset::Words("no header"),
+    help: "The API key of the Stream app, as text or as a secret, sent as `X-Api-Key`",
+};
+
+const API_SECRET: Key = Key {
+    name: "api_secret",
+    example: r#"{ env = "STREAM_API_SECRET" }"#,
+    default: Unset::Words("no header"),
+    help: "The API secret of the Stream app, a secret, which signs the body (`X-Signature`)",
+};
+
+const TIMEOUT: Key = Key {
+    name: "timeout",
+    example: r#""6s""#,
+    default: Unset::Value("6s"),
+    help: "How long one request may take, and before it the wait for a connection; twice it and 1s is less than `handler_timeout`",
+};
+
+const CONNECTIONS: Key = Key {
+    name: "connections",
+    example: "64",
+    default: Unset::Value("64"),
+    help: "How many connections to the target there may be at the same time",
+};
+
+const REDIRECTS: Key = Key {
+    name: "redirects",
+    example: "false",
+    default: Unset::Value("false"),
+    help: "Whether redirects 307 and 308 are followed, which repeat the POST; no others ever are",
+};
+
+pub(super) fn read(reader: &mut Reader<'_>) -> Option<HttpSettings> {
+    let url = reader.needed_secret_or_text(&URL);
+    let api_key = reader.secret_or_text(&API_KEY);
+    let api_secret = reader.secret(&API_SECRET);
+    let timeout = reader.value(&TIMEOUT, above_zero(quantity::duration));
+    let connections = reader.value(&CONNECTIONS, above_zero(quantity::count));
+    let redirects = reader.value(&REDIRECTS, quantity::truth);
+
+    let (place, url) = url?;
+    let mut settings = HttpSettings::new(url.reveal());
+    settings.api_key = api_key?.map(|key| key.reveal().to_owned());
+    settings.api_secret = api_secret?.map(|secret| secret.reveal().to_owned());
+    settings.timeout = timeout??;
+    settings.connections = connections??;
+    settings.redirects = redirects??;
+
+    if is_exposed(&settings.url) {
+        let what = format!("events travel unencrypted to {}: use https", origin_of(&settings.url));
+        reader.mistakes.warn(&place, what);
+    }
+    if !url.is_missing() {
+        reader.judge(&place, Http::new(settings.clone()).err());
+    }
+    Some(settings)
+}
+
+/// Scheme, host and port of a URL.
+pub(super) fn origin_of(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let end = url[host..].find(['/', '?', '#']).map_or(url.len(), |at| host + at);
+    &url[..end]
+}

@@ -1,0 +1,314 @@
+//! The view of a consumer from outside.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::count::Route;
+use super::failures::RecentFailure;
+use super::histogram::Reading;
+use super::history::{Counts, Sample};
+use super::label::{CallEnd, Request};
+use super::now::{Failing, Phase};
+use super::snapshot::{Depth, DepthReading, QueueSeen, RouteSnapshot, Snapshot, Trouble};
+use super::{Telemetry, metrics};
+
+/// A view of a consumer from outside, taken before it runs and good until after it ended. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    telemetry: Arc<Telemetry>,
+}
+
+impl Monitor {
+    pub(crate) fn new(telemetry: Arc<Telemetry>) -> Self {
+        Monitor { telemetry }
+    }
+
+    /// The counts and the state at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let t = &self.telemetry;
+        let now = t.now().clone();
+        Snapshot {
+            phase: t.phase(),
+            received: t.received.get(),
+            deleted: t.deleted.get(),
+            left_for_retry: t.left_for_retry.get(),
+            released: t.released.get(),
+            interrupted: t.interrupted.get(),
+            duplicates: t.duplicates.get(),
+            redelivered: t.redelivered.get(),
+            last_receives: t.last_receives.get(),
+            last_receives_failed: t.last_receives_failed.get(),
+            handled: t.calls(CallEnd::Handled),
+            unrouted: t.unrouted.get(),
+            repeats_deleted: t.repeats_deleted.get(),
+            undecodable: t.undecodable.total() + t.calls(CallEnd::DoesNotFit),
+            handler_errors: t.calls(CallEnd::Retry) + t.calls(CallEnd::BadMessage) + t.calls(CallEnd::TargetDown),
+            panics: t.calls(CallEnd::Panic),
+            timeouts: t.calls(CallEnd::TimeLimit),
+            leases_lost: t.leases_lost.get(),
+            polls: t.polls.get(),
+            polls_empty: t.polls_empty.get(),
+            polls_failed: t.polls_failed.get(),
+            polls_abandoned: t.polls_abandoned.get(),
+            delete_calls: t.delete_calls.get(),
+            hide_calls: t.hide_calls.get(),
+            attributes_calls: t.attributes_calls.get(),
+            reconnects: t.reconnects.get(),
+            at_work: now.at_work,
+            concurrency: t.limits.concurrency,
+            slots_free: now.slots_free,
+            in_flight_bytes: now.bytes,
+            max_in_flight_bytes: t.limits.max_in_flight_bytes,
+            breakers_open: now.breakers_open.keys().map(|route| t.route_name(*route).clone()).collect(),
+            open_polls: now.polls.len(),
+            oldest_poll: now.oldest_poll(),
+        }
+    }
+
+    /// How many events of each type were decoded.
+    pub fn by_type(&self) -> BTreeMap<Arc<str>, u64> {
+        self.telemetry.types().iter().map(|(name, count)| (name.clone(), count.seen)).collect()
+    }
+
+    /// What is counted of each route, in the order in which they are asked.
+    pub fn routes(&self) -> Vec<RouteSnapshot> {
+        let open = self.telemetry.now().breakers_open.clone();
+        let route = |(number, route): (usize, &Route)| {
+            let seconds = route.seconds.read();
+            let failed = CallEnd::ALL.into_iter().filter(|end| *end != CallEnd::Handled);
+            RouteSnapshot {
+                name: route.name.clone(),
+                handled: route.count(CallEnd::Handled),
+                failed: failed.map(|end| (end.label(), route.count(end))).filter(|(_, count)| *count > 0).collect(),
+                mean_call: mean(&seconds).map(Duration::from_secs_f64),
+                down_for: open.get(&number).map(Instant::elapsed),
+            }
+        };
+        self.telemetry.routes.iter().enumerate().map(route).collect()
+    }
+
+    /// How often messages had been received when their handler succeeded: for each receive count from 1, how many; those
+    /// from 6 on together, with None.
+    pub fn receive_counts(&self) -> Vec<(Option<u32>, u64)> {
+        let reading = self.telemetry.receive_count_at_success.read();
+        let mut before = 0;
+        let mut counts: Vec<(Option<u32>, u64)> = Vec::new();
+        for (bound, up_to) in reading.steps.iter().take(5) {
+            counts.push((Some(*bound as u32), up_to - before));
+            before = *up_to;
+        }
+        counts.push((None, reading.count - before));
+        counts
+    }
+
+    /// The kinds of requests to the queue that fail at present.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        let failing = self.telemetry.now().failing.clone();
+        let trouble = |(request, failing): (Request, Failing)| Trouble {
+            request: request.label(),
+            error: failing.error,
+            times: failing.times,
+            since: failing.since.elapsed(),
+        };
+        failing.into_iter().map(trouble).collect()
+    }
+
+    /// The last failures, alike ones together, the latest first.
+    pub fn failures(&self) -> Vec<RecentFailure> {
+        self.telemetry.failures.lock().unwrap_or_else(PoisonError::into_inner).list()
+    }
+
+    /// The last hour, as far as [`Monitor::sample`] was called; the oldest first.
+    pub fn history(&self) -> Vec<Sample> {
+        self.telemetry.history().list()
+    }
+
+    /// Takes a sample of what happened since the last one. To be called by one who watches, every [`SAMPLE_EVERY`](super::SAMPLE_EVERY).
+    pub fn sample(&self, since_last: Duration) {
+        /// With fewer free slots than a receive could fill, slots are what holds the daemon up.
+        const FEW: usize = 10;
+        let t = &self.telemetry;
+        let now = t.now().clone();
+        let sample = Sample {
+            seconds: since_last.as_secs_f64(),
+            oldest: t.time_in_queue.take_largest(),
+            at_work: now.at_work as u64,
+            target_down: !now.breakers_open.is_empty(),
+            ..Sample::default()
+        };
+        let counts = Counts {
+            received: t.received.get(),
+            deleted: t.deleted.get(),
+            failed: t.failures_counted(),
+            full: now.slots_free < FEW.min(t.limits.concurrency) && now.breakers_open.is_empty(),
+        };
+        t.history().add(counts, sample);
+    }
+
+    /// What the engine found the queue to be; None before it has looked.
+    pub fn queue(&self) -> Option<QueueSeen> {
+        self.telemetry.queue.get().cloned()
+    }
+
+    /// The depth of the queue as it was last told by [`Monitor::depth_was`]; None when that is more than five minutes ago.
+    pub fn depth(&self) -> Option<DepthReading> {
+        self.telemetry.depth()
+    }
+
+    /// Tells those who watch how deep the queue is; `requests` is how many requests it took to know.
+    pub fn depth_was(&self, depth: Depth, requests: u64) {
+        self.telemetry.attributes_calls.add(requests);
+        let reading = DepthReading { depth, at: Instant::now() };
+        *self.telemetry.depth.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading);
+    }
+
+    /// How many daemons like this one would handle the visible messages within a minute: the backlog over the speed of
+    /// the last busy minute of the hour. None while either is unknown, and while a target is down: more daemons would
+    /// only spend receives.
+    pub fn wanted_replicas(&self) -> Option<u64> {
+        self.telemetry.wanted_replicas()
+    }
+
+    /// For how long the consumer has been there.
+    pub fn uptime(&self) -> Duration {
+        self.telemetry.started.elapsed()
+    }
+
+    /// All metrics, in the text format of Prometheus.
+    pub fn metrics(&self) -> String {
+        metrics::text(&self.telemetry, self.is_live())
+    }
+
+    /// Whether the consumer is alive: false only when an open poll is older than its wait and 15 s, or when the engine's
+    /// loop has not turned for 15 s. No free slot, an open breaker, back-off and draining are no failures.
+    pub fn is_live(&self) -> bool {
+        const MARGIN: Duration = Duration::from_secs(15);
+        let now = self.telemetry.now();
+        let over = self.telemetry.phase() == Phase::Ended;
+        let wait = self.telemetry.limits.wait;
+        over || now.turned.elapsed() < MARGIN && now.oldest_poll().is_none_or(|age| age < wait + MARGIN)
+    }
+
+    /// Waits until the run has come to this phase, or past it.
+    pub async fn reached(&self, phase: Phase) {
+        let mut phases = self.telemetry.phase.subscribe();
+        // The sender lives as long as this monitor, so the wait cannot end in an error.
+        let _ = phases.wait_for(|now| *now >= phase).await;
+    }
+}
+
+fn mean(reading: &Reading) -> Option<f64> {
+    (reading.count > 0).then(|| reading.sum / reading.count as f64)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::history::SAMPLE_EVERY;
+    use super::super::{DEPTH_GOOD_FOR, Limits, TYPE_NAME_KEPT, Turn, UNKNOWN_TYPES_COUNTED};
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    /// Two routes of the same name.
+    pub(in super::super) fn telemetry() -> Telemetry {
+        let limits = Limits { concurrency: 64, max_in_flight_bytes: 1 << 20, wait: Duration::from_secs(20) };
+        Telemetry::new(limits, vec!["message.*".into(), "message.*".into()], UNIX_EPOCH)
+    }
+
+    fn monitor() -> Monitor {
+        Monitor::new(Arc::new(telemetry()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn types_that_are_not_known_are_bounded_in_number_and_length_and_never_push_out_a_known_one() {
+        let monitor = monitor();
+        for n in 0..1_000 {
+            monitor.telemetry.seen(&format!("{n}{}", "x".repeat(10_000)), false);
+        }
+        assert!(monitor.telemetry.seen("message.new", true));
+        assert!(!monitor.telemetry.seen("message.new", true));
+        let types = monitor.by_type();
+        assert_eq!(types.len(), UNKNOWN_TYPES_COUNTED + 2, "one for all others, one for the known one");
+        assert_eq!(types["other"], 1_000 - UNKNOWN_TYPES_COUNTED as u64);
+        assert_eq!(types["message.new"], 2);
+        assert!(types.keys().all(|name| name.len() <= TYPE_NAME_KEPT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replicas_are_wanted_by_backlog_and_by_the_speed_when_busy() {
+        let monitor = monitor();
+        monitor.depth_was(Depth { visible: Some(60_000), ..Depth::default() }, 1);
+        assert_eq!(monitor.wanted_replicas(), None, "nobody knows how fast it can be");
+        for _ in 0..3 {
+            monitor.telemetry.turned(Turn { at_work: 60, slots_free: 4, ..Turn::default() });
+            monitor.telemetry.deleted.add(2_000);
+            monitor.sample(SAMPLE_EVERY);
+        }
+        assert_eq!(monitor.wanted_replicas(), Some(5), "60,000 at 200 a second are five minutes");
+        monitor.telemetry.turned(Turn { breakers_open: vec![0], ..Turn::default() });
+        assert_eq!(monitor.wanted_replicas(), None, "more of them would not bring the target back");
+        monitor.telemetry.turned(Turn::default());
+        monitor.depth_was(Depth { visible: Some(0), ..Depth::default() }, 1);
+        assert_eq!(monitor.wanted_replicas(), Some(1));
+        tokio::time::advance(DEPTH_GOOD_FOR).await;
+        assert_eq!(monitor.wanted_replicas(), None, "nobody has looked for long");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_an_old_poll_and_a_loop_that_stands_still_are_not_alive() {
+        let monitor = monitor();
+        let turn = |n: u64| {
+            let monitor = monitor.clone();
+            async move {
+                for _ in 0..n {
+                    tokio::time::advance(Duration::from_secs(1)).await;
+                    // No free slot and a target that is down: no failures.
+                    monitor.telemetry.turned(Turn { slots_free: 0, breakers_open: vec![0], ..Turn::default() });
+                }
+            }
+        };
+        turn(600).await;
+        assert!(monitor.is_live());
+        monitor.telemetry.poll_opened(1);
+        turn(34).await;
+        assert!(monitor.is_live(), "a poll may take its wait and 15 s");
+        turn(1).await;
+        assert!(!monitor.is_live());
+        monitor.telemetry.poll_closed(1);
+        assert!(monitor.is_live());
+        tokio::time::advance(Duration::from_secs(15)).await;
+        assert!(!monitor.is_live(), "the loop has not turned");
+        monitor.telemetry.enter(Phase::Ended);
+        assert!(monitor.is_live(), "and when the run is over it need not");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_of_request_is_in_trouble_until_one_of_it_is_answered() {
+        let monitor = monitor();
+        for error in ["unreachable", "access_denied"] {
+            monitor.telemetry.requested(Request::Receive, Err(error));
+            tokio::time::advance(Duration::from_secs(5)).await;
+        }
+        monitor.telemetry.requested(Request::Delete, Ok(()));
+        let since = Duration::from_secs(10);
+        let trouble = Trouble { request: "receive", error: "access_denied", times: 2, since };
+        assert_eq!(monitor.troubles(), [trouble]);
+        monitor.telemetry.requested(Request::Receive, Ok(()));
+        assert_eq!(monitor.troubles(), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_breaker_is_open_since_it_was_first_seen_open() {
+        let monitor = monitor();
+        for _ in 0..3 {
+            monitor.telemetry.turned(Turn { breakers_open: vec![1], ..Turn::default() });
+            tokio::time::advance(Duration::from_secs(5)).await;
+        }
+        let routes = monitor.routes();
+        assert_eq!((routes[0].down_for, routes[1].down_for), (None, Some(Duration::from_secs(15))));
+        monitor.telemetry.turned(Turn::default());
+        assert_eq!(monitor.routes()[1].down_for, None);
+    }
+}

@@ -1,0 +1,112 @@
+//! What watches the metrics where the daemon is deployed, the alert rules and the Grafana dashboard, held to the metrics
+//! that there are.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use stream_sqsd::telemetry::Phase;
+
+use super::*;
+
+/// What Prometheus itself adds to every series.
+const OF_PROMETHEUS: [&str; 2] = ["job", "instance"];
+
+/// The texts of a JSON document in which somebody may name a metric.
+fn texts(json: &Value) -> Vec<&str> {
+    match json {
+        Value::String(text) => vec![text],
+        Value::Array(list) => list.iter().flat_map(texts).collect(),
+        Value::Object(fields) => fields.values().flat_map(texts).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The dashboard that is deployed.
+pub(crate) fn dashboard() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/grafana/dashboard.json");
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn watchers() -> String {
+    let alerts = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus/alerts.yml");
+    let dashboard = dashboard();
+    let texts = texts(&dashboard);
+    format!("{}\n{}", fs::read_to_string(alerts).unwrap(), texts.join("\n"))
+}
+
+/// What follows each occurrence of `mark`.
+fn after<'a>(text: &'a str, mark: &str) -> impl Iterator<Item = &'a str> {
+    text.match_indices(mark).map(move |(at, mark)| &text[at + mark.len()..])
+}
+
+fn word(text: &str) -> &str {
+    &text[..text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len())]
+}
+
+/// The metrics of a page, by the names of their series.
+fn series(metrics: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for line in after(metrics, "# TYPE ") {
+        let name = word(line);
+        let histogram = line[name.len()..].starts_with(" histogram");
+        let parts: &[&str] = if histogram { &["_bucket", "_sum", "_count"] } else { &[""] };
+        names.extend(parts.iter().map(|part| format!("{name}{part}")));
+    }
+    names
+}
+
+/// The condition `label="a|b"` on a metric, in whichever of its forms; none where it is on a variable of the dashboard.
+fn conditions(selector: &str) -> Vec<(&str, Vec<&str>)> {
+    let Some((inside, _)) = selector.strip_prefix('{').and_then(|rest| rest.split_once('}')) else { return Vec::new() };
+    let parts = inside.split(',').filter(|part| !part.contains('$'));
+    parts
+        .map(|part| {
+            let (_, values) = part.split_once('"').unwrap();
+            (word(part), values.trim_end_matches('"').split('|').collect())
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn alerts_and_dashboard_ask_only_for_what_the_daemon_tells() {
+    watched(&["message.new"], async |watched| {
+        watched.monitor.reached(Phase::Receiving).await;
+        let metrics = loop {
+            let metrics = get(watched.address, "/metrics").await.body;
+            // Its depth is read once somebody has asked.
+            if metrics.contains("stream_sqsd_queue_messages{") {
+                break metrics;
+            }
+            tokio::task::yield_now().await;
+        };
+        let known = series(&metrics);
+        let watchers = watchers();
+        let mut asked = 0;
+        for rest in after(&watchers, "stream_sqsd_") {
+            let name = format!("stream_sqsd_{}", word(rest));
+            let behind = &rest[word(rest).len()..];
+            // Advice names a histogram as a whole, which no expression can.
+            let as_a_whole = !behind.starts_with(['{', '[']) && known.contains(&format!("{name}_bucket"));
+            assert!(known.contains(&name) || as_a_whole, "there is no metric {name}");
+            asked += 1;
+            for (label, values) in conditions(behind) {
+                for value in values {
+                    let pair = format!("{label}=\"{value}\"");
+                    let there = metrics.lines().any(|line| word(line) == name && line.contains(&pair));
+                    assert!(there, "{name} never has {pair}");
+                }
+            }
+        }
+        assert!(asked > 40, "the watchers were not read: {asked}");
+
+        for labels in after(&watchers, "by (").chain(after(&watchers, "on (")) {
+            for label in labels.split(')').next().unwrap().split(", ") {
+                let told = metrics.contains(&format!("{{{label}=")) || metrics.contains(&format!(",{label}="));
+                assert!(told || OF_PROMETHEUS.contains(&label), "nothing has a label {label:?}");
+            }
+        }
+    })
+    .await;
+}

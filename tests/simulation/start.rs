@@ -1,0 +1,174 @@
+//! What ends a run at its start, and that nothing of it does later.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use stream_sqsd::consumer::{Closing, Consumer, Ended, RunError, Settings};
+use stream_sqsd::event::Event;
+use stream_sqsd::handler::Context;
+use stream_sqsd::queue::memory::MemoryQueue;
+use stream_sqsd::queue::{Delivery, EntryResult, Queue, QueueError, QueueFacts, Receipt};
+use stream_sqsd::router::Router;
+use stream_sqsd::telemetry::Phase;
+use tokio::time::{Instant, timeout};
+
+/// What becomes of a receive, by its number from 1: None is an answer of the queue.
+type Script = fn(u32) -> Option<Trouble>;
+
+enum Trouble {
+    Fails(QueueError),
+    Hangs,
+}
+
+#[derive(Clone)]
+struct Scripted {
+    queue: MemoryQueue,
+    script: Script,
+    receives: Arc<AtomicU32>,
+}
+
+impl Scripted {
+    fn new(script: Script) -> Self {
+        let queue = MemoryQueue::new(Default::default());
+        queue.send(r#"{"type":"message.new"}"#);
+        Scripted { queue, script, receives: Arc::default() }
+    }
+
+    fn receives(&self) -> u32 {
+        self.receives.load(Ordering::Relaxed)
+    }
+
+    async fn consume(&self, shutdown: impl Future<Output = ()>) -> Result<Closing, RunError> {
+        let router = Router::new().route("*", |_: Event, _: Context| async { Ok(()) });
+        let settings = Settings { random_seed: Some(1), ..Settings::default() };
+        Consumer::new(self.clone(), router, settings).run(shutdown).await
+    }
+}
+
+impl Queue for Scripted {
+    async fn receive(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        match (self.script)(self.receives.fetch_add(1, Ordering::Relaxed) + 1) {
+            None => self.queue.receive(max, wait, visibility).await,
+            Some(Trouble::Fails(failure)) => Err(failure),
+            Some(Trouble::Hangs) => std::future::pending().await,
+        }
+    }
+
+    async fn delete(&self, batch: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
+        self.queue.delete(batch).await
+    }
+
+    async fn hide(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        self.queue.hide(batch).await
+    }
+
+    async fn facts(&self) -> Result<QueueFacts, QueueError> {
+        self.queue.facts().await
+    }
+
+    fn reconnect(&self) {}
+}
+
+fn denied() -> Option<Trouble> {
+    Some(Trouble::Fails(QueueError::AccessDenied { action: "sqs:ReceiveMessage", message: "no".into() }))
+}
+
+fn unreachable() -> Option<Trouble> {
+    Some(Trouble::Fails(QueueError::Unreachable { message: "no route".into() }))
+}
+
+fn throttled() -> Option<Trouble> {
+    Some(Trouble::Fails(QueueError::Throttled { code: "RequestThrottled".into() }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_receive_that_somebody_must_do_something_about_ends_the_run_at_once() {
+    let queue = Scripted::new(|_| denied());
+    let ended = queue.consume(std::future::pending()).await;
+    assert!(matches!(ended, Err(RunError::Queue(QueueError::AccessDenied { .. }))), "{ended:?}");
+    assert_eq!(queue.receives(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_cannot_be_reached_is_tried_three_times_at_the_start() {
+    let queue = Scripted::new(|_| unreachable());
+    let ended = queue.consume(std::future::pending()).await;
+    assert!(matches!(ended, Err(RunError::Queue(QueueError::Unreachable { .. }))), "{ended:?}");
+    assert_eq!(queue.receives(), 3);
+
+    let queue = Scripted::new(|receive| (receive < 3).then(unreachable).flatten());
+    let closing = queue.consume(tokio::time::sleep(Duration::from_secs(60))).await.unwrap();
+    assert_eq!(closing.counts.deleted, 1, "the third succeeded: {closing}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_asks_for_patience_at_the_start_is_given_it() {
+    let queue = Scripted::new(|receive| (receive < 8).then(throttled).flatten());
+    let closing = queue.consume(tokio::time::sleep(Duration::from_secs(600))).await.unwrap();
+    assert_eq!((closing.counts.polls_failed, closing.counts.deleted), (7, 1), "{closing}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_receive_that_hangs_ends_the_run() {
+    let queue = Scripted::new(|_| Some(Trouble::Hangs));
+    let began = Instant::now();
+    let ended = queue.consume(std::future::pending()).await;
+    assert!(matches!(ended, Err(RunError::Queue(QueueError::TimedOut { .. }))), "{ended:?}");
+    assert_eq!(began.elapsed().as_secs(), 11, "a second of waiting, and ten");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_its_first_good_receive_nothing_ends_a_run() {
+    for trouble in [
+        (|receive| (2..9).contains(&receive).then(denied).flatten()) as Script,
+        |receive| (2..9).contains(&receive).then(unreachable).flatten(),
+        |receive| (2..9).contains(&receive).then_some(Trouble::Hangs),
+    ] {
+        let queue = Scripted::new(trouble);
+        let late = async {
+            tokio::time::sleep(Duration::from_secs(3_000)).await;
+            queue.queue.send(r#"{"type":"message.new"}"#);
+            tokio::time::sleep(Duration::from_secs(100)).await;
+        };
+        let closing = queue.consume(late).await.unwrap();
+        assert_eq!(closing.counts.deleted, 2, "{closing}");
+        assert_eq!(closing.counts.polls_failed + closing.counts.polls_abandoned, 7, "{closing}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_told_to_stop_before_its_first_receive_has_come_back_ends_well() {
+    for trouble in [(|_| unreachable()) as Script, |_| Some(Trouble::Hangs)] {
+        let queue = Scripted::new(trouble);
+        let shutdown = async {
+            while queue.receives() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let closing = timeout(Duration::from_secs(60), queue.consume(shutdown)).await.expect("in time").unwrap();
+        assert_eq!((closing.ended, closing.counts.received), (Ended::Drained, 0), "{closing}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_says_what_it_is_about() {
+    let queue = Scripted::new(|receive| (receive == 1).then(throttled).flatten());
+    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    let consumer = Consumer::new(queue.clone(), Router::new(), settings);
+    let monitor = consumer.monitor();
+    assert_eq!(monitor.snapshot().phase, Phase::Starting);
+    let look = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(monitor.snapshot().phase, Phase::Starting, "nothing was received yet");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(monitor.snapshot().phase, Phase::Receiving, "one was received, and the next receive waits");
+    };
+    consumer.run(look).await.unwrap();
+    assert_eq!(monitor.snapshot().phase, Phase::Ended);
+}
