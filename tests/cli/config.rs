@@ -212,8 +212,11 @@ fn time_limits_that_cost_receives_are_advice_and_those_that_fit_are_none() {
     for (times, route, advice) in [
         (["", short], STDOUT, "c.toml:2: handler_timeout (5s) should be more than 10s"),
         // A drain gives 22s of a grace of 25s to handlers.
-        (["", ""], EXEC, "c.toml:5: the program of this route may work for 30s (handler_timeout), and a stop"),
-        (["", long], EXEC, "c.toml:2: the program of the route"),
+        (
+            ["", long],
+            EXEC,
+            "c.toml:2: the program of the route at c.toml:5 may work for 50s (handler_timeout), and a stop",
+        ),
         (
             ["grace = \"22s\"", long],
             &slow,
@@ -226,6 +229,8 @@ fn time_limits_that_cost_receives_are_advice_and_those_that_fit_are_none() {
     }
     for (times, route) in [
         (["", short], EXEC),
+        // Nobody chose the 30 s that do not fit, so nobody is told.
+        (["", ""], EXEC),
         (["", "handler_timeout = \"11s\""], STDOUT),
         (["", "handler_timeout = \"22s\""], EXEC),
         (["grace = \"33s\"", ""], EXEC),

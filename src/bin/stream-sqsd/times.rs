@@ -222,7 +222,7 @@ pub(crate) fn relations() -> Vec<Relation> {
                  where that is less"
             ),
             why: "What is at work for longer is interrupted by a stop and done again, which costs its message a receive",
-            otherwise: advice(),
+            otherwise: "advice, where one of them is set".to_owned(),
         },
         Relation {
             limit: "the supervisor's: `TimeoutStopSec` of systemd, `stopTimeout` of ECS, \
