@@ -207,3 +207,22 @@ async fn a_poisonous_head_of_a_group_does_not_hold_up_the_other_groups() {
     };
     Consumer::new(queue.clone(), router, settings).run(shutdown).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn three_messages_that_never_succeed_do_not_stop_the_queue() {
+    let queue = MemoryQueue::new(Default::default());
+    let poison: Vec<_> = (0..3).map(|_| queue.send(r#"{"type":"message.new"}"#)).collect();
+    let router = Router::new().route("*", move |_: Event, context: Context| {
+        let poisonous = poison.contains(context.message_id());
+        async move { if poisonous { Err(HandlerError::target_down("500")) } else { Ok(()) } }
+    });
+    let settings = Settings { wait: Duration::from_secs(1), random_seed: Some(7), ..Settings::default() };
+    let shutdown = async {
+        // By then the receive has come back that was issued before the breaker opened.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        queue.send(r#"{"type":"message.new"}"#);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(queue.counts().deleted, 1, "one more is let in after each probe that failed");
+    };
+    Consumer::new(queue.clone(), router, settings).run(shutdown).await.unwrap();
+}
