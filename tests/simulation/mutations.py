@@ -9,6 +9,7 @@ end; one that survives, and one whose words are no longer in the source, fail th
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -69,7 +70,18 @@ def fresh_tree():
 def cargo(*arguments, limit=None):
     environment = {**os.environ, "CARGO_TARGET_DIR": str(WORK / "target"), "STREAM_SQSD_SEEDS": SEEDS}
     command = ["cargo", "test", "--no-default-features", "--test", "simulation", *arguments]
-    return subprocess.run(command, cwd=TREE, env=environment, capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL)
+    # In a group of its own: what does not end is the test that cargo started, and it must not go on behind our back.
+    child = subprocess.Popen(
+        command, cwd=TREE, env=environment, text=True, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )
+    try:
+        stdout, stderr = child.communicate(timeout=limit)
+    except BaseException:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+        raise
+    return subprocess.CompletedProcess(command, child.returncode, stdout, stderr)
 
 
 def attempt(name, file, old, new):
