@@ -580,6 +580,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn calls_take_half_of_the_latency_on_average_there_and_back() {
+        let queue = MemoryQueue::new(MemorySettings::default());
+        queue.send("body");
+        let receipt = receive(&queue, 1).await.remove(0).receipt;
+        queue.set_faults(Faults { latency: SECOND, ..Default::default() });
+        let begun = Instant::now();
+        for _ in 0..1000 {
+            queue.delete(std::slice::from_ref(&receipt)).await.expect("an answer");
+        }
+        let took = begun.elapsed().as_secs();
+        assert!((450..=550).contains(&took), "a thousand calls took {took} s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_whose_receives_are_used_up_is_not_delivered_twice_either() {
+        let faults = Faults { duplicate: 1.0, ..Default::default() };
+        let queue =
+            MemoryQueue::new(MemorySettings { max_receive_count: Some(2), faults, seed: 1, ..Default::default() });
+        let id = queue.send("body");
+        for receives in [1, 2, 2] {
+            receive(&queue, 10).await;
+            assert_eq!(queue.receive_count(&id), Some(receives));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_message_is_hidden_from_its_receive_until_its_time_is_over_and_counts_its_receives() {
         let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(2), ..Default::default() });
         let id = queue.send("body");

@@ -2,11 +2,17 @@
 //! comes back when it should.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use stream_sqsd::consumer::{Consumer, RetryDelay, Settings};
+use stream_sqsd::decode;
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
@@ -302,4 +308,23 @@ async fn what_a_journal_remembers_is_deleted_unhandled_by_the_next_process() {
     let next = Consumer::new(queue, noting(&calls, |_| Ok(())), settings);
     let closing = next.run(tokio::time::sleep(Duration::from_secs(60))).await.unwrap();
     assert_eq!((closing.counts.repeats_deleted, calls.lock().unwrap().len()), (5, 5), "{closing}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_longer_than_it_says_at_its_end_is_decoded_all_the_same() {
+    // The length at the end of a gzip is that of its last member alone.
+    let mut packed = Vec::new();
+    for part in [format!(r#"{{"type":"message.new","custom":{{"text":"{}"}}"#, "x".repeat(100_000)), "}".to_owned()] {
+        let mut member = GzEncoder::new(Vec::new(), Compression::default());
+        member.write_all(part.as_bytes()).unwrap();
+        packed.extend(member.finish().unwrap());
+    }
+    let body = STANDARD.encode(packed);
+    assert!(decode::size_hint(&body) < 2_000, "or this tests nothing");
+    let queue = MemoryQueue::new(Default::default());
+    queue.send(&body);
+    let router = Router::new().route("*", |_: Event, _: Context| async { Ok(()) });
+    let settings = Settings { until_empty: true, random_seed: Some(7), ..Settings::default() };
+    let closing = Consumer::new(queue, router, settings).run(std::future::pending()).await.unwrap();
+    assert_eq!((closing.counts.deleted, closing.counts.undecodable), (1, 0), "{closing}");
 }
