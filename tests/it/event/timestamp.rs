@@ -77,3 +77,21 @@ fn a_time_of_jiffs_becomes_one_of_ours() {
         r#"{"type":"message.new","created_at":"2026-03-04T05:06:06.7Z"}"#
     );
 }
+
+#[test]
+fn every_day_of_the_calendar_is_read_as_jiff_reads_it_and_no_other() {
+    let mut days = 0;
+    for year in [1600, 1699, 1700, 1900, 1970, 2000, 2024, 2026, 2100, 2199, 2200, 9999] {
+        for (month, day) in (0..14).flat_map(|month| (0..33).map(move |day| (month, day))) {
+            for end in ["T00:00:00Z", "T23:59:59.999999999Z", "T24:00:00Z", "T12:60:00Z", "T12:34:56.1234567890Z"] {
+                let text = format!("{year}-{month:02}-{day:02}{end}");
+                let time = read(&format!("\"{text}\""));
+                let expected: Option<jiff::Timestamp> = text.parse().ok();
+                assert_eq!(time.instant(), expected, "{text}");
+                assert_eq!(time.text(), text);
+                days += usize::from(expected.is_some());
+            }
+        }
+    }
+    assert!(days > 12 * 2 * 365, "{days}");
+}
