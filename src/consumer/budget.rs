@@ -287,22 +287,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_given_up_or_dropped_lets_the_next_one_decode_however_large() {
-        let budget = Budget::new(2, 10);
-        let mut claim = budget.claim(2, 1).expect("room");
-        let (mut first, mut second) = (claim.take(1), claim.take(1));
-        first.reserve(1_000).await;
-        first.give_up_reserved();
-        second.reserve(1_000).await;
-        second.decoded(900);
-        drop(second);
-        first.reserve(1_000).await;
-        first.give_up_reserved();
-        // One that needed no room to decode holds its event all the same.
-        first.decoded(500);
-        let mut third = claim.take(1);
-        let waits = tokio::time::timeout(std::time::Duration::from_secs(1), third.reserve(1_000)).await;
-        assert!(waits.is_err());
-        drop(first);
-        third.reserve(1_000).await;
+        let all_of_it = async {
+            let budget = Budget::new(2, 10);
+            let mut claim = budget.claim(2, 1).expect("room");
+            let (mut first, mut second) = (claim.take(1), claim.take(1));
+            first.reserve(1_000).await;
+            first.give_up_reserved();
+            second.reserve(1_000).await;
+            second.decoded(900);
+            drop(second);
+            first.reserve(1_000).await;
+            first.give_up_reserved();
+            // One that needed no room to decode holds its event all the same.
+            first.decoded(500);
+            let mut third = claim.take(1);
+            let waits = tokio::time::timeout(std::time::Duration::from_secs(1), third.reserve(1_000)).await;
+            assert!(waits.is_err());
+            drop(first);
+            third.reserve(1_000).await;
+        };
+        // Room that is not given back would be waited for until the end of the test run.
+        tokio::time::timeout(std::time::Duration::from_secs(60), all_of_it).await.expect("everybody gets room");
     }
 }

@@ -141,8 +141,9 @@ impl Settler {
         while let Some(receipt) = lease.receipt() {
             let left = lease.ceiling().saturating_duration_since(Instant::now());
             let delay = delay.min(Duration::from_secs(left.as_secs().saturating_sub(1)));
-            match ask(&self.hides, (receipt.clone(), delay)).await {
-                _ if lease.receipt().is_some_and(|newest| newest != receipt) => continue,
+            // Unlike a delete this needs no second look at the receipt: a lease that is no longer renewed takes no newer
+            // one, and a message that is back meanwhile has a lease of its own.
+            match ask(&self.hides, (receipt, delay)).await {
                 Ok(()) => return true,
                 Err(Refusal::Entry(error)) if error.is_final() => return false,
                 Err(_) if lease.is_lost() || Instant::now() + pause > end => return false,
