@@ -170,5 +170,6 @@ async fn a_run_says_what_it_is_about() {
         assert_eq!(monitor.snapshot().phase, Phase::Receiving, "one was received, and the next receive waits");
     };
     consumer.run(look).await.unwrap();
-    assert_eq!(monitor.snapshot().phase, Phase::Ended);
+    let ended = monitor.snapshot();
+    assert_eq!((ended.phase, ended.slots_free), (Phase::Ended, ended.concurrency), "nothing is held any longer");
 }
