@@ -149,7 +149,8 @@ impl Work<Engine> {
             aws_trace_id = trace.aws_trace_id(),
         );
         let context = Context::new(receipt.message_id, receive_count, sent_at, group, trace);
-        self.handle(number, route, event, context).instrument(span).await
+        // On the heap, so that a message that only waits for its turn does not take this much room.
+        Box::pin(self.handle(number, route, event, context).instrument(span)).await
     }
 
     /// Calls the handler until there is a settlement.

@@ -50,6 +50,10 @@ use cli::Command;
 use exit::{Exit, Failure};
 use signals::Signals;
 
+/// A message makes and drops some hundred small things, which is a fifth cheaper here than in the C library.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // First of all: a signal that comes before there is anything to drain must not kill either.
     let signals = match Signals::catch() {

@@ -1,12 +1,15 @@
 //! `stream-sqsd run`: consumes a queue until it is asked to stop.
 
 use std::convert::Infallible;
+use std::io;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use stream_sqsd::consumer::{Closing, Consumer, RunError};
 use stream_sqsd::handlers::file::Reopener;
 use stream_sqsd::queue::sqs::SqsQueue;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::admin;
 use crate::advice;
@@ -31,16 +34,25 @@ pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Fai
     let handlers = running::start(&config.routes)?;
     let asked = signals.drain(if handlers.files.is_empty() { OnHangup::Drain } else { OnHangup::Reopen })?;
 
-    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let runtime = runtime()?;
     let log_format = config.log_format;
-    let closing = runtime.block_on(consume(config, handlers, asked));
+    // As a task, and so on a thread that has the other tasks too: where `block_on` waits, each message that comes and goes
+    // would wake another thread.
+    let closing = runtime.block_on(runtime.spawn(consume(config, handlers, asked)));
     // What still runs is a handler's own thread, if anything: nobody waits for it any more.
     runtime.shutdown_background();
 
+    let closing = closing.unwrap_or_else(|failure| resume_unwind(failure.into_panic()));
     if let Some(closing) = closing? {
         print_ledger(&closing, log_format, &screen);
     }
     Ok(Exit::Done)
+}
+
+/// Threads for as many cores as there are to use, and none beside this one where that is one.
+fn runtime() -> io::Result<Runtime> {
+    let one_core = available_parallelism().is_ok_and(|cores| cores.get() == 1);
+    if one_core { Builder::new_current_thread() } else { Builder::new_multi_thread() }.enable_all().build()
 }
 
 /// Consumes, and returns the ledger; none when the run was asked to stop before it began.

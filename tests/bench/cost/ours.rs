@@ -23,8 +23,13 @@ use stream_sqsd::admin::Admin;
 use stream_sqsd::decode::{DEFAULT_LIMIT, decode};
 use stream_sqsd::event::message::MessageNew;
 use stream_sqsd::prelude::*;
+use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
+
+/// As the daemon has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 
@@ -81,16 +86,19 @@ fn consume(url: &str, router: Router, concurrency: usize) -> Outcome {
     // As the daemon's: spans are made, and of what is logged only the lines at the beginning are.
     let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new("info,aws_config=error,hyper=error")?);
     log.with_writer(std::io::stderr).json().flatten_event(true).with_span_list(false).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let options = SqsOptions::new(QueueAddress::Url(QueueUrl::parse(url)?));
+    let one_core = std::thread::available_parallelism()?.get() == 1;
+    let mut runtime = if one_core { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    let runtime = runtime.enable_all().build()?;
+    let url = url.to_owned();
+    runtime.block_on(runtime.spawn(async move {
+        let options = SqsOptions::new(QueueAddress::Url(QueueUrl::parse(&url)?));
         let queue = Arc::new(SqsQueue::connect(options).await?);
         let settings = Settings { concurrency, ..Settings::default() };
         let consumer = Consumer::new(queue, router, settings);
-        let admin = Admin::bind("127.0.0.1:0".parse()?, consumer.monitor(), url).await?;
+        let admin = Admin::bind("127.0.0.1:0".parse()?, consumer.monitor(), &url).await?;
         let mut watched = JoinSet::new();
         watched.spawn(admin.serve(pending()));
         consumer.run(pending()).await?;
         Ok(())
-    })
+    }))?
 }
