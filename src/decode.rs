@@ -273,24 +273,23 @@ thread_local! {
 /// The way of a gzip as everybody writes it: one member, a header without extras, honest about its length. It is inflated
 /// in one go into a buffer of that length.
 ///
-/// Whatever is otherwise, or wrong, is `None`, and for [`inflate_piece_by_piece`] to judge.
+/// Whatever is otherwise, or wrong, is `None`, and for [`inflate_piece_by_piece`] to judge. What it takes, that one takes
+/// too, save that libdeflate gives a meaning to the few codes that deflate reserves, which no compressor writes.
 fn inflate_at_once(bytes: &[u8], limit: usize) -> Option<Vec<u8>> {
     let (&[_, _, DEFLATE, 0, ..], rest) = bytes.split_first_chunk::<10>()? else { return None };
-    let (compressed, &[c1, c2, c3, c4, l1, l2, l3, l4]) = rest.split_last_chunk::<8>()?;
-    let (checksum, length) = (u32::from_le_bytes([c1, c2, c3, c4]), u32::from_le_bytes([l1, l2, l3, l4]));
-    let length = usize::try_from(length).ok()?;
-    if length > limit || length > compressed.len().saturating_mul(MOST_PER_BYTE) {
+    let claimed: &[u8; 4] = rest.last_chunk()?;
+    let length = usize::try_from(u32::from_le_bytes(*claimed)).ok()?;
+    if length > limit || length > rest.len().saturating_mul(MOST_PER_BYTE) {
         return None;
     }
-    // libdeflate does not tell where in the input it ended. Where no other member begins, what it inflated was the only
-    // one, and its checksum and length are those at the end.
-    let another = |at| compressed[at..].starts_with(&[GZIP[0], GZIP[1], DEFLATE]);
-    if memchr::memchr_iter(GZIP[0], compressed).any(another) {
+    // libdeflate checks what stands behind the member, its checksum and its length, but does not tell where that is.
+    // Where this length stands nowhere before the end, the member ended there, and nothing follows it.
+    if memchr::memmem::find(rest, claimed) != rest.len().checked_sub(claimed.len()) {
         return None;
     }
     let mut inflated = vec![0; length];
-    let written = TABLES.with_borrow_mut(|tables| tables.deflate_decompress(compressed, &mut inflated));
-    (written == Ok(length) && libdeflater::crc32(&inflated) == checksum).then_some(inflated)
+    let written = TABLES.with_borrow_mut(|tables| tables.gzip_decompress(bytes, &mut inflated));
+    (written == Ok(length)).then_some(inflated)
 }
 
 /// The way of every gzip: all its members, into a buffer that grows up to the limit.
@@ -312,8 +311,7 @@ fn inflate_piece_by_piece(bytes: &[u8], limit: usize) -> Result<Vec<u8>, DecodeE
             if read < room {
                 break;
             }
-            // Doubled, but never beyond the one byte that shows that the limit is broken.
-            inflated.reserve_exact(inflated.len().max(4096).min(limit + 1 - inflated.len()));
+            inflated.reserve_exact(growth(inflated.len(), limit));
         }
         rest = member.into_inner();
         if rest.iter().all(|byte| *byte == 0) {
@@ -324,6 +322,12 @@ fn inflate_piece_by_piece(bytes: &[u8], limit: usize) -> Result<Vec<u8>, DecodeE
             return Err(DecodeError::Gzip(GzipFault::Trailing));
         }
     }
+}
+
+/// How much room is made behind `held` bytes that fill theirs: they are doubled, but never beyond the one byte that shows
+/// that the limit is broken.
+fn growth(held: usize, limit: usize) -> usize {
+    held.max(4096).min((limit - held).saturating_add(1))
 }
 
 fn gzip_fault(error: std::io::Error) -> DecodeError {
@@ -337,12 +341,23 @@ fn gzip_fault(error: std::io::Error) -> DecodeError {
 mod tests {
     use std::io::Write as _;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn gzip(data: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(data).expect("a Vec takes everything");
         encoder.finish().expect("a Vec takes everything")
+    }
+
+    /// What is inflated at once must be what is inflated piece by piece, wherever it is inflated at once.
+    fn agrees(bytes: &[u8], limit: usize) -> bool {
+        let at_once = inflate_at_once(bytes, limit);
+        if let Some(inflated) = &at_once {
+            assert_eq!(inflate_piece_by_piece(bytes, limit).as_ref(), Ok(inflated), "{bytes:02x?}");
+        }
+        at_once.is_some()
     }
 
     #[test]
@@ -356,6 +371,92 @@ mod tests {
 
     #[test]
     fn the_limit_holds_before_anything_is_inflated_at_once() {
-        assert_eq!(inflate_at_once(&gzip(b"twice the same"), 13), None);
+        let zip = gzip(b"twice the same");
+        assert!(inflate_at_once(&zip, 14).is_some());
+        assert_eq!(inflate_at_once(&zip, 13), None);
+    }
+
+    #[test]
+    fn the_room_of_an_inflation_never_grows_beyond_the_byte_that_breaks_the_limit() {
+        for limit in [0, 1, 4095, 4096, 10_000, 100_000] {
+            let mut held = 0;
+            while held <= limit {
+                let more = growth(held, limit);
+                assert!(more > 0 && held + more <= limit + 1, "{more} behind {held} of {limit}");
+                // Few steps, so that copying what is held costs no more than inflating it.
+                assert!(held + more > limit || more >= held.max(4096), "{more} behind {held} of {limit}");
+                held += more;
+            }
+        }
+        // A limit that is none.
+        assert_eq!(growth(5000, usize::MAX), 5000);
+        let two = [gzip(&[7; 5000]), gzip(b"")].concat();
+        assert_eq!(inflate_piece_by_piece(&two, usize::MAX).expect("two members").len(), 5000);
+    }
+
+    #[test]
+    fn other_bytes_behind_a_gzip_are_refused_also_where_they_end_like_it() {
+        let zip = gzip(b"twice the same");
+        let end = &zip[zip.len() - 8..];
+        for (garbage, fault) in [
+            (&b""[..], GzipFault::Trailing),
+            (b"x", GzipFault::Trailing),
+            (b"\0\0\0\0", GzipFault::Trailing),
+            // It begins like gzip, and is none.
+            (&GZIP, GzipFault::Damaged),
+        ] {
+            let behind = [&zip, garbage, end].concat();
+            assert_eq!(gunzip(&behind, 100), Err(DecodeError::Gzip(fault)), "{garbage:?}");
+            // Between the data and its checksum there is no room for anything.
+            let between = [&zip[..zip.len() - 8], garbage, end].concat();
+            let expected = if garbage.is_empty() { Ok(()) } else { Err(DecodeError::Gzip(GzipFault::Damaged)) };
+            assert_eq!(gunzip(&between, 100).map(drop), expected, "{garbage:?}");
+        }
+        // A checksum that is wrong where it belongs is not made good by a right one at the end.
+        let mut damaged = zip.clone();
+        damaged[zip.len() - 8] ^= 1;
+        damaged.extend(end);
+        assert_eq!(gunzip(&damaged, 100), Err(DecodeError::Gzip(GzipFault::Damaged)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_is_inflated_at_once_is_inflated_alike_piece_by_piece(
+            members in proptest::collection::vec(("[a-c]{0,40}", 0u32..3), 1..3),
+            tail in proptest::collection::vec(prop_oneof![
+                any::<u8>().prop_map(|byte| vec![byte]),
+                Just(vec![0; 4]),
+                Just(GZIP.to_vec()),
+                // So many of the last bytes once more: the length, or checksum and length.
+                prop_oneof![Just(4), Just(8)].prop_map(|last| vec![last; 9]),
+            ], 0..4),
+            cut in prop_oneof![Just(0), 0usize..30],
+            change in proptest::option::of((any::<proptest::sample::Index>(), any::<u8>())),
+            limit in prop_oneof![Just(1000), 0usize..100],
+        ) {
+            let mut bytes = Vec::new();
+            for (text, level) in &members {
+                let mut encoder = flate2::write::GzEncoder::new(&mut bytes, flate2::Compression::new(*level));
+                encoder.write_all(text.as_bytes()).expect("a Vec takes everything");
+                encoder.finish().expect("a Vec takes everything");
+            }
+            agrees(&bytes, limit);
+            for piece in &tail {
+                match piece.as_slice() {
+                    &[last, _, _, _, _, _, _, _, _] => bytes.extend_from_within(bytes.len() - usize::from(last)..),
+                    piece => bytes.extend(piece),
+                }
+                agrees(&bytes, limit);
+            }
+            if let Some((at, byte)) = change {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+                agrees(&bytes, limit);
+            }
+            bytes.truncate(bytes.len() - cut.min(bytes.len()));
+            agrees(&bytes, limit);
+        }
     }
 }
