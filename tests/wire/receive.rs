@@ -94,6 +94,16 @@ async fn a_damaged_message_is_left_in_the_queue_and_the_others_are_delivered() {
     }
 }
 
+/// tests/it/decode.rs holds that none of the damages to it passes for another event.
+#[tokio::test]
+async fn a_body_in_gzip_is_told_by_its_own_checksum_and_needs_no_other() {
+    let mut gzip = message("gzip", "the body that was sent");
+    gzip["Body"] = json!("H4sIAAAAAAAAA6uuBQBDv6ajAgAAAA==");
+    let server = Server::start(vec![Answer::messages(vec![gzip])]).await;
+    let deliveries = server.queue().await.receive(10, WAIT, None).await.unwrap();
+    assert_eq!(deliveries[0].receipt.message_id.as_str(), "gzip");
+}
+
 #[tokio::test]
 async fn an_answer_of_damaged_messages_alone_is_an_error_of_its_own() {
     for (damaged, what) in [(without("Body"), "it has no body"), (with_another_body(), "the MD5 sums differ")] {
