@@ -19,8 +19,7 @@ fn good() -> Sqs {
 
 /// The attributes of a good queue, but for these.
 fn with(sqs: &Sqs, changes: &[(&str, &str)]) {
-    let redrive =
-        json!({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:dead", "maxReceiveCount": 5}).to_string();
+    let redrive = redrive(5);
     let mut attributes = vec![
         ("RedrivePolicy", redrive.as_str()),
         ("VisibilityTimeout", "30"),
@@ -35,9 +34,18 @@ fn with(sqs: &Sqs, changes: &[(&str, &str)]) {
 }
 
 fn check(sqs: &Sqs, code: i32) -> Vec<Value> {
+    told(sqs, code)["findings"].as_array().unwrap().clone()
+}
+
+/// All that is told as JSON.
+fn told(sqs: &Sqs, code: i32) -> Value {
     let ended = run(daemon(&["check", "--online", "--json", "--queue-url", &sqs.url()])).with(code);
-    let found: Value = serde_json::from_str(&ended.stdout).unwrap();
-    found["findings"].as_array().unwrap().clone()
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+/// A redrive policy with this maxReceiveCount.
+fn redrive(count: u32) -> String {
+    json!({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:dead", "maxReceiveCount": count}).to_string()
 }
 
 /// Fails unless there is exactly one finding, of this grade, with these words.
@@ -62,11 +70,15 @@ fn a_good_queue_gives_no_cause_and_loses_no_receive() {
 
 #[test]
 fn what_loses_or_delays_messages_is_1_and_names_the_command_that_mends_it() {
-    let redrive = |count: u32| json!({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:dead", "maxReceiveCount": count});
-    let once = redrive(1).to_string();
+    let (once, a_thousand_times) = (redrive(1), redrive(1000));
     let cases = [
         ("RedrivePolicy", "", "there is no dead-letter queue"),
         ("RedrivePolicy", once.as_str(), "maxReceiveCount 1"),
+        (
+            "RedrivePolicy",
+            a_thousand_times.as_str(),
+            "dead-lettered after about 248h, and the queue keeps messages for 96h",
+        ),
         ("MessageRetentionPeriod", "3600", "keeps messages for 1h"),
         ("MessageRetentionPeriod", "1209600", "the dead-letter queue keeps messages for 336h"),
         ("MaximumMessageSize", "65536", "up to 64KiB"),
@@ -92,12 +104,35 @@ fn what_loses_or_delays_messages_is_1_and_names_the_command_that_mends_it() {
 }
 
 #[test]
+fn when_a_failing_message_is_dead_lettered_is_told_though_nothing_is_to_be_mended() {
+    let sqs = good();
+    let sentence = "with maxReceiveCount 5 a failing message is dead-lettered after about 15s";
+    let told_of_five = told(&sqs, 0);
+    assert_eq!(told_of_five["facts"][0]["what"], sentence);
+    assert!(told_of_five["facts"][0]["why"].as_str().unwrap().contains("about 16s"), "{told_of_five:#}");
+    let ended = run(daemon(&["check", "--online", "--queue-url", &sqs.url()])).with(0);
+    assert!(ended.stdout.contains(&format!("\n{sentence}\n")), "{}", ended.stdout);
+    assert!(ended.stdout.contains("the queue is good"), "a fact is no finding:\n{}", ended.stdout);
+
+    with(&sqs, &[("RedrivePolicy", &redrive(10))]);
+    let words = "with maxReceiveCount 10 a failing message is dead-lettered after about 8m31s";
+    assert_eq!(told(&sqs, 0)["facts"][0]["what"], words);
+
+    // What is a finding is not said twice, and offline nobody knows.
+    with(&sqs, &[("RedrivePolicy", &redrive(2))]);
+    assert_eq!(told(&sqs, 0)["facts"], json!([]));
+    let ended = run(daemon(&["check", "--json", "--queue-url", &sqs.url()])).with(0);
+    let offline: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(offline["facts"], json!([]));
+}
+
+#[test]
 fn advice_does_not_fail_a_check() {
     let sqs = good();
     with(&sqs, &[("Policy", "")]);
     one(&check(&sqs, 0), "advice", "Stream's account");
-    let twice =
-        json!({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:dead", "maxReceiveCount": "2"}).to_string();
+    // As AWS has sent it too.
+    let twice = redrive(2).replace(":2}", ":\"2\"}");
     with(&sqs, &[("RedrivePolicy", &twice)]);
     one(&check(&sqs, 0), "advice", "dead-lettered after about 1s");
     with(&sqs, &[("KmsMasterKeyId", "arn:aws:kms:us-east-1:123456789012:key/1")]);

@@ -43,6 +43,21 @@ struct Finding {
     fix: Option<String>,
 }
 
+/// Something about the queue that an operator wants to know, though there is nothing to mend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fact {
+    what: String,
+    /// How that is meant.
+    why: String,
+}
+
+/// What asking the queue has brought.
+#[derive(Default)]
+struct Examined {
+    facts: Vec<Fact>,
+    findings: Vec<Finding>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Grade {
     /// It loses or delays messages.
@@ -59,20 +74,23 @@ pub(crate) fn check(arguments: CheckArguments) -> Result<Exit, Failure> {
         .iter()
         .map(|warning| Finding { grade: Grade::Advice, what: warning.to_string(), why: String::new(), fix: None })
         .collect();
+    let mut facts = Vec::new();
     if arguments.online {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        findings.extend(runtime.block_on(examine(&config, arguments.receive))?);
+        let examined = runtime.block_on(examine(&config, arguments.receive))?;
+        findings.extend(examined.findings);
+        facts = examined.facts;
     }
 
     let text = match arguments.json {
-        true => as_json(&config, &findings, arguments.online),
-        false => for_people(&config, &findings, &arguments),
+        true => as_json(&config, &facts, &findings, arguments.online),
+        false => for_people(&config, &facts, &findings, &arguments),
     };
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(if findings.iter().any(|finding| finding.grade == Grade::Harm) { Exit::Findings } else { Exit::Done })
 }
 
-fn for_people(config: &Config, findings: &[Finding], arguments: &CheckArguments) -> String {
+fn for_people(config: &Config, facts: &[Fact], findings: &[Finding], arguments: &CheckArguments) -> String {
     let mut text = match &config.file {
         Some(file) => format!("{}: the configuration is good\n", file.display()),
         None => "the configuration is good\n".to_owned(),
@@ -82,6 +100,9 @@ fn for_people(config: &Config, findings: &[Finding], arguments: &CheckArguments)
     }
     if config.routes.is_empty() {
         text.push_str("  no routes: every event goes to standard output\n");
+    }
+    for fact in facts {
+        text.push_str(&format!("\n{}\n  {}\n", fact.what, fact.why));
     }
     for finding in findings {
         let grade = match finding.grade {
@@ -98,7 +119,7 @@ fn for_people(config: &Config, findings: &[Finding], arguments: &CheckArguments)
     }
     if arguments.online {
         if findings.is_empty() {
-            text.push_str("the queue is good\n");
+            text.push_str("\nthe queue is good\n");
         }
         if !arguments.receive {
             text.push_str("\nnot tried: receiving; --receive does, and costs one message one of its receives\n");
@@ -107,7 +128,8 @@ fn for_people(config: &Config, findings: &[Finding], arguments: &CheckArguments)
     text
 }
 
-fn as_json(config: &Config, findings: &[Finding], online: bool) -> String {
+fn as_json(config: &Config, facts: &[Fact], findings: &[Finding], online: bool) -> String {
+    let facts: Vec<Value> = facts.iter().map(|fact| json!({"what": fact.what, "why": fact.why})).collect();
     let findings: Vec<Value> = findings
         .iter()
         .map(|finding| {
@@ -119,25 +141,27 @@ fn as_json(config: &Config, findings: &[Finding], online: bool) -> String {
         })
         .collect();
     let file = config.file.as_ref().map(|file| file.display().to_string());
-    format!("{}\n", json!({"file": file, "online": online, "findings": findings}))
+    format!("{}\n", json!({"file": file, "online": online, "facts": facts, "findings": findings}))
 }
 
 /// Asks the queue everything.
-async fn examine(config: &Config, receive: bool) -> Result<Vec<Finding>, Failure> {
+async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
     let queue = SqsQueue::connect(config.queue.clone()).await;
     let queue = queue.map_err(|error| advice::not_connected(error, &config.queue))?;
     let arn = queue.arn().unwrap_or_else(|| format!("arn:aws:sqs:{}:ACCOUNT:{}", queue.region(), queue.url().name()));
     let subject = Subject { url: queue.url().as_str(), arn: &arn, engine: &config.engine };
     let failed = |error| advice::refused(error, &arn);
 
-    let mut findings = Vec::new();
+    let Examined { mut facts, mut findings } = Examined::default();
     match queue.attributes().await {
         Ok(attributes) => {
             let dead_letters = match &attributes.redrive {
                 Some(redrive) => Some(queue.attributes_of_dead_letter_queue(&redrive.dead_letter_queue).await),
                 None => None,
             };
-            findings.extend(subject.judge(&attributes, dead_letters.as_ref().and_then(|answer| answer.as_ref().ok())));
+            let judged = subject.judge(&attributes, dead_letters.as_ref().and_then(|answer| answer.as_ref().ok()));
+            facts.extend(judged.facts);
+            findings.extend(judged.findings);
             match (dead_letters, &attributes.redrive) {
                 (Some(Err(QueueError::NoSuchQueue { .. })), Some(redrive)) => findings.push(Finding {
                     grade: Grade::Harm,
@@ -207,7 +231,7 @@ async fn examine(config: &Config, receive: bool) -> Result<Vec<Finding>, Failure
             Err(error) => return Err(failed(error)),
         }
     }
-    Ok(findings)
+    Ok(Examined { facts, findings })
 }
 
 /// Whether a call with a receipt that cannot exist was denied. Any other answer means that it was allowed.
@@ -238,6 +262,31 @@ fn name_of(arn: &str) -> &str {
     arn.rsplit(':').next().unwrap_or(arn)
 }
 
+/// How long after its first receive a message fails for the last time that fails at once whenever it is tried: the sum of
+/// the delays, without their jitter.
+fn last_failure(engine: &Settings, max_receive_count: u32, is_fifo: bool) -> Duration {
+    let delay = |failures| engine.retry.after(failures, 0.5);
+    let between_receives: Duration = (1..max_receive_count).map(delay).sum();
+    if !is_fifo {
+        return between_receives;
+    }
+    // Each receive of a FIFO queue's message is several tries in this process, with the same delays between them.
+    let tries = |receive| engine.fifo_attempts.unwrap_or(max_receive_count - receive + 1);
+    let within_receives: Duration = (1..=max_receive_count).flat_map(|receive| (1..tries(receive)).map(delay)).sum();
+    between_receives + within_receives
+}
+
+/// A time of which the small units say nothing, since jitter is more than they are.
+fn show_about(time: Duration) -> String {
+    const HOUR: u64 = 3600;
+    let unit = match time.as_secs() {
+        ..600 => return show_duration(time),
+        seconds if seconds < 10 * HOUR => 60,
+        _ => HOUR,
+    };
+    show_duration(Duration::from_secs((time.as_secs() + unit / 2) / unit * unit))
+}
+
 /// What is judged: a queue, and the engine that is to consume it.
 struct Subject<'a> {
     url: &'a str,
@@ -247,17 +296,17 @@ struct Subject<'a> {
 
 impl Subject<'_> {
     /// Everything that the attributes give cause to say.
-    fn judge(&self, queue: &QueueAttributes, dead_letters: Option<&QueueAttributes>) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        self.judge_redrive(queue, &mut findings);
+    fn judge(&self, queue: &QueueAttributes, dead_letters: Option<&QueueAttributes>) -> Examined {
+        let Examined { mut facts, mut findings } = Examined::default();
+        self.judge_redrive(queue, &mut facts, &mut findings);
         self.judge_times(queue, dead_letters, &mut findings);
         self.judge_size(queue, &mut findings);
         self.judge_encryption(queue, &mut findings);
         self.judge_policy(queue, &mut findings);
-        findings
+        Examined { facts, findings }
     }
 
-    fn judge_redrive(&self, queue: &QueueAttributes, findings: &mut Vec<Finding>) {
+    fn judge_redrive(&self, queue: &QueueAttributes, facts: &mut Vec<Fact>, findings: &mut Vec<Finding>) {
         let name = name_of(self.arn);
         let set_redrive = |count: u32, dead_letter_queue: &str| {
             let policy = json!({"deadLetterTargetArn": dead_letter_queue, "maxReceiveCount": count.to_string()});
@@ -286,7 +335,8 @@ impl Subject<'_> {
         };
         let count = redrive.max_receive_count;
         let fix = Some(set_redrive(5, &redrive.dead_letter_queue));
-        let last: Duration = (1..count).map(|receive| self.engine.retry.after(receive, 0.5)).sum();
+        let last = last_failure(self.engine, count, name.ends_with(".fifo"));
+        let about = show_about(last);
         if count == 1 {
             findings.push(Finding {
                 grade: Grade::Harm,
@@ -295,17 +345,34 @@ impl Subject<'_> {
                     .to_owned(),
                 fix,
             });
+        } else if let Some(retention) = queue.retention.filter(|retention| last >= *retention) {
+            findings.push(Finding {
+                grade: Grade::Harm,
+                what: format!(
+                    "with maxReceiveCount {count} a failing message would be dead-lettered after about {about}, and the \
+                     queue keeps messages for {}",
+                    show_duration(retention)
+                ),
+                why: "It never gets to the dead-letter queue: SQS drops it before.".to_owned(),
+                fix,
+            });
         } else if count < 3 || last < Duration::from_secs(10) {
             findings.push(Finding {
                 grade: Grade::Advice,
-                what: format!(
-                    "with maxReceiveCount {count} a failing message is dead-lettered after about {}",
-                    show_duration(last)
-                ),
+                what: format!("with maxReceiveCount {count} a failing message is dead-lettered after about {about}"),
                 why: "A receive is also spent by a crash, a restart and a lost answer. While a target is down none is \
                       spent."
                     .to_owned(),
                 fix,
+            });
+        } else {
+            facts.push(Fact {
+                what: format!("with maxReceiveCount {count} a failing message is dead-lettered after about {about}"),
+                why: format!(
+                    "Its last try fails then, or later by the time that the handler takes; SQS moves it when the delay \
+                     after it, about {}, is over too.",
+                    show_about(self.engine.retry.after(count, 0.5))
+                ),
             });
         }
     }
@@ -484,5 +551,68 @@ fn lets_stream_send(policy: &str) -> bool {
         Some(Value::Array(statements)) => statements.iter().any(lets),
         Some(statement) => lets(statement),
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use stream_sqsd::consumer::Consumer;
+    use stream_sqsd::event::Event;
+    use stream_sqsd::handler::{Context, HandlerError};
+    use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
+    use stream_sqsd::router::Router;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// How long after its first try a message is tried for the last time that always fails.
+    async fn last_try(settings: Settings, max_receive_count: u32, fifo: bool) -> Duration {
+        let max_receive_count = Some(max_receive_count);
+        let queue = MemoryQueue::new(MemorySettings { max_receive_count, fifo, ..Default::default() });
+        queue.send_to_group(r#"{"type":"message.new"}"#, "one group");
+        let tries = Arc::new(Mutex::new(Vec::new()));
+        let noted = tries.clone();
+        let router = Router::new().route("*", move |_: Event, _: Context| {
+            noted.lock().expect("no handler panics").push(Instant::now());
+            async { Err(HandlerError::retry("it always fails")) }
+        });
+        let dead = queue.clone();
+        let dead_lettered = async move {
+            while dead.counts().dead_lettered == 0 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        Consumer::new(queue, router, settings).run(dead_lettered).await.expect("the queue in memory answers");
+        let tries = tries.lock().expect("no handler panics");
+        *tries.last().expect("it was tried") - tries[0]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_to_dead_lettering_is_what_the_engine_takes() {
+        let engine = |fifo_attempts| Settings { fifo_attempts, random_seed: Some(7), ..Settings::default() };
+        for (fifo, fifo_attempts, count, seconds) in [
+            (false, None, 2, 1),
+            (false, None, 5, 15),
+            (false, None, 8, 127),
+            (true, None, 5, 41),
+            (true, Some(1), 5, 15),
+            (true, Some(3), 4, 19),
+        ] {
+            let case = format!("fifo: {fifo}, fifo_attempts: {fifo_attempts:?}, maxReceiveCount: {count}");
+            let told = last_failure(&engine(fifo_attempts), count, fifo);
+            assert_eq!(told, Duration::from_secs(seconds), "{case}");
+            let took = last_try(engine(fifo_attempts), count, fifo).await;
+            // Each delay has a jitter of a quarter.
+            assert!(took >= told.mul_f64(0.75) && took <= told.mul_f64(1.25), "{case}: {took:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_only_about_right_is_said_without_its_small_units() {
+        let about = |seconds| show_about(Duration::from_secs(seconds));
+        assert_eq!([15, 511, 599, 600].map(about), ["15s", "8m31s", "9m59s", "10m"]);
+        assert_eq!([9123, 35_999, 36_000, 891_123].map(about), ["2h32m", "10h", "10h", "248h"]);
     }
 }

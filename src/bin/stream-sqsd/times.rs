@@ -233,9 +233,14 @@ pub(crate) fn relations() -> Vec<Relation> {
         },
         Relation {
             limit: "the delays before the receives that the queue's `maxReceiveCount` allows",
-            must: format!("10s or more in all; they begin at {first_delay} and double up to {longest_delay}"),
-            why: "What passes by itself needs time for it",
-            otherwise: "advice by `check --online`; a `maxReceiveCount` of 1 is exit code 1".to_owned(),
+            must: format!(
+                "10s or more in all, and less than the queue keeps messages; they begin at {first_delay} and double up to {longest_delay}"
+            ),
+            why: "What passes by itself needs time for it; what outlasts the queue's retention is lost, not dead-lettered",
+            otherwise:
+                "advice by `check --online`; a `maxReceiveCount` of 1, or one that outlasts the retention, is exit \
+                        code 1"
+                    .to_owned(),
         },
     ]
 }
