@@ -474,6 +474,17 @@ mod tests {
         assert_eq!(error.failure(), Failure::Bad);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_waits_too_long_for_a_connection_is_a_target_that_is_down() {
+        let settings = HttpSettings { connections: 1, ..HttpSettings::new("http://127.0.0.1/hook") };
+        let http = Http::new(settings).unwrap();
+        let _taken = http.connections.acquire().await.unwrap();
+        let event = Event::from_json(r#"{"type":"a.b"}"#).unwrap();
+        let waiting = timeout(http.timeout * 2, http.handle(event, Context::for_test("id-1")));
+        let error = waiting.await.expect("it does not wait for ever").unwrap_err();
+        assert_eq!((error.failure(), error.to_string().as_str()), (Failure::TargetDown, "no answer within 6000 ms"));
+    }
+
     #[test]
     fn retry_after_is_seconds_or_a_date_and_what_is_neither_does_not_count() {
         let wait = |text: &'static str| {

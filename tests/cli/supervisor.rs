@@ -83,8 +83,12 @@ fn while_it_drains_it_asks_for_the_time_that_it_needs() {
     let sqs = Sqs::start(MemorySettings::default());
     sqs.queue().send(r#"{"type":"message.new"}"#);
     let supervisor = Supervisor::new();
-    let config = "grace = \"1h\"\n[queue]\nwait = \"1s\"\n[[route]]\nevents = [\"*\"]\nhandler = \"exec\"\n\
-                  command = [\"sleep\", \"3\"]\n";
+    let go = supervisor.directory.path().join("go");
+    let command = ["sh", "-c", "until [ -e \"$0\" ]; do sleep 0.05; done", go.to_str().unwrap()];
+    let config = format!(
+        "grace = \"1h\"\n[queue]\nwait = \"1s\"\n[[route]]\nevents = [\"*\"]\nhandler = \"exec\"\n\
+         command = {command:?}\n"
+    );
     let config = crate::daemon::file(supervisor.directory.path(), "exec.toml", config);
     let daemon = start(supervisor.asks(&["run", "--config", &config, "--queue-url", &sqs.url()]));
     let at_work = || holds(&supervisor.told(), "STATUS=receiving: 0.0 messages/s done, 1 in flight");
@@ -99,6 +103,7 @@ fn while_it_drains_it_asks_for_the_time_that_it_needs() {
         assert!(holds(&told, "STATUS=draining: "), "{told:?}");
         assert!(holds(&told, "WATCHDOG=1"), "{told:?}");
     }
+    std::fs::write(go, "").unwrap();
     daemon.wait().with(0);
     assert_eq!(sqs.queue().counts().deleted, 1);
 }

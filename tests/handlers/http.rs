@@ -201,26 +201,8 @@ async fn refused_and_broken_connections_and_unknown_hosts_are_a_target_that_is_d
 async fn no_answer_in_time_is_a_target_that_is_down() {
     let receiver = Receiver::start(None);
     let settings = HttpSettings { timeout: Duration::from_millis(200), ..receiver.settings("/late/20") };
-    let begun = Instant::now();
     let error = failure(&Http::new(settings).unwrap()).await;
-    assert_eq!(error.failure(), Failure::TargetDown, "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-}
-
-#[tokio::test]
-async fn an_event_that_waits_too_long_for_a_connection_is_a_target_that_is_down() {
-    let receiver = Receiver::start(None);
-    let settings =
-        HttpSettings { connections: 1, timeout: Duration::from_millis(400), ..receiver.settings("/late/0.3") };
-    let http = Http::new(settings).unwrap();
-    let results = join_all((0..4).map(|number| {
-        let (http, id) = (&http, number.to_string());
-        async move { post(http, &id).await }
-    }))
-    .await;
-    assert!(results[0].is_ok());
-    assert!(results.iter().flat_map(|result| result.as_ref().err()).all(|e| e.failure() == Failure::TargetDown));
-    assert!(results.iter().any(Result::is_err), "four times 0.3 s within 0.8 s on one connection");
+    assert_eq!((error.failure(), error.to_string().as_str()), (Failure::TargetDown, "no answer within 200 ms"));
 }
 
 #[tokio::test]
@@ -229,7 +211,8 @@ async fn a_large_answer_and_one_that_never_ends_are_done_by_their_status() {
     let begun = Instant::now();
     post(&receiver.http("/large"), "1").await.unwrap();
     post(&receiver.http("/endless"), "2").await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // The one without end is given up by the receiver after 30 s.
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

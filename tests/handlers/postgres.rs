@@ -9,6 +9,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -328,10 +329,9 @@ async fn a_server_that_never_answers_is_a_target_that_is_down_in_time() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("postgres://postgres@{}/postgres", silent.local_addr().unwrap());
     let settings = PostgresSettings { timeout: Duration::from_millis(300), ..PostgresSettings::new(url) };
-    let begun = Instant::now();
     let error = insert(&Postgres::new(settings).unwrap(), "1").await.unwrap_err();
-    assert_eq!(error.failure(), Failure::TargetDown, "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let said = error.to_string();
+    assert_eq!((error.failure(), said.as_str()), (Failure::TargetDown, "no answer of the database within 300 ms"));
 }
 
 #[tokio::test]
@@ -354,15 +354,27 @@ async fn a_row_that_another_transaction_holds_is_a_target_that_is_down_in_time_a
 async fn many_events_share_a_round_trip_and_connections_are_no_more_than_configured() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
-    let postgres = Arc::new(Postgres::new(PostgresSettings { connections: 3, ..cluster.settings() }).unwrap());
+    let settings = PostgresSettings { connections: 3, timeout: Duration::from_secs(60), ..cluster.settings() };
+    let postgres = Arc::new(Postgres::new(settings).unwrap());
+    let holder = Holder::of_the_table(&cluster);
+    let handed_over = Arc::new(AtomicUsize::new(0));
     let mut inserters = JoinSet::new();
-    for number in 0..2000 {
-        let postgres = postgres.clone();
-        inserters.spawn(async move { insert(&postgres, &number.to_string()).await.unwrap() });
+    for number in 0..1000 {
+        let (postgres, handed_over) = (postgres.clone(), handed_over.clone());
+        inserters.spawn(async move {
+            // On one thread nothing comes between this and the handing over that follows.
+            handed_over.fetch_add(1, Ordering::SeqCst);
+            insert(&postgres, &number.to_string()).await.unwrap();
+        });
     }
+    while handed_over.load(Ordering::SeqCst) < 1000 {
+        tokio::task::yield_now().await;
+    }
+    drop(holder);
     inserters.join_all().await;
-    let found = cluster.ask("SELECT count(*), count(DISTINCT xmin::text) < 200 FROM stream_events");
-    assert_eq!(found, ["2000|t"]);
+    // What each connection had begun with, and all that came to wait meanwhile.
+    let found = cluster.ask("SELECT count(*), count(DISTINCT xmin::text) <= 3 + 1 FROM stream_events");
+    assert_eq!(found, ["1000|t"]);
     let connections = cluster.ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stream-sqsd'");
     assert!(connections[0].parse::<u32>().unwrap() <= 3, "{connections:?}");
     drop(postgres);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stream_sqsd::handler::{Context, Failure, Handler};
 use stream_sqsd::handlers::stdout::Stdout;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::engine::Engine;
 use crate::event;
@@ -67,8 +67,16 @@ async fn a_stalled_pipe_blocks_neither_the_runtime_nor_leaves_half_a_line() {
     let stdout = Stdout::new(writer).unwrap();
     // More than a pipe holds.
     let long = "x".repeat(1 << 19);
-    let begun = timeout(Duration::from_millis(200), stdout.handle(event(&long), Context::for_test("long"))).await;
-    assert!(begun.is_err(), "the pipe took it all");
+    let begun = async {
+        while rustix::io::ioctl_fionread(&reader).unwrap() == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        ended = stdout.handle(event(&long), Context::for_test("long")) => panic!("the pipe took it all: {ended:?}"),
+        begun = timeout(SOON, begun) => begun.expect("it is begun"),
+    }
     // Taken back before it was begun: no line at all.
     let waiting = timeout(Duration::from_millis(50), stdout.handle(event("x"), Context::for_test("never"))).await;
     assert!(waiting.is_err(), "written past a stalled line");
