@@ -93,7 +93,7 @@ impl Case {
     }
 
     fn measure(self, bench: Bench<'_>) -> Outcome<Sample> {
-        let alone = |cpu| Sample { cpu, rate: 1e6 / cpu, requests: 0.0, busy: 1.0, memory: 0 };
+        let alone = |cpu| Sample { cpu, rate: 1e6 / cpu, requests: 0.0, busy: 1.0, memory: 0, connections: 0 };
         match self {
             Case::Floor(form, size) => bench.floor(form, size, 0).map(alone),
             Case::NaiveFloor(form, size) => bench.naive_floor(form, size, 0).map(alone),
@@ -138,14 +138,14 @@ struct Measured {
 }
 
 /// A median between the least and the greatest.
-struct Median {
-    least: f64,
-    middle: f64,
-    greatest: f64,
+pub(crate) struct Median {
+    pub(crate) least: f64,
+    pub(crate) middle: f64,
+    pub(crate) greatest: f64,
 }
 
 impl Median {
-    fn of(values: impl IntoIterator<Item = f64>) -> Option<Median> {
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Median> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         Some(Median { least: *values.first()?, middle: *values.get(values.len() / 2)?, greatest: *values.last()? })

@@ -1,49 +1,162 @@
 //! Beyond one poller and one core: how the rate grows with the receives that may be open, at the latency of a real queue,
-//! and how well a model of two terms foretells it.
+//! and how well a model foretells it.
 //!
-//! A message holds its slot from the receive that was asked for it to the delete that is confirmed. With ten slots for
-//! each poller, the rate is what the slots allow, or what the cores do, whichever is less:
-//!
-//! ```text
-//! rate = min(cores ÷ CPU of a message, slots ÷ (receive + delete + gathering + work))
-//! ```
-//!
-//! where gathering is the wait for a full batch of deletes and work is that of the batch which a message comes with.
+//! A message holds its slot from the receive that was asked for it to the delete that is confirmed, and there are ten slots
+//! for each poller. Beside the slots and the cores two more things bound the rate: the bytes that are reserved for what
+//! open receives may bring, and the deletes that may be under way. [`Daemon::rate`] is the least of the four. Its two
+//! figures that are measured, the CPU of a message and what the cores can do with it, come from a run without latency, so
+//! no row is foretold out of itself; and the last rows are there for the bounds that the others do not meet.
 
 use crate::Outcome;
-use crate::payload::{Form, Size};
+use crate::fleet::{self, BUDGET, Daemon, Measured, Times};
+use crate::goals::Median;
+use crate::payload::{Form, Size, bodies};
 use crate::server::Load;
-use crate::side::{Bench, Side};
+use crate::side::{Bench, Sample, Side};
+
+/// How often everything is measured. The rows take turns.
+const ROUNDS: usize = 3;
 
 /// Milliseconds of a receive and of a batch of deletes.
 const LATENCY: (u64, u64) = (15, 8);
 
-pub(crate) fn measure(bench: Bench<'_>) -> Outcome {
-    let load = Load::new(Form::Gzip, Size::Medium).with_latency(LATENCY.0, LATENCY.1);
-    println!("6 KB gzip at {}/{} ms, {}", LATENCY.0, LATENCY.1, Side::Ours.name());
-    println!("| cores | pollers | messages/s | model | error | µs of CPU a message | cores busy | peak MB |");
-    println!("|---|---|---|---|---|---|---|---|");
-    for cores in [1, 2] {
-        let set: Vec<usize> = (0..cores).collect();
-        // What the cores can do at most is taken from where nothing else holds them up.
-        let saturated = bench.consume(Side::Ours, 96, load, &set)?;
-        for pollers in [1, 2, 4, 8, 16, 32, 64, 96] {
-            let sample = bench.consume(Side::Ours, pollers, load, &set)?;
-            let by_cores = saturated.busy / saturated.cpu * 1e6;
-            let held = (LATENCY.0 + LATENCY.1) as f64 / 1e3 + 2.0 * TIMER + 10.0 * sample.cpu / 1e6;
-            let model = by_cores.min(pollers as f64 * 10.0 / held);
-            println!(
-                "| {cores} | {pollers} | {:.0} | {model:.0} | {:+.0} % | {:.1} | {:.2} | {:.1} |",
-                sample.rate,
-                (model / sample.rate - 1.0) * 100.0,
-                sample.cpu,
-                sample.busy,
-                sample.memory as f64 / 1e6
-            );
+/// By how much the load server's timer is late, in seconds.
+const TIMER: f64 = 0.001;
+
+/// One row.
+#[derive(Debug)]
+struct Row {
+    cores: usize,
+    pollers: usize,
+    latency: (u64, u64),
+    message_size: u64,
+    samples: Vec<Sample>,
+}
+
+impl Row {
+    fn all() -> Vec<Row> {
+        let row =
+            |cores, pollers, latency, message_size| Row { cores, pollers, latency, message_size, samples: vec![] };
+        let usual = 256 * 1024;
+        let mut rows = Vec::new();
+        for cores in [1, 2] {
+            // What the cores can do where nothing else holds them up.
+            rows.push(row(cores, 8, (0, 0), usual));
+            rows.extend([1, 2, 4, 8, 16, 32, 64, 96].map(|pollers| row(cores, pollers, LATENCY, usual)));
+        }
+        rows.extend([8, 32, 96].map(|pollers| row(1, pollers, (60, 30), usual)));
+        // Deletes are the least here, and here bytes.
+        rows.push(row(1, 96, (15, 40), usual));
+        rows.push(row(1, 96, (60, 8), 1024 * 1024));
+        rows
+    }
+
+    fn measure(&mut self, bench: Bench<'_>) -> Outcome {
+        let load = Load { message_size: self.message_size, ..Load::new(Form::Gzip, Size::Medium) };
+        let load = load.with_latency(self.latency.0, self.latency.1);
+        let cores: Vec<usize> = (0..self.cores).collect();
+        self.samples.push(bench.consume(Side::Ours, self.pollers, load, &cores)?);
+        Ok(())
+    }
+
+    fn median(&self, of: impl Fn(&Sample) -> f64) -> f64 {
+        Median::of(self.samples.iter().map(of)).map_or(0.0, |median| median.middle)
+    }
+
+    fn has_latency(&self) -> bool {
+        self.latency != (0, 0)
+    }
+
+    /// What the model knows of it, after a run on as many cores that nothing held up.
+    fn daemon(&self, unhindered: &Row) -> Daemon {
+        let seconds = |millis: u64| millis as f64 / 1e3 + TIMER;
+        Daemon {
+            cores: unhindered.median(|sample| sample.rate),
+            cpu: unhindered.median(|sample| sample.cpu) / 1e6,
+            slots: self.pollers as f64 * fleet::BATCH,
+            budget: BUDGET,
+            message_size: self.message_size as f64,
+            times: Times { receive: seconds(self.latency.0), delete: seconds(self.latency.1), handler: 0.0 },
         }
     }
+}
+
+pub(crate) fn measure(bench: Bench<'_>) -> Outcome {
+    let mut rows = Row::all();
+    for round in 1..=ROUNDS {
+        for row in &mut rows {
+            let (receive, delete) = row.latency;
+            eprintln!("round {round} of {ROUNDS}: {} cores, {} pollers, {receive}/{delete} ms", row.cores, row.pollers);
+            row.measure(bench)?;
+        }
+    }
+    let error = print_model(&rows)?;
+    eprintln!("memory of a held message");
+    let load = Load::new(Form::Gzip, Size::Medium);
+    let held = Median::of((0..ROUNDS).map(|_| bench.held_message(load, 0)).collect::<Outcome<Vec<_>>>()?);
+    let unhindered = unhindered(&rows, 1).ok_or("one core was not measured")?;
+    let smallest = rows.iter().find(|row| row.has_latency()).ok_or("nothing was measured with latency")?;
+    let bodies = bodies(Form::Gzip, Size::Medium, 64);
+    // As the document has them, so that what follows is what follows from it.
+    let measured = Measured {
+        cpu: unhindered.median(|sample| sample.cpu),
+        memory: smallest.median(|sample| sample.memory as f64) / 1e6,
+        held: held.map_or(0.0, |held| held.middle / 1e3),
+        body: bodies.iter().map(String::len).sum::<usize>() as f64 / bodies.len() as f64 / 1e3,
+        error,
+    }
+    .table();
+    println!("\n{measured}");
+    print!("{}", fleet::tables(&Measured::read(&measured).ok_or("a table that cannot be read")?));
     Ok(())
 }
 
-/// By how much the load server's timer is late, in seconds.
-const TIMER: f64 = 0.001;
+fn unhindered(rows: &[Row], cores: usize) -> Option<&Row> {
+    rows.iter().find(|row| row.cores == cores && !row.has_latency())
+}
+
+/// Prints each row beside what the model says, and returns by how much it was wrong where it was most wrong, in parts of a
+/// hundred.
+fn print_model(rows: &[Row]) -> Outcome<f64> {
+    println!(
+        "| cores | pollers | receive/delete | messages/s (least to greatest) | model | error | slots | connections, model's \
+         average | most seen | allowed | MiB reserved, model's average | µs of CPU a message | cores busy | peak MB |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    let mut errors = Vec::new();
+    for row in rows {
+        let daemon = row.daemon(unhindered(rows, row.cores).ok_or("a number of cores that was not measured")?);
+        let rate = Median::of(row.samples.iter().map(|sample| sample.rate)).ok_or("a row without a sample")?;
+        let (model, error) = if row.has_latency() {
+            let model = daemon.rate();
+            let error = (model / rate.middle - 1.0) * 100.0;
+            errors.push(error.abs());
+            (format!("{model:.0}"), format!("{error:+.0} %"))
+        } else {
+            ("taken from here".to_owned(), String::new())
+        };
+        println!(
+            "| {} | {} | {}/{} ms{} | {:.0} ({:.0} to {:.0}) | {model} | {error} | {:.0} | {:.1} | {:.0} | {:.0} | {:.1} | {:.1} | {:.2} | {:.1} |",
+            row.cores,
+            row.pollers,
+            row.latency.0,
+            row.latency.1,
+            if row.message_size > 256 * 1024 { ", messages up to 1 MiB" } else { "" },
+            rate.middle,
+            rate.least,
+            rate.greatest,
+            daemon.slots,
+            daemon.connections(rate.middle),
+            row.median(|sample| sample.connections as f64),
+            daemon.most_connections(),
+            daemon.reserved(rate.middle) / (1024.0 * 1024.0),
+            row.median(|sample| sample.cpu),
+            row.median(|sample| sample.busy),
+            row.median(|sample| sample.memory as f64) / 1e6
+        );
+    }
+    errors.sort_by(f64::total_cmp);
+    let most = *errors.last().ok_or("nothing was foretold")?;
+    println!("\nThe model is off by {most:.0} % at the most, and by {:.0} % in the middle.", errors[errors.len() / 2]);
+    Ok(most)
+}

@@ -44,12 +44,16 @@ pub(crate) struct Load {
     pub(crate) receive_takes: Duration,
     /// How long a batch of deletes takes.
     pub(crate) delete_takes: Duration,
+    /// The queue's MaximumMessageSize, in bytes.
+    pub(crate) message_size: u64,
 }
 
 impl Load {
     /// Endless, in full receives that take no time.
     pub(crate) fn new(form: Form, size: Size) -> Self {
-        Load { form, size, backlog: ENDLESS, most: 10, receive_takes: Duration::ZERO, delete_takes: Duration::ZERO }
+        let at_once = Duration::ZERO;
+        let message_size = 256 * 1024;
+        Load { form, size, backlog: ENDLESS, most: 10, receive_takes: at_once, delete_takes: at_once, message_size }
     }
 
     pub(crate) fn with_latency(self, receive_millis: u64, delete_millis: u64) -> Self {
@@ -72,6 +76,8 @@ pub(crate) struct Counts {
     pub(crate) received: u64,
     /// Messages deleted.
     pub(crate) deleted: u64,
+    /// The most connections that were open at the same time.
+    pub(crate) connections: u64,
 }
 
 /// A moment in the life of the queue, noted while [`Server::watch`] watches.
@@ -107,12 +113,14 @@ struct State {
     most: usize,
     receive_takes: Duration,
     delete_takes: Duration,
+    message_size: u64,
     next: AtomicUsize,
     receives: AtomicU64,
     deletes: AtomicU64,
     hides: AtomicU64,
     received: AtomicU64,
     deleted: AtomicU64,
+    connections: AtomicU64,
     watching: AtomicBool,
     seen: Mutex<Vec<Seen>>,
 }
@@ -134,12 +142,14 @@ impl Server {
             most: load.most,
             receive_takes: load.receive_takes,
             delete_takes: load.delete_takes,
+            message_size: load.message_size,
             next: AtomicUsize::new(0),
             receives: AtomicU64::new(0),
             deletes: AtomicU64::new(0),
             hides: AtomicU64::new(0),
             received: AtomicU64::new(0),
             deleted: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
             watching: AtomicBool::new(false),
             seen: Mutex::default(),
         });
@@ -173,6 +183,7 @@ impl Server {
             hides: state.hides.load(Relaxed),
             received: state.received.load(Relaxed),
             deleted: state.deleted.load(Relaxed),
+            connections: state.connections.load(Relaxed),
         }
     }
 
@@ -203,6 +214,8 @@ async fn accept(listener: std::net::TcpListener, state: Arc<State>, tls: Option<
             accepted = listener.accept() => accepted?,
         };
         stream.set_nodelay(true)?;
+        // Those that ended are gone from here: they come first above.
+        state.connections.fetch_max(connections.len() as u64 + 1, Relaxed);
         let (state, tls) = (state.clone(), tls.clone());
         connections.spawn(async move {
             // A client that goes away in the middle is the end of its connection and of nothing else.
@@ -272,9 +285,13 @@ impl State {
                 }
                 body.push_str("]}");
             }
-            "GetQueueAttributes" => body.push_str(
-                r#"{"Attributes":{"MaximumMessageSize":"262144","VisibilityTimeout":"30","MessageRetentionPeriod":"345600","ApproximateNumberOfMessages":"0","ApproximateNumberOfMessagesNotVisible":"0"}}"#,
-            ),
+            "GetQueueAttributes" => {
+                let _ = write!(
+                    body,
+                    r#"{{"Attributes":{{"MaximumMessageSize":"{}","VisibilityTimeout":"30","MessageRetentionPeriod":"345600","ApproximateNumberOfMessages":"0","ApproximateNumberOfMessagesNotVisible":"0"}}}}"#,
+                    self.message_size
+                );
+            }
             "GetQueueUrl" => {
                 let _ = write!(body, r#"{{"QueueUrl":"http://{}/000000000000/chat-events"}}"#, request.host);
             }

@@ -102,6 +102,8 @@ pub(crate) struct Sample {
     pub(crate) busy: f64,
     /// The most memory that it took, in bytes.
     pub(crate) memory: u64,
+    /// The most connections that it had open at the same time.
+    pub(crate) connections: u64,
 }
 
 /// How one measurement is made.
@@ -141,6 +143,7 @@ impl Bench<'_> {
             requests: requests as f64 / messages,
             busy: cpu.as_secs_f64() / took.as_secs_f64(),
             memory: process.peak_memory()?,
+            connections: after.connections,
         })
     }
 
