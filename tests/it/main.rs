@@ -6,4 +6,5 @@ mod architecture;
 mod corpus;
 mod decode;
 mod event;
+mod scale;
 mod webhook;

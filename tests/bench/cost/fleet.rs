@@ -5,7 +5,7 @@
 //! and a test computes the tables from it anew. Facts about SQS and prices are those of AWS's documentation and price
 //! lists, in us-east-1.
 
-#![allow(dead_code, reason = "the benchmark takes the model of this, and the test of the document the tables")]
+#![allow(dead_code, reason = "the benchmark takes the model of this, and the test of the document its tables")]
 
 use std::fmt::Write as _;
 
@@ -126,6 +126,24 @@ impl Measured {
         let [cpu, memory, held, body, error] = Self::ROWS.map(value);
         Some(Measured { cpu: cpu?, memory: memory?, held: held?, body: body?, error: error? })
     }
+
+    /// The tables of tasks, of the queue, and of the bill.
+    pub(crate) fn fleet(&self) -> String {
+        let mut text = String::new();
+        tasks(&mut text, self);
+        text.push('\n');
+        queue(&mut text, self);
+        text.push('\n');
+        bill(&mut text, self);
+        text
+    }
+
+    /// The table of what one task of the template's default size does.
+    pub(crate) fn targets(&self) -> String {
+        let mut text = String::new();
+        targets(&mut text, self);
+        text
+    }
 }
 
 /// Messages a second that the tables are made for.
@@ -199,16 +217,6 @@ impl Fleet {
     }
 }
 
-/// The tables of the document.
-pub(crate) fn tables(measured: &Measured) -> String {
-    let mut text = String::new();
-    tasks(&mut text, measured);
-    queue(&mut text, measured);
-    bill(&mut text, measured);
-    targets(&mut text, measured);
-    text
-}
-
 fn tasks(text: &mut String, measured: &Measured) {
     let best = Fleet::of(measured, 1.0, HANDLERS[0]).task;
     line(
@@ -258,7 +266,6 @@ fn tasks(text: &mut String, measured: &Measured) {
             );
         }
     }
-    text.push('\n');
 }
 
 fn queue(text: &mut String, measured: &Measured) {
@@ -280,7 +287,6 @@ fn queue(text: &mut String, measured: &Measured) {
             );
         }
     }
-    text.push('\n');
 }
 
 fn bill(text: &mut String, measured: &Measured) {
@@ -321,7 +327,6 @@ fn bill(text: &mut String, measured: &Measured) {
             ),
         );
     }
-    text.push('\n');
 }
 
 /// The default of the parameter BacklogPerTask in deploy/ecs/template.yaml.

@@ -97,17 +97,14 @@ pub(crate) fn measure(bench: Bench<'_>) -> Outcome {
     let unhindered = unhindered(&rows, 1).ok_or("one core was not measured")?;
     let smallest = rows.iter().find(|row| row.has_latency()).ok_or("nothing was measured with latency")?;
     let bodies = bodies(Form::Gzip, Size::Medium, 64);
-    // As the document has them, so that what follows is what follows from it.
     let measured = Measured {
         cpu: unhindered.median(|sample| sample.cpu),
         memory: smallest.median(|sample| sample.memory as f64) / 1e6,
         held: held.map_or(0.0, |held| held.middle / 1e3),
         body: bodies.iter().map(String::len).sum::<usize>() as f64 / bodies.len() as f64 / 1e3,
         error,
-    }
-    .table();
-    println!("\n{measured}");
-    print!("{}", fleet::tables(&Measured::read(&measured).ok_or("a table that cannot be read")?));
+    };
+    println!("\nFor deploy/SCALE.md, whose other tables a test of it computes:\n\n{}", measured.table());
     Ok(())
 }
 

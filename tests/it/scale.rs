@@ -1,0 +1,46 @@
+//! deploy/SCALE.md says what follows from what was measured.
+
+use std::path::Path;
+
+#[path = "../bench/cost/fleet.rs"]
+mod fleet;
+
+use fleet::Measured;
+
+fn part<'a>(document: &'a str, name: &str) -> &'a str {
+    let (_, rest) = document.split_once(&format!("<!-- {name} -->\n")).expect("where the tables begin");
+    rest.split_once(&format!("<!-- /{name} -->")).expect("where the tables end").0
+}
+
+#[test]
+fn the_fleets_are_those_that_follow_from_what_was_measured() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/SCALE.md");
+    let document = std::fs::read_to_string(&path).expect("a SCALE.md");
+    let measured = Measured::read(part(&document, "measured")).expect("all that is measured");
+    let mut fresh = document.clone();
+    for (name, tables) in [("fleet", measured.fleet()), ("targets", measured.targets())] {
+        fresh = fresh.replace(part(&document, name), &format!("\n{tables}\n"));
+    }
+    if fresh == document {
+        return;
+    }
+    if std::env::var_os("WRITE_DOCUMENTATION").is_some() {
+        std::fs::write(&path, fresh).expect("a SCALE.md that can be written");
+    } else {
+        panic!("the tables of deploy/SCALE.md are stale: run this test with WRITE_DOCUMENTATION=1");
+    }
+}
+
+#[test]
+fn a_task_is_what_the_template_makes_of_its_defaults() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/ecs/template.yaml");
+    let template = std::fs::read_to_string(path).expect("a template");
+    let default = |parameter: &str| -> f64 {
+        let (_, rest) = template.split_once(&format!("\n  {parameter}:\n")).expect("the parameter");
+        let (_, value) = rest.split_once("Default:").expect("a default");
+        let value = value.lines().next().expect("a value").trim().trim_matches('"');
+        value.parse().expect("a number")
+    };
+    assert_eq!(default("BacklogPerTask"), fleet::BACKLOG_PER_TASK);
+    assert_eq!(default("Cpu") / 1024.0, fleet::TEMPLATE_CORES);
+}
