@@ -338,7 +338,7 @@ impl<Q: Queue> Run<Q> {
             self.next_poll += 1;
             let poll = Poll { id: self.next_poll, wait, visibility: self.engine.visibility, claim };
             self.engine.telemetry.poll_opened(poll.id);
-            self.polls.spawn(poll.receive(self.queue.clone(), self.engine.drain.token()));
+            self.polls.spawn(Box::pin(poll.receive(self.queue.clone(), self.engine.drain.token())));
         }
     }
 
@@ -440,11 +440,20 @@ impl<Q: Queue> Run<Q> {
             place: group.map(|group| engine.groups.join(group)),
             receive_count: delivery.receive_count,
         };
-        self.workers.spawn(work.run(delivery, task));
+        // On the heap once, rather than moved from the stack into the task and about in it.
+        self.workers.spawn(Box::pin(work.run(delivery, task)));
     }
 
-    /// One delivery is settled.
-    fn settled(&mut self, done: Result<Settlement, JoinError>) {
+    /// One delivery is settled, and with it perhaps others: those of a batch of deletes end together.
+    fn settled(&mut self, first: Result<Settlement, JoinError>) {
+        let mut done = Some(first);
+        while let Some(one) = done {
+            self.count(one);
+            done = self.workers.try_join_next();
+        }
+    }
+
+    fn count(&mut self, done: Result<Settlement, JoinError>) {
         let telemetry = &self.engine.telemetry;
         match done {
             Ok(Settlement::Deleted) => telemetry.deleted.add(1),

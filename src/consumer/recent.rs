@@ -3,7 +3,8 @@
 //! A success outlives its delivery when the delete fails or the lease is lost, and SQS may deliver a message again even
 //! after it was deleted. The memory is bounded: the oldest is forgotten first.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -25,37 +26,47 @@ pub(crate) struct Recent {
 
 #[derive(Debug, Default)]
 struct State {
-    confirmed: Memory,
-    unconfirmed: Memory,
+    known: BTreeMap<MessageId, Known>,
+    /// In the order in which their handlers succeeded.
+    unconfirmed: BTreeMap<u64, MessageId>,
+    /// In the order in which their deletes were confirmed.
+    confirmed: VecDeque<MessageId>,
+    next: u64,
     journal: Option<Journal>,
 }
 
-#[derive(Debug, Default)]
-struct Memory {
-    known: BTreeMap<MessageId, u64>,
-    /// The same in the order in which they came.
-    order: BTreeMap<u64, MessageId>,
-    next: u64,
+/// What is known of a message that was handled.
+#[derive(Debug)]
+enum Known {
+    /// Its number among the unconfirmed.
+    Unconfirmed(u64),
+    Confirmed,
 }
 
-impl Memory {
-    fn remember(&mut self, id: MessageId, limit: usize) {
-        if self.known.contains_key(&id) {
-            return;
-        }
+impl State {
+    fn handled(&mut self, id: &MessageId) {
+        let Entry::Vacant(vacant) = self.known.entry(id.clone()) else { return };
         self.next += 1;
-        self.known.insert(id.clone(), self.next);
-        self.order.insert(self.next, id);
-        while self.order.len() > limit
-            && let Some((_, oldest)) = self.order.pop_first()
+        vacant.insert(Known::Unconfirmed(self.next));
+        self.unconfirmed.insert(self.next, id.clone());
+        if self.unconfirmed.len() > UNCONFIRMED
+            && let Some((_, oldest)) = self.unconfirmed.pop_first()
         {
             self.known.remove(&oldest);
         }
     }
 
-    fn forget(&mut self, id: &MessageId) {
-        if let Some(at) = self.known.remove(id) {
-            self.order.remove(&at);
+    fn deleted(&mut self, id: &MessageId) {
+        match self.known.insert(id.clone(), Known::Confirmed) {
+            Some(Known::Confirmed) => return,
+            Some(Known::Unconfirmed(number)) => drop(self.unconfirmed.remove(&number)),
+            None => {}
+        }
+        self.confirmed.push_back(id.clone());
+        if self.confirmed.len() > CONFIRMED
+            && let Some(oldest) = self.confirmed.pop_front()
+        {
+            self.known.remove(&oldest);
         }
     }
 }
@@ -65,15 +76,14 @@ impl Recent {
     pub(crate) fn with_journal(journal: Journal, known: Vec<MessageId>) -> Self {
         let mut state = State { journal: Some(journal), ..State::default() };
         for id in known {
-            state.unconfirmed.remember(id, UNCONFIRMED);
+            state.handled(&id);
         }
         Recent { state: Mutex::new(state) }
     }
 
     /// Whether the message was handled.
     pub(crate) fn knows(&self, id: &MessageId) -> bool {
-        let state = self.state();
-        state.unconfirmed.known.contains_key(id) || state.confirmed.known.contains_key(id)
+        self.state().known.contains_key(id)
     }
 
     /// The handler of the message succeeded.
@@ -81,7 +91,7 @@ impl Recent {
     /// An error is the journal's: the memory has it all the same.
     pub(crate) fn handled(&self, id: &MessageId, now: impl FnOnce() -> SystemTime) -> io::Result<()> {
         let mut state = self.state();
-        state.unconfirmed.remember(id.clone(), UNCONFIRMED);
+        state.handled(id);
         match &mut state.journal {
             Some(journal) => journal.append(id, now()),
             None => Ok(()),
@@ -90,9 +100,7 @@ impl Recent {
 
     /// Its delete was confirmed.
     pub(crate) fn deleted(&self, id: &MessageId) {
-        let mut state = self.state();
-        state.unconfirmed.forget(id);
-        state.confirmed.remember(id.clone(), CONFIRMED);
+        self.state().deleted(id);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -116,6 +124,21 @@ mod tests {
             recent.deleted(&id(n));
         }
         assert!(!recent.knows(&id(1)) && recent.knows(&id(UNCONFIRMED)), "the confirmed are remembered for less long");
-        assert_eq!(recent.state().unconfirmed.order.len(), 0);
+        let state = recent.state();
+        assert_eq!((state.unconfirmed.len(), state.confirmed.len(), state.known.len()), (0, CONFIRMED, CONFIRMED));
+    }
+
+    #[test]
+    fn what_is_confirmed_is_known_once_however_often_it_is_deleted() {
+        let recent = Recent::default();
+        let id = MessageId::from("m");
+        // An event that no route takes is deleted without a handler.
+        recent.deleted(&id);
+        for _ in 0..2 {
+            recent.handled(&id, || SystemTime::UNIX_EPOCH).expect("no journal, no error");
+            recent.deleted(&id);
+        }
+        let state = recent.state();
+        assert_eq!((state.unconfirmed.len(), state.confirmed.len(), state.known.len()), (0, 1, 1));
     }
 }

@@ -196,7 +196,8 @@ where
             }
         }
         let call = call(batch);
-        calls.spawn(async move {
+        // On the heap once, rather than moved from the stack into the task and about in it.
+        calls.spawn(Box::pin(async move {
             let results = call.await.into_iter().flatten().map(|result| result.map_err(Refusal::Entry));
             // An entry that the queue did not answer for is one that failed.
             let results = results.chain(std::iter::repeat_with(|| Err(Refusal::Call)));
@@ -204,7 +205,7 @@ where
                 // Whoever asked may be gone; then nobody needs the answer.
                 let _ = answer.send(result);
             }
-        });
+        }));
     }
     while calls.join_next().await.is_some() {}
 }
