@@ -127,6 +127,37 @@ fn when_a_failing_message_is_dead_lettered_is_told_though_nothing_is_to_be_mende
 }
 
 #[test]
+fn a_dead_letter_queue_that_is_not_there_is_harm_and_one_that_may_not_be_looked_at_is_advice() {
+    let sqs = good();
+    sqs.refuse_attributes("dead", "AccessDenied");
+    let found = check(&sqs, 0);
+    one(&found, "advice", "the dead-letter queue cannot be looked at");
+    assert!(found[0]["fix"].as_str().unwrap().contains("sqs:GetQueueAttributes"), "{found:#?}");
+    sqs.refuse_attributes("dead", "QueueDoesNotExist");
+    let found = check(&sqs, 1);
+    one(&found, "harm", "arn:aws:sqs:us-east-1:123456789012:dead does not exist");
+    let created = "aws sqs create-queue --queue-name dead --attributes MessageRetentionPeriod=1209600";
+    assert_eq!(found[0]["fix"], created);
+
+    // The dead-letter queue of a FIFO queue is one itself, or SQS refuses it.
+    let fifo = redrive(5).replace(":dead", ":dead.fifo");
+    with(&sqs, &[("RedrivePolicy", &fifo)]);
+    sqs.refuse_attributes("dead.fifo", "QueueDoesNotExist");
+    let created =
+        "aws sqs create-queue --queue-name dead.fifo --attributes FifoQueue=true,MessageRetentionPeriod=1209600";
+    assert_eq!(check(&sqs, 1)[0]["fix"], created);
+}
+
+#[test]
+fn an_inflate_limit_below_the_largest_event_is_harm() {
+    let sqs = good();
+    let below = ["check", "--online", "--json", "--inflate-limit", "255KiB", "--queue-url", &sqs.url()];
+    let told: Value = serde_json::from_str(&run(daemon(&below)).with(1).stdout).unwrap();
+    one(told["findings"].as_array().unwrap(), "harm", "inflate_limit is 255KiB");
+    run(daemon(&["check", "--online", "--inflate-limit", "256KiB", "--queue-url", &sqs.url()])).with(0);
+}
+
+#[test]
 fn advice_does_not_fail_a_check() {
     let sqs = good();
     with(&sqs, &[("Policy", "")]);
@@ -137,6 +168,12 @@ fn advice_does_not_fail_a_check() {
     one(&check(&sqs, 0), "advice", "dead-lettered after about 1s");
     with(&sqs, &[("KmsMasterKeyId", "arn:aws:kms:us-east-1:123456789012:key/1")]);
     one(&check(&sqs, 0), "advice", "kms:GenerateDataKey");
+    with(&sqs, &[("MessageRetentionPeriod", "172800")]);
+    one(&check(&sqs, 0), "advice", "keeps messages for 48h");
+    with(&sqs, &[("VisibilityTimeout", "5")]);
+    one(&check(&sqs, 0), "advice", "the visibility timeout is 5s");
+    with(&sqs, &[("VisibilityTimeout", "3600")]);
+    one(&check(&sqs, 0), "advice", "the visibility timeout is 1h");
     with(&sqs, &[]);
     sqs.deny("GetQueueAttributes");
     one(&check(&sqs, 0), "advice", "may not be read");
@@ -156,7 +193,8 @@ fn the_daemons_own_permissions_are_tried_without_touching_a_message() {
     let sqs = good();
     sqs.deny("ReceiveMessage");
     assert!(check(&sqs, 0).is_empty(), "receiving is not tried");
-    run(daemon(&["check", "--online", "--receive", "--queue-url", &sqs.url()])).with(1);
+    let ended = run(daemon(&["check", "--online", "--receive", "--queue-url", &sqs.url()])).with(1);
+    assert!(ended.stdout.contains("loses or delays messages: the daemon may not receive messages"), "{}", ended.stdout);
 }
 
 #[test]

@@ -24,6 +24,8 @@ struct Shared {
     queue: MemoryQueue,
     attributes: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
     denied: Mutex<Vec<&'static str>>,
+    /// Queues whose attributes are answered with an error code.
+    refused: Mutex<BTreeMap<&'static str, &'static str>>,
     /// How many receives will be throttled.
     throttled_receives: Mutex<usize>,
     /// Entries of a send that fail the first time.
@@ -41,6 +43,7 @@ impl Sqs {
             queue: MemoryQueue::new(settings),
             attributes: Mutex::default(),
             denied: Mutex::default(),
+            refused: Mutex::default(),
             throttled_receives: Mutex::default(),
             failing_sends: Mutex::default(),
             calls: Mutex::default(),
@@ -67,6 +70,11 @@ impl Sqs {
     /// From now on this action is denied.
     pub(crate) fn deny(&self, action: &'static str) {
         self.shared.denied.lock().unwrap().push(action);
+    }
+
+    /// From now on whoever asks for the attributes of this queue gets this error.
+    pub(crate) fn refuse_attributes(&self, queue: &'static str, code: &'static str) {
+        self.shared.refused.lock().unwrap().insert(queue, code);
     }
 
     /// The next receives are throttled, so many of them.
@@ -159,6 +167,10 @@ async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Va
     let answer = match action {
         "GetQueueAttributes" => {
             let name = body["QueueUrl"].as_str().unwrap().rsplit('/').next().unwrap();
+            if let Some(code) = shared.refused.lock().unwrap().get(name) {
+                let code = format!("com.amazonaws.sqs#{code}");
+                return ("400 Bad Request", json!({"__type": code, "message": "It is refused"}));
+            }
             json!({"Attributes": shared.attributes.lock().unwrap().get(name)})
         }
         "ReceiveMessage" => {

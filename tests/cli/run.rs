@@ -80,8 +80,10 @@ fn a_hangup_opens_files_anew_and_the_run_goes_on() {
     let arguments = ["run", "--config", &path, "--queue-url", &sqs.url(), "--wait", "1s", "--log-format", "human"];
     let mut daemon = start(daemon(&arguments));
     sqs.until_called("ReceiveMessage", 2);
+    std::fs::rename(&events, directory.path().join("put-aside.jsonl")).unwrap();
     daemon.signal(Signal::HUP);
-    daemon.until("asked to open files anew");
+    daemon.until("the file was opened anew");
+    assert!(events.exists(), "it is there before the next event");
     sqs.queue().send(r#"{"type":"message.new"}"#);
     sqs.until_called("DeleteMessageBatch", 1);
     daemon.signal(Signal::TERM);

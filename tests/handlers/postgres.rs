@@ -219,7 +219,9 @@ async fn a_refused_row_is_a_bad_message_and_those_beside_it_are_inserted() {
 #[tokio::test]
 async fn a_database_that_is_down_is_a_target_that_is_down_until_it_comes_back() {
     let cluster = Cluster::start();
-    let postgres = cluster.handler().await;
+    drop(cluster.handler().await);
+    // With a second connection the next event would not meet the one that was closed.
+    let postgres = Postgres::new(PostgresSettings { connections: 1, ..cluster.settings() }).unwrap();
     insert(&postgres, "1").await.unwrap();
     cluster.down();
     for _ in 0..2 {
@@ -233,6 +235,23 @@ async fn a_database_that_is_down_is_a_target_that_is_down_until_it_comes_back() 
     cluster.up();
     insert(&postgres, "3").await.unwrap();
     assert_eq!(cluster.ask("SELECT count(*) FROM stream_events"), ["3"]);
+}
+
+/// A connection that leads to a server which has become a standby never leads to the primary again.
+#[tokio::test]
+async fn a_connection_on_which_nothing_can_be_written_is_given_up_for_a_new_one() {
+    let cluster = Cluster::start();
+    drop(cluster.handler().await);
+    // What is set for a role holds on the connections that are made from then on.
+    cluster.ask("CREATE ROLE clerk LOGIN SUPERUSER");
+    cluster.ask("ALTER ROLE clerk SET default_transaction_read_only = on");
+    let url = cluster.url().replace("user=postgres", "user=clerk");
+    let postgres = Postgres::new(PostgresSettings { connections: 1, ..PostgresSettings::new(url) }).unwrap();
+    let error = insert(&postgres, "1").await.unwrap_err();
+    assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+    assert!(error.to_string().contains("read-only transaction (SQLSTATE 25006)"), "{error}");
+    cluster.ask("ALTER ROLE clerk RESET default_transaction_read_only");
+    insert(&postgres, "1").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -351,6 +370,44 @@ async fn a_row_that_another_transaction_holds_is_a_target_that_is_down_in_time_a
 }
 
 #[tokio::test]
+async fn a_connection_that_never_answers_again_is_given_up_for_a_new_one() {
+    let cluster = Cluster::start();
+    drop(cluster.handler().await);
+    let settings = PostgresSettings { connections: 1, timeout: Duration::from_secs(2), ..cluster.settings() };
+    let postgres = Postgres::new(settings).unwrap();
+    insert(&postgres, "1").await.unwrap();
+    let pid = cluster.ask("SELECT pid FROM pg_stat_activity WHERE application_name = 'stream-sqsd'").remove(0);
+    let signal = |name: &str| assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    signal("-STOP");
+    let error = insert(&postgres, "2").await.unwrap_err();
+    assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+    let again = async { while insert(&postgres, "2").await.is_err() {} };
+    let inserted = tokio::time::timeout(Duration::from_secs(30), again).await;
+    signal("-CONT");
+    inserted.expect("by a connection that answers");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_waits_behind_another_is_a_target_that_is_down_no_later_than_had_it_come_alone() {
+    let cluster = Cluster::start();
+    drop(cluster.handler().await);
+    let time = Duration::from_secs(3);
+    let settings = PostgresSettings { connections: 1, timeout: time, ..cluster.settings() };
+    let postgres = Arc::new(Postgres::new(settings).unwrap());
+    let _holder = Holder::of_the_table(&cluster);
+    let first = postgres.clone();
+    let first = tokio::spawn(async move { insert(&first, "1").await });
+    until(|| {
+        !cluster.ask("SELECT 1 FROM pg_stat_activity WHERE query ~ '^INSERT' AND wait_event_type = 'Lock'").is_empty()
+    });
+    let begun = Instant::now();
+    let error = insert(&postgres, "2").await.unwrap_err();
+    assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+    assert!(begun.elapsed() < time * 3 / 2, "{:?}", begun.elapsed());
+    first.await.unwrap().unwrap_err();
+}
+
+#[tokio::test]
 async fn many_events_share_a_round_trip_and_connections_are_no_more_than_configured() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
@@ -379,6 +436,25 @@ async fn many_events_share_a_round_trip_and_connections_are_no_more_than_configu
     assert!(connections[0].parse::<u32>().unwrap() <= 3, "{connections:?}");
     drop(postgres);
     until(|| cluster.ask("SELECT 1 FROM pg_stat_activity WHERE application_name = 'stream-sqsd'").is_empty());
+}
+
+#[tokio::test]
+async fn the_index_that_the_readme_shows_finds_what_is_inside_and_refuses_what_jsonb_cannot_hold() {
+    let cluster = Cluster::start();
+    let postgres = cluster.handler().await;
+    let readme = include_str!("../../README.md");
+    let index = "CREATE INDEX ON stream_events USING gin ((payload::jsonb) jsonb_path_ops)";
+    let condition = r#"WHERE payload::jsonb @> '{"user": {"id": "ada"}}'"#;
+    assert!(readme.contains(&format!("`{index}`")) && readme.contains(&format!("`{condition}`")));
+    cluster.ask(index);
+    let insert = async |id: &str, body: &str| postgres.handle(decode(body, 1000).unwrap(), Context::for_test(id)).await;
+    insert("1", r#"{"type":"a.b","user":{"name":"x","id":"ada"}}"#).await.unwrap();
+    insert("2", r#"{"type":"a.b","user":{"id":"bo"}}"#).await.unwrap();
+    assert_eq!(cluster.ask(&format!("SELECT message_id FROM stream_events {condition}")), ["1"]);
+    let plan = format!("SET enable_seqscan = off; EXPLAIN SELECT message_id FROM stream_events {condition}");
+    assert!(cluster.ask(&plan).concat().contains("Index Scan on stream_events_payload_idx"), "{plan}");
+    let error = insert("3", r#"{"type":"a.b","text":"\u0000"}"#).await.unwrap_err();
+    assert_eq!(error.failure(), Failure::Bad, "{error}");
 }
 
 #[tokio::test]

@@ -167,7 +167,7 @@ async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
                     grade: Grade::Harm,
                     what: format!("the dead-letter queue {} does not exist", redrive.dead_letter_queue),
                     why: "A message that is received too often has nowhere to go.".to_owned(),
-                    fix: Some(format!("aws sqs create-queue --queue-name {}", name_of(&redrive.dead_letter_queue))),
+                    fix: Some(create_dead_letter_queue(name_of(&redrive.dead_letter_queue))),
                 }),
                 (Some(Err(error)), Some(redrive)) => findings.push(Finding {
                     grade: Grade::Advice,
@@ -258,6 +258,12 @@ fn allow(action: &str, resource: &str) -> String {
     )
 }
 
+/// The command that creates a dead-letter queue, which keeps messages for as long as there is.
+fn create_dead_letter_queue(name: &str) -> String {
+    let fifo = if name.ends_with(".fifo") { "FifoQueue=true," } else { "" };
+    format!("aws sqs create-queue --queue-name {name} --attributes {fifo}MessageRetentionPeriod=1209600")
+}
+
 fn name_of(arn: &str) -> &str {
     arn.rsplit(':').next().unwrap_or(arn)
 }
@@ -318,7 +324,6 @@ impl Subject<'_> {
                 Some(stem) => format!("{stem}-dead-letter.fifo"),
                 None => format!("{name}-dead-letter"),
             };
-            let fifo = if name.ends_with(".fifo") { "FifoQueue=true," } else { "" };
             let dead_arn = self.arn.strip_suffix(name).unwrap_or_default().to_owned() + &dead;
             findings.push(Finding {
                 grade: Grade::Harm,
@@ -327,7 +332,8 @@ impl Subject<'_> {
                       is lost then."
                     .to_owned(),
                 fix: Some(format!(
-                    "aws sqs create-queue --queue-name {dead} --attributes {fifo}MessageRetentionPeriod=1209600 && {}",
+                    "{} && {}",
+                    create_dead_letter_queue(&dead),
                     set_redrive(5, &dead_arn)
                 )),
             });

@@ -402,6 +402,21 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_has_one_name_as_a_flag_as_a_variable_and_in_the_file() {
+        for setting in settings::ALL {
+            let flag = setting.flag.replace('-', "_");
+            let (section, key) = setting.file;
+            let same = match section {
+                // The flag `--admin` says all that its section has to say.
+                "admin" => flag == section && key == "listen",
+                _ => key == flag || format!("{section}_{key}") == flag,
+            };
+            assert!(same, "{} is {key} in the file", setting.flag);
+            assert_eq!(setting.variable(), format!("STREAM_SQSD_{}", flag.to_uppercase()));
+        }
+    }
+
+    #[test]
     fn no_flag_no_variable_and_no_key_stands_twice() {
         for (position, setting) in settings::ALL.iter().enumerate() {
             for other in &settings::ALL[position + 1..] {

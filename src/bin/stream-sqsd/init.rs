@@ -8,6 +8,7 @@ use crate::cli::InitArguments;
 use crate::config;
 use crate::exit::{Exit, Failure, say};
 use crate::routes::HANDLERS;
+use crate::routes::reader::{Key, MUST_BE_SET};
 use crate::settings::{self, Setting, Unset};
 
 pub(crate) fn init(arguments: &InitArguments) -> Result<Exit, Failure> {
@@ -70,14 +71,20 @@ fn starting_file() -> String {
         }
         text.push_str(&format!("#\n# [[route]]\n# events = [\"*\"]\n# handler = \"{}\"\n", kind.name));
         for key in kind.keys {
-            let unless_set = match key.default {
-                Unset::Value(value) => as_toml(value),
-                Unset::Words(words) => words.to_owned(),
-            };
-            text.push_str(&format!("# {} = {}   # unless set: {unless_set}\n", key.name, key.example));
+            text.push_str(&format!("# {} = {}{}\n", key.name, key.example, remark(key)));
         }
     }
     text
+}
+
+/// What holds without this line of a route, where the line does not show it.
+fn remark(key: &Key) -> String {
+    match key.default {
+        MUST_BE_SET => "   # must be set".to_owned(),
+        Unset::Value(value) if as_toml(value) == key.example => String::new(),
+        Unset::Value(value) => format!("   # unless set: {}", as_toml(value)),
+        Unset::Words(words) => format!("   # unless set: {words}"),
+    }
 }
 
 fn push(setting: &Setting, text: &mut String) {
@@ -142,6 +149,14 @@ mod tests {
             _ => format!("{line}\n"),
         });
         lines.collect()
+    }
+
+    #[test]
+    fn a_key_that_must_be_set_is_said_to_be_and_a_default_that_the_line_shows_is_not_said_twice() {
+        let text = starting_file();
+        assert!(text.contains("# path = \"/var/lib/stream-sqsd/events.jsonl\"   # must be set\n"), "{text}");
+        assert!(text.contains("# rotate_age = \"1d\"   # unless set: never\n"), "{text}");
+        assert!(text.contains("# redirects = false\n"), "{text}");
     }
 
     #[test]

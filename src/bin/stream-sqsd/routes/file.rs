@@ -4,7 +4,7 @@ use std::path::Path;
 
 use stream_sqsd::handlers::file::FileSettings;
 
-use super::reader::{Key, Reader, above_zero};
+use super::reader::{Key, MUST_BE_SET, Reader, above_zero};
 use crate::quantity;
 use crate::settings::Unset;
 
@@ -16,7 +16,7 @@ pub(super) const KEYS: &[&Key] = &[&PATH, &ROTATE_SIZE, &ROTATE_AGE];
 const PATH: Key = Key {
     name: "path",
     example: r#""/var/lib/stream-sqsd/events.jsonl""#,
-    default: Unset::Words("must be set"),
+    default: MUST_BE_SET,
     help: "The file that lines are appended to. It is created when it is not there, its directory is not",
 };
 

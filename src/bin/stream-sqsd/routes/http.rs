@@ -2,7 +2,7 @@
 
 use stream_sqsd::handlers::http::{Http, HttpSettings, is_exposed};
 
-use super::reader::{Key, Reader, above_zero};
+use super::reader::{Key, MUST_BE_SET, Reader, above_zero};
 use crate::quantity;
 use crate::settings::Unset;
 
@@ -13,7 +13,7 @@ pub(super) const KEYS: &[&Key] = &[&URL, &API_KEY, &API_SECRET, &TIMEOUT, &CONNE
 const URL: Key = Key {
     name: "url",
     example: r#""https://example.com/webhooks/stream""#,
-    default: Unset::Words("must be set"),
+    default: MUST_BE_SET,
     help: "Where each event is POSTed to, as text or, where it holds a token, as a secret",
 };
 

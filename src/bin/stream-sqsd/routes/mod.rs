@@ -19,7 +19,7 @@ use stream_sqsd::handlers::file::{FileSettings, STALLED_AFTER};
 use stream_sqsd::handlers::http::HttpSettings;
 use stream_sqsd::handlers::postgres::PostgresSettings;
 
-use self::reader::{Key, Reader};
+use self::reader::{Key, MUST_BE_SET, Reader};
 use crate::document::{Entry, Item, Section};
 use crate::mistakes::{Mistakes, Origin, nearest};
 use crate::secret::Missing;
@@ -28,14 +28,14 @@ use crate::settings::Unset;
 const EVENTS: Key = Key {
     name: "events",
     example: r#"["message.*", "reaction.new"]"#,
-    default: Unset::Words("must be set"),
+    default: MUST_BE_SET,
     help: "Which events: `message.new`, all below a dot (`message.*`), or all (`*`)",
 };
 
 const HANDLER: Key = Key {
     name: "handler",
     example: r#""http""#,
-    default: Unset::Words("must be set"),
+    default: MUST_BE_SET,
     help: "What is done with them: one of the handlers below",
 };
 

@@ -2,7 +2,7 @@
 
 use stream_sqsd::handlers::postgres::{Postgres, PostgresSettings};
 
-use super::reader::{Key, Reader, above_zero};
+use super::reader::{Key, MUST_BE_SET, Reader, above_zero};
 use crate::quantity;
 use crate::settings::Unset;
 
@@ -13,7 +13,7 @@ pub(super) const KEYS: &[&Key] = &[&URL, &PASSWORD, &TABLE, &CONNECTIONS, &TIMEO
 const URL: Key = Key {
     name: "url",
     example: r#""postgres://stream@db.example.com/stream""#,
-    default: Unset::Words("must be set"),
+    default: MUST_BE_SET,
     help: "Where the database is, as text or, where it holds a password, as a secret",
 };
 

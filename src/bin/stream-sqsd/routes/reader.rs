@@ -18,6 +18,9 @@ pub(crate) struct Key {
     pub(crate) help: &'static str,
 }
 
+/// The default of a key that has none.
+pub(crate) const MUST_BE_SET: Unset = Unset::Words("must be set");
+
 /// Reads one route of the file.
 pub(super) struct Reader<'a> {
     pub(super) section: Section,
