@@ -7,19 +7,22 @@ mod fleet;
 
 use fleet::Measured;
 
-fn part<'a>(document: &'a str, name: &str) -> &'a str {
-    let (_, rest) = document.split_once(&format!("<!-- {name} -->\n")).expect("where the tables begin");
-    rest.split_once(&format!("<!-- /{name} -->")).expect("where the tables end").0
+/// What stands before, between and behind the two marks of this name.
+fn parts<'a>(document: &'a str, name: &str) -> [&'a str; 3] {
+    let (before, rest) = document.split_once(&format!("<!-- {name} -->\n")).expect("where the tables begin");
+    let (between, after) = rest.split_once(&format!("<!-- /{name} -->")).expect("where the tables end");
+    [before, between, after]
 }
 
 #[test]
 fn the_fleets_are_those_that_follow_from_what_was_measured() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/SCALE.md");
     let document = std::fs::read_to_string(&path).expect("a SCALE.md");
-    let measured = Measured::read(part(&document, "measured")).expect("all that is measured");
+    let measured = Measured::read(parts(&document, "measured")[1]).expect("all that is measured");
     let mut fresh = document.clone();
     for (name, tables) in [("fleet", measured.fleet()), ("targets", measured.targets())] {
-        fresh = fresh.replace(part(&document, name), &format!("\n{tables}\n"));
+        let [before, _, after] = parts(&fresh, name);
+        fresh = format!("{before}<!-- {name} -->\n\n{tables}\n<!-- /{name} -->{after}");
     }
     if fresh == document {
         return;

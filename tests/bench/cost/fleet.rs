@@ -218,7 +218,7 @@ impl Fleet {
 }
 
 fn tasks(text: &mut String, measured: &Measured) {
-    let best = Fleet::of(measured, 1.0, HANDLERS[0]).task;
+    let best = Daemon { slots: f64::INFINITY, ..Fleet::of(measured, 1.0, HANDLERS[0]).task };
     line(
         text,
         format_args!(
