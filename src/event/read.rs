@@ -413,3 +413,28 @@ impl<'de> Reader<'de> {
 
 pub(crate) type Each<'a, 'de> = dyn FnMut(&mut Reader<'de>) -> Result<(), Box<Fault>> + 'a;
 pub(crate) type Entry<'a, 'de> = dyn FnMut(&str, &mut Reader<'de>) -> Result<(), Box<Fault>> + 'a;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::message::MessageNew;
+
+    fn is_a_fault(text: &str) -> bool {
+        Reader::new(text).object(&mut MessageNew::default()).is_err()
+    }
+
+    #[test]
+    fn what_is_no_json_after_all_is_a_fault_and_never_a_panic() {
+        let json = r#"{"type":"message.new","cid":"gr\u00fc","mine":{"a":["\"",{}]},"watcher_count":1.0,"message":{"attachments":[{}],"custom":{"a":true}}}"#;
+        assert!(!is_a_fault(json));
+        for at in 0..json.len() {
+            assert!(is_a_fault(&json[..at]), "{}", &json[..at]);
+            // Not all of this is found out; it is only passed over.
+            is_a_fault(&format!("{}{}", &json[..at], &json[at + 1..]));
+        }
+        for text in [r#"{"mine":}"#, r#"{"mine":,"cid":"a"}"#, r#"{"cid":"a"]"#, r#"{"cid":"a";"mine":1}"#] {
+            assert!(is_a_fault(text), "{text}");
+        }
+        assert!(is_a_fault(r#"{"message":{"attachments":[{}}}"#), "a list ends with a bracket");
+    }
+}

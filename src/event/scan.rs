@@ -353,6 +353,7 @@ mod tests {
         for json in [
             r#"{"type":"message.new"}"#,
             " { \"a\" : [ 1.5e-7 , { } , [ ] , \"\\ud83d\\ude00\" , {\"b\":{\"c\":[-0,true,false,null]}} ] ,\"type\":\"x\"}  ",
+            r#"{"a":"\"\\\/\b\f\n\r\t","type":"x"}"#,
         ] {
             assert!(agrees(json), "{json}");
         }

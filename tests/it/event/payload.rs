@@ -50,6 +50,19 @@ fn custom_fields_can_be_read_whole_into_a_type_of_yours() {
 }
 
 #[test]
+fn an_object_of_whatever_values_is_read_whole_and_takes_more() {
+    let custom = |json: &str| {
+        let event = event(&format!(r#"{{"type":"message.new","message":{{"custom":{json}}}}}"#));
+        event.parse::<MessageNew>().unwrap().message.unwrap().custom.unwrap()
+    };
+    let mut some = custom(r#"{ "plan" : "gold" }"#);
+    some.push("seats", serde_json::from_str("7").unwrap());
+    assert_eq!((some.len(), some.get("plan"), some.get("seats")), (2, Some("gold".to_owned()), Some(7)));
+    assert_eq!(some.to::<serde_json::Value>().unwrap(), serde_json::json!({ "plan": "gold", "seats": 7 }));
+    assert!(custom("{ }").is_empty());
+}
+
+#[test]
 fn the_enum_has_each_type_and_keeps_the_unknown_whole() {
     let AnyPayload::MessageNew(message) = event(r#"{"type":"message.new","cid":"c"}"#).payload().unwrap() else {
         panic!("another type");
