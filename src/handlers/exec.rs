@@ -400,9 +400,24 @@ impl fmt::Debug for Exec {
 mod tests {
     use std::time::SystemTime;
 
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
     use crate::decode::decode;
+    use crate::handler::Failure;
     use crate::queue::Trace;
+
+    #[tokio::test]
+    async fn a_program_whose_work_is_no_longer_wanted_is_not_waited_for() {
+        let exec = Exec::new(ExecSettings::new(["sleep", "60"])).unwrap();
+        let event = decode(r#"{"type":"a.b"}"#, 1000).unwrap();
+        let ctx = Context::for_test("id-1");
+        let cancelled = CancellationToken::new();
+        cancelled.cancel();
+        let handled = exec.handle(event, ctx.attempt_with(1, ctx.deadline(), cancelled));
+        let error = timeout(Duration::from_secs(30), handled).await.expect("it ends before the program").unwrap_err();
+        assert_eq!(error.failure(), Failure::Retry);
+    }
 
     #[test]
     fn facts_of_any_length_and_content_are_cut_to_what_an_environment_can_hold() {
