@@ -127,6 +127,11 @@ impl Measured {
         Some(Measured { cpu: cpu?, memory: memory?, held: held?, body: body?, error: error? })
     }
 
+    /// What is left of a rate when the model is wrong by as much as it ever was.
+    fn sure(&self, rate: f64) -> f64 {
+        rate / (1.0 + self.error / 100.0)
+    }
+
     /// The tables of tasks, of the queue, and of the bill.
     pub(crate) fn fleet(&self) -> String {
         let mut text = String::new();
@@ -198,7 +203,7 @@ impl Fleet {
         let times = Times { receive: RECEIVE, delete: DELETE, handler };
         let most =
             Daemon { cores: 1.0 / cpu, cpu, slots: f64::INFINITY, budget: f64::INFINITY, message_size: MIB, times };
-        let tasks = (rate / (most.rate() * BUSY)).ceil().max(1.0);
+        let tasks = (rate / (measured.sure(most.rate()) * BUSY)).ceil().max(1.0);
         let each = rate / tasks;
         // The default is more than enough for most.
         let slots = (each * most.slot_held() / BUSY / BATCH).ceil() * BATCH;
@@ -222,15 +227,17 @@ fn tasks(text: &mut String, measured: &Measured) {
     line(
         text,
         format_args!(
-            "One task of 1 vCPU does {} messages a second at its most, the lesser of its core (1 ÷ {:.1} µs = {}) and of its \
-             deletes ({DELETE_CALLS} × {BATCH} ÷ {} = {}); planned with {:.0} % of it, {}.\n",
+            "By the model one task of 1 vCPU does {} messages a second at its most, the lesser of its core (1 ÷ {:.1} µs = {}) and \
+             of its deletes ({DELETE_CALLS} × {BATCH} ÷ {} = {}). Less the model's greatest error it is {}, and planned with \
+             {:.0} % of that, {}.\n",
             count(best.rate()),
             measured.cpu,
             count(best.cores),
             millis(DELETE),
             count(DELETE_CALLS * BATCH / DELETE),
+            count(measured.sure(best.rate())),
             BUSY * 100.0,
-            count(best.rate() * BUSY)
+            count(measured.sure(best.rate()) * BUSY)
         ),
     );
     line(
