@@ -35,6 +35,19 @@ fn the_fleets_are_those_that_follow_from_what_was_measured() {
 }
 
 #[test]
+fn the_limits_of_the_model_are_those_of_the_engine() {
+    let defaults = stream_sqsd::consumer::Settings::default();
+    assert_eq!(defaults.max_in_flight_bytes as f64, fleet::BUDGET);
+    assert_eq!(defaults.concurrency as f64, fleet::SLOTS);
+    // These two are nobody's to set, so they are not public.
+    let settle = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/consumer/settle.rs");
+    let settle = std::fs::read_to_string(settle).expect("settle.rs");
+    assert!(settle.contains(&format!("const CALLS: usize = {};", fleet::DELETE_CALLS)));
+    let linger = fleet::LINGER * 1000.0;
+    assert!(settle.contains(&format!("const LINGER: Duration = Duration::from_millis({linger});")));
+}
+
+#[test]
 fn a_task_is_what_the_template_makes_of_its_defaults() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/ecs/template.yaml");
     let template = std::fs::read_to_string(path).expect("a template");

@@ -18,6 +18,9 @@ pub(crate) const DELETE_CALLS: f64 = 16.0;
 /// For how long a delete waits for others, in seconds: `LINGER` in src/consumer/settle.rs.
 pub(crate) const LINGER: f64 = 0.020;
 
+/// How many messages the daemon holds when nothing else is set: `concurrency`.
+pub(crate) const SLOTS: f64 = 64.0;
+
 /// What the daemon holds in bytes when nothing else is set: `max_in_flight_bytes`.
 pub(crate) const BUDGET: f64 = 256.0 * MIB;
 
@@ -207,7 +210,7 @@ impl Fleet {
         let each = rate / tasks;
         // The default is more than enough for most.
         let slots = (each * most.slot_held() / BUSY / BATCH).ceil() * BATCH;
-        let slots = slots.max(64.0);
+        let slots = slots.max(SLOTS);
         Fleet { tasks, each, slots, task: Daemon { slots, ..most } }
     }
 
@@ -357,7 +360,7 @@ fn targets(text: &mut String, measured: &Measured) {
         let rate = Daemon {
             cores: TEMPLATE_CORES / cpu,
             cpu: cpu / TEMPLATE_CORES,
-            slots: 64.0,
+            slots: SLOTS,
             budget: BUDGET / 2.0,
             message_size: MIB,
             times: Times { receive: RECEIVE, delete: DELETE, handler },

@@ -4,8 +4,8 @@
 //! ```text
 //! cargo bench --bench cost              # the table: a quarter of an hour, on a machine that does nothing else
 //! cargo bench --bench cost -- quick     # the same in one short round, to see that it runs
-//! cargo bench --bench cost -- scale     # one core and two, 1 to 96 pollers, with the latency of a real queue; the model
-//!                                       # of it, and the fleets that follow: six minutes
+//! cargo bench --bench cost -- scale     # one core and two, 1 to 96 pollers, with the latency of a real queue, and the
+//!                                       # model of it: four minutes
 //! cargo bench --bench cost -- serve     # only the load server, to try or profile something against it
 //! ```
 //!
