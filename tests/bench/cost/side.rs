@@ -198,11 +198,16 @@ impl Bench<'_> {
 
 /// Builds the other half of this benchmark, as cargo has built this one.
 fn build_ours() -> Outcome<PathBuf> {
-    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["bench", "--no-run", "--bench", "cost-ours", "--message-format", "json"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stderr(Stdio::inherit())
-        .output()?;
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["bench", "--no-run", "--bench", "cost-ours", "--message-format", "json"]);
+    // What cargo tells this process about its package. The build of ring looks at it, and would be made anew each time, and
+    // with it all that stands on ring.
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            cargo.env_remove(name);
+        }
+    }
+    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output()?;
     for line in String::from_utf8(output.stdout)?.lines() {
         let message: serde_json::Value = serde_json::from_str(line)?;
         if message["target"]["name"] == "cost-ours"
