@@ -170,6 +170,7 @@ impl Context {
 /// # use stream_sqsd::handler::HandlerError;
 /// HandlerError::retry("the row is locked").after(Duration::from_secs(5));
 /// HandlerError::bad("no channel in the event");
+/// HandlerError::target_busy("429 Too Many Requests").after(Duration::from_secs(1));
 /// HandlerError::target_down("connection refused");
 /// ```
 ///
@@ -189,7 +190,11 @@ pub enum Failure {
     /// This message can never succeed here: it stays in the queue until its receives are used up and SQS moves it to the
     /// dead-letter queue.
     Bad,
-    /// The target of the work is down, whatever the message: it is tried again in this process, which spends no receive.
+    /// The target takes no more for now, whatever the message: events are sent to it more slowly, and this one is tried
+    /// again in this process, which spends no receive.
+    TargetBusy,
+    /// The target cannot do this work now: it is tried again in this process, which spends no receive, unless others of
+    /// the same route succeed meanwhile, so that it must be the message.
     TargetDown,
 }
 
@@ -202,6 +207,12 @@ impl HandlerError {
     /// This message can never succeed: it goes to the dead-letter queue, which SQS does when its receives are used up.
     pub fn bad(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         HandlerError { failure: Failure::Bad, after: None, cause: cause.into() }
+    }
+
+    /// The target asks for fewer or slower calls, as HTTP's 429 and 503 do, or did not answer in time. It never counts
+    /// against the message: the engine lowers the rate or the concurrency of this route and tries again.
+    pub fn target_busy(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        HandlerError { failure: Failure::TargetBusy, after: None, cause: cause.into() }
     }
 
     /// The target is down, whatever the message. While it is, nothing more is received for it.
@@ -299,7 +310,8 @@ mod tests {
         assert_eq!((error.failure(), error.delay()), (Failure::Retry, None));
         let error = HandlerError::bad("plain").after(Duration::from_secs(5));
         assert_eq!((error.failure(), error.delay()), (Failure::Bad, Some(Duration::from_secs(5))));
-        assert_eq!(HandlerError::target_down("503").failure(), Failure::TargetDown);
+        assert_eq!(HandlerError::target_busy("503").failure(), Failure::TargetBusy);
+        assert_eq!(HandlerError::target_down("500").failure(), Failure::TargetDown);
         assert_eq!(escape_controls("plain"), "plain");
     }
 }

@@ -288,6 +288,7 @@ impl Work<Engine> {
                 let (end, attempt) = match failure.failure() {
                     Failure::Retry => (CallEnd::Retry, Attempt::Failed(failure.delay())),
                     Failure::Bad => (CallEnd::BadMessage, Attempt::Hopeless),
+                    Failure::TargetBusy => (CallEnd::TargetBusy, Attempt::TargetDown(failure.delay())),
                     Failure::TargetDown => (CallEnd::TargetDown, Attempt::TargetDown(failure.delay())),
                 };
                 let (kind, error) = (end.label(), failure.chain());

@@ -48,6 +48,7 @@ pub(crate) enum CallEnd {
     Handled,
     Retry,
     BadMessage,
+    TargetBusy,
     TargetDown,
     TimeLimit,
     Panic,
@@ -58,10 +59,11 @@ pub(crate) enum CallEnd {
 }
 
 impl CallEnd {
-    pub(super) const ALL: [CallEnd; 8] = [
+    pub(super) const ALL: [CallEnd; 9] = [
         CallEnd::Handled,
         CallEnd::Retry,
         CallEnd::BadMessage,
+        CallEnd::TargetBusy,
         CallEnd::TargetDown,
         CallEnd::TimeLimit,
         CallEnd::Panic,
@@ -75,6 +77,7 @@ impl CallEnd {
             CallEnd::Handled => "handled",
             CallEnd::Retry => "retry",
             CallEnd::BadMessage => "bad message",
+            CallEnd::TargetBusy => "target busy",
             CallEnd::TargetDown => "target down",
             CallEnd::TimeLimit => "time limit",
             CallEnd::Panic => "panic",

@@ -45,7 +45,10 @@ impl Monitor {
             unrouted: t.unrouted.get(),
             repeats_deleted: t.repeats_deleted.get(),
             undecodable: t.undecodable.total() + t.calls(CallEnd::DoesNotFit),
-            handler_errors: t.calls(CallEnd::Retry) + t.calls(CallEnd::BadMessage) + t.calls(CallEnd::TargetDown),
+            handler_errors: t.calls(CallEnd::Retry)
+                + t.calls(CallEnd::BadMessage)
+                + t.calls(CallEnd::TargetBusy)
+                + t.calls(CallEnd::TargetDown),
             panics: t.calls(CallEnd::Panic),
             timeouts: t.calls(CallEnd::TimeLimit),
             leases_lost: t.leases_lost.get(),
