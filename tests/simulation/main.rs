@@ -8,12 +8,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod degraded;
 mod drain;
+mod draw;
 mod order;
 mod outage;
 mod pace;
+mod promises;
+mod record;
+mod scenario;
 mod settlement;
 mod start;
+mod target;
 mod witness;
 mod world;
 
@@ -32,7 +38,7 @@ fn quiet_panics() {
     });
 }
 
-fn number(variable: &str) -> Option<u64> {
+pub(crate) fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
 

@@ -1,0 +1,457 @@
+//! What is promised where a target is degraded, computed from the record of a scenario. Each promise names what was
+//! expected and what was seen; the scenario is told beside it.
+
+use std::time::Duration;
+
+use crate::record::{Call, Record};
+use crate::scenario::Scenario;
+use crate::target::{Answer, Down, Limit, Nature, Target};
+
+pub(crate) type Kept = Result<(), String>;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// No named delay is honoured for longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// The longest outage of a whole route that dead-letters nothing.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(64 * 3600);
+
+/// A message that is held goes back before its 12 hours are over, by two minutes and the limit of a handler.
+const HELD_FOR: Duration = Duration::from_secs(12 * 3600 - 720);
+
+/// All promises, each with its name.
+pub(crate) const PROMISES: [(&str, fn(&Scenario, &Record) -> Kept); 9] = [
+    ("nothing went wrong", nothing_went_wrong),
+    ("1: what can succeed is not dead-lettered", what_can_succeed_is_not_dead_lettered),
+    ("1: an outage costs a receive for each 12 hours", an_outage_costs_a_receive_for_each_twelve_hours),
+    ("2: a named delay is honoured up to 5 min", a_named_delay_is_honoured),
+    ("2: nothing stands for longer by a named delay", nothing_stands_by_a_named_delay),
+    ("3: the target gets what it takes", the_target_gets_what_it_takes),
+    ("4: the return of a target is noticed in time", a_return_is_noticed),
+    ("4: the rate grows slowly and is whole in 60 s", the_rate_comes_back),
+    ("5: poison is dead-lettered in 5 to 10 min", poison_is_dead_lettered_in_time),
+];
+
+/// The first promise that was broken, with all that is needed to see it again.
+pub(crate) fn check(scenario: &Scenario, record: &Record) -> Kept {
+    for (name, promise) in PROMISES {
+        promise(scenario, record)
+            .map_err(|seen| format!("seed {}\n{}\n{name}: {seen}", scenario.seed, scenario.describe()))?;
+    }
+    Ok(())
+}
+
+/// What was seen while it happened (6: a queue that stands; order in groups; ledgers), and that all good ones were done.
+fn nothing_went_wrong(scenario: &Scenario, record: &Record) -> Kept {
+    if let Some(wrong) = record.wrong.first() {
+        return Err(format!("6: {wrong} ({} such)", record.wrong.len()));
+    }
+    let left = |number: &usize| {
+        scenario.can_succeed(*number) && record.done[*number].is_none() && record.died(*number).is_none()
+    };
+    let left: Vec<_> = (0..scenario.messages.len()).filter(left).collect();
+    if !left.is_empty() && scenario.retention.is_none() {
+        let first = left[0];
+        return Err(format!("{} that can succeed were not handled by {:?}, such as {first}", left.len(), record.end));
+    }
+    Ok(())
+}
+
+/// Whether an outage is one that nothing may be dead-lettered by.
+fn may_not_cost(scenario: &Scenario, record: &Record, route: usize, from: Duration, until: Duration) -> bool {
+    let Some(most) = scenario.max_receive_count else { return true };
+    // A restart costs what is held one receive.
+    let most = most.saturating_sub(record.restarts(from, until) as u32);
+    let lasts = until - from;
+    let waiting = record.waiting(from + (lasts / 2).min(HOUR), |number| scenario.messages[number].route == route);
+    let limit = if most >= 3 && waiting >= 3 { LONGEST_OUTAGE } else { 12 * HOUR * most.saturating_sub(1) };
+    lasts <= limit
+}
+
+fn what_can_succeed_is_not_dead_lettered(scenario: &Scenario, record: &Record) -> Kept {
+    let cheap = |route: usize| {
+        let outages = &scenario.targets[route].outages;
+        outages.iter().all(|one| may_not_cost(scenario, record, route, one.from, one.until))
+    };
+    let cheap: Vec<bool> = (0..scenario.targets.len()).map(cheap).collect();
+    let may_not = |number: usize| scenario.can_succeed(number) && cheap[scenario.messages[number].route];
+    let dead: Vec<_> = record.dead.iter().filter(|(_, number)| may_not(*number)).collect();
+    match dead.first() {
+        None => Ok(()),
+        Some((at, number)) => Err(format!(
+            "{} of {} were dead-lettered; the first is message {number} at {at:?}; its calls: {:?}",
+            dead.len(),
+            scenario.messages.len(),
+            calls_of(record, *number),
+        )),
+    }
+}
+
+/// The first and last calls for a message, short.
+fn calls_of(record: &Record, number: usize) -> Vec<(Duration, Option<Answer>)> {
+    let calls = record.calls.iter().filter(|call| call.message == number).map(|call| (call.begun, call.answer));
+    let mut calls: Vec<_> = calls.collect();
+    if calls.len() > 12 {
+        calls.drain(6..calls.len() - 6);
+    }
+    calls
+}
+
+fn an_outage_costs_a_receive_for_each_twelve_hours(scenario: &Scenario, record: &Record) -> Kept {
+    for (route, target) in scenario.targets.iter().enumerate() {
+        // What fails while others of its route succeed is another matter, also when all fail afterwards.
+        let falls_under_5 = target.random > 0.0 || !target.failing.is_empty();
+        let successes = record.successes(route);
+        for outage in target.outages.iter().filter(|_| !falls_under_5) {
+            let back = successes.iter().find(|at| **at >= outage.until).copied().unwrap_or(record.end);
+            let within = record.received.iter().filter(|one| one.at > outage.from && one.at < back);
+            let mut counts = std::collections::BTreeMap::new();
+            for one in within {
+                let message = &scenario.messages[one.message];
+                if message.route == route && scenario.can_succeed(one.message) {
+                    *counts.entry(one.message).or_insert(0) += 1;
+                }
+            }
+            let span = back - outage.from;
+            let may = 1 + (span.as_secs() / HELD_FOR.as_secs()) as usize + record.restarts(outage.from, back);
+            if let Some((message, seen)) = counts.into_iter().max_by_key(|(_, count)| *count).filter(|one| one.1 > may)
+            {
+                return Err(format!(
+                    "message {message} was received {seen} times from {:?} to {back:?}, and {may} are allowed",
+                    outage.from
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The refusals of a route that named a delay, and until when each is to be honoured.
+fn pauses(record: &Record, route: usize) -> impl Iterator<Item = (&Call, Duration)> {
+    record.calls.iter().filter(move |call| call.route == route).filter_map(|call| match call.answer {
+        Some(Answer::Busy(Some(delay))) => Some((call, call.ended + delay.min(LONGEST_PAUSE))),
+        _ => None,
+    })
+}
+
+fn a_named_delay_is_honoured(scenario: &Scenario, record: &Record) -> Kept {
+    for route in 0..scenario.targets.len() {
+        let of_route: Vec<&Call> = record.calls.iter().filter(|call| call.route == route).collect();
+        for (refused, until) in pauses(record, route) {
+            let after = of_route.partition_point(|call| call.begun <= refused.ended);
+            let Some(next) = of_route.get(after).filter(|next| next.begun < until) else { continue };
+            let ended_it = |call: &&&Call| {
+                call.begun < refused.ended
+                    && call.ended >= refused.ended
+                    && call.ended <= next.begun
+                    && call.answer == Some(Answer::Taken)
+            };
+            if next.life == refused.life && !of_route[..after].iter().rev().take(10_000).any(|call| ended_it(&call)) {
+                return Err(format!(
+                    "the call at {:?} was answered at {:?} by {:?}, and message {} was called at {:?}",
+                    refused.begun, refused.ended, refused.answer, next.message, next.begun
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn nothing_stands_by_a_named_delay(scenario: &Scenario, record: &Record) -> Kept {
+    for (route, target) in scenario.targets.iter().enumerate() {
+        let begun: Vec<Duration> =
+            record.calls.iter().filter(|call| call.route == route).map(|call| call.begun).collect();
+        for (refused, until) in pauses(record, route) {
+            let next = begun[begun.partition_point(|at| *at <= refused.ended)..].first().copied().unwrap_or(record.end);
+            // The next probe of a target that is down, at the latest.
+            let latest = until + 30 * SECOND;
+            let down = target
+                .outages
+                .iter()
+                .any(|one| one.from <= next && refused.ended <= one.until && one.lasts() > 11 * HOUR);
+            let waiting = || {
+                record.waiting(until, |number| scenario.messages[number].route == route && scenario.can_succeed(number))
+            };
+            if next > latest && !down && waiting() > 0 {
+                return Err(format!(
+                    "refused at {:?}, and the next call is at {next:?}, not by {latest:?}",
+                    refused.ended
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a target takes, as far as it is promised to get it.
+struct Share {
+    per_second: f64,
+    least: f64,
+    most_refused: f64,
+}
+
+/// None where nothing is promised.
+fn share(scenario: &Scenario, target: &Target, limits: &[Limit]) -> Option<Share> {
+    let latency = target.latency.mean().as_secs_f64();
+    let ours = scenario.slots as f64 / latency;
+    let others = scenario.messages.iter().any(|message| message.nature != Nature::Good);
+    if target.names_long_delays() || target.random > 0.0 || scenario.targets.len() > 1 || scenario.bytes < 256 << 20 {
+        return None;
+    }
+    let mut share = Share { per_second: ours, least: 0.95, most_refused: 1.0 };
+    for limit in limits {
+        match *limit {
+            Limit::Rate { per_second, burst } => {
+                if burst < per_second && latency >= 1.0 / per_second {
+                    return None;
+                }
+                if per_second < share.per_second {
+                    share.per_second = per_second;
+                    let least = if per_second >= 2.0 { 0.85 } else { 0.8 };
+                    share.least = share.least.min(if per_second >= 1.0 { least } else { 0.5 });
+                    share.most_refused = if per_second >= 5.0 { 0.1 } else { 0.35 };
+                    share.most_refused = if per_second >= 1.0 { share.most_refused } else { 1.0 };
+                }
+            }
+            Limit::Concurrency(most) => {
+                if most < scenario.slots {
+                    share.per_second = share.per_second.min(most as f64 / latency);
+                    share.least = share.least.min(if most >= 5 { 0.85 } else { 0.5 });
+                }
+            }
+            Limit::Window { .. } => return None,
+        }
+    }
+    let mixed = limits.len() > 1 || others || !target.failing.is_empty();
+    if mixed {
+        share = Share { least: share.least.min(0.5), most_refused: 1.0, ..share };
+    }
+    if scenario.fifo {
+        // A group is one message at a time, and its next one comes with another receive.
+        let groups = scenario.messages.iter().map(|message| message.group).max().unwrap_or_default() as f64;
+        if groups / (latency + 0.1) < 2.0 * share.per_second {
+            return None;
+        }
+    }
+    Some(share)
+}
+
+fn the_target_gets_what_it_takes(scenario: &Scenario, record: &Record) -> Kept {
+    for (route, target) in scenario.targets.iter().enumerate() {
+        let mut changes = target.changes();
+        changes.extend(record.lives.iter().map(|(began, _)| *began));
+        changes.extend([Duration::ZERO, record.end]);
+        changes.retain(|at| *at <= record.end);
+        changes.sort();
+        for stretch in changes.windows(2) {
+            let (from, until) = (stretch[0] + MINUTE, stretch[1]);
+            let Some(share) = share(scenario, target, &target.limits_at(stretch[0])) else { continue };
+            if target.is_down(stretch[0]).is_some() {
+                continue;
+            }
+            let window = MINUTE.max(Duration::from_secs_f64(50.0 / share.per_second));
+            let mut from = from;
+            while from + window <= until && has_backlog(scenario, record, route, from + window) {
+                let ended = |call: &&Call| call.route == route && (from..from + window).contains(&call.ended);
+                let calls: Vec<&Call> = record.calls.iter().filter(ended).collect();
+                let count =
+                    |what: fn(Answer) -> bool| calls.iter().filter(|call| call.answer.is_some_and(what)).count() as f64;
+                let taken = count(|answer| answer == Answer::Taken);
+                let refused = count(|answer| matches!(answer, Answer::Busy(_) | Answer::TimedOut));
+                let expected = share.least * share.per_second * window.as_secs_f64();
+                if taken < expected {
+                    return Err(format!(
+                        "{taken} taken and {refused} refused in {window:?} from {from:?}, expected {expected:.0}"
+                    ));
+                }
+                if refused > share.most_refused * (taken + refused) {
+                    return Err(format!(
+                        "{refused} of {} were refused in {window:?} from {from:?}, at most {} are allowed",
+                        taken + refused,
+                        share.most_refused
+                    ));
+                }
+                from += window;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is more to do than the engine holds.
+fn has_backlog(scenario: &Scenario, record: &Record, route: usize, at: Duration) -> bool {
+    let good = |number: usize| scenario.messages[number].route == route && scenario.can_succeed(number);
+    record.waiting(at, good) >= 2 * scenario.slots + 10
+}
+
+/// The outages whose end is promised to be noticed: nothing else is wrong with the target or with its messages.
+fn plain_outages<'a>(scenario: &'a Scenario, record: &'a Record) -> impl Iterator<Item = (usize, &'a Target, usize)> {
+    let plain = |target: &Target| target.failing.is_empty() && target.random == 0.0 && !target.absurd;
+    let alone = scenario.targets.len() == 1 && scenario.messages.iter().all(|message| message.nature == Nature::Good);
+    let restarted = |from, until| record.restarts(from, until + MINUTE * 2) > 0;
+    scenario.targets.iter().enumerate().filter(move |(_, target)| alone && plain(target)).flat_map(
+        move |(route, target)| {
+            let outages = 0..target.outages.len();
+            outages
+                .filter(move |number| {
+                    let outage = &target.outages[*number];
+                    let overlaps =
+                        target.outages.iter().skip(number + 1).any(|next| next.from < outage.until + 2 * MINUTE);
+                    !overlaps && !restarted(outage.from, outage.until)
+                })
+                .map(move |number| (route, target, number))
+        },
+    )
+}
+
+/// What the target takes to answer, its silence at the moment of its return included.
+fn answers_within(target: &Target, how: Down) -> Duration {
+    let hangs = if how == Down::Hangs { target.timeout } else { Duration::ZERO };
+    target.latency.most().min(target.timeout) + hangs + Duration::from_millis(100)
+}
+
+fn a_return_is_noticed(scenario: &Scenario, record: &Record) -> Kept {
+    for (route, target, number) in plain_outages(scenario, record) {
+        let outage = target.outages[number];
+        let back = outage.until;
+        let waiting = record.waiting(back, |number| scenario.messages[number].route == route);
+        if waiting == 0 || !may_not_cost(scenario, record, route, outage.from, back) {
+            continue;
+        }
+        let first = record.successes(route).into_iter().find(|at| *at >= back);
+        let earlier = |call: &Call| first.is_none_or(|first| call.ended < first);
+        let paused =
+            pauses(record, route).filter(|(call, _)| call.begun < back && earlier(call)).map(|(_, until)| until);
+        let rest = paused.max().unwrap_or_default().saturating_sub(back);
+        let probe = (outage.lasts() / 64).clamp(SECOND, 28 * SECOND) + SECOND;
+        let within = if outage.lasts() <= 12 * HOUR || waiting >= 32 { probe.max(rest) } else { 24 * HOUR };
+        let latest = back + within + answers_within(target, outage.how) + 2 * scenario.queue_latency;
+        if first.is_none_or(|first| first > latest) {
+            let then =
+                record.calls.iter().filter(|call| call.begun + MINUTE * 2 > back && call.begun < latest + MINUTE);
+            let then: Vec<_> = then.map(|call| (call.begun, call.answer)).take(20).collect();
+            return Err(format!(
+                "back at {back:?} after {:?} with {waiting} waiting, the first success is at {first:?}, not by {latest:?}: {then:?}",
+                outage.lasts()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn the_rate_comes_back(scenario: &Scenario, record: &Record) -> Kept {
+    for (route, target, number) in plain_outages(scenario, record) {
+        let outage = target.outages[number];
+        let successes = record.successes(route);
+        let Some(first) = successes.iter().find(|at| **at >= outage.until).copied() else { continue };
+        let in_time = |from: Duration, until: Duration| {
+            successes.partition_point(|at| *at < until) - successes.partition_point(|at| *at < from)
+        };
+        let before_from = outage.from.saturating_sub(10 * SECOND);
+        let settled = before_from >= MINUTE && has_backlog(scenario, record, route, outage.from);
+        let before = in_time(before_from, outage.from) as f64 / 10.0;
+        if outage.lasts() >= 10 * SECOND {
+            grows_slowly(record, route, first, if settled { before } else { f64::MAX })?;
+        }
+        let soon = first + MINUTE;
+        if !settled || before < 1.0 || target.recovery.is_some() || !has_backlog(scenario, record, route, soon) {
+            continue;
+        }
+        let long = (3 * SECOND).max(Duration::from_secs_f64(10.0 / before));
+        let starts = (0..).map(|tenths| first + SECOND * tenths / 10).take_while(|from| *from + long <= soon);
+        let best = starts.map(|from| in_time(from, from + long)).max().unwrap_or_default() as f64 / long.as_secs_f64();
+        if best < 0.85 * before {
+            return Err(format!(
+                "{before}/s before {:?}, and at most {best:.1}/s within 60 s of {first:?}",
+                outage.from
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// In seconds, from the one before the first success, until the rate is what it was before.
+fn grows_slowly(record: &Record, route: usize, first: Duration, before: f64) -> Kept {
+    let mut seconds = [0_usize; 62];
+    for call in record.calls.iter().filter(|call| call.route == route) {
+        let Some(since) = (call.begun + SECOND).checked_sub(first) else { continue };
+        if let Some(second) = seconds.get_mut(since.as_secs() as usize) {
+            *second += 1;
+        }
+    }
+    for (number, pair) in seconds.windows(2).enumerate() {
+        if pair[1] > 2 * pair[0] + 5 {
+            return Err(format!(
+                "{} calls in second {number} after the first success at {first:?}: {seconds:?}",
+                pair[1]
+            ));
+        }
+        if pair[1] as f64 >= 0.85 * before {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn poison_is_dead_lettered_in_time(scenario: &Scenario, record: &Record) -> Kept {
+    if scenario.max_receive_count.is_none_or(|most| most < 2) {
+        return Ok(());
+    }
+    let all: Vec<usize> = (0..scenario.messages.len()).filter(|number| scenario.always_fails(*number)).collect();
+    let first_failures = first_failures(record);
+    let successes: Vec<_> = (0..scenario.targets.len()).map(|route| record.successes(route)).collect();
+    for number in all.iter().copied() {
+        let Some(failed) = first_failures[number] else { continue };
+        let route = scenario.messages[number].route;
+        let (soonest, latest) = (failed + LONGEST_PAUSE, failed + 2 * LONGEST_PAUSE + 5 * SECOND);
+        let disturbed = scenario.targets[route].outages.iter().any(|one| one.until > failed && one.from < latest);
+        if disturbed || record.restarts(failed, latest) > 0 {
+            continue;
+        }
+        let died = record.died(number);
+        let late = died.is_none_or(|died| died > latest) && record.end > latest;
+        let promised = all.len() <= 5 * scenario.slots && succeeds_often(&successes[route], failed, latest);
+        if died.is_some_and(|died| died < soonest) || (late && promised) {
+            return Err(format!(
+                "message {number} first failed at {failed:?} and was dead-lettered at {died:?}, not from {soonest:?} to {latest:?}: {:?}",
+                calls_of(record, number)
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// When each message first failed.
+fn first_failures(record: &Record) -> Vec<Option<Duration>> {
+    let mut first = vec![None; record.sent.len()];
+    for call in record.calls.iter().filter(|call| matches!(call.answer, Some(Answer::Failed | Answer::Refused))) {
+        first[call.message].get_or_insert(call.ended);
+    }
+    first
+}
+
+/// A success every ten seconds or more.
+fn succeeds_often(successes: &[Duration], from: Duration, until: Duration) -> bool {
+    let within = successes.iter().copied().filter(|at| (from..until).contains(at));
+    let mut last = from;
+    for at in within.chain([until]) {
+        if at - last > 10 * SECOND {
+            return false;
+        }
+        last = at;
+    }
+    true
+}
+
+/// Good messages behind ones that always fail begin within 2 min of the first failure.
+pub(crate) fn good_ones_behind_poison_begin_in_time(scenario: &Scenario, record: &Record) -> Kept {
+    let first = |nature: Nature| record.calls.iter().find(|call| scenario.messages[call.message].nature == nature);
+    let failed = first(Nature::Poison).map(|call| call.begun).ok_or("nothing failed")?;
+    match first(Nature::Good).map(|call| call.begun) {
+        Some(begun) if begun <= failed + 2 * MINUTE => Ok(()),
+        begun => Err(format!("the first failure is at {failed:?}, and the first good one begins at {begun:?}")),
+    }
+}

@@ -1,0 +1,383 @@
+//! One scenario: a queue, messages, targets as they are, and processes one after the other. Run, it gives a [`Record`].
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use stream_sqsd::consumer::{Consumer, Settings};
+use stream_sqsd::event::Event;
+use stream_sqsd::handler::{Context, HandlerError};
+use stream_sqsd::queue::memory::{Faults, MemoryQueue, MemorySettings};
+use stream_sqsd::router::Router;
+use tokio::time::Instant;
+
+use crate::record::{Record, Watched};
+use crate::target::{Answer, Limit, LiveTarget, Nature, Target};
+
+/// How the state is looked at, apart from the calls themselves.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// For how long nothing may be received though there is every reason to.
+const STANDS: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) seed: u64,
+    pub(crate) slots: usize,
+    pub(crate) bytes: usize,
+    pub(crate) max_receive_count: Option<u32>,
+    pub(crate) fifo: bool,
+    pub(crate) visibility: Duration,
+    pub(crate) retention: Option<Duration>,
+    /// The longest that a call to the queue takes.
+    pub(crate) queue_latency: Duration,
+    /// One for each route.
+    pub(crate) targets: Vec<Target>,
+    /// In the order in which they are sent.
+    pub(crate) messages: Vec<Message>,
+    /// The processes before the last one.
+    pub(crate) lives: Vec<(Fate, Duration)>,
+    /// Messages that never succeed are waited for until then.
+    pub(crate) poison_until: Duration,
+    /// It is over then, whatever is left.
+    pub(crate) longest: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Message {
+    pub(crate) at: Duration,
+    pub(crate) route: usize,
+    /// The type of its event, among those of its route.
+    pub(crate) kind: usize,
+    pub(crate) nature: Nature,
+    pub(crate) bytes: usize,
+    pub(crate) group: u32,
+}
+
+impl Default for Message {
+    fn default() -> Self {
+        Message { at: Duration::ZERO, route: 0, kind: 0, nature: Nature::Good, bytes: 0, group: 0 }
+    }
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fate {
+    Shutdown,
+    Killed,
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        Scenario {
+            seed: 1,
+            slots: 64,
+            bytes: 256 << 20,
+            max_receive_count: Some(3),
+            fifo: false,
+            visibility: Duration::from_secs(60),
+            retention: None,
+            queue_latency: Duration::ZERO,
+            targets: vec![Target::default()],
+            messages: Vec::new(),
+            lives: Vec::new(),
+            poison_until: Duration::ZERO,
+            longest: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+impl Scenario {
+    /// One target, and so many good messages that wait for it from the beginning.
+    pub(crate) fn of(target: Target, messages: usize) -> Self {
+        Scenario { targets: vec![target], messages: vec![Message::default(); messages], ..Scenario::default() }
+    }
+
+    /// Whether its target takes a message in the end: never for poison, nor for a type that fails for longer than what
+    /// can be told from poison.
+    pub(crate) fn can_succeed(&self, message: usize) -> bool {
+        let message = &self.messages[message];
+        let too_long = Duration::from_secs(300);
+        let fails = |target: &Target| {
+            target.failing.iter().any(|one| one.kind == message.kind && one.until.saturating_sub(one.from) > too_long)
+        };
+        message.nature == Nature::Good && !fails(&self.targets[message.route])
+    }
+
+    /// Whether the target fails for a message from its first call to the end.
+    pub(crate) fn always_fails(&self, message: usize) -> bool {
+        let message = &self.messages[message];
+        let for_good = |target: &Target| {
+            target.failing.iter().any(|one| one.kind == message.kind && one.from.is_zero() && one.until > self.longest)
+        };
+        message.nature == Nature::Poison || for_good(&self.targets[message.route])
+    }
+
+    /// What the scenario is, in a few lines.
+    pub(crate) fn describe(&self) -> String {
+        let Scenario { messages, .. } = self;
+        let count = |nature| messages.iter().filter(|message| message.nature == nature).count();
+        let without = Scenario { messages: Vec::new(), ..self.clone() };
+        let last = messages.last().map(|message| message.at).unwrap_or_default();
+        format!(
+            "{without:?}\n{} messages, {} poison, {} that time out; the last one sent at {last:?}",
+            messages.len(),
+            count(Nature::Poison),
+            count(Nature::TimesOut),
+        )
+    }
+
+    pub(crate) fn run(&self) -> Record {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(self.live_through())
+    }
+
+    async fn live_through(&self) -> Record {
+        BEGAN.set(Some(Instant::now()));
+        let queue = MemoryQueue::new(MemorySettings {
+            visibility_timeout: self.visibility,
+            max_receive_count: self.max_receive_count,
+            fifo: self.fifo,
+            retention: self.retention,
+            wall_clock: Some(time_of_day),
+            faults: Faults { latency: self.queue_latency, ..Faults::default() },
+            seed: self.seed,
+        });
+        let watched = Watched::new(queue, self.messages.len());
+        let targets = self.targets.iter().enumerate();
+        let live = |(number, target): (usize, &Target)| {
+            Arc::new(LiveTarget::new(target.clone(), watched.began, self.seed ^ (number as u64 + 1)))
+        };
+        let targets: Vec<_> = targets.map(live).collect();
+        let world = async {
+            tokio::join!(self.send_all(&watched), self.look(&watched));
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            () = world => {}
+            () = self.live(&watched, &targets) => {}
+        }
+        watched.look_for_the_dead();
+        let mut record = std::mem::take(&mut *watched.record());
+        record.end = watched.began.elapsed();
+        record.expired = watched.queue.counts().expired;
+        record
+    }
+
+    async fn send_all(&self, watched: &Watched) {
+        for (number, message) in self.messages.iter().enumerate() {
+            tokio::time::sleep_until(watched.began + message.at).await;
+            let padding = " ".repeat(message.bytes);
+            let body = format!(r#"{{"type":"{}.{}"{padding}}}"#, route_name(message.route), message.kind);
+            let id = match self.fifo {
+                true => watched.queue.send_to_group(body, &message.group.to_string()),
+                false => watched.queue.send(body),
+            };
+            let mut record = watched.record();
+            record.ids.insert(id, number);
+            record.sent[number] = Some(watched.began.elapsed());
+        }
+    }
+
+    async fn live(&self, watched: &Watched, targets: &[Arc<LiveTarget>]) {
+        for (number, (fate, after)) in self.lives.iter().enumerate() {
+            self.process(&watched.of(number), targets, *fate, tokio::time::sleep(*after)).await;
+            tokio::time::sleep(LOOK).await;
+        }
+        let over = self.over(watched);
+        self.process(&watched.of(self.lives.len()), targets, Fate::Killed, over).await;
+    }
+
+    async fn process(
+        &self,
+        watched: &Watched,
+        targets: &[Arc<LiveTarget>],
+        fate: Fate,
+        until: impl Future<Output = ()>,
+    ) {
+        let settings = Settings {
+            concurrency: self.slots,
+            max_in_flight_bytes: self.bytes,
+            random_seed: Some(self.seed),
+            wall_clock: time_of_day,
+            ..Settings::default()
+        };
+        let began = watched.began.elapsed();
+        let consumer = Consumer::new(watched.clone(), self.router(watched, targets), settings);
+        let told = tokio::sync::Notify::new();
+        let run = consumer.run(told.notified());
+        tokio::pin!(run);
+        let ended = tokio::select! {
+            biased;
+            closing = &mut run => Some(closing),
+            () = until => None,
+        };
+        let ended = match (ended, fate) {
+            (None, Fate::Killed) => None,
+            (None, Fate::Shutdown) => {
+                told.notify_one();
+                Some(run.await)
+            }
+            (ended, _) => ended,
+        };
+        let mut record = watched.record();
+        if !ended.is_none_or(|closing| closing.is_ok_and(|closing| closing.adds_up())) {
+            record.wrong.push("a process did not start, or its ledger does not add up".into());
+        }
+        record.lives.push((began, watched.began.elapsed()));
+    }
+
+    fn router(&self, watched: &Watched, targets: &[Arc<LiveTarget>]) -> Router {
+        let messages: Arc<[Message]> = self.messages.clone().into();
+        let mut router = Router::new();
+        for (number, target) in targets.iter().enumerate() {
+            let (watched, target, messages) = (watched.clone(), target.clone(), messages.clone());
+            let groups = self.fifo.then_some(self.max_receive_count);
+            router = router.route(&format!("{}.*", route_name(number)), move |_: Event, context: Context| {
+                handle(watched.clone(), target.clone(), messages.clone(), groups, number, context)
+            });
+        }
+        router
+    }
+
+    /// Looks now and then for the dead, and for a queue that stands.
+    async fn look(&self, watched: &Watched) {
+        let mut since = None;
+        loop {
+            let now = watched.began.elapsed();
+            let down = self.targets.iter().filter_map(|target| target.is_down(now));
+            let back = down.map(|outage| outage.until).max();
+            match back {
+                // Nothing is to be seen before it is back.
+                Some(back) => tokio::time::sleep((back - now).clamp(LOOK, LOOK * 60)).await,
+                None => tokio::time::sleep(LOOK).await,
+            }
+            watched.look_for_the_dead();
+            let now = watched.began.elapsed();
+            if !self.could_receive(watched, now) {
+                since = None;
+                continue;
+            }
+            let began = *since.get_or_insert(now);
+            if now - began > STANDS && watched.record().last_receive < began {
+                let what = format!("nothing was received from {began:?} to {now:?}, though all that it needs is there");
+                watched.record().wrong.push(what);
+                since = None;
+            }
+        }
+    }
+
+    /// Whether nothing stands in the way of a receive that would bring a good message: no receive is open, there are
+    /// slots and bytes, and each target was there and took messages not long ago.
+    fn could_receive(&self, watched: &Watched, now: Duration) -> bool {
+        let record = watched.record();
+        let lately = now < record.last_receive + LOOK * 2;
+        if lately || record.open_receives > 0 || record.at_work >= self.slots || !self.targets_are_well(&record, now) {
+            return false;
+        }
+        let (mut held, mut blocked, mut visible) = (0, std::collections::BTreeSet::new(), Vec::new());
+        for (id, &number) in &record.ids {
+            let message = &self.messages[number];
+            match (watched.queue.receive_count(id), watched.queue.hidden_until(id)) {
+                (None, _) => {}
+                (Some(_), Some(_)) => {
+                    held += message.bytes;
+                    blocked.insert(message.group);
+                }
+                (Some(_), None) => visible.push(number),
+            }
+        }
+        let may_come = |number: &usize| !self.fifo || !blocked.contains(&self.messages[*number].group);
+        held + (2 << 20) < self.bytes && visible.iter().filter(|number| self.can_succeed(**number)).any(may_come)
+    }
+
+    fn targets_are_well(&self, record: &Record, now: Duration) -> bool {
+        let lately = |long: Duration| now.saturating_sub(long);
+        (0..self.targets.len()).all(|route| {
+            let target = &self.targets[route];
+            let slow = |limit: &Limit| match limit {
+                Limit::Rate { per_second, .. } => *per_second < 0.5,
+                _ => false,
+            };
+            let was_down = target.outages.iter().any(|one| one.from <= now && lately(STANDS * 3) < one.until);
+            let calls = || {
+                let recent =
+                    record.calls.iter().rev().take_while(|call| call.begun >= lately(Duration::from_secs(330)));
+                recent.filter(|call| call.route == route)
+            };
+            let named = calls().any(|call| matches!(call.answer, Some(Answer::Busy(Some(_)))));
+            let taken = |within| calls().any(|call| call.answer == Some(Answer::Taken) && call.ended >= lately(within));
+            let failed = calls().any(|call| call.answer != Some(Answer::Taken));
+            !was_down && !target.limits_at(now).iter().any(slow) && !named && (taken(STANDS / 2) || !failed)
+        })
+    }
+
+    /// Waits until all that can succeed is gone, and poison too or its time is over.
+    async fn over(&self, watched: &Watched) {
+        let end = watched.began + self.longest;
+        while Instant::now() < end {
+            tokio::time::sleep(LOOK).await;
+            let counts = watched.queue.counts();
+            if (counts.sent as usize) < self.messages.len() {
+                continue;
+            }
+            if counts.visible + counts.hidden == 0 {
+                return;
+            }
+            if watched.began.elapsed() >= self.poison_until {
+                let record = watched.record();
+                let here =
+                    |(id, number): (&_, &usize)| watched.queue.receive_count(id).is_some() && self.can_succeed(*number);
+                if !record.ids.iter().any(here) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn handle(
+    watched: Watched,
+    target: Arc<LiveTarget>,
+    messages: Arc<[Message]>,
+    groups: Option<Option<u32>>,
+    route: usize,
+    context: Context,
+) -> Result<(), HandlerError> {
+    let working = watched.begins(route, context.message_id());
+    let number = watched.record().ids[context.message_id()];
+    if let Some(most) = groups {
+        check_order(&watched, &messages, number, most);
+    }
+    let message = messages[number];
+    let answer = target.call(message.nature, message.kind).await;
+    working.ends(answer);
+    answer.outcome()
+}
+
+/// Every earlier message of the group is handled, or gone, or on its last receive.
+fn check_order(watched: &Watched, messages: &[Message], number: usize, most: Option<u32>) {
+    let mut record = watched.record();
+    let group = messages[number].group;
+    let earlier = |other: &usize| *other < number && messages[*other].group == group && record.done[*other].is_none();
+    let waits = |id: &_| watched.queue.receive_count(id).is_some_and(|count| most.is_none_or(|most| count < most));
+    let overtaken = record.ids.iter().find(|(id, other)| earlier(other) && waits(id)).map(|(_, other)| *other);
+    if let Some(other) = overtaken {
+        record.wrong.push(format!("message {number} is worked on before message {other} of its group"));
+    }
+}
+
+fn route_name(number: usize) -> char {
+    (b'a' + number as u8) as char
+}
+
+thread_local! {
+    static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// The time of day in the scenario of this thread.
+fn time_of_day() -> SystemTime {
+    let elapsed = BEGAN.get().map(|began| began.elapsed()).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + elapsed
+}
