@@ -1,9 +1,10 @@
 //! A queue in memory that keeps the promises of SQS and, on request, its nuisances.
 //!
 //! For tests of your own handlers, for the demo and for simulation. It models what SQS promises a consumer: visibility
-//! timeouts, receive counts, redrive to a dead-letter queue, receipt handles of which the newest counts, FIFO groups that
-//! are blocked while one of their messages is in flight. It is not a stand-in for the wire: latency, limits and error
-//! texts of the real service are not here. Its clock is tokio's, so that a test can pause it.
+//! timeouts, receive counts, redrive to a dead-letter queue, a retention period,
+//! receipt handles of which the newest counts, FIFO groups that are blocked while one of their messages is in flight. It
+//! is not a stand-in for the wire: latency, limits and error texts of the real service are not here. Its clock is tokio's,
+//! so that a test can pause it.
 //!
 //! ```
 //! # use std::time::Duration;
@@ -66,6 +67,11 @@ pub struct MemorySettings {
     pub max_receive_count: Option<u32>,
     /// Whether order within a group is kept. Then every message needs a group.
     pub fifo: bool,
+    /// How long a message is kept from the time it was sent, also while it is in flight; then it is gone, and not
+    /// dead-lettered. Default: for ever.
+    pub retention: Option<Duration>,
+    /// The time of day that a message is said to have been sent at. Default: none is told.
+    pub wall_clock: Option<fn() -> SystemTime>,
     /// What goes wrong. Default: nothing.
     pub faults: Faults,
     /// What the faults are drawn from.
@@ -78,6 +84,8 @@ impl Default for MemorySettings {
             visibility_timeout: Duration::from_secs(30),
             max_receive_count: None,
             fifo: false,
+            retention: None,
+            wall_clock: None,
             faults: Faults::default(),
             seed: 0,
         }
@@ -119,6 +127,7 @@ struct State {
     sent: u64,
     receives: u64,
     deleted: u64,
+    expired: u64,
     faults: Faults,
     random: fastrand::Rng,
 }
@@ -133,6 +142,8 @@ struct Message {
     /// The number of the newest receipt; 0 before the first.
     receipt: u64,
     hidden_until: Option<Instant>,
+    /// When the retention period is over.
+    expires: Option<Instant>,
 }
 
 /// A message in the dead-letter queue.
@@ -159,6 +170,8 @@ pub struct MemoryCounts {
     pub deleted: u64,
     /// How many are in the dead-letter queue.
     pub dead_lettered: u64,
+    /// How many were not handled within the retention period, and are gone.
+    pub expired: u64,
 }
 
 impl MemoryQueue {
@@ -189,12 +202,22 @@ impl MemoryQueue {
     }
 
     fn put(&self, body: String, group: Option<Arc<str>>, sent_at: Option<SystemTime>) -> MessageId {
+        let MemorySettings { retention, wall_clock, .. } = self.shared.settings;
+        let now = Instant::now();
         let mut state = self.state();
         state.sent += 1;
         let number = state.sent;
         let id = MessageId::from(format!("memory-{number:08}"));
-        let message =
-            Message { id: id.clone(), body, group, sent_at, receive_count: 0, receipt: 0, hidden_until: None };
+        let message = Message {
+            id: id.clone(),
+            body,
+            group,
+            sent_at: sent_at.or_else(|| wall_clock.map(|now| now())),
+            receive_count: 0,
+            receipt: 0,
+            hidden_until: None,
+            expires: retention.map(|retention| now + retention),
+        };
         state.messages.insert(number, message);
         state.ids.insert(id.clone(), number);
         state.visible.insert(number);
@@ -213,6 +236,7 @@ impl MemoryQueue {
             hidden: state.hidden.len() as u64,
             deleted: state.deleted,
             dead_lettered: state.dead.len() as u64,
+            expired: state.expired,
         }
     }
 
@@ -365,6 +389,7 @@ impl Queue for MemoryQueue {
             visibility_timeout: Some(settings.visibility_timeout),
             max_receive_count: settings.max_receive_count,
             dead_letter_queue: settings.max_receive_count.map(|_| "memory-dead-letter".into()),
+            retention: settings.retention,
             visible: Some(counts.visible),
             hidden: Some(counts.hidden),
             ..QueueFacts::default()
@@ -389,8 +414,15 @@ impl State {
         }
     }
 
-    /// Makes visible what has been hidden long enough.
+    /// Removes what has been kept long enough, and makes visible what has been hidden long enough.
     fn show_due(&mut self, now: Instant) {
+        // The order of the numbers is that of the times when they were sent.
+        while let Some((&number, oldest)) = self.messages.first_key_value()
+            && oldest.expires.is_some_and(|at| at <= now)
+        {
+            self.remove(number);
+            self.expired += 1;
+        }
         while let Some((at, number)) = self.hidden.first().copied()
             && at <= now
         {
@@ -695,6 +727,38 @@ mod tests {
         queue.set_faults(Faults::default());
         let failed = queue.delete(&[unknown]).await.expect("an answer").remove(0).expect_err("an error");
         assert!(failed.is_final() && failed.sender_fault);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retention_ends_a_message_and_does_not_dead_letter_it() {
+        let retention = Some(100 * SECOND);
+        let queue = MemoryQueue::new(MemorySettings { retention, max_receive_count: Some(2), ..Default::default() });
+        assert_eq!(queue.facts().await.expect("facts").retention, retention);
+        let in_flight = queue.send("body");
+        queue.send("body");
+        advance(60 * SECOND).await;
+        let later = queue.send("body");
+        let receipt = receive(&queue, 1).await.remove(0).receipt;
+        queue.hide(&[(receipt.clone(), 60 * SECOND)]).await.expect("an answer");
+        advance(39 * SECOND).await;
+        assert_eq!(queue.counts().expired, 0);
+        advance(SECOND).await;
+        let counts = queue.counts();
+        assert_eq!((counts.visible, counts.hidden, counts.expired, counts.dead_lettered), (1, 0, 2, 0));
+        assert_eq!((queue.receive_count(&in_flight), queue.hidden_until(&in_flight)), (None, None));
+        assert_eq!(queue.delete(&[receipt]).await.expect("an answer"), [Ok(())], "deleting what is gone is no error");
+        assert_eq!(queue.counts().deleted, 0);
+        assert_eq!(receive(&queue, 10).await[0].receipt.message_id, later);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_are_stamped_by_the_clock_that_the_settings_name() {
+        let noon = || SystemTime::UNIX_EPOCH + 43_200 * SECOND;
+        let queue = MemoryQueue::new(MemorySettings { wall_clock: Some(noon), ..Default::default() });
+        queue.send("body");
+        queue.send_at("body", SystemTime::UNIX_EPOCH);
+        let stamps: Vec<_> = receive(&queue, 10).await.iter().map(|delivery| delivery.sent_at).collect();
+        assert_eq!(stamps, [Some(noon()), Some(SystemTime::UNIX_EPOCH)]);
     }
 
     #[tokio::test(start_paused = true)]

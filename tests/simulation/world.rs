@@ -86,6 +86,7 @@ fn draw(random: &mut Rng) -> World {
         fifo,
         faults,
         seed: random.u64(..),
+        ..MemorySettings::default()
     };
     let wait = Duration::from_secs(random.u64(0..=20));
     let settings = Settings {
@@ -225,7 +226,7 @@ async fn live_through(world: World, mut random: Rng) -> Result<Kept, Broken> {
     };
     let counts = queue.counts();
     witness.tell(format!("the end: {counts:?}"));
-    if counts.sent != counts.visible + counts.hidden + counts.deleted + counts.dead_lettered {
+    if counts.sent != counts.visible + counts.hidden + counts.deleted + counts.dead_lettered + counts.expired {
         witness.broken(format!("a message vanished: {counts:?}"));
     }
     let promise = witness.truth().broken.clone();
