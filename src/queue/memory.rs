@@ -1,7 +1,7 @@
 //! A queue in memory that keeps the promises of SQS and, on request, its nuisances.
 //!
 //! For tests of your own handlers, for the demo and for simulation. It models what SQS promises a consumer: visibility
-//! timeouts, receive counts, redrive to a dead-letter queue, a retention period,
+//! timeouts of at most 12 hours from the receive, receive counts, redrive to a dead-letter queue, a retention period,
 //! receipt handles of which the newest counts, FIFO groups that are blocked while one of their messages is in flight. It
 //! is not a stand-in for the wire: latency, limits and error texts of the real service are not here. Its clock is tokio's,
 //! so that a test can pause it.
@@ -141,6 +141,8 @@ struct Message {
     receive_count: u32,
     /// The number of the newest receipt; 0 before the first.
     receipt: u64,
+    /// When it was last received: from then on it can be hidden for 12 hours.
+    received: Instant,
     hidden_until: Option<Instant>,
     /// When the retention period is over.
     expires: Option<Instant>,
@@ -215,6 +217,7 @@ impl MemoryQueue {
             sent_at: sent_at.or_else(|| wall_clock.map(|now| now())),
             receive_count: 0,
             receipt: 0,
+            received: now,
             hidden_until: None,
             expires: retention.map(|retention| now + retention),
         };
@@ -526,6 +529,7 @@ impl State {
         let receipt = self.receives;
         let message = self.messages.get_mut(&number)?;
         message.receipt = receipt;
+        message.received = Instant::now();
         message.receive_count += 1;
         Some(Delivery {
             receipt: Receipt { message_id: message.id.clone(), handle: format!("{number}/{receipt}").into() },
@@ -576,7 +580,12 @@ impl State {
         if !newest {
             return if settings.fifo { Err(gone()) } else { Ok(()) };
         }
-        let delay = delay.min(MAX_VISIBILITY);
+        let received = self.messages.get(&number).map(|message| message.received);
+        let hidden_for = received.map_or(delay, |received| received.elapsed().saturating_add(delay));
+        if hidden_for > MAX_VISIBILITY {
+            let reason = "the total visibility timeout of the message is beyond the limit of 43200 seconds";
+            return Err(entry_failure("InvalidParameterValue", reason));
+        }
         if delay.is_zero() {
             self.show(number)
         } else {
@@ -727,6 +736,31 @@ mod tests {
         queue.set_faults(Faults::default());
         let failed = queue.delete(&[unknown]).await.expect("an answer").remove(0).expect_err("an error");
         assert!(failed.is_final() && failed.sender_fault);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_hidden_beyond_twelve_hours_from_its_receive() {
+        let queue = MemoryQueue::new(MemorySettings::default());
+        let id = queue.send("body");
+        let receipt = receive(&queue, 1).await.remove(0).receipt;
+        let ceiling = Instant::now() + MAX_VISIBILITY;
+        let hide = |seconds| {
+            let (queue, receipt) = (queue.clone(), receipt.clone());
+            async move { queue.hide(&[(receipt, seconds * SECOND)]).await.expect("an answer").remove(0) }
+        };
+        assert_eq!(hide(43_200).await, Ok(()));
+        advance(43_000 * SECOND).await;
+        let refused = hide(201).await.expect_err("an error");
+        assert!(refused.is_final() && refused.sender_fault, "{refused}");
+        assert_eq!(queue.hidden_until(&id), Some(ceiling), "what was refused changes nothing");
+        assert_eq!(hide(200).await, Ok(()));
+        advance(200 * SECOND).await;
+        assert_eq!(queue.hidden_until(&id), None);
+        let receipt = receive(&queue, 1).await.remove(0).receipt;
+        let again = queue.hide(&[(receipt.clone(), MAX_VISIBILITY)]).await.expect("an answer").remove(0);
+        assert_eq!(again, Ok(()), "they count from the newest receive");
+        let absurd = queue.hide(&[(receipt, Duration::MAX)]).await.expect("an answer").remove(0);
+        assert!(absurd.is_err());
     }
 
     #[tokio::test(start_paused = true)]
