@@ -63,6 +63,12 @@ const FIRST_TRIES: u32 = 3;
 /// The engine's loop turns at least this often, which is how it is known to be alive.
 const TICK: Duration = Duration::from_secs(5);
 
+/// How often the queue is asked how many messages are visible, where that matters.
+const DEPTH_ASKED: Duration = Duration::from_secs(600);
+
+/// With `until_empty`, a run ends when nothing has succeeded for so long and what is left fails.
+const STUCK: Duration = Duration::from_secs(15 * 60);
+
 /// Of how many messages the ledger remembers that they are hidden by a retry delay.
 const HIDDEN_REMEMBERED: usize = 100_000;
 
@@ -178,6 +184,9 @@ impl<Q: Queue> Consumer<Q> {
             if let Some(ended) = run.ended() {
                 return Ok(run.close(ended));
             }
+            if run.is_stuck() {
+                run.begin_drain();
+            }
             let wake = run.next_wake();
             tokio::select! {
                 biased;
@@ -231,6 +240,8 @@ struct Run<Q> {
     next_poll: u64,
     /// How many messages the open receives may bring.
     asked_for: usize,
+    /// Nothing succeeded for too long: see `is_stuck`.
+    gave_up: bool,
     /// What a message is taken to weigh before it has arrived.
     message_size: usize,
     /// Messages that are hidden by a retry delay, and until when.
@@ -266,6 +277,7 @@ impl<Q: Queue> Run<Q> {
         };
         let flow = Flow::new(router.places(), settings.concurrency, facts.max_receive_count, random.fork());
         services.spawn(flow.clone().drive());
+        services.spawn(look_at_the_depth(queue.clone(), flow.clone(), telemetry.clone()));
         info!(
             queue = facts.name.as_deref().unwrap_or("?"),
             fifo = facts.fifo,
@@ -305,6 +317,7 @@ impl<Q: Queue> Run<Q> {
             services,
             next_poll: 0,
             asked_for: 0,
+            gave_up: false,
             message_size: facts.max_message_size.unwrap_or(MAX_MESSAGE_SIZE),
             hidden: BTreeMap::new(),
         }
@@ -504,11 +517,24 @@ impl<Q: Queue> Run<Q> {
         self.engine.settings.until_empty && self.pace.empty && self.polls.is_empty() && self.workers.is_empty()
     }
 
+    /// Until the queue is empty was asked for, and it never will be: whatever is left fails.
+    fn is_stuck(&mut self) -> bool {
+        let stuck = self.engine.settings.until_empty
+            && !self.engine.drain.has_begun()
+            && self.engine.flow.stuck_for() >= STUCK;
+        if stuck {
+            warn!("nothing has succeeded for {STUCK:?}: what is left is handed back");
+            self.gave_up = true;
+        }
+        stuck
+    }
+
     /// Whether the run is over, and why.
     fn ended(&self) -> Option<Ended> {
         let nothing_here = self.polls.is_empty() && self.workers.is_empty();
         match self.engine.drain.end() {
             Some(_) if nothing_here && self.engine.drain.was_cut_short() => Some(Ended::GraceRanOut),
+            Some(_) if nothing_here && self.gave_up => Some(Ended::TargetUnavailable),
             Some(_) if nothing_here => Some(Ended::Drained),
             Some(end) if Instant::now() >= end => Some(Ended::GraceRanOut),
             Some(_) => None,
@@ -531,6 +557,18 @@ impl<Q: Queue> Run<Q> {
             still_hidden_ids: self.hidden.keys().take(10).cloned().collect(),
             ended,
         }
+    }
+}
+
+/// Asks how many messages wait, while a target has been down for longer than SQS lets a message be held.
+async fn look_at_the_depth<Q: Queue>(queue: Arc<Q>, flow: Arc<Flow>, telemetry: Arc<Telemetry>) {
+    loop {
+        flow.wants_depth().await;
+        telemetry.attributes_calls.add(1);
+        let facts = tokio::time::timeout(FACTS_LIMIT, queue.facts()).await;
+        let visible = facts.ok().and_then(Result::ok).and_then(|facts| facts.visible);
+        flow.depth_is(visible.map(|visible| usize::try_from(visible).unwrap_or(usize::MAX)));
+        tokio::time::sleep(DEPTH_ASKED).await;
     }
 }
 

@@ -30,7 +30,7 @@ use tokio::time::Instant;
 
 use doubt::Doubt;
 pub(crate) use route::HandedBack;
-use route::{Down, Key, Pick, Route, Waiter};
+use route::{Key, Pick, Route, Waiter};
 
 use crate::queue::MessageId;
 
@@ -65,6 +65,8 @@ pub(crate) struct Flow {
     sooner: Notify,
     /// Told when more may be received: the engine's loop.
     allowance_changed: Notify,
+    /// Told when a message was handed back since it could not be held any longer.
+    depth_matters: Notify,
     max_receive_count: Option<u32>,
 }
 
@@ -149,6 +151,7 @@ impl Flow {
             state: Mutex::new(state),
             sooner: Notify::new(),
             allowance_changed: Notify::new(),
+            depth_matters: Notify::new(),
             max_receive_count,
         })
     }
@@ -220,10 +223,16 @@ impl Flow {
         (0..state.routes.len()).filter(|&number| state.routes[number].down.is_some()).collect()
     }
 
-    /// Whether it matters how many messages are visible in the queue.
-    pub(crate) fn wants_depth(&self) -> bool {
-        let state = self.state();
-        state.routes.iter().any(|route| route.down.is_some_and(|down| down.handed_back.is_some()))
+    /// Waits until it matters how many messages are visible in the queue.
+    pub(crate) async fn wants_depth(&self) {
+        loop {
+            let told = self.depth_matters.notified();
+            let beyond = |route: &Route| route.down.is_some_and(|down| down.handed_back.is_some());
+            if self.state().routes.iter().any(beyond) {
+                return;
+            }
+            told.await;
+        }
     }
 
     /// So many messages are visible in the queue.
@@ -285,6 +294,17 @@ impl Flow {
 
     fn is_last(&self, receive_count: u32) -> bool {
         self.max_receive_count.is_some_and(|most| receive_count >= most)
+    }
+
+    /// A call is over.
+    fn end(&self, state: &mut State, route: usize, call: Calling) {
+        state.active -= 1;
+        let route = &mut state.routes[route];
+        route.ends(call.probe);
+        let down = route.down.is_some();
+        if state.waiting > 0 || down {
+            self.sooner.notify_one();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -405,23 +425,23 @@ impl Caller {
     /// The handler succeeded: the target is there.
     pub(crate) fn succeeded(&mut self, kind: &str) -> Option<Change> {
         let now = Instant::now();
-        let Calling { began, .. } = self.calling?;
+        let call = self.calling.take()?;
         let first_call = self.calls == 1;
         let mut state = self.flow.state();
         let route = &mut state.routes[self.route];
         route.evidence.succeeded(kind, first_call);
-        let back = route.succeeded(began, now);
+        let back = route.succeeded(call.began, now);
         if state.stuck_since.is_some() {
             state.stuck_since = None;
         }
-        self.end(&mut state);
+        self.flow.end(&mut state, self.route, call);
         back.map(Change::Back)
     }
 
     /// The target takes no more for now, and perhaps names a delay.
     pub(crate) fn refused(&mut self, kind: &str, named: Option<Duration>) -> (Verdict, Option<Change>) {
         let now = Instant::now();
-        let Some(Calling { began, .. }) = self.calling else { return (Verdict::Hold, None) };
+        let Some(call) = self.calling else { return (Verdict::Hold, None) };
         let mut state = self.flow.state();
         state.stuck_since.get_or_insert(now);
         let route = &mut state.routes[self.route];
@@ -433,19 +453,18 @@ impl Caller {
             drop(state);
             return self.failed(kind);
         }
-        route.limits.refused(began, route.active.saturating_sub(1), named, now);
+        route.limits.refused(call.began, route.active.saturating_sub(1), named, now);
         let went_down = route.not_succeeded(self.number, true, now);
         self.retry_at = Some(now);
-        self.end(&mut state);
+        self.calling = None;
+        self.flow.end(&mut state, self.route, call);
         (Verdict::Hold, went_down.then_some(Change::WentDown))
     }
 
     /// The target could not do it.
     pub(crate) fn failed(&mut self, kind: &str) -> (Verdict, Option<Change>) {
         let now = Instant::now();
-        if self.calling.is_none() {
-            return (Verdict::Hold, None);
-        }
+        let Some(call) = self.calling.take() else { return (Verdict::Hold, None) };
         let mut state = self.flow.state();
         state.stuck_since.get_or_insert(now);
         let jitter = state.random.f64();
@@ -453,7 +472,7 @@ impl Caller {
         let at_fault = route.evidence.failed(kind, &mut self.doubt, self.calls == 1, now);
         let went_down = route.not_succeeded(self.number, false, now);
         let is_down = route.down.is_some();
-        self.end(&mut state);
+        self.flow.end(&mut state, self.route, call);
         drop(state);
         if at_fault
             && self.may_leave(now)
@@ -491,23 +510,15 @@ impl Caller {
         let mut state = self.flow.state();
         if let Some(down) = &mut state.routes[self.route].down {
             down.handed_back = Some(handed_back);
+            self.flow.depth_matters.notify_one();
         }
     }
 
     /// The call ended in a way that says nothing about the target.
     pub(crate) fn ended(&mut self) {
-        if self.calling.is_some() {
+        if let Some(call) = self.calling.take() {
             let mut state = self.flow.state();
-            self.end(&mut state);
-        }
-    }
-
-    fn end(&mut self, state: &mut State) {
-        let Some(Calling { probe, .. }) = self.calling.take() else { return };
-        state.active -= 1;
-        state.routes[self.route].ends(probe);
-        if state.waiting > 0 || state.routes[self.route].down.is_some() {
-            self.flow.sooner.notify_one();
+            self.flow.end(&mut state, self.route, call);
         }
     }
 }
