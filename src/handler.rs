@@ -50,6 +50,13 @@ pub trait Handler<E>: Send + Sync + 'static {
     ///
     /// A [`HandlerError`] says what is to become of the message; any other error becomes one by `?`, as a retry.
     fn handle(&self, event: E, ctx: Context) -> impl Future<Output = Result<(), HandlerError>> + Send;
+
+    /// How many events this handler can work on at a time, for instance the connections that it has: the engine then
+    /// never calls it for more. None, the default, means as many as the engine has slots
+    /// ([`Settings::concurrency`](crate::consumer::Settings::concurrency)).
+    fn max_concurrency(&self) -> Option<usize> {
+        None
+    }
 }
 
 impl<E, F, Fut> Handler<E> for F

@@ -146,6 +146,11 @@ impl Router {
         self.routes.iter().chain(&self.fallback).enumerate().find(|(_, route)| route.takes(event))
     }
 
+    /// How many calls the handlers of the routes can make at a time, by number; None where they say nothing.
+    pub(crate) fn places(&self) -> Vec<Option<usize>> {
+        self.routes.iter().chain(&self.fallback).map(|route| route.handler.places()).collect()
+    }
+
     /// The names of the routes, by number.
     pub(crate) fn names(&self) -> Vec<Arc<str>> {
         self.routes.iter().chain(&self.fallback).map(|route| route.name.clone()).collect()
@@ -180,12 +185,17 @@ pub(crate) type Call<'a> = Pin<Box<dyn Future<Output = Result<(), CallError>> + 
 
 /// A handler whose event type was forgotten.
 trait Erased: Send + Sync {
+    fn places(&self) -> Option<usize>;
     fn call(&self, event: Event, ctx: Context) -> Call<'_>;
 }
 
 struct Whole<H>(H);
 
 impl<H: Handler<Event>> Erased for Whole<H> {
+    fn places(&self) -> Option<usize> {
+        self.0.max_concurrency()
+    }
+
     fn call(&self, event: Event, ctx: Context) -> Call<'_> {
         Box::pin(async move { self.0.handle(event, ctx).await.map_err(CallError::Handler) })
     }
@@ -197,6 +207,10 @@ struct Typed<E, H> {
 }
 
 impl<E: Payload, H: Handler<E>> Erased for Typed<E, H> {
+    fn places(&self) -> Option<usize> {
+        self.handler.max_concurrency()
+    }
+
     fn call(&self, event: Event, ctx: Context) -> Call<'_> {
         Box::pin(async move {
             let parsed = event.parse::<E>().map_err(|error| CallError::Parse(error.to_string()))?;

@@ -2,6 +2,9 @@
 //!
 //! Slots and bytes are claimed before a receive, for the largest messages that it can bring, and the rest is given back
 //! on arrival. So a received message never waits for room. What a body inflates to is asked for before it is decoded.
+//!
+//! A message whose target is busy or down is parked: it gives its slot to others and keeps its bytes. How many may be
+//! parked is bounded apart from the slots, so that good messages behind failing ones are found.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,9 +25,12 @@ pub(crate) struct Budget {
 struct State {
     slots: usize,
     slots_used: usize,
+    /// Deliveries that are held beyond the slots, and how many may be.
+    parked: usize,
+    park: usize,
     bytes: usize,
     bytes_used: usize,
-    /// How many deliveries have been given bytes to decode into.
+    /// How many deliveries that are not parked have been given bytes to decode into.
     decoding: usize,
     /// Deliveries that wait for bytes to decode into, in order.
     waiting: VecDeque<u64>,
@@ -32,9 +38,18 @@ struct State {
 }
 
 impl Budget {
-    pub(crate) fn new(slots: usize, bytes: usize) -> Arc<Self> {
-        let state =
-            State { slots, slots_used: 0, bytes, bytes_used: 0, decoding: 0, waiting: VecDeque::new(), next_ticket: 0 };
+    pub(crate) fn new(slots: usize, park: usize, bytes: usize) -> Arc<Self> {
+        let state = State {
+            slots,
+            slots_used: 0,
+            parked: 0,
+            park,
+            bytes,
+            bytes_used: 0,
+            decoding: 0,
+            waiting: VecDeque::new(),
+            next_ticket: 0,
+        };
         Arc::new(Budget { state: Mutex::new(state), freed: Notify::new(), bytes_freed: Notify::new() })
     }
 
@@ -49,9 +64,21 @@ impl Budget {
         self.state().bytes_used
     }
 
+    /// Whether there is no room for another message that would have to be parked.
+    pub(crate) fn is_full(&self) -> bool {
+        let state = self.state();
+        state.parked >= state.park || (state.parked > 0 && state.bytes_used >= state.bytes)
+    }
+
+    /// Whether everything that is held is parked.
+    pub(crate) fn only_parked(&self) -> bool {
+        self.state().slots_used == 0
+    }
+
     /// Claims up to `most` slots with `each` bytes for every one of them; None when there is no room for even one.
     ///
-    /// When nothing at all is held, one slot is given whatever its bytes: something always goes on.
+    /// When nothing is held but what is parked, one slot is given whatever its bytes, unless too many are held already:
+    /// something always goes on.
     pub(crate) fn claim(self: &Arc<Self>, most: usize, each: usize) -> Option<Claim> {
         let mut state = self.state();
         let free = state.slots - state.slots_used;
@@ -59,7 +86,8 @@ impl Budget {
         let room =
             if state.waiting.is_empty() { state.bytes.saturating_sub(state.bytes_used) / each.max(1) } else { 0 };
         let mut slots = most.min(free).min(room);
-        if slots == 0 && state.slots_used == 0 {
+        let over = state.parked > 0 && state.bytes_used > state.bytes;
+        if slots == 0 && state.slots_used == 0 && !over {
             slots = 1;
         }
         if slots == 0 {
@@ -114,7 +142,7 @@ impl Claim {
             }
             state.bytes_used += body_bytes;
         });
-        Held { budget: self.budget.clone(), bytes: body_bytes, decoding: 0 }
+        Held { budget: self.budget.clone(), bytes: body_bytes, decoding: 0, counted: false, parked: false }
     }
 }
 
@@ -138,9 +166,25 @@ pub(crate) struct Held {
     bytes: usize,
     /// What was given to decode into.
     decoding: usize,
+    /// It is one of those that are counted in `State::decoding`.
+    counted: bool,
+    parked: bool,
 }
 
 impl Held {
+    /// Gives the slot to others: this one waits to be tried again.
+    pub(crate) fn park(&mut self) {
+        if std::mem::replace(&mut self.parked, true) {
+            return;
+        }
+        let counted = std::mem::take(&mut self.counted);
+        self.budget.give_back(|state| {
+            state.slots_used -= 1;
+            state.parked += 1;
+            state.decoding -= usize::from(counted);
+        });
+    }
+
     /// Waits for bytes to decode into, first come first served. When nobody else has any, they are given however many
     /// they are.
     pub(crate) async fn reserve(&mut self, bytes: usize) {
@@ -151,6 +195,7 @@ impl Held {
             let freed = place.budget.bytes_freed.notified();
             if place.try_reserve(bytes) {
                 self.decoding = bytes;
+                self.counted = bytes > 0;
                 return;
             }
             freed.await;
@@ -160,10 +205,11 @@ impl Held {
     /// Gives back what was reserved for decoding.
     pub(crate) fn give_up_reserved(&mut self) {
         let bytes = std::mem::take(&mut self.decoding);
-        if bytes > 0 {
+        let counted = std::mem::take(&mut self.counted);
+        if bytes > 0 || counted {
             self.budget.give_back(|state| {
                 state.bytes_used -= bytes;
-                state.decoding -= 1;
+                state.decoding -= usize::from(counted);
             });
         }
     }
@@ -171,11 +217,11 @@ impl Held {
     /// The body was decoded and dropped: from now on the event's bytes are held.
     pub(crate) fn decoded(&mut self, event_bytes: usize) {
         let decoding = std::mem::replace(&mut self.decoding, event_bytes);
+        let counted = std::mem::replace(&mut self.counted, !self.parked);
+        let now_counted = self.counted;
         let body = std::mem::take(&mut self.bytes);
         self.budget.give_back(|state| {
-            if decoding == 0 {
-                state.decoding += 1;
-            }
+            state.decoding = state.decoding - usize::from(counted) + usize::from(now_counted);
             state.bytes_used = state.bytes_used - decoding - body + event_bytes;
         });
     }
@@ -193,7 +239,8 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.drop_bytes();
-        self.budget.give_back(|state| state.slots_used -= 1);
+        let parked = self.parked;
+        self.budget.give_back(|state| *if parked { &mut state.parked } else { &mut state.slots_used } -= 1);
     }
 }
 
@@ -240,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_claim_gives_back_what_did_not_arrive() {
-        let budget = Budget::new(64, 100);
+        let budget = Budget::new(64, 640, 100);
         let mut claim = budget.claim(10, 10).expect("room for ten");
         assert_eq!((claim.slots(), budget.bytes_used()), (10, 100));
         let held = claim.take(3);
@@ -252,7 +299,7 @@ mod tests {
 
     #[test]
     fn bytes_bound_a_claim_and_one_message_always_goes_on() {
-        let budget = Budget::new(64, 25);
+        let budget = Budget::new(64, 640, 25);
         let claim = budget.claim(10, 10).expect("room for two");
         assert_eq!(claim.slots(), 2);
         assert!(budget.claim(10, 10).is_none());
@@ -262,7 +309,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn those_who_wait_to_decode_are_served_in_order_and_one_always_goes_on() {
-        let budget = Budget::new(3, 10);
+        let budget = Budget::new(3, 30, 10);
         let mut claim = budget.claim(3, 1).expect("room");
         let (mut first, mut second) = (claim.take(1), claim.take(1));
         first.reserve(1_000).await;
@@ -277,7 +324,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn more_messages_than_were_asked_for_are_counted_all_the_same() {
-        let budget = Budget::new(5, 100);
+        let budget = Budget::new(5, 50, 100);
         let mut claim = budget.claim(1, 10).expect("room");
         let held = [claim.take(3), claim.take(4), claim.take(5)];
         assert_eq!((budget.free_slots(), budget.bytes_used()), (2, 12));
@@ -288,7 +335,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_given_up_or_dropped_lets_the_next_one_decode_however_large() {
         let all_of_it = async {
-            let budget = Budget::new(2, 10);
+            let budget = Budget::new(2, 20, 10);
             let mut claim = budget.claim(2, 1).expect("room");
             let (mut first, mut second) = (claim.take(1), claim.take(1));
             first.reserve(1_000).await;

@@ -25,6 +25,7 @@ pub struct Closing {
 
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Ended {
     /// It was asked to, and everything here was finished or handed back in time.
     Drained,
@@ -32,6 +33,8 @@ pub enum Ended {
     GraceRanOut,
     /// The queue was empty, and the run was to go on until then.
     QueueEmpty,
+    /// The run was to go on until the queue is empty, and nothing succeeded for 15 minutes: what was left was handed back.
+    TargetUnavailable,
 }
 
 impl Closing {
@@ -51,6 +54,7 @@ impl fmt::Display for Closing {
                 "drained; the grace ran out before everything was finished, and the rest was handed back"
             }
             Ended::QueueEmpty => "the queue is empty",
+            Ended::TargetUnavailable => "nothing succeeded for 15 minutes, and what was left was handed back",
         };
         writeln!(f, "closing ledger ({ended})")?;
         writeln!(

@@ -21,6 +21,8 @@ struct Line {
     places: VecDeque<u64>,
     /// The head was handed back undone: so is everybody else in this line, until it is empty.
     handing_back: bool,
+    /// The head waits to be tried again, so nobody in this line needs a slot.
+    parked: bool,
     moved: Arc<Notify>,
 }
 
@@ -31,6 +33,8 @@ pub(crate) enum Turn {
     Work,
     /// Hand itself back unworked, since a message before it was.
     HandBack,
+    /// Give its slot to others and go on waiting: the head is being tried again.
+    Park,
 }
 
 impl Groups {
@@ -39,11 +43,6 @@ impl Groups {
         let id = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.lines().entry(group.clone()).or_default().places.push_back(id);
         Place { groups: self.clone(), group, id }
-    }
-
-    /// How many messages stand behind another one.
-    pub(crate) fn waiting(&self) -> usize {
-        self.lines().values().map(|line| line.places.len().saturating_sub(1)).sum()
     }
 
     fn lines(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Line>> {
@@ -60,8 +59,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Waits to be the head of the line.
-    pub(crate) async fn turn(&self) -> Turn {
+    /// Waits to be the head of the line, or to be told to give up its slot, unless it has done so before.
+    pub(crate) async fn turn(&self, parked: bool) -> Turn {
         loop {
             let moved = {
                 let lines = self.groups.lines();
@@ -69,9 +68,21 @@ impl Place {
                 if line.places.front() == Some(&self.id) {
                     return if line.handing_back { Turn::HandBack } else { Turn::Work };
                 }
+                if line.parked && !parked {
+                    return Turn::Park;
+                }
                 line.moved.clone().notified_owned()
             };
             moved.await;
+        }
+    }
+
+    /// The head waits to be tried again: nobody behind it needs a slot until then.
+    pub(crate) fn park_the_rest(&self) {
+        if let Some(line) = self.groups.lines().get_mut(&self.group)
+            && !std::mem::replace(&mut line.parked, true)
+        {
+            line.moved.notify_waiters();
         }
     }
 
@@ -87,7 +98,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut lines = self.groups.lines();
         if let Some(line) = lines.get_mut(&self.group) {
+            let was_head = line.places.front() == Some(&self.id);
             line.places.retain(|&id| id != self.id);
+            line.parked &= !was_head;
             line.moved.notify_waiters();
             if line.places.is_empty() {
                 lines.remove(&self.group);

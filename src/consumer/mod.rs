@@ -5,13 +5,13 @@
 //! future of `run` stops all of it at once, like a crash: what was here comes back when its visibility timeout runs out.
 //!
 //! ```text
-//! claim slots and bytes → receive → arrive: ledger, group, breaker → one worker each → settlement → count
+//! claim slots and bytes → receive → arrive: ledger, group → one worker each: flow → settlement → count
 //! ```
 
-mod breaker;
 mod budget;
 mod closing;
 mod drain;
+mod flow;
 mod groups;
 mod journal;
 mod lease;
@@ -30,10 +30,10 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use breaker::{Allowance, Breakers};
-use budget::Budget;
+use budget::{Budget, Claim};
 pub use closing::{Closing, Ended};
 use drain::Drain;
+use flow::Flow;
 use groups::Groups;
 use journal::Journal;
 pub use journal::JournalError;
@@ -62,6 +62,12 @@ const FIRST_TRIES: u32 = 3;
 
 /// The engine's loop turns at least this often, which is how it is known to be alive.
 const TICK: Duration = Duration::from_secs(5);
+
+/// How often the queue is asked how many messages are visible, where that matters.
+const DEPTH_ASKED: Duration = Duration::from_secs(600);
+
+/// With `until_empty`, a run ends when nothing has succeeded for so long and what is left fails.
+const STUCK: Duration = Duration::from_secs(15 * 60);
 
 /// Of how many messages the ledger remembers that they are hidden by a retry delay.
 const HIDDEN_REMEMBERED: usize = 100_000;
@@ -178,6 +184,9 @@ impl<Q: Queue> Consumer<Q> {
             if let Some(ended) = run.ended() {
                 return Ok(run.close(ended));
             }
+            if run.is_stuck() {
+                run.begin_drain();
+            }
             let wake = run.next_wake();
             tokio::select! {
                 biased;
@@ -186,7 +195,7 @@ impl<Q: Queue> Consumer<Q> {
                 Some(done) = run.polls.join_next(), if !run.polls.is_empty() => run.polled(unwind(done))?,
                 Some(done) = run.services.join_next() => unwind(done),
                 () = run.engine.budget.freed() => {}
-                () = run.engine.breakers.allowance_changed() => {}
+                () = run.engine.flow.allowance_changed() => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -201,12 +210,14 @@ pub(crate) struct Engine {
     budget: Arc<Budget>,
     ledger: Arc<Ledger>,
     groups: Arc<Groups>,
-    breakers: Arc<Breakers>,
+    flow: Arc<Flow>,
     recent: Recent,
     settler: Settler,
     drain: Drain,
     visibility: Duration,
     max_receive_count: Option<u32>,
+    /// For how long the queue keeps a message.
+    retention: Option<Duration>,
     fifo: bool,
     random: Mutex<fastrand::Rng>,
 }
@@ -227,6 +238,10 @@ struct Run<Q> {
     services: JoinSet<()>,
     pace: Pace,
     next_poll: u64,
+    /// How many messages the open receives may bring.
+    asked_for: usize,
+    /// Nothing succeeded for too long: see `is_stuck`.
+    gave_up: bool,
     /// What a message is taken to weigh before it has arrived.
     message_size: usize,
     /// Messages that are hidden by a retry delay, and until when.
@@ -256,10 +271,13 @@ impl<Q: Queue> Run<Q> {
         services.spawn(ledger.clone().keep(queue.clone(), telemetry.clone()));
         services.spawn(deletes);
         services.spawn(hides);
-        let random = Mutex::new(match settings.random_seed {
+        let mut random = match settings.random_seed {
             Some(seed) => fastrand::Rng::with_seed(seed),
             None => chance(),
-        });
+        };
+        let flow = Flow::new(router.places(), settings.concurrency, facts.max_receive_count, random.fork());
+        services.spawn(flow.clone().drive());
+        services.spawn(look_at_the_depth(queue.clone(), flow.clone(), telemetry.clone()));
         info!(
             queue = facts.name.as_deref().unwrap_or("?"),
             fifo = facts.fifo,
@@ -270,8 +288,12 @@ impl<Q: Queue> Run<Q> {
             "consuming"
         );
         let engine = Engine {
-            breakers: Breakers::new(router.names().len()),
-            budget: Budget::new(settings.concurrency, settings.max_in_flight_bytes),
+            budget: Budget::new(
+                settings.concurrency,
+                settings.concurrency.saturating_mul(flow::HELD_FOR_EACH_SLOT),
+                settings.max_in_flight_bytes,
+            ),
+            flow,
             ledger,
             groups: Arc::default(),
             recent,
@@ -279,8 +301,9 @@ impl<Q: Queue> Run<Q> {
             drain: Drain::new(settings.grace),
             visibility,
             max_receive_count: facts.max_receive_count,
+            retention: facts.retention,
             fifo: facts.fifo,
-            random,
+            random: Mutex::new(random),
             router,
             telemetry,
             settings,
@@ -293,6 +316,8 @@ impl<Q: Queue> Run<Q> {
             workers: JoinSet::new(),
             services,
             next_poll: 0,
+            asked_for: 0,
+            gave_up: false,
             message_size: facts.max_message_size.unwrap_or(MAX_MESSAGE_SIZE),
             hidden: BTreeMap::new(),
         }
@@ -306,39 +331,42 @@ impl<Q: Queue> Run<Q> {
             at_work: self.workers.len(),
             slots_free: engine.budget.free_slots(),
             bytes: engine.budget.bytes_used(),
-            breakers_open: engine.breakers.open(),
+            breakers_open: engine.flow.down(),
         });
         if engine.drain.has_begun() || now < self.pace.not_before || self.is_empty_for_good() {
             return;
         }
         while self.polls.len() < self.pace.wanted {
-            let (allowance, held) = self.engine.breakers.allowance();
-            let claim = match allowance {
-                Allowance::Nothing => None,
-                Allowance::One
-                    if self.polls.is_empty() && self.workers.len() == held + self.engine.groups.waiting() =>
-                {
-                    self.engine.budget.claim(1, self.message_size)
-                }
-                Allowance::One => None,
-                Allowance::Free => {
-                    let since = *self.pace.waiting_since.get_or_insert(now);
-                    let make_do = self.workers.is_empty() || now >= since + PATIENCE;
-                    if make_do || self.engine.budget.free_slots() >= BATCH {
-                        self.engine.budget.claim(BATCH, self.message_size)
-                    } else {
-                        None
-                    }
-                }
-            };
-            let Some(claim) = claim else { return };
+            let Some(claim) = self.claim(now) else { return };
             self.pace.waiting_since = None;
             let wait = self.engine.settings.wait;
             let wait = if self.pace.started { wait } else { wait.min(FIRST_WAIT) };
             self.next_poll += 1;
+            self.asked_for += claim.slots();
             let poll = Poll { id: self.next_poll, wait, visibility: self.engine.visibility, claim };
             self.engine.telemetry.poll_opened(poll.id);
             self.polls.spawn(Box::pin(poll.receive(self.queue.clone(), self.engine.drain.token())));
+        }
+    }
+
+    /// Room for one more receive, where there is any and the targets take more.
+    fn claim(&mut self, now: Instant) -> Option<Claim> {
+        let engine = &self.engine;
+        let mut allowed = engine.flow.allowance().map(|allowed| allowed.saturating_sub(self.asked_for));
+        if engine.budget.is_full() && !engine.flow.make_room() {
+            // What is held fails, and others may not: one at a time is received to see.
+            let one = self.polls.is_empty() && engine.budget.only_parked() && engine.flow.down().is_empty();
+            allowed = Some(usize::from(one));
+        }
+        match allowed {
+            Some(0) => None,
+            Some(few) if few < BATCH => engine.budget.claim(few, self.message_size),
+            _ => {
+                let since = *self.pace.waiting_since.get_or_insert(now);
+                let make_do = self.workers.is_empty() || now >= since + PATIENCE;
+                let ready = make_do || engine.budget.free_slots() >= BATCH;
+                if ready { engine.budget.claim(BATCH, self.message_size) } else { None }
+            }
         }
     }
 
@@ -364,6 +392,7 @@ impl<Q: Queue> Run<Q> {
     fn polled(&mut self, mut polled: Polled) -> Result<(), QueueError> {
         let telemetry = self.engine.telemetry.clone();
         telemetry.poll_closed(polled.poll.id);
+        self.asked_for -= polled.poll.claim.slots();
         let deliveries = match std::mem::replace(&mut polled.outcome, Outcome::Hung) {
             Outcome::Answered(deliveries) => deliveries,
             Outcome::Failed(failure) => {
@@ -478,7 +507,7 @@ impl<Q: Queue> Run<Q> {
 
     fn begin_drain(&mut self) {
         self.engine.drain.begin();
-        self.engine.breakers.drain();
+        self.engine.flow.drain();
         self.engine.telemetry.enter(Phase::Draining);
         debug!(polls = self.polls.len(), at_work = self.workers.len(), "draining");
     }
@@ -488,11 +517,24 @@ impl<Q: Queue> Run<Q> {
         self.engine.settings.until_empty && self.pace.empty && self.polls.is_empty() && self.workers.is_empty()
     }
 
+    /// Until the queue is empty was asked for, and it never will be: whatever is left fails.
+    fn is_stuck(&mut self) -> bool {
+        let stuck = self.engine.settings.until_empty
+            && !self.engine.drain.has_begun()
+            && self.engine.flow.stuck_for() >= STUCK;
+        if stuck {
+            warn!("nothing has succeeded for {STUCK:?}: what is left is handed back");
+            self.gave_up = true;
+        }
+        stuck
+    }
+
     /// Whether the run is over, and why.
     fn ended(&self) -> Option<Ended> {
         let nothing_here = self.polls.is_empty() && self.workers.is_empty();
         match self.engine.drain.end() {
             Some(_) if nothing_here && self.engine.drain.was_cut_short() => Some(Ended::GraceRanOut),
+            Some(_) if nothing_here && self.gave_up => Some(Ended::TargetUnavailable),
             Some(_) if nothing_here => Some(Ended::Drained),
             Some(end) if Instant::now() >= end => Some(Ended::GraceRanOut),
             Some(_) => None,
@@ -515,6 +557,18 @@ impl<Q: Queue> Run<Q> {
             still_hidden_ids: self.hidden.keys().take(10).cloned().collect(),
             ended,
         }
+    }
+}
+
+/// Asks how many messages wait, while a target has been down for longer than SQS lets a message be held.
+async fn look_at_the_depth<Q: Queue>(queue: Arc<Q>, flow: Arc<Flow>, telemetry: Arc<Telemetry>) {
+    loop {
+        flow.wants_depth().await;
+        telemetry.attributes_calls.add(1);
+        let facts = tokio::time::timeout(FACTS_LIMIT, queue.facts()).await;
+        let visible = facts.ok().and_then(Result::ok).and_then(|facts| facts.visible);
+        flow.depth_is(visible.map(|visible| usize::try_from(visible).unwrap_or(usize::MAX)));
+        tokio::time::sleep(DEPTH_ASKED).await;
     }
 }
 

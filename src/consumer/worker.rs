@@ -2,12 +2,12 @@
 //!
 //! decode → route → handler, with a time limit, with panics caught, under a lease that is watched → one [`Settlement`].
 //! Above the handler nothing fails: whatever happens in it is an answer. A worker never looks at other messages, except
-//! that it waits its turn in its FIFO group and for the breaker of its route.
+//! that it waits its turn in its FIFO group and in the flow to its target.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use tokio::time::Instant;
@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use super::Engine;
-use super::breaker::{Next, Verdict};
 use super::budget::Held;
+use super::flow::{Caller, Change, HandedBack, Next, Verdict};
 use super::groups::{Place, Turn};
 use super::lease::Lease;
 use super::settings::Unrouted;
@@ -76,8 +76,10 @@ enum Attempt {
     Failed(Option<Duration>),
     /// Calling it again for this message is of no use.
     Hopeless,
-    /// The target is down, whatever the message.
-    TargetDown(Option<Duration>),
+    /// The target takes no more for now, whatever the message.
+    TargetBusy(Option<Duration>),
+    /// The target could not do it.
+    TargetDown,
     /// The message may be somebody else's; true when the handler succeeded all the same.
     LeaseLost(bool),
     /// The grace of the shutdown is over.
@@ -104,16 +106,23 @@ impl Work<Engine> {
     async fn work(mut self, delivery: Delivery) -> Settlement {
         let engine = self.engine.clone();
         if let Some(place) = &self.place {
-            let turn = tokio::select! {
-                biased;
-                () = self.lease.lost().cancelled() => None,
-                () = engine.drain.begun() => Some(Turn::HandBack),
-                turn = place.turn() => Some(turn),
-            };
-            match turn {
-                None => return self.interrupted(),
-                Some(Turn::HandBack) => return self.release().await,
-                Some(Turn::Work) => {}
+            let mut parked = false;
+            loop {
+                let turn = tokio::select! {
+                    biased;
+                    () = self.lease.lost().cancelled() => None,
+                    () = engine.drain.begun() => Some(Turn::HandBack),
+                    turn = place.turn(parked) => Some(turn),
+                };
+                match turn {
+                    None => return self.interrupted(),
+                    Some(Turn::HandBack) => return self.release().await,
+                    Some(Turn::Work) => break,
+                    Some(Turn::Park) => {
+                        parked = true;
+                        self.held.park();
+                    }
+                }
             }
         }
         let Delivery { receipt, body, receive_count, sent_at, group, trace } = delivery;
@@ -148,26 +157,51 @@ impl Work<Engine> {
             trace_id = trace.trace_id(),
             aws_trace_id = trace.aws_trace_id(),
         );
+        let expires = engine.retention.zip(sent_at).and_then(|(retention, sent_at)| sent_at.checked_add(retention));
         let context = Context::new(receipt.message_id, receive_count, sent_at, group, trace);
         // On the heap, so that a message that only waits for its turn does not take this much room.
-        Box::pin(self.handle(number, route, event, context).instrument(span)).await
+        Box::pin(self.handle(number, route, event, context, expires).instrument(span)).await
     }
 
     /// Calls the handler until there is a settlement.
-    async fn handle(mut self, number: usize, route: &Route, event: Event, context: Context) -> Settlement {
+    async fn handle(
+        mut self,
+        number: usize,
+        route: &Route,
+        event: Event,
+        context: Context,
+        expires: Option<SystemTime>,
+    ) -> Settlement {
         let engine = self.engine.clone();
-        let mut stay = engine.breakers.enter(number, self.lease.message_id().clone());
+        let mut caller = engine.flow.enter(number, self.lease.message_id().clone(), self.receive_count);
         let at = At { number, route, event: &event };
+        let kind = event.kind().name();
         let mut attempt = 0;
         let mut failures = 0;
         loop {
+            match self.turn(&mut caller, expires).await {
+                None => return self.interrupted(),
+                Some(Next::Call) => {}
+                Some(Next::HandBack) => return self.release().await,
+                Some(Next::Leave(delay)) => return self.give_up(Some(delay)).await,
+            }
             attempt += 1;
             let began = Instant::now();
             let (end, ended) = self.call(at, &context, attempt).await;
             engine.telemetry.called(number, end, began.elapsed());
+            let (verdict, change) = match &ended {
+                Attempt::TargetBusy(named) => caller.refused(kind, *named),
+                Attempt::TargetDown => caller.failed(kind),
+                Attempt::Succeeded | Attempt::LeaseLost(true) => (Verdict::Hold, caller.succeeded(kind)),
+                _ => {
+                    caller.ended();
+                    (Verdict::Hold, None)
+                }
+            };
+            self.tell(route, change);
             match ended {
                 Attempt::Succeeded => {
-                    stay.succeeded();
+                    drop(caller);
                     engine.telemetry.receive_count_at_success.observe(self.receive_count.into());
                     self.remember();
                     drop(event);
@@ -176,7 +210,6 @@ impl Work<Engine> {
                 }
                 Attempt::LeaseLost(succeeded) => {
                     if succeeded {
-                        stay.succeeded();
                         engine.telemetry.receive_count_at_success.observe(self.receive_count.into());
                         // The message comes again, to whomever: if it is to us, its repeat is deleted.
                         self.remember();
@@ -194,33 +227,54 @@ impl Work<Engine> {
                         return self.give_up(delay).await;
                     }
                     let delay = delay.unwrap_or_else(|| engine.settings.retry.after(failures, engine.jitter()));
-                    match self.pause(delay).await {
-                        Next::Try => {}
-                        Next::HandBack if self.lease.is_lost() => return self.interrupted(),
-                        Next::HandBack => return self.release().await,
+                    if !self.pause(delay).await {
+                        return if self.lease.is_lost() { self.interrupted() } else { self.release().await };
                     }
                 }
-                Attempt::TargetDown(after) => {
-                    let (verdict, opened) = stay.target_down();
-                    if opened {
-                        warn!(route = &*route.name, "the target is down: nothing is received until it is back");
-                    }
-                    if verdict == Verdict::Leave {
-                        return self.give_up(after).await;
-                    }
-                    let next = tokio::select! {
-                        biased;
-                        () = self.lease.lost().cancelled() => None,
-                        next = stay.next(after.map(|after| Instant::now() + after), self.hold_limit(), self.is_last_receive()) => Some(next),
-                        () = engine.drain.handlers_over() => Some(Next::HandBack),
-                    };
-                    match next {
-                        None => return self.interrupted(),
-                        Some(Next::HandBack) => return self.release().await,
-                        Some(Next::Try) => {}
-                    }
-                }
+                Attempt::TargetBusy(_) | Attempt::TargetDown => match verdict {
+                    Verdict::Leave(delay) => return self.give_up(Some(delay)).await,
+                    Verdict::Hold => self.park(),
+                },
             }
+        }
+    }
+
+    /// Waits for the turn to call the handler; None when the lease is lost.
+    async fn turn(&mut self, caller: &mut Caller, expires: Option<SystemTime>) -> Option<Next> {
+        let limit = self.hold_limit(expires);
+        let next = tokio::select! {
+            biased;
+            () = self.lease.lost().cancelled() => return None,
+            next = caller.turn(limit) => next,
+            () = self.engine.drain.handlers_over() => Next::HandBack,
+        };
+        if next == Next::HandBack && Instant::now() >= limit {
+            let receives_left = self.engine.max_receive_count.map(|most| most.saturating_sub(self.receive_count));
+            // At the most half of what is left of its time in the queue: it is to be received again before that is over.
+            let longest_gap = self.time_left(expires).map_or(Duration::MAX, |left| left / 2);
+            caller.handed_back(HandedBack { at: Instant::now(), receives_left, longest_gap });
+        }
+        Some(next)
+    }
+
+    /// Gives the slot to others while this message, and with it what stands behind it in its group, waits.
+    fn park(&mut self) {
+        self.held.park();
+        if let Some(place) = &self.place {
+            place.park_the_rest();
+        }
+    }
+
+    /// Tells the log that a target is down, or that it is back.
+    fn tell(&self, route: &Route, change: Option<Change>) {
+        match change {
+            Some(Change::WentDown) => {
+                warn!(route = &*route.name, "the target is down; its messages are held and tried again now and then");
+            }
+            Some(Change::Back(after)) => {
+                info!(route = &*route.name, down_for = ?after, "the target is back");
+            }
+            None => {}
         }
     }
 
@@ -288,8 +342,8 @@ impl Work<Engine> {
                 let (end, attempt) = match failure.failure() {
                     Failure::Retry => (CallEnd::Retry, Attempt::Failed(failure.delay())),
                     Failure::Bad => (CallEnd::BadMessage, Attempt::Hopeless),
-                    Failure::TargetBusy => (CallEnd::TargetBusy, Attempt::TargetDown(failure.delay())),
-                    Failure::TargetDown => (CallEnd::TargetDown, Attempt::TargetDown(failure.delay())),
+                    Failure::TargetBusy => (CallEnd::TargetBusy, Attempt::TargetBusy(failure.delay())),
+                    Failure::TargetDown => (CallEnd::TargetDown, Attempt::TargetDown),
                 };
                 let (kind, error) = (end.label(), failure.chain());
                 self.note(Some(at), kind, &error);
@@ -331,22 +385,39 @@ impl Work<Engine> {
         }
     }
 
-    /// Waits before the head of a FIFO group is tried again.
-    async fn pause(&self, delay: Duration) -> Next {
+    /// Waits before the head of a FIFO group is tried again; false when it is to be handed back instead.
+    async fn pause(&self, delay: Duration) -> bool {
+        let limit = self.hold_limit(None);
         let until = Instant::now() + delay;
         tokio::select! {
             biased;
-            () = self.lease.lost().cancelled() => Next::HandBack,
-            () = self.engine.drain.begun() => Next::HandBack,
-            () = tokio::time::sleep_until(self.hold_limit()), if self.hold_limit() < until => Next::HandBack,
-            () = tokio::time::sleep_until(until) => Next::Try,
+            () = self.lease.lost().cancelled() => false,
+            () = self.engine.drain.begun() => false,
+            () = tokio::time::sleep_until(limit), if limit < until => false,
+            () = tokio::time::sleep_until(until) => true,
         }
     }
 
-    /// Until when a message is held at the most: long enough before the 12 hours are over to be handed back in order.
-    fn hold_limit(&self) -> Instant {
+    /// Until when a message is held at the most: long enough before the 12 hours are over to be handed back in order, and
+    /// so that the receives which it has left fit into half of its time in the queue. One that always fails is then
+    /// dead-lettered before it expires.
+    fn hold_limit(&self, expires: Option<SystemTime>) -> Instant {
+        let now = Instant::now();
         let margin = Duration::from_secs(120) + self.engine.settings.handler_timeout.min(Duration::from_secs(600));
-        self.lease.ceiling().checked_sub(margin).unwrap_or_else(Instant::now)
+        let by_lease = self.lease.ceiling().checked_sub(margin).unwrap_or(now);
+        match (self.time_left(expires), self.engine.max_receive_count) {
+            (Some(left), Some(most)) => {
+                let receives = most.saturating_sub(self.receive_count) + 1;
+                by_lease.min(now + left / receives.saturating_mul(2))
+            }
+            _ => by_lease,
+        }
+    }
+
+    /// How long the queue still keeps the message.
+    fn time_left(&self, expires: Option<SystemTime>) -> Option<Duration> {
+        let now = (self.engine.settings.wall_clock)();
+        expires.map(|expires| expires.duration_since(now).unwrap_or_default())
     }
 
     fn is_last_receive(&self) -> bool {

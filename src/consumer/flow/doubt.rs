@@ -1,0 +1,196 @@
+//! Whose fault a failure is: the message's, its type's, or the target's.
+//!
+//! A failure alone says nothing. What does is how other messages fared meanwhile: a message that fails again and again
+//! while others succeed is at fault, and as long as everything fails it is the target. Doubt is graded, as the
+//! probability that a message which is like the others would have failed so often: at each failure it is multiplied by
+//! the share of the *first* calls of other messages that failed since the one before. So a target that fails at random,
+//! however often, condemns one message in `1 / CONDEMNED` at the most; retries do not count, since a few failing messages
+//! that are tried often would outvote the many that are fine.
+//!
+//! The same holds for the types of events, compared with the other types: where every group of a FIFO queue waits behind
+//! one of the same failing type, nothing else is left to compare with.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::queue::MessageId;
+
+/// The doubt at which a message is at fault.
+const CONDEMNED: f64 = 1.0 / 500.0;
+
+/// The doubt at which a message gives its place to others when there is no room left.
+pub(super) const DISPENSABLE: f64 = 1.0 / 64.0;
+
+/// As much as one comparison can say: three are needed at least.
+const STRONGEST: f64 = 1.0 / 8.0;
+
+/// The share of first calls that may have failed since a message's last failure for it to be condemned.
+const MOSTLY_FINE: f64 = 0.5;
+
+/// For how long what is known of a type is good without a comparison with others.
+const TYPE_MEMORY: Duration = Duration::from_secs(15 * 60);
+
+/// How many types and how many condemned messages are remembered: foreign names, and no more than a few are at fault.
+const TYPES: usize = 256;
+const MESSAGES: usize = 10_000;
+
+/// First calls of messages and how they ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct First {
+    succeeded: u64,
+    failed: u64,
+}
+
+impl First {
+    /// Those since `before`.
+    fn since(self, before: First) -> First {
+        First {
+            succeeded: self.succeeded.saturating_sub(before.succeeded),
+            failed: self.failed.saturating_sub(before.failed),
+        }
+    }
+
+    /// What they say about one more that failed: the share that did.
+    fn share_failed(self) -> f64 {
+        (self.failed as f64 + 1.0) / (self.failed as f64 + self.succeeded as f64 + 1.0)
+    }
+
+    fn count(&mut self, succeeded: bool) {
+        *if succeeded { &mut self.succeeded } else { &mut self.failed } += 1;
+    }
+}
+
+/// What is held against one message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Doubt {
+    pub(super) value: f64,
+    /// The first calls of all messages when this one last failed, and how many of them were its own.
+    seen: First,
+    pub(super) first_failure: Instant,
+}
+
+/// What is held against one type.
+#[derive(Debug)]
+struct TypeDoubt {
+    value: f64,
+    own: First,
+    /// The first calls of other types when this one last failed.
+    seen: First,
+    compared_at: Instant,
+    successes: u64,
+}
+
+/// The evidence of one route.
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    first: First,
+    types: BTreeMap<Box<str>, TypeDoubt>,
+    condemned: BTreeMap<MessageId, Doubt>,
+    in_order: VecDeque<MessageId>,
+}
+
+impl Evidence {
+    /// What is known of a message that was condemned at an earlier receive. It is given a part of its credit back.
+    pub(super) fn recall(&mut self, id: &MessageId) -> Option<Doubt> {
+        if self.condemned.is_empty() {
+            return None;
+        }
+        let doubt = self.condemned.remove(id)?;
+        Some(Doubt { value: doubt.value.max(STRONGEST), ..doubt })
+    }
+
+    /// A call succeeded.
+    pub(super) fn succeeded(&mut self, kind: &str, first_call: bool) {
+        if first_call {
+            self.first.count(true);
+        }
+        // On a route where nothing ever failed this is all that is done.
+        if let Some(of_type) = self.types.get_mut(kind) {
+            of_type.value = 1.0;
+            of_type.successes += 1;
+            if first_call {
+                of_type.own.count(true);
+            }
+        }
+    }
+
+    /// How often the type succeeded since it first failed.
+    pub(super) fn successes_of(&mut self, kind: &str, now: Instant) -> u64 {
+        self.of_type(kind, now).map_or(0, |of_type| of_type.successes)
+    }
+
+    fn of_type(&mut self, kind: &str, now: Instant) -> Option<&mut TypeDoubt> {
+        if !self.types.contains_key(kind) {
+            if self.types.len() >= TYPES {
+                return None;
+            }
+            let seen = self.first;
+            let fresh = TypeDoubt { value: 1.0, own: First::default(), seen, compared_at: now, successes: 0 };
+            self.types.insert(kind.into(), fresh);
+        }
+        self.types.get_mut(kind)
+    }
+
+    /// A call failed; whether the message is at fault.
+    pub(super) fn failed(&mut self, kind: &str, doubt: &mut Option<Doubt>, first_call: bool, now: Instant) -> bool {
+        let first = self.first;
+        let message_at_fault = match doubt {
+            None => {
+                *doubt = Some(Doubt { value: 1.0, seen: first, first_failure: now });
+                false
+            }
+            Some(doubt) => {
+                let share = first.since(doubt.seen).share_failed();
+                doubt.value *= share.max(STRONGEST);
+                doubt.seen = first;
+                doubt.value <= CONDEMNED && share <= MOSTLY_FINE
+            }
+        };
+        if first_call {
+            self.first.count(false);
+            if let Some(doubt) = doubt {
+                // Its own failure is no evidence against it.
+                doubt.seen = self.first;
+            }
+        }
+        message_at_fault | self.type_failed(kind, first_call, first, now)
+    }
+
+    fn type_failed(&mut self, kind: &str, first_call: bool, first: First, now: Instant) -> bool {
+        let Some(of_type) = self.of_type(kind, now) else { return false };
+        let others = first.since(of_type.own);
+        let compared = others.since(of_type.seen);
+        if compared.succeeded > 0 {
+            of_type.compared_at = now;
+        }
+        of_type.value *= compared.share_failed().max(STRONGEST);
+        of_type.seen = others;
+        if first_call {
+            of_type.own.count(false);
+        }
+        of_type.value <= CONDEMNED && now.saturating_duration_since(of_type.compared_at) < TYPE_MEMORY
+    }
+
+    /// A message that is handed back because it is at fault: it comes again.
+    pub(super) fn remember(&mut self, id: MessageId, doubt: Doubt) {
+        if self.condemned.insert(id.clone(), doubt).is_none() {
+            self.in_order.push_back(id);
+        }
+        while self.in_order.len() > MESSAGES {
+            if let Some(oldest) = self.in_order.pop_front() {
+                self.condemned.remove(&oldest);
+            }
+        }
+    }
+
+    /// The types that are at fault, and how likely it is that they are not.
+    pub(super) fn types_at_fault(&self, now: Instant) -> Vec<(Box<str>, f64)> {
+        let at_fault = |of_type: &TypeDoubt| {
+            of_type.value <= CONDEMNED && now.saturating_duration_since(of_type.compared_at) < TYPE_MEMORY
+        };
+        let found = self.types.iter().filter(|(_, of_type)| at_fault(of_type));
+        found.map(|(kind, of_type)| (kind.clone(), of_type.value)).collect()
+    }
+}

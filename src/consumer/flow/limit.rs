@@ -1,0 +1,331 @@
+//! How much a target takes: a limit on the rate of calls, one on their number at a time, and pauses.
+//!
+//! The limits are found, not configured. A refusal while other calls of ours were in flight lowers the concurrency limit;
+//! one while the call was alone lowers the rate. In between both grow back along the curve of CUBIC (the TCP congestion
+//! control): fast to just below where the target last refused, slowly across it, then fast beyond it. A limit that is far
+//! beyond what is used is dropped.
+//!
+//! Nothing here knows of messages or of whose fault a failure is: that is `doubt`.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How far below the last refusal a limit starts again. On average a limit is then at 96 % of it.
+const CUT: f64 = 0.15;
+
+/// How long a limit takes to grow back to where the target last refused: this, or as long as five calls take at that rate.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// By how much a limit grows each second once it is far beyond the last refusal, and a rate after an outage.
+const GROWTH: f64 = 1.5;
+
+/// The rate with which a target is met that was down, in calls a second.
+const FIRST_RATE: f64 = 2.0;
+
+/// A rate beyond which it is no limit any longer.
+const NO_LIMIT: f64 = 20_000.0;
+
+/// The lowest rate, in calls a second: one call in a minute is made to any target that is not down.
+const LOWEST_RATE: f64 = 1.0 / 60.0;
+
+/// The longest time for which a delay that a target names stops its route.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// The wait after a refusal with no success since, doubled by each further one up to `LONGEST_BACK_OFF`.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(20);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// How late a call may be and the next one still be on time: timers are exact to the millisecond.
+const LATENESS: Duration = Duration::from_millis(2);
+
+/// A limit that was cut and grows back.
+#[derive(Clone, Copy, Debug)]
+struct Ceiling {
+    /// Where the target refused.
+    max: f64,
+    cut_at: Instant,
+    period: Duration,
+}
+
+impl Ceiling {
+    fn at(&self, now: Instant) -> f64 {
+        let elapsed = now.saturating_duration_since(self.cut_at).as_secs_f64();
+        let period = self.period.as_secs_f64();
+        let x = elapsed / period;
+        if x <= 2.0 {
+            self.max * (1.0 + CUT * (x - 1.0).powi(3))
+        } else {
+            // Bounded, since a limit that nobody asks for grows for days.
+            self.max * (1.0 + CUT) * GROWTH.powf((elapsed - 2.0 * period).min(100.0))
+        }
+    }
+}
+
+/// A rate that grows until something limits it.
+#[derive(Clone, Copy, Debug)]
+struct SlowStart {
+    rate: f64,
+    since: Instant,
+}
+
+impl SlowStart {
+    fn at(&self, now: Instant) -> f64 {
+        self.rate * GROWTH.powf(now.saturating_duration_since(self.since).as_secs_f64().min(100.0))
+    }
+}
+
+/// When a call may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    Now,
+    /// Not before this.
+    At(Instant),
+    /// Not before a call that is in flight has ended.
+    AfterACall,
+}
+
+/// The limits of one route.
+#[derive(Debug)]
+pub(super) struct Limits {
+    rate: Option<Ceiling>,
+    calls: Option<Ceiling>,
+    slow_start: Option<SlowStart>,
+    /// When the next call may start by the rate.
+    next_start: Instant,
+    /// Until when the target asked to be left alone, and since when.
+    pause: Option<(Instant, Instant)>,
+    /// Refused with no success since: until when nothing starts, and the wait after the next refusal.
+    back_off: Option<(Instant, Duration)>,
+    last_cut: Instant,
+    refused_since_cut: u32,
+    succeeded_since_cut: u32,
+    /// How long a successful call takes, in seconds, on average of the last ones.
+    latency: f64,
+    taken: Taken,
+}
+
+impl Limits {
+    pub(super) fn new(now: Instant) -> Self {
+        Limits {
+            rate: None,
+            calls: None,
+            slow_start: None,
+            next_start: now,
+            pause: None,
+            back_off: None,
+            last_cut: now,
+            refused_since_cut: 0,
+            succeeded_since_cut: 0,
+            latency: 0.0,
+            taken: Taken::default(),
+        }
+    }
+
+    /// Whether anything limits the route.
+    pub(super) fn any(&self) -> bool {
+        self.has_limit() || self.pause.is_some() || self.back_off.is_some()
+    }
+
+    fn has_limit(&self) -> bool {
+        self.rate.is_some() || self.calls.is_some() || self.slow_start.is_some()
+    }
+
+    /// The rate that the route is limited to, in calls a second.
+    pub(super) fn rate(&self, now: Instant) -> Option<f64> {
+        let rate = self.rate.map(|ceiling| ceiling.at(now));
+        let slow = self.slow_start.map(|start| start.at(now));
+        let least = match (rate, slow) {
+            (Some(rate), Some(slow)) => rate.min(slow),
+            (rate, slow) => rate.or(slow)?,
+        };
+        Some(least.max(LOWEST_RATE))
+    }
+
+    /// How many calls the route is limited to at a time.
+    pub(super) fn calls(&self, now: Instant) -> Option<usize> {
+        if self.back_off.is_some() {
+            return Some(1);
+        }
+        self.calls.map(|ceiling| (ceiling.at(now) as usize).max(1))
+    }
+
+    /// The rate of successes, in calls a second.
+    pub(super) fn taken(&self, now: Instant) -> f64 {
+        self.taken.rate(now)
+    }
+
+    /// Until when the target asked to be left alone.
+    pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
+        self.pause.map(|(until, _)| until).filter(|until| *until > now)
+    }
+
+    /// Whether the rate still grows after an outage.
+    pub(super) fn is_returning(&self, now: Instant) -> bool {
+        match (self.slow_start, self.rate) {
+            (Some(start), Some(rate)) => start.at(now) < rate.at(now),
+            (start, _) => start.is_some(),
+        }
+    }
+
+    /// How long the route must be quiet for a refusal to mean more than its rate: three times what lies between two calls.
+    pub(super) fn quiet(&self, now: Instant) -> Duration {
+        let apart = self.rate(now).map_or(0.0, |rate| 3.0 / rate);
+        Duration::from_secs_f64(apart.clamp(1.0, 30.0))
+    }
+
+    /// Forgets limits that no longer limit anything with so many slots.
+    pub(super) fn tidy(&mut self, now: Instant, slots: usize) {
+        self.pause = self.pause.filter(|(until, _)| *until > now);
+        self.slow_start = self.slow_start.filter(|start| start.at(now) < NO_LIMIT && self.is_returning(now));
+        self.rate = self.rate.filter(|ceiling| ceiling.at(now) < NO_LIMIT);
+        self.calls = self.calls.filter(|ceiling| ceiling.at(now) <= slots as f64);
+    }
+
+    /// When a call may start while `active` ones are in flight.
+    pub(super) fn when(&self, active: usize, now: Instant) -> When {
+        if let Some(until) = self.paused_until(now) {
+            return When::At(until);
+        }
+        if self.calls(now).is_some_and(|calls| active >= calls) {
+            return When::AfterACall;
+        }
+        let until = match self.back_off {
+            Some((until, _)) => until.max(self.next_start),
+            None => self.next_start,
+        };
+        if until > now { When::At(until) } else { When::Now }
+    }
+
+    /// A call starts now.
+    pub(super) fn starts(&mut self, now: Instant) {
+        let mut gap = self.rate(now).map_or(0.0, |rate| 1.0 / rate);
+        if let Some(calls) = self.calls
+            && self.back_off.is_none()
+        {
+            // Half of what would keep them evenly apart: a target with a limit in calls is not met by all of them at once.
+            gap = gap.max(0.5 * self.latency / calls.at(now).max(1.0));
+        }
+        if gap > 0.0 {
+            let on_time = now.checked_sub(LATENESS).map_or(now, |early| self.next_start.max(early));
+            self.next_start = on_time + Duration::from_secs_f64(gap.min(60.0));
+        }
+    }
+
+    /// A call that began at `began` succeeded.
+    pub(super) fn succeeded(&mut self, began: Instant, now: Instant) {
+        self.succeeded_since_cut = self.succeeded_since_cut.saturating_add(1);
+        let took = now.saturating_duration_since(began).as_secs_f64();
+        self.latency = if self.latency == 0.0 { took } else { self.latency * 0.9 + took * 0.1 };
+        self.taken.count(now);
+        self.back_off = None;
+        if let Some((_, since)) = self.pause
+            && began < since
+        {
+            // The target takes calls all the same, so what it named was not meant for all.
+            self.pause = None;
+        }
+    }
+
+    /// The target refused a call that began at `began`, with `others` in flight, and perhaps named a delay.
+    pub(super) fn refused(&mut self, began: Instant, others: usize, named: Option<Duration>, now: Instant) {
+        self.refused_since_cut = self.refused_since_cut.saturating_add(1);
+        if let Some(named) = named.filter(|named| !named.is_zero()) {
+            let until = now + named.min(LONGEST_PAUSE);
+            if self.paused_until(now).is_none_or(|before| before < until) {
+                self.pause = Some((until, now));
+            }
+        }
+        if began < self.last_cut {
+            // One cut for all that was in flight together.
+            return;
+        }
+        if self.succeeded_since_cut == 0 && self.has_limit() {
+            let wait = self.back_off.map_or(FIRST_BACK_OFF, |(_, wait)| (wait * 2).min(LONGEST_BACK_OFF));
+            self.back_off = Some((now + wait, wait));
+            return;
+        }
+        self.cut(others, now);
+    }
+
+    fn cut(&mut self, others: usize, now: Instant) {
+        let factor = if self.refused_since_cut > self.succeeded_since_cut { 0.5 } else { 1.0 };
+        let rate = self.rate(now);
+        if !self.has_limit() {
+            // Nothing is known of this target yet.
+            self.slow_start = Some(SlowStart { rate: self.taken(now).max(1.0), since: now });
+        } else if others > 0 {
+            let calls = self.calls(now).map_or(others, |calls| calls.min(others));
+            let max = (calls as f64 * factor).max(1.0);
+            self.calls = Some(Ceiling { max, cut_at: now, period: PERIOD });
+            // What the rate had grown to in an outage's wake is as much as the target took.
+            self.slow_start = None;
+        } else {
+            let max = (rate.unwrap_or_else(|| self.taken(now).max(1.0)) * factor).max(LOWEST_RATE);
+            let period = PERIOD.max(Duration::from_secs_f64((5.0 / max).min(300.0)));
+            self.rate = Some(Ceiling { max, cut_at: now, period });
+            self.slow_start = None;
+        }
+        self.last_cut = now;
+        self.refused_since_cut = 0;
+        self.succeeded_since_cut = 0;
+        self.back_off = Some((now + FIRST_BACK_OFF, FIRST_BACK_OFF));
+    }
+
+    /// The target is back after having been down for so long: it is met slowly, and what was known of it before a longer
+    /// outage is no longer true.
+    pub(super) fn back_after(&mut self, outage: Duration, now: Instant) {
+        if outage > PERIOD {
+            self.rate = None;
+            self.calls = None;
+        }
+        self.slow_start = Some(SlowStart { rate: FIRST_RATE, since: now });
+        self.next_start = now;
+    }
+}
+
+/// The rate of successes: of the last second, or of the last eight where these took longer.
+#[derive(Debug, Default)]
+struct Taken {
+    last: VecDeque<Instant>,
+    second: Option<Instant>,
+    in_this_second: u32,
+    in_the_one_before: u32,
+}
+
+impl Taken {
+    const KEPT: usize = 8;
+
+    fn count(&mut self, now: Instant) {
+        if self.last.len() == Self::KEPT {
+            self.last.pop_front();
+        }
+        self.last.push_back(now);
+        self.turn_over(now);
+        self.in_this_second = self.in_this_second.saturating_add(1);
+    }
+
+    fn turn_over(&mut self, now: Instant) {
+        let second = *self.second.get_or_insert(now);
+        let elapsed = now.saturating_duration_since(second);
+        if elapsed >= Duration::from_secs(1) {
+            let before = std::mem::take(&mut self.in_this_second);
+            self.in_the_one_before = if elapsed < Duration::from_secs(2) { before } else { 0 };
+            self.second = Some(now);
+        }
+    }
+
+    fn rate(&self, now: Instant) -> f64 {
+        let Some((first, second)) = self.last.front().zip(self.second) else { return 0.0 };
+        let span = now.saturating_duration_since(*first).as_secs_f64().max(1.0);
+        let of_the_last = self.last.len() as f64 / span;
+        let part = now.saturating_duration_since(second).as_secs_f64();
+        let of_the_second = if part < 1.0 {
+            f64::from(self.in_the_one_before) * (1.0 - part) + f64::from(self.in_this_second)
+        } else {
+            f64::from(self.in_this_second) / part
+        };
+        of_the_last.max(of_the_second)
+    }
+}

@@ -1,0 +1,572 @@
+//! Flow control: when a handler may be called, how much may be received, and whose fault a failure is.
+//!
+//! An adaptive circuit breaker for each route. SQS counts receives, and handing a message back never lowers the count. So
+//! whoever receives at a target that takes less than it is sent fills the dead-letter queue with good messages. Here the
+//! rate and the number of calls follow what the target takes (`limit`); a message whose target is busy or down stays in
+//! this process, under lease, and is tried again, which spends no receive; and a message is at fault only when others
+//! succeed meanwhile (`doubt`).
+//!
+//! A route is in one of these states:
+//!
+//! - flowing: every delivery is called as soon as there is a slot;
+//! - limited or paused: the target refused calls, and they start at the rate and in the number that it takes;
+//! - down: nothing succeeds. What was never called is called once; beyond that one probe at a time, ever more rarely. A
+//!   few more messages are received as time goes on, in case that all those which are here can never succeed;
+//! - returning: it was down, and the rate grows from two calls a second.
+//!
+//! A receive cannot choose its route, so a route that is limited or down holds up the receives of the whole queue.
+//!
+//! Workers wait here for their turn; `Flow::drive` gives the turns that come with time.
+
+mod doubt;
+mod limit;
+mod route;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use doubt::Doubt;
+pub(crate) use route::HandedBack;
+use route::{Key, Pick, Route, Waiter};
+
+use crate::queue::MessageId;
+
+/// How many messages that wait to be tried again may be held for each slot.
+pub(crate) const HELD_FOR_EACH_SLOT: usize = 10;
+
+/// A message that is at fault is dead-lettered no sooner than this after its first failure: a shorter fault of one type of
+/// event costs nothing.
+const DEAD_LETTERED_AFTER: Duration = Duration::from_secs(300);
+
+/// The receives that are counted on where the queue's maxReceiveCount is not known.
+const RECEIVES_WHEN_UNKNOWN: u32 = 5;
+
+/// The shortest time for which a message that is at fault is hidden.
+const SHORTEST_DELAY: Duration = Duration::from_secs(5);
+
+/// The time to the second call of a message that failed, doubled by each further one up to `SLOWEST_RETRY`.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+const SLOWEST_RETRY: Duration = Duration::from_secs(10);
+
+/// So many refusals of one message, with a success of its type between each two, count as failures.
+const REFUSED_TOO_OFTEN: u32 = 8;
+
+/// How often who receives has to look again while a route is not simply flowing.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The flow on all routes of one engine.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    state: Mutex<State>,
+    /// Told when the next turn may come sooner.
+    sooner: Notify,
+    /// Told when more may be received: the engine's loop.
+    allowance_changed: Notify,
+    /// Told when a message was handed back since it could not be held any longer.
+    depth_matters: Notify,
+    max_receive_count: Option<u32>,
+}
+
+#[derive(Debug)]
+struct State {
+    routes: Vec<Route>,
+    /// Calls at the same time, at the most, and those that are in flight.
+    slots: usize,
+    active: usize,
+    /// Deliveries that wait for their turn.
+    waiting: usize,
+    /// The route that is looked at first, so that each gets its turn.
+    first: usize,
+    next_number: u64,
+    draining: bool,
+    /// When something was first held, or the last success: whichever is later.
+    stuck_since: Option<Instant>,
+    /// Messages that are visible in the queue, asked for while a target is down for more than 12 hours.
+    visible: Option<usize>,
+    random: fastrand::Rng,
+}
+
+/// A turn that was given.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Grant {
+    /// The handler is called, perhaps as a probe of a target that is down.
+    Call { probe: bool },
+    /// Its place is needed: it is treated as at fault.
+    Leave,
+}
+
+/// What a delivery is to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Call the handler.
+    Call,
+    /// Hand the message back, which is no fault of its own.
+    HandBack,
+    /// Leave it, to be received again after this delay: it is at fault.
+    Leave(Duration),
+}
+
+/// What a failure means for its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Keep it and try again here.
+    Hold,
+    /// It is at fault: leave it for this long, which spends a receive.
+    Leave(Duration),
+}
+
+/// What an answer changed on its route, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    WentDown,
+    /// After having been down for so long.
+    Back(Duration),
+}
+
+impl Flow {
+    /// The flow to routes with so many places each: how many calls a handler can make at a time.
+    pub(crate) fn new(
+        places: impl IntoIterator<Item = Option<usize>>,
+        slots: usize,
+        max_receive_count: Option<u32>,
+        random: fastrand::Rng,
+    ) -> Arc<Self> {
+        let now = Instant::now();
+        let state = State {
+            routes: places.into_iter().map(|places| Route::new(places, slots, now)).collect(),
+            slots,
+            active: 0,
+            waiting: 0,
+            first: 0,
+            next_number: 0,
+            draining: false,
+            stuck_since: None,
+            visible: None,
+            random,
+        };
+        Arc::new(Flow {
+            state: Mutex::new(state),
+            sooner: Notify::new(),
+            allowance_changed: Notify::new(),
+            depth_matters: Notify::new(),
+            max_receive_count,
+        })
+    }
+
+    /// A delivery comes to a route.
+    pub(crate) fn enter(self: &Arc<Self>, route: usize, message: MessageId, receive_count: u32) -> Caller {
+        let mut state = self.state();
+        state.next_number += 1;
+        let number = state.next_number;
+        let on = &mut state.routes[route];
+        on.here += 1;
+        let doubt = on.evidence.recall(&message);
+        drop(state);
+        Caller {
+            flow: self.clone(),
+            route,
+            number,
+            message,
+            receive_count,
+            calls: 0,
+            failures: 0,
+            refusals: 0,
+            successes_seen: None,
+            doubt,
+            retry_at: None,
+            calling: None,
+        }
+    }
+
+    /// Gives the turns that come with time, for as long as it is polled.
+    pub(crate) async fn drive(self: Arc<Self>) {
+        loop {
+            let now = Instant::now();
+            let next = {
+                let mut state = self.state();
+                let next = state.give_turns(now);
+                let restless = state.routes.iter().any(|route| route.down.is_some() || route.limits.any());
+                if restless { Some(next.map_or(now + LOOK_AGAIN, |next| next.min(now + LOOK_AGAIN))) } else { next }
+            };
+            match next {
+                Some(next) => {
+                    self.allowance_changed.notify_one();
+                    tokio::select! {
+                        biased;
+                        () = self.sooner.notified() => {}
+                        () = tokio::time::sleep_until(next) => {}
+                    }
+                }
+                None => self.sooner.notified().await,
+            }
+        }
+    }
+
+    /// How many further messages may be received; None for as many as there is room for.
+    pub(crate) fn allowance(&self) -> Option<usize> {
+        let now = Instant::now();
+        let state = self.state();
+        state.routes.iter().filter_map(|route| route.allowance(now, state.visible)).min()
+    }
+
+    /// Waits until the allowance may have changed.
+    pub(crate) async fn allowance_changed(&self) {
+        self.allowance_changed.notified().await;
+    }
+
+    /// The numbers of the routes whose target is down.
+    pub(crate) fn down(&self) -> Vec<usize> {
+        let state = self.state();
+        (0..state.routes.len()).filter(|&number| state.routes[number].down.is_some()).collect()
+    }
+
+    /// Waits until it matters how many messages are visible in the queue.
+    pub(crate) async fn wants_depth(&self) {
+        loop {
+            let told = self.depth_matters.notified();
+            let beyond = |route: &Route| route.down.is_some_and(|down| down.handed_back.is_some());
+            if self.state().routes.iter().any(beyond) {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// So many messages are visible in the queue.
+    pub(crate) fn depth_is(&self, visible: Option<usize>) {
+        self.state().visible = visible;
+        self.allowance_changed.notify_one();
+    }
+
+    /// There is no room for what is received: who waits with the most against it leaves. False when nobody does.
+    pub(crate) fn make_room(&self) -> bool {
+        let now = Instant::now();
+        let mut state = self.state();
+        let doubted = |(number, route): (usize, &Route)| {
+            let healthy = route.down.is_none();
+            route.most_doubted(now).filter(|_| healthy).map(|(doubt, key)| (doubt, number, key))
+        };
+        let found = state.routes.iter().enumerate().filter_map(doubted);
+        let Some((_, number, (at, key))) = found.min_by(|one, other| one.0.total_cmp(&other.0)) else { return false };
+        let Some(waiter) = state.routes[number].take(Key::Retry(at, key)) else { return false };
+        state.waiting -= 1;
+        waiter.go.send(Grant::Leave).is_ok()
+    }
+
+    /// For how long nothing has succeeded while something is held.
+    pub(crate) fn stuck_for(&self) -> Duration {
+        self.state().stuck_since.map(|since| since.elapsed()).unwrap_or_default()
+    }
+
+    /// From now on what is held is handed back, except messages on their last receive, which have until their limit.
+    pub(crate) fn drain(&self) {
+        let mut state = self.state();
+        state.draining = true;
+        let keep = |waiter: &Waiter| waiter.last_receive;
+        let mut left = 0;
+        for route in &mut state.routes {
+            // A sender that is dropped tells its worker to hand back.
+            route.fresh.retain(|_, waiter| keep(waiter));
+            route.retries.retain(|_, waiter| keep(waiter));
+            left += route.fresh.len() + route.retries.len();
+        }
+        state.waiting = left;
+        drop(state);
+        self.sooner.notify_one();
+        self.allowance_changed.notify_one();
+    }
+
+    /// When a message that is at fault may be given up, and for how long it is hidden after the given receive: the
+    /// receives that are left take five minutes together.
+    fn delay(&self, receive_count: u32, jitter: f64) -> Duration {
+        let most = self.receives();
+        let shares = f64::from(most) * f64::from(most.saturating_sub(1)) / 2.0;
+        let share = f64::from(receive_count.min(most.saturating_sub(1)).max(1)) / shares.max(1.0);
+        DEAD_LETTERED_AFTER.mul_f64(share * (1.0 + jitter / 10.0)).max(SHORTEST_DELAY)
+    }
+
+    fn receives(&self) -> u32 {
+        self.max_receive_count.unwrap_or(RECEIVES_WHEN_UNKNOWN)
+    }
+
+    fn is_last(&self, receive_count: u32) -> bool {
+        self.max_receive_count.is_some_and(|most| receive_count >= most)
+    }
+
+    /// A call is over.
+    fn end(&self, state: &mut State, route: usize, call: Calling) {
+        state.active -= 1;
+        let route = &mut state.routes[route];
+        route.ends(call.probe);
+        let down = route.down.is_some();
+        if state.waiting > 0 || down {
+            self.sooner.notify_one();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Gives every turn that is due; when the next one may be.
+    fn give_turns(&mut self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let routes = self.routes.len();
+        // Routes that have been looked at in vain since the last turn was given.
+        let mut in_vain = 0;
+        while self.waiting > 0 && in_vain < routes && self.active < self.slots {
+            let number = self.first % routes;
+            self.first = (self.first + 1) % routes;
+            match self.routes[number].pick(now) {
+                Pick::Start { waiter, probe } => {
+                    self.waiting -= 1;
+                    self.active += 1;
+                    in_vain = 0;
+                    next = None;
+                    // Whoever is gone meanwhile gives it back: see `Turn`.
+                    let _ = waiter.go.send(Grant::Call { probe });
+                    continue;
+                }
+                Pick::At(at) => next = Some(next.map_or(at, |next| next.min(at))),
+                Pick::Nothing => {}
+            }
+            in_vain += 1;
+        }
+        next
+    }
+}
+
+/// The calls of the handler for one delivery, from the first to the last.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    flow: Arc<Flow>,
+    route: usize,
+    number: u64,
+    message: MessageId,
+    receive_count: u32,
+    calls: u32,
+    failures: u32,
+    /// Refusals that count: see `REFUSED_TOO_OFTEN`.
+    refusals: u32,
+    successes_seen: Option<u64>,
+    doubt: Option<Doubt>,
+    retry_at: Option<Instant>,
+    calling: Option<Calling>,
+}
+
+/// A call that is in flight.
+#[derive(Clone, Copy, Debug)]
+struct Calling {
+    began: Instant,
+    probe: bool,
+}
+
+impl Caller {
+    /// Waits until the handler may be called, at the latest until `limit`.
+    pub(crate) async fn turn(&mut self, limit: Instant) -> Next {
+        let now = Instant::now();
+        let last_receive = self.flow.is_last(self.receive_count);
+        let (key, answer) = {
+            let mut state = self.flow.state();
+            let slots_free = state.waiting == 0 && state.active < state.slots;
+            let draining = state.draining;
+            let route = &mut state.routes[self.route];
+            if slots_free && self.calls == 0 && route.is_open() {
+                route.starts(now);
+                state.active += 1;
+                drop(state);
+                return self.begin(now, false);
+            }
+            if draining && !last_receive {
+                return Next::HandBack;
+            }
+            let key = match self.retry_at.take() {
+                Some(at) => Key::Retry(at, self.number),
+                None => Key::Fresh(self.number),
+            };
+            let (go, answer) = oneshot::channel();
+            let doubt = self.doubt.map_or(1.0, |doubt| doubt.value);
+            let may_leave = self.doubt.map_or(now, |doubt| doubt.first_failure) + DEAD_LETTERED_AFTER;
+            route.wait(key, Waiter { go, doubt, last_receive, may_leave, limit });
+            state.waiting += 1;
+            (key, answer)
+        };
+        self.flow.sooner.notify_one();
+        let mut turn = Turn { flow: self.flow.clone(), route: self.route, key, answer: Some(answer) };
+        let grant = tokio::select! {
+            biased;
+            grant = turn.wait() => grant,
+            () = tokio::time::sleep_until(limit) => None,
+        };
+        match grant {
+            Some(Grant::Call { probe }) => {
+                turn.answer = None;
+                self.begin(Instant::now(), probe)
+            }
+            Some(Grant::Leave) => {
+                turn.answer = None;
+                self.leave()
+            }
+            None => Next::HandBack,
+        }
+    }
+
+    fn begin(&mut self, began: Instant, probe: bool) -> Next {
+        self.calls += 1;
+        self.calling = Some(Calling { began, probe });
+        Next::Call
+    }
+
+    /// The handler succeeded: the target is there.
+    pub(crate) fn succeeded(&mut self, kind: &str) -> Option<Change> {
+        let now = Instant::now();
+        let call = self.calling.take()?;
+        let first_call = self.calls == 1;
+        let mut state = self.flow.state();
+        let route = &mut state.routes[self.route];
+        route.evidence.succeeded(kind, first_call);
+        let back = route.succeeded(call.began, now);
+        if state.stuck_since.is_some() {
+            state.stuck_since = None;
+        }
+        self.flow.end(&mut state, self.route, call);
+        back.map(Change::Back)
+    }
+
+    /// The target takes no more for now, and perhaps names a delay.
+    pub(crate) fn refused(&mut self, kind: &str, named: Option<Duration>) -> (Verdict, Option<Change>) {
+        let now = Instant::now();
+        let Some(call) = self.calling else { return (Verdict::Hold, None) };
+        let mut state = self.flow.state();
+        state.stuck_since.get_or_insert(now);
+        let route = &mut state.routes[self.route];
+        let successes = route.evidence.successes_of(kind, now);
+        if self.successes_seen.replace(successes).is_some_and(|before| successes > before) {
+            self.refusals += 1;
+        }
+        if self.refusals > REFUSED_TOO_OFTEN {
+            drop(state);
+            return self.failed(kind);
+        }
+        route.limits.refused(call.began, route.active.saturating_sub(1), named, now);
+        let went_down = route.not_succeeded(self.number, true, now);
+        self.retry_at = Some(now);
+        self.calling = None;
+        self.flow.end(&mut state, self.route, call);
+        (Verdict::Hold, went_down.then_some(Change::WentDown))
+    }
+
+    /// The target could not do it.
+    pub(crate) fn failed(&mut self, kind: &str) -> (Verdict, Option<Change>) {
+        let now = Instant::now();
+        let Some(call) = self.calling.take() else { return (Verdict::Hold, None) };
+        let mut state = self.flow.state();
+        state.stuck_since.get_or_insert(now);
+        let jitter = state.random.f64();
+        let route = &mut state.routes[self.route];
+        let at_fault = route.evidence.failed(kind, &mut self.doubt, self.calls == 1, now);
+        let went_down = route.not_succeeded(self.number, false, now);
+        let is_down = route.down.is_some();
+        self.flow.end(&mut state, self.route, call);
+        drop(state);
+        if at_fault
+            && self.may_leave(now)
+            && let Next::Leave(delay) = self.leave()
+        {
+            return (Verdict::Leave(delay), went_down.then_some(Change::WentDown));
+        }
+        self.failures += 1;
+        let wait = (FIRST_RETRY * (1 << (self.failures - 1).min(6))).min(SLOWEST_RETRY);
+        // While the target is down each waits for a probe, those that have waited longest first.
+        self.retry_at = Some(if is_down { now } else { now + wait.mul_f64(0.75 + jitter / 2.0) });
+        (Verdict::Hold, went_down.then_some(Change::WentDown))
+    }
+
+    /// Whether a message that is at fault may be left now: on its last receive only after it has failed for long enough.
+    fn may_leave(&self, now: Instant) -> bool {
+        let failed_for = self.doubt.map_or(Duration::ZERO, |doubt| now.saturating_duration_since(doubt.first_failure));
+        !self.flow.is_last(self.receive_count) || self.flow.receives() == 1 || failed_for >= DEAD_LETTERED_AFTER
+    }
+
+    fn leave(&mut self) -> Next {
+        let mut state = self.flow.state();
+        if let Some(doubt) = self.doubt {
+            state.routes[self.route].evidence.remember(self.message.clone(), doubt);
+        }
+        if self.flow.is_last(self.receive_count) {
+            return Next::Leave(SHORTEST_DELAY);
+        }
+        let jitter = state.random.f64();
+        Next::Leave(self.flow.delay(self.receive_count, jitter))
+    }
+
+    /// The message could not be held any longer and is handed back.
+    pub(crate) fn handed_back(&mut self, handed_back: HandedBack) {
+        let mut state = self.flow.state();
+        if let Some(down) = &mut state.routes[self.route].down {
+            down.handed_back = Some(handed_back);
+            self.flow.depth_matters.notify_one();
+        }
+    }
+
+    /// The call ended in a way that says nothing about the target.
+    pub(crate) fn ended(&mut self) {
+        if let Some(call) = self.calling.take() {
+            let mut state = self.flow.state();
+            self.flow.end(&mut state, self.route, call);
+        }
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.ended();
+        let mut state = self.flow.state();
+        state.routes[self.route].leaves(self.number);
+        let held = state.routes.iter().any(|route| !route.failing.is_empty());
+        if !held {
+            state.stuck_since = None;
+        }
+        let restless = state.routes[self.route].down.is_some() || state.routes[self.route].limits.any();
+        drop(state);
+        if restless {
+            self.flow.sooner.notify_one();
+            self.flow.allowance_changed.notify_one();
+        }
+    }
+}
+
+/// A place among those that wait. Dropping it gives the place up, and the turn where one was given meanwhile.
+struct Turn {
+    flow: Arc<Flow>,
+    route: usize,
+    key: Key,
+    answer: Option<oneshot::Receiver<Grant>>,
+}
+
+impl Turn {
+    /// None when the engine drains.
+    async fn wait(&mut self) -> Option<Grant> {
+        self.answer.as_mut()?.await.ok()
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some(mut answer) = self.answer.take() else { return };
+        let mut state = self.flow.state();
+        if state.routes[self.route].take(self.key).is_some() {
+            state.waiting -= 1;
+        } else if let Ok(Grant::Call { probe }) = answer.try_recv() {
+            state.active -= 1;
+            state.routes[self.route].ends(probe);
+        }
+        drop(state);
+        self.flow.sooner.notify_one();
+    }
+}

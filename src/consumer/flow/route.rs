@@ -1,0 +1,385 @@
+//! The flow on one route: who waits for a call, what is in flight, and whether the target is down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Grant;
+use super::doubt::{DISPENSABLE, Evidence};
+use super::limit::{Limits, When};
+
+/// How many different messages must fail with no success between for a target to be down; all that are here, if fewer.
+const ENOUGH: usize = 3;
+
+/// As many refusals in a row tell the same.
+const REFUSALS: u32 = 4;
+
+/// So many different failures in a row say it at once. With half of the calls failing at random this never happens.
+const CERTAIN: usize = 32;
+
+/// So many different failures in a row stop further receives until there is a success.
+const SUSPICIOUS: usize = 8;
+
+/// The time between two probes of a target that is down: a part of the outage so far, within limits.
+const PROBE_PART: u32 = 64;
+const FIRST_PROBE: Duration = Duration::from_secs(1);
+const SLOWEST_PROBE: Duration = Duration::from_secs(28);
+
+/// How many probes may be in flight: one that hangs must not be waited for.
+const PROBES: usize = 4;
+
+/// The messages that may be held while a target is down: so many at first, doubled by each such time that passes.
+const HELD_AT_FIRST: f64 = 3.0;
+const HELD_DOUBLES: Duration = Duration::from_secs(12);
+
+/// How long before a message is handed back for good nothing is received any longer: more than a long poll lasts.
+const LONG_POLL_OVER: Duration = Duration::from_secs(35);
+
+/// For how long the messages that wait may wait at the rate that the target takes.
+const PREFETCH: f64 = 2.0;
+
+/// Who waits for a call of the handler.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) go: oneshot::Sender<Grant>,
+    /// How likely it is that a failure is not the message's fault: 1 where nothing speaks against it.
+    pub(super) doubt: f64,
+    pub(super) last_receive: bool,
+    /// Before this it is not given up on its last receive.
+    pub(super) may_leave: Instant,
+    /// Until when it can be held.
+    pub(super) limit: Instant,
+}
+
+/// Where a waiter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// Among those that were never called, in the order of their arrival.
+    Fresh(u64),
+    /// Among those that are to be called again, by the time of that.
+    Retry(Instant, u64),
+}
+
+/// A target that is down.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Down {
+    pub(super) since: Instant,
+    last_probe: Instant,
+    probes: usize,
+    /// A message was held for as long as SQS lets it.
+    pub(super) handed_back: Option<HandedBack>,
+}
+
+impl Down {
+    fn interval(&self, now: Instant) -> Duration {
+        let part = now.saturating_duration_since(self.since) / PROBE_PART;
+        part.clamp(FIRST_PROBE, SLOWEST_PROBE)
+    }
+
+    /// When the next probe may start.
+    pub(super) fn next_probe(&self, now: Instant) -> Instant {
+        self.last_probe + self.interval(now)
+    }
+}
+
+/// A message that was handed back while its target was down, because it could not be held any longer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HandedBack {
+    pub(crate) at: Instant,
+    /// How often it can be received again before it is dead-lettered; None where that is not known or never.
+    pub(crate) receives_left: Option<u32>,
+    /// It must be received again within this time, or it could expire in the queue.
+    pub(crate) longest_gap: Duration,
+}
+
+impl HandedBack {
+    /// When the next message may be received, with so many visible in the queue.
+    ///
+    /// Where many messages wait, each of them is received once in a long time. Where few do, the same ones would be
+    /// received every 12 hours and soon be dead-lettered: so their last two receives are kept for later.
+    fn next_receive(&self, visible: Option<usize>) -> Instant {
+        const MANY: usize = 32;
+        const HALF_A_DAY: Duration = Duration::from_secs(12 * 3600);
+        let gap = match self.receives_left {
+            _ if visible.is_some_and(|visible| visible >= MANY) => Duration::ZERO,
+            Some(0 | 1) => 2 * HALF_A_DAY,
+            Some(2) => HALF_A_DAY,
+            _ => Duration::ZERO,
+        };
+        self.at + gap.min(self.longest_gap)
+    }
+}
+
+/// What may happen next on a route.
+pub(super) enum Pick {
+    /// This one's handler is called.
+    Start { waiter: Waiter, probe: bool },
+    /// Nothing before this.
+    At(Instant),
+    /// Nothing until something ends or arrives.
+    Nothing,
+}
+
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) limits: Limits,
+    pub(super) evidence: Evidence,
+    /// How many calls the handler itself can make at a time.
+    places: usize,
+    /// The slots of the engine.
+    slots: usize,
+    /// Deliveries that are on this route, and those of them whose handler is at work.
+    pub(super) here: usize,
+    pub(super) active: usize,
+    pub(super) fresh: BTreeMap<u64, Waiter>,
+    pub(super) retries: BTreeMap<(Instant, u64), Waiter>,
+    retry_next: bool,
+    pub(super) last_success: Option<Instant>,
+    /// The deliveries that failed since the last success, and since when there are any.
+    pub(super) failing: BTreeSet<u64>,
+    failing_since: Option<Instant>,
+    refusals_in_a_row: u32,
+    pub(super) down: Option<Down>,
+    pub(super) refused: RecentCount,
+}
+
+impl Route {
+    pub(super) fn new(places: Option<usize>, slots: usize, now: Instant) -> Self {
+        Route {
+            limits: Limits::new(now),
+            evidence: Evidence::default(),
+            places: places.unwrap_or(usize::MAX).max(1),
+            slots,
+            here: 0,
+            active: 0,
+            fresh: BTreeMap::new(),
+            retries: BTreeMap::new(),
+            retry_next: false,
+            last_success: None,
+            failing: BTreeSet::new(),
+            failing_since: None,
+            refusals_in_a_row: 0,
+            down: None,
+            refused: RecentCount::default(),
+        }
+    }
+
+    /// Whether a delivery that has just come may be called without waiting.
+    pub(super) fn is_open(&self) -> bool {
+        self.fresh.is_empty()
+            && self.retries.is_empty()
+            && self.down.is_none()
+            && self.active < self.places
+            && !self.limits.any()
+    }
+
+    /// Who is to be called next, if somebody is.
+    pub(super) fn pick(&mut self, now: Instant) -> Pick {
+        if (self.fresh.is_empty() && self.retries.is_empty()) || self.active >= self.places {
+            return Pick::Nothing;
+        }
+        if self.down.is_some() {
+            return self.pick_while_down(now);
+        }
+        self.limits.tidy(now, self.slots);
+        let due = self.retries.first_key_value().map(|((at, _), _)| *at);
+        let retry = match (due, self.fresh.is_empty()) {
+            (Some(at), true) if at > now => return Pick::At(at),
+            (Some(at), false) => at <= now && self.retry_next,
+            (due, _) => due.is_some(),
+        };
+        match self.limits.when(self.active, now) {
+            When::At(at) => return Pick::At(at),
+            When::AfterACall => return Pick::Nothing,
+            When::Now => {}
+        }
+        self.retry_next = !retry;
+        let next = if retry {
+            self.retries.pop_first().map(|(_, waiter)| waiter)
+        } else {
+            self.fresh.pop_first().map(|(_, waiter)| waiter)
+        };
+        self.started(next, false, now)
+    }
+
+    /// Those that were never called are called at once: each says something about the target. The others take turns.
+    fn pick_while_down(&mut self, now: Instant) -> Pick {
+        if let Some(until) = self.limits.paused_until(now) {
+            return Pick::At(until);
+        }
+        if let Some((_, waiter)) = self.fresh.pop_first() {
+            return self.started(Some(waiter), false, now);
+        }
+        let Some(down) = &mut self.down else { return Pick::Nothing };
+        if down.probes >= PROBES {
+            return Pick::Nothing;
+        }
+        let at = down.next_probe(now);
+        if at > now {
+            return Pick::At(at);
+        }
+        let next = self.retries.pop_first().map(|(_, waiter)| waiter);
+        down.last_probe = now;
+        down.probes += usize::from(next.is_some());
+        self.started(next, true, now)
+    }
+
+    fn started(&mut self, waiter: Option<Waiter>, probe: bool, now: Instant) -> Pick {
+        let Some(waiter) = waiter else { return Pick::Nothing };
+        self.starts(now);
+        Pick::Start { waiter, probe }
+    }
+
+    /// A call starts now.
+    pub(super) fn starts(&mut self, now: Instant) {
+        self.active += 1;
+        self.limits.starts(now);
+    }
+
+    /// A call is over, however it ended.
+    pub(super) fn ends(&mut self, probe: bool) {
+        self.active -= 1;
+        if let Some(down) = &mut self.down
+            && probe
+        {
+            down.probes = down.probes.saturating_sub(1);
+        }
+    }
+
+    /// A call succeeded; for how long the target was down before.
+    pub(super) fn succeeded(&mut self, began: Instant, now: Instant) -> Option<Duration> {
+        self.limits.succeeded(began, now);
+        self.last_success = Some(now);
+        if self.failing_since.take().is_some() {
+            self.failing.clear();
+        }
+        self.refusals_in_a_row = 0;
+        let outage = now.saturating_duration_since(self.down.take()?.since);
+        self.limits.back_after(outage, now);
+        Some(outage)
+    }
+
+    /// A call of this delivery did not succeed, and the message may not be the reason; true when the target is down by it.
+    pub(super) fn not_succeeded(&mut self, number: u64, refused: bool, now: Instant) -> bool {
+        self.failing.insert(number);
+        let since = *self.failing_since.get_or_insert(now);
+        if refused {
+            self.refused.count(now);
+            self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
+        }
+        if self.down.is_some() {
+            return false;
+        }
+        let failing = self.failing.len();
+        let many = failing >= ENOUGH.min(self.here) || self.refusals_in_a_row >= REFUSALS;
+        let quiet = now.saturating_duration_since(since) >= self.limits.quiet(now);
+        let down = (many && quiet) || (failing >= CERTAIN && !refused);
+        if down {
+            self.down = Some(Down { since, last_probe: now, probes: 0, handed_back: None });
+        }
+        down
+    }
+
+    /// A delivery leaves this route. What is no longer here says nothing about what is.
+    pub(super) fn leaves(&mut self, number: u64) {
+        self.here -= 1;
+        self.failing.remove(&number);
+        if self.failing.is_empty() {
+            self.failing_since = None;
+        }
+        if self.here == 0 && self.down.is_some_and(|down| down.handed_back.is_none()) {
+            self.down = None;
+        }
+    }
+
+    /// How many further messages may be received as far as this route is concerned; None for any number.
+    pub(super) fn allowance(&self, now: Instant, visible: Option<usize>) -> Option<usize> {
+        if let Some(down) = &self.down {
+            if let Some(handed_back) = down.handed_back {
+                let over = now >= handed_back.next_receive(visible);
+                return Some(usize::from(over && self.here == 0));
+            }
+            if self.retries.values().any(|waiter| waiter.limit < now + LONG_POLL_OVER) {
+                // A long poll that is open when a message is handed back takes it straight back.
+                return Some(0);
+            }
+            return Some(self.may_hold(down.since, now).saturating_sub(self.here));
+        }
+        if let (Some(since), true) = (self.failing_since, self.failing.len() >= SUSPICIOUS) {
+            return Some(self.may_hold(since, now).saturating_sub(self.here));
+        }
+        if self.limits.paused_until(now).is_some() {
+            return Some(0);
+        }
+        let by_rate = self.limits.rate(now).map(|rate| ((rate * PREFETCH) as usize).max(1));
+        let by_calls = self.limits.calls(now);
+        let by_places = Some(self.places).filter(|places| *places < self.slots);
+        let most = [by_rate, by_calls, by_places].into_iter().flatten().min()?;
+        let more = most.saturating_sub(self.fresh.len());
+        // Half of it at a time: one by one they would cost a request each.
+        Some(if more * 2 > most { more } else { 0 })
+    }
+
+    fn may_hold(&self, since: Instant, now: Instant) -> usize {
+        let doublings = now.saturating_duration_since(since).as_secs_f64() / HELD_DOUBLES.as_secs_f64();
+        let most = super::HELD_FOR_EACH_SLOT * self.slots;
+        most.min((HELD_AT_FIRST * doublings.min(40.0).exp2()) as usize)
+    }
+
+    /// Who waits with the most against it, and may give its place to another message.
+    pub(super) fn most_doubted(&self, now: Instant) -> Option<(f64, (Instant, u64))> {
+        let leaves = |waiter: &Waiter| waiter.doubt <= DISPENSABLE && (!waiter.last_receive || waiter.may_leave <= now);
+        let found = self.retries.iter().filter(|(_, waiter)| leaves(waiter));
+        found.map(|(key, waiter)| (waiter.doubt, *key)).min_by(|(one, _), (other, _)| one.total_cmp(other))
+    }
+
+    pub(super) fn take(&mut self, key: Key) -> Option<Waiter> {
+        match key {
+            Key::Fresh(number) => self.fresh.remove(&number),
+            Key::Retry(at, number) => self.retries.remove(&(at, number)),
+        }
+    }
+
+    pub(super) fn wait(&mut self, key: Key, waiter: Waiter) {
+        match key {
+            Key::Fresh(number) => drop(self.fresh.insert(number, waiter)),
+            Key::Retry(at, number) => drop(self.retries.insert((at, number), waiter)),
+        }
+    }
+}
+
+/// How often something happened in the last minute.
+#[derive(Debug, Default)]
+pub(super) struct RecentCount {
+    minute: Option<Instant>,
+    this: u64,
+    before: u64,
+}
+
+impl RecentCount {
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn count(&mut self, now: Instant) {
+        let began = *self.minute.get_or_insert(now);
+        let elapsed = now.saturating_duration_since(began);
+        if elapsed >= Self::MINUTE {
+            self.before = if elapsed < 2 * Self::MINUTE { self.this } else { 0 };
+            self.this = 0;
+            self.minute = Some(now);
+        }
+        self.this += 1;
+    }
+
+    /// About how often, within the last minute.
+    pub(super) fn about(&self, now: Instant) -> u64 {
+        let Some(began) = self.minute else { return 0 };
+        let elapsed = now.saturating_duration_since(began);
+        match () {
+            () if elapsed >= 2 * Self::MINUTE => 0,
+            () if elapsed >= Self::MINUTE => self.this,
+            () => self.this + (self.before as f64 * (1.0 - elapsed.as_secs_f64() / 60.0)) as u64,
+        }
+    }
+}
