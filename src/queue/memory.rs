@@ -117,8 +117,11 @@ pub struct Faults {
 struct State {
     messages: BTreeMap<u64, Message>,
     ids: BTreeMap<MessageId, u64>,
-    /// Messages that can be received, in the order in which they were sent.
-    visible: BTreeSet<u64>,
+    /// Messages that can be received, by place and number. A FIFO queue keeps the order in which they were sent; on a
+    /// standard queue one that comes back is behind those that wait, so that the same ones are not handed out for ever.
+    visible: BTreeSet<(u64, u64)>,
+    /// The last place that was given.
+    places: u64,
     /// Messages that cannot, by the time when they can.
     hidden: BTreeSet<(Instant, u64)>,
     /// How many messages of a group are in flight.
@@ -128,6 +131,7 @@ struct State {
     receives: u64,
     deleted: u64,
     expired: u64,
+    fifo: bool,
     faults: Faults,
     random: fastrand::Rng,
 }
@@ -144,6 +148,8 @@ struct Message {
     /// When it was last received: from then on it can be hidden for 12 hours.
     received: Instant,
     hidden_until: Option<Instant>,
+    /// Where it stands among the visible ones.
+    place: u64,
     /// When the retention period is over.
     expires: Option<Instant>,
 }
@@ -180,6 +186,7 @@ impl MemoryQueue {
     /// An empty queue.
     pub fn new(settings: MemorySettings) -> Self {
         let state = State {
+            fifo: settings.fifo,
             faults: settings.faults.clone(),
             random: fastrand::Rng::with_seed(settings.seed),
             ..State::default()
@@ -209,6 +216,7 @@ impl MemoryQueue {
         let mut state = self.state();
         state.sent += 1;
         let number = state.sent;
+        let place = state.next_place();
         let id = MessageId::from(format!("memory-{number:08}"));
         let message = Message {
             id: id.clone(),
@@ -219,11 +227,12 @@ impl MemoryQueue {
             receipt: 0,
             received: now,
             hidden_until: None,
+            place,
             expires: retention.map(|retention| now + retention),
         };
         state.messages.insert(number, message);
         state.ids.insert(id.clone(), number);
-        state.visible.insert(number);
+        state.visible.insert((place, number));
         drop(state);
         self.shared.arrived.notify_waiters();
         id
@@ -433,11 +442,21 @@ impl State {
         }
     }
 
+    fn next_place(&mut self) -> u64 {
+        self.places += 1;
+        self.places
+    }
+
     fn show(&mut self, number: u64) {
+        let place = self.next_place();
+        let fifo = self.fifo;
         let Some(message) = self.messages.get_mut(&number) else { return };
         if let Some(until) = message.hidden_until.take() {
             self.hidden.remove(&(until, number));
-            self.visible.insert(number);
+            if !fifo {
+                message.place = place;
+            }
+            self.visible.insert((message.place, number));
             let group = message.group.clone();
             self.count_in_flight(group, false);
         }
@@ -450,7 +469,7 @@ impl State {
                 self.hidden.remove(&(before, number));
             }
             None => {
-                self.visible.remove(&number);
+                self.visible.remove(&(message.place, number));
                 let group = message.group.clone();
                 self.count_in_flight(group, true);
             }
@@ -473,8 +492,8 @@ impl State {
 
     fn remove(&mut self, number: u64) -> Option<Message> {
         self.show(number);
-        self.visible.remove(&number);
         let message = self.messages.remove(&number)?;
+        self.visible.remove(&(message.place, number));
         self.ids.remove(&message.id);
         Some(message)
     }
@@ -485,7 +504,7 @@ impl State {
         let mut chosen = Vec::new();
         let mut dead = Vec::new();
         let mut blocked = BTreeSet::new();
-        for &number in &self.visible {
+        for &(_, number) in &self.visible {
             if chosen.len() >= max {
                 break;
             }
@@ -783,6 +802,19 @@ mod tests {
         assert_eq!(queue.delete(&[receipt]).await.expect("an answer"), [Ok(())], "deleting what is gone is no error");
         assert_eq!(queue.counts().deleted, 0);
         assert_eq!(receive(&queue, 10).await[0].receipt.message_id, later);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_back_is_behind_what_waits_except_in_groups() {
+        for fifo in [false, true] {
+            let queue = MemoryQueue::new(MemorySettings { fifo, ..Default::default() });
+            let [first, second] = ["a", "b"].map(|group| queue.send_to_group("body", group));
+            let receipt = receive(&queue, 1).await.remove(0).receipt;
+            assert_eq!(receipt.message_id, first);
+            queue.hide(&[(receipt, Duration::ZERO)]).await.expect("an answer");
+            let next = &receive(&queue, 1).await[0].receipt.message_id;
+            assert_eq!(next, if fifo { &first } else { &second });
+        }
     }
 
     #[tokio::test(start_paused = true)]

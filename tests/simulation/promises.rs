@@ -19,6 +19,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// The longest outage of a whole route that dead-letters nothing.
 const LONGEST_OUTAGE: Duration = Duration::from_secs(64 * 3600);
 
+/// How long a free slot waits for nine others before a receive, with or without flow control.
+const PATIENCE: Duration = Duration::from_millis(50);
+
 /// A message that is held goes back before its 12 hours are over, by two minutes and the limit of a handler.
 const HELD_FOR: Duration = Duration::from_secs(12 * 3600 - 720);
 
@@ -196,7 +199,7 @@ struct Share {
 /// None where nothing is promised.
 fn share(scenario: &Scenario, target: &Target, limits: &[Limit]) -> Option<Share> {
     let latency = target.latency.mean().as_secs_f64();
-    let ours = scenario.slots as f64 / latency;
+    let ours = scenario.slots as f64 / (latency + (PATIENCE + scenario.queue_latency).as_secs_f64());
     let others = scenario.messages.iter().any(|message| message.nature != Nature::Good);
     if target.names_long_delays() || target.random > 0.0 || scenario.targets.len() > 1 || scenario.bytes < 256 << 20 {
         return None;
@@ -327,7 +330,9 @@ fn a_return_is_noticed(scenario: &Scenario, record: &Record) -> Kept {
             pauses(record, route).filter(|(call, _)| call.begun < back && earlier(call)).map(|(_, until)| until);
         let rest = paused.max().unwrap_or_default().saturating_sub(back);
         let probe = (outage.lasts() / 64).clamp(SECOND, 28 * SECOND) + SECOND;
-        let within = if outage.lasts() <= 12 * HOUR || waiting >= 32 { probe.max(rest) } else { 24 * HOUR };
+        // The heads of groups come again and again, however many messages wait behind them.
+        let many = waiting >= 32 && !scenario.fifo;
+        let within = if outage.lasts() <= 12 * HOUR || many { probe.max(rest) } else { 24 * HOUR };
         let latest = back + within + answers_within(target, outage.how) + 2 * scenario.queue_latency;
         if first.is_none_or(|first| first > latest) {
             let then =
@@ -413,7 +418,10 @@ fn poison_is_dead_lettered_in_time(scenario: &Scenario, record: &Record) -> Kept
         }
         let died = record.died(number);
         let late = died.is_none_or(|died| died > latest) && record.end > latest;
-        let promised = all.len() <= 5 * scenario.slots && succeeds_often(&successes[route], failed, latest);
+        // What is handed back comes again when it is its turn in the queue, which with a long backlog may be late.
+        let promised = all.len() <= 5 * scenario.slots
+            && succeeds_often(&successes[route], failed, latest)
+            && (scenario.fifo || !has_backlog(scenario, record, route, soonest));
         if died.is_some_and(|died| died < soonest) || (late && promised) {
             return Err(format!(
                 "message {number} first failed at {failed:?} and was dead-lettered at {died:?}, not from {soonest:?} to {latest:?}: {:?}",

@@ -300,7 +300,11 @@ impl Scenario {
                 Limit::Rate { per_second, .. } => *per_second < 0.5,
                 _ => false,
             };
-            let was_down = target.outages.iter().any(|one| one.from <= now && lately(STANDS * 3) < one.until);
+            let success =
+                || record.calls.iter().rev().find(|call| call.route == route && call.answer == Some(Answer::Taken));
+            // Until the first success after an outage the route is rightly taken to be down.
+            let down_since = target.outages.iter().rev().find(|one| one.from <= now).map(|one| one.until);
+            let was_down = down_since.is_some_and(|back| success().is_none_or(|call| call.ended < back + LOOK * 10));
             let calls = || {
                 let recent =
                     record.calls.iter().rev().take_while(|call| call.begun >= lately(Duration::from_secs(330)));
