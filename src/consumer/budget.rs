@@ -67,7 +67,7 @@ impl Budget {
     /// Whether there is no room for another message that would have to be parked.
     pub(crate) fn is_full(&self) -> bool {
         let state = self.state();
-        state.parked >= state.park || (state.parked > 0 && state.bytes_used >= state.bytes)
+        state.parked > state.park || (state.parked > 0 && state.bytes_used > state.bytes)
     }
 
     /// Whether everything that is held is parked.

@@ -15,18 +15,29 @@ pub(super) struct Drain {
     grace: Duration,
     begun: CancellationToken,
     at: OnceLock<Instant>,
+    /// When the receives that were open at the beginning have returned.
+    receives_over: OnceLock<Instant>,
     cut_short: AtomicBool,
 }
 
 impl Drain {
     pub(super) fn new(grace: Duration) -> Self {
-        Drain { grace, begun: CancellationToken::new(), at: OnceLock::new(), cut_short: AtomicBool::new(false) }
+        Drain { grace, begun: CancellationToken::new(), at: OnceLock::new(), receives_over: OnceLock::new(), cut_short: AtomicBool::new(false) }
     }
 
-    /// The shutdown begins now.
-    pub(super) fn begin(&self) {
-        self.at.get_or_init(Instant::now);
+    /// The shutdown begins now, with receives open until then, if any are.
+    pub(super) fn begin(&self, receives_over: Option<Instant>) {
+        let now = *self.at.get_or_init(Instant::now);
+        self.receives_over.get_or_init(|| receives_over.unwrap_or(now));
         self.begun.cancel();
+    }
+
+    /// For how long what is handed back stays hidden. A receive that is still open would take it straight back, and each
+    /// receive brings a message nearer to the dead-letter queue.
+    pub(super) fn hidden_for(&self) -> Duration {
+        let left = self.receives_over.get().map(|over| over.saturating_duration_since(Instant::now()));
+        // In the whole seconds of SQS, and not before.
+        Duration::from_secs(left.map_or(0, |left| left.as_millis().div_ceil(1_000) as u64))
     }
 
     pub(super) fn has_begun(&self) -> bool {

@@ -238,6 +238,8 @@ struct Run<Q> {
     services: JoinSet<()>,
     pace: Pace,
     next_poll: u64,
+    /// When the last receive was opened, and for how long it waits.
+    last_poll: Option<(Instant, Duration)>,
     /// How many messages the open receives may bring.
     asked_for: usize,
     /// Nothing succeeded for too long: see `is_stuck`.
@@ -316,6 +318,7 @@ impl<Q: Queue> Run<Q> {
             workers: JoinSet::new(),
             services,
             next_poll: 0,
+            last_poll: None,
             asked_for: 0,
             gave_up: false,
             message_size: facts.max_message_size.unwrap_or(MAX_MESSAGE_SIZE),
@@ -342,6 +345,7 @@ impl<Q: Queue> Run<Q> {
             let wait = self.engine.settings.wait;
             let wait = if self.pace.started { wait } else { wait.min(FIRST_WAIT) };
             self.next_poll += 1;
+            self.last_poll = Some((now, wait));
             self.asked_for += claim.slots();
             let poll = Poll { id: self.next_poll, wait, visibility: self.engine.visibility, claim };
             self.engine.telemetry.poll_opened(poll.id);
@@ -488,15 +492,12 @@ impl<Q: Queue> Run<Q> {
             Ok(Settlement::Deleted) => telemetry.deleted.add(1),
             Ok(Settlement::Left(id, until)) => {
                 telemetry.left_for_retry.add(1);
-                if self.hidden.len() >= HIDDEN_REMEMBERED {
-                    let now = Instant::now();
-                    self.hidden.retain(|_, until| *until > now);
-                }
-                if self.hidden.len() < HIDDEN_REMEMBERED {
-                    self.hidden.insert(id, until);
-                }
+                self.hide(id, until);
             }
-            Ok(Settlement::Released) => telemetry.released.add(1),
+            Ok(Settlement::Released(id, until)) => {
+                telemetry.released.add(1);
+                self.hide(id, until);
+            }
             Ok(Settlement::Interrupted) => telemetry.interrupted.add(1),
             Err(failure) => {
                 telemetry.interrupted.add(1);
@@ -505,8 +506,20 @@ impl<Q: Queue> Run<Q> {
         }
     }
 
+    /// Remembers that a message is hidden, within bounds.
+    fn hide(&mut self, id: MessageId, until: Instant) {
+        let now = Instant::now();
+        if self.hidden.len() >= HIDDEN_REMEMBERED {
+            self.hidden.retain(|_, until| *until > now);
+        }
+        if self.hidden.len() < HIDDEN_REMEMBERED && until > now {
+            self.hidden.insert(id, until);
+        }
+    }
+
     fn begin_drain(&mut self) {
-        self.engine.drain.begin();
+        let open = self.last_poll.filter(|_| !self.polls.is_empty());
+        self.engine.drain.begin(open.map(|(opened, wait)| opened + wait));
         self.engine.flow.drain();
         self.engine.telemetry.enter(Phase::Draining);
         debug!(polls = self.polls.len(), at_work = self.workers.len(), "draining");

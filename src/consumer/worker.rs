@@ -35,8 +35,8 @@ pub(super) enum Settlement {
     Deleted,
     /// It stays, and may be received again at this time.
     Left(MessageId, Instant),
-    /// It was handed back at once.
-    Released,
+    /// It was handed back, and may be received again at this time.
+    Released(MessageId, Instant),
     /// Its lease was lost, or its delete or release was not confirmed.
     Interrupted,
 }
@@ -485,14 +485,15 @@ impl Work<Engine> {
         }
     }
 
-    /// Hands the message back at once.
+    /// Hands the message back, which is no fault of its own.
     async fn release(mut self) -> Settlement {
         self.held.drop_bytes();
         if let Some(place) = &self.place {
             place.hand_back_the_rest();
         }
-        if self.engine.settler.let_go(&self.lease, Duration::ZERO).await {
-            Settlement::Released
+        let delay = self.engine.drain.hidden_for();
+        if self.engine.settler.let_go(&self.lease, delay).await {
+            Settlement::Released(self.lease.message_id().clone(), Instant::now() + delay)
         } else {
             Settlement::Interrupted
         }

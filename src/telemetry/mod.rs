@@ -5,6 +5,7 @@
 
 mod count;
 mod failures;
+mod flow;
 mod histogram;
 mod history;
 mod label;
@@ -25,6 +26,7 @@ use count::{Route, TypeCount};
 pub(crate) use failures::Failed;
 use failures::Failures;
 pub use failures::RecentFailure;
+pub use flow::{FlowState, TargetFlow};
 use histogram::Histogram;
 use history::History;
 pub use history::{SAMPLE_EVERY, SAMPLES_KEPT, Sample};

@@ -11,6 +11,7 @@
 //! one of the same failing type, nothing else is left to compare with.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -69,6 +70,8 @@ pub(super) struct Doubt {
     /// The first calls of all messages when this one last failed, and how many of them were its own.
     seen: First,
     pub(super) first_failure: Instant,
+    /// It timed out so often that time-outs count as failures.
+    pub(super) timed_out_too_often: bool,
 }
 
 /// What is held against one type.
@@ -86,7 +89,7 @@ struct TypeDoubt {
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
     first: First,
-    types: BTreeMap<Box<str>, TypeDoubt>,
+    types: BTreeMap<Arc<str>, TypeDoubt>,
     condemned: BTreeMap<MessageId, Doubt>,
     in_order: VecDeque<MessageId>,
 }
@@ -138,7 +141,7 @@ impl Evidence {
         let first = self.first;
         let message_at_fault = match doubt {
             None => {
-                *doubt = Some(Doubt { value: 1.0, seen: first, first_failure: now });
+                *doubt = Some(Doubt { value: 1.0, seen: first, first_failure: now, timed_out_too_often: false });
                 false
             }
             Some(doubt) => {
@@ -185,12 +188,12 @@ impl Evidence {
         }
     }
 
-    /// The types that are at fault, and how likely it is that they are not.
-    pub(super) fn types_at_fault(&self, now: Instant) -> Vec<(Box<str>, f64)> {
+    /// The types that are at fault.
+    pub(super) fn types_at_fault(&self, now: Instant) -> Vec<Arc<str>> {
         let at_fault = |of_type: &TypeDoubt| {
             of_type.value <= CONDEMNED && now.saturating_duration_since(of_type.compared_at) < TYPE_MEMORY
         };
         let found = self.types.iter().filter(|(_, of_type)| at_fault(of_type));
-        found.map(|(kind, of_type)| (kind.clone(), of_type.value)).collect()
+        found.map(|(kind, _)| kind.clone()).collect()
     }
 }

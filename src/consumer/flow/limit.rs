@@ -148,7 +148,7 @@ impl Limits {
         if self.back_off.is_some() {
             return Some(1);
         }
-        self.calls.map(|ceiling| (ceiling.at(now) as usize).max(1))
+        self.calls.map(|ceiling| (ceiling.at(now).round() as usize).max(1))
     }
 
     /// The rate of successes, in calls a second.
@@ -177,10 +177,31 @@ impl Limits {
 
     /// Forgets limits that no longer limit anything with so many slots.
     pub(super) fn tidy(&mut self, now: Instant, slots: usize) {
-        self.pause = self.pause.filter(|(until, _)| *until > now);
+        if let Some((until, _)) = self.pause
+            && until <= now
+        {
+            self.end_pause(until);
+        }
         self.slow_start = self.slow_start.filter(|start| start.at(now) < NO_LIMIT && self.is_returning(now));
         self.rate = self.rate.filter(|ceiling| ceiling.at(now) < NO_LIMIT);
         self.calls = self.calls.filter(|ceiling| ceiling.at(now) <= slots as f64);
+    }
+
+    /// The pause is over. The limits have not grown meanwhile, since nothing was tried.
+    fn end_pause(&mut self, now: Instant) {
+        let Some((_, since)) = self.pause.take() else { return };
+        let stood = now.saturating_duration_since(since);
+        for ceiling in [&mut self.rate, &mut self.calls].into_iter().flatten() {
+            ceiling.cut_at += stood;
+        }
+        if let Some(start) = &mut self.slow_start {
+            start.since += stood;
+        }
+    }
+
+    /// Whether a call that took so long ended by a time limit rather than by a refusal: much later than successes do.
+    pub(super) fn is_time_out(&self, took: Duration) -> bool {
+        took >= Duration::from_secs(1) && took.as_secs_f64() >= 4.0 * self.latency
     }
 
     /// When a call may start while `active` ones are in flight.
@@ -224,7 +245,7 @@ impl Limits {
             && began < since
         {
             // The target takes calls all the same, so what it named was not meant for all.
-            self.pause = None;
+            self.end_pause(now);
         }
     }
 
@@ -276,6 +297,7 @@ impl Limits {
     /// The target is back after having been down for so long: it is met slowly, and what was known of it before a longer
     /// outage is no longer true.
     pub(super) fn back_after(&mut self, outage: Duration, now: Instant) {
+        self.pause = self.pause.filter(|(until, _)| *until > now);
         if outage > PERIOD {
             self.rate = None;
             self.calls = None;

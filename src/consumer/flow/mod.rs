@@ -33,6 +33,7 @@ pub(crate) use route::HandedBack;
 use route::{Key, Pick, Route, Waiter};
 
 use crate::queue::MessageId;
+use crate::telemetry::TargetFlow;
 
 /// How many messages that wait to be tried again may be held for each slot.
 pub(crate) const HELD_FOR_EACH_SLOT: usize = 10;
@@ -51,8 +52,8 @@ const SHORTEST_DELAY: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const SLOWEST_RETRY: Duration = Duration::from_secs(10);
 
-/// So many refusals of one message, with a success of its type between each two, count as failures.
-const REFUSED_TOO_OFTEN: u32 = 8;
+/// So many time-outs of one message, with a success of its type between each two, count as failures.
+const TIMED_OUT_TOO_OFTEN: u32 = 5;
 
 /// How often who receives has to look again while a route is not simply flowing.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -164,6 +165,7 @@ impl Flow {
         let on = &mut state.routes[route];
         on.here += 1;
         let doubt = on.evidence.recall(&message);
+        let timed_out_too_often = doubt.is_some_and(|doubt| doubt.timed_out_too_often);
         drop(state);
         Caller {
             flow: self.clone(),
@@ -173,7 +175,7 @@ impl Flow {
             receive_count,
             calls: 0,
             failures: 0,
-            refusals: 0,
+            time_outs: if timed_out_too_often { TIMED_OUT_TOO_OFTEN } else { 0 },
             successes_seen: None,
             doubt,
             retry_at: None,
@@ -221,6 +223,14 @@ impl Flow {
     pub(crate) fn down(&self) -> Vec<usize> {
         let state = self.state();
         (0..state.routes.len()).filter(|&number| state.routes[number].down.is_some()).collect()
+    }
+
+    /// What there is to see of the routes, by their names.
+    pub(crate) fn look(&self, names: impl IntoIterator<Item = Arc<str>>) -> Vec<TargetFlow> {
+        let now = Instant::now();
+        let state = self.state();
+        let routes = state.routes.iter().zip(names);
+        routes.map(|(route, name)| route.look(name, state.visible, now)).collect()
     }
 
     /// Waits until it matters how many messages are visible in the queue.
@@ -351,8 +361,8 @@ pub(crate) struct Caller {
     receive_count: u32,
     calls: u32,
     failures: u32,
-    /// Refusals that count: see `REFUSED_TOO_OFTEN`.
-    refusals: u32,
+    /// Time-outs that count: see `TIMED_OUT_TOO_OFTEN`.
+    time_outs: u32,
     successes_seen: Option<u64>,
     doubt: Option<Doubt>,
     retry_at: Option<Instant>,
@@ -446,10 +456,11 @@ impl Caller {
         state.stuck_since.get_or_insert(now);
         let route = &mut state.routes[self.route];
         let successes = route.evidence.successes_of(kind, now);
-        if self.successes_seen.replace(successes).is_some_and(|before| successes > before) {
-            self.refusals += 1;
+        let timed_out = route.limits.is_time_out(now.saturating_duration_since(call.began));
+        if timed_out && self.successes_seen.replace(successes).is_some_and(|before| successes > before) {
+            self.time_outs += 1;
         }
-        if self.refusals > REFUSED_TOO_OFTEN {
+        if timed_out && self.time_outs >= TIMED_OUT_TOO_OFTEN {
             drop(state);
             return self.failed(kind);
         }
@@ -495,7 +506,8 @@ impl Caller {
 
     fn leave(&mut self) -> Next {
         let mut state = self.flow.state();
-        if let Some(doubt) = self.doubt {
+        if let Some(mut doubt) = self.doubt {
+            doubt.timed_out_too_often = self.time_outs >= TIMED_OUT_TOO_OFTEN;
             state.routes[self.route].evidence.remember(self.message.clone(), doubt);
         }
         if self.flow.is_last(self.receive_count) {

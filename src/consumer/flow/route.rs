@@ -1,6 +1,7 @@
 //! The flow on one route: who waits for a call, what is in flight, and whether the target is down.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 use super::Grant;
 use super::doubt::{DISPENSABLE, Evidence};
 use super::limit::{Limits, When};
+use crate::telemetry::{FlowState, TargetFlow};
 
 /// How many different messages must fail with no success between for a target to be down; all that are here, if fewer.
 const ENOUGH: usize = 3;
@@ -204,12 +206,15 @@ impl Route {
         self.started(next, false, now)
     }
 
-    /// Those that were never called are called at once: each says something about the target. The others take turns.
+    /// Those that were never called are called at once, a few at a time: each says something about the target. The others
+    /// take turns.
     fn pick_while_down(&mut self, now: Instant) -> Pick {
         if let Some(until) = self.limits.paused_until(now) {
             return Pick::At(until);
         }
-        if let Some((_, waiter)) = self.fresh.pop_first() {
+        if self.active < 2 * PROBES
+            && let Some((_, waiter)) = self.fresh.pop_first()
+        {
             return self.started(Some(waiter), false, now);
         }
         let Some(down) = &mut self.down else { return Pick::Nothing };
@@ -296,6 +301,9 @@ impl Route {
 
     /// How many further messages may be received as far as this route is concerned; None for any number.
     pub(super) fn allowance(&self, now: Instant, visible: Option<usize>) -> Option<usize> {
+        if self.limits.paused_until(now).is_some() {
+            return Some(0);
+        }
         if let Some(down) = &self.down {
             if let Some(handed_back) = down.handed_back {
                 let over = now >= handed_back.next_receive(visible);
@@ -310,9 +318,6 @@ impl Route {
         if let (Some(since), true) = (self.failing_since, self.failing.len() >= SUSPICIOUS) {
             return Some(self.may_hold(since, now).saturating_sub(self.here));
         }
-        if self.limits.paused_until(now).is_some() {
-            return Some(0);
-        }
         let by_rate = self.limits.rate(now).map(|rate| ((rate * PREFETCH) as usize).max(1));
         let by_calls = self.limits.calls(now);
         let by_places = Some(self.places).filter(|places| *places < self.slots);
@@ -324,7 +329,8 @@ impl Route {
 
     fn may_hold(&self, since: Instant, now: Instant) -> usize {
         let doublings = now.saturating_duration_since(since).as_secs_f64() / HELD_DOUBLES.as_secs_f64();
-        let most = super::HELD_FOR_EACH_SLOT * self.slots;
+        // One more, so that a good message behind as many as can be held is found.
+        let most = super::HELD_FOR_EACH_SLOT * self.slots + 1;
         most.min((HELD_AT_FIRST * doublings.min(40.0).exp2()) as usize)
     }
 
@@ -333,6 +339,50 @@ impl Route {
         let leaves = |waiter: &Waiter| waiter.doubt <= DISPENSABLE && (!waiter.last_receive || waiter.may_leave <= now);
         let found = self.retries.iter().filter(|(_, waiter)| leaves(waiter));
         found.map(|(key, waiter)| (waiter.doubt, *key)).min_by(|(one, _), (other, _)| one.total_cmp(other))
+    }
+
+    /// What there is to see of this route, by its name.
+    pub(super) fn look(&self, route: Arc<str>, visible: Option<usize>, now: Instant) -> TargetFlow {
+        let waiters = || self.fresh.values().chain(self.retries.values());
+        let until = |at: Instant| at.saturating_duration_since(now);
+        TargetFlow {
+            route,
+            state: self.state(visible, now),
+            rate: self.limits.taken(now),
+            rate_limit: self.limits.rate(now),
+            calls: self.active,
+            calls_limit: self.limits.calls(now).or(Some(self.places).filter(|places| *places < self.slots)),
+            refused_last_minute: self.refused.about(now),
+            waiting: self.fresh.len(),
+            retrying: self.retries.len(),
+            doubted: waiters().filter(|waiter| waiter.doubt <= DISPENSABLE).count(),
+            on_last_receive: waiters().filter(|waiter| waiter.last_receive).count(),
+            failing_types: self.evidence.types_at_fault(now),
+            only_one_fails: self.failing.len() == 1 && self.here == 1,
+            handed_back_in: self.retries.values().map(|waiter| until(waiter.limit)).min(),
+        }
+    }
+
+    fn state(&self, visible: Option<usize>, now: Instant) -> FlowState {
+        let until = |at: Instant| at.saturating_duration_since(now);
+        if let Some(down) = &self.down {
+            let probe = !self.retries.is_empty() && down.probes < PROBES;
+            let at = down.next_probe(now).max(self.limits.paused_until(now).unwrap_or(now));
+            let next_receive = down.handed_back.filter(|_| self.here == 0).map(|back| back.next_receive(visible));
+            return FlowState::Down {
+                lasts: now.saturating_duration_since(down.since),
+                next_probe_in: probe.then(|| until(at)),
+                next_receive_in: next_receive.map(until),
+            };
+        }
+        if let Some(at) = self.limits.paused_until(now) {
+            return FlowState::Paused { ends_in: until(at) };
+        }
+        match () {
+            () if self.limits.is_returning(now) => FlowState::Returning,
+            () if self.limits.any() => FlowState::Limited,
+            () => FlowState::Flowing,
+        }
     }
 
     pub(super) fn take(&mut self, key: Key) -> Option<Waiter> {
