@@ -250,9 +250,11 @@ impl Work<Engine> {
         };
         if next == Next::HandBack && Instant::now() >= limit {
             let receives_left = self.engine.max_receive_count.map(|most| most.saturating_sub(self.receive_count));
-            // At the most half of what is left of its time in the queue: it is to be received again before that is over.
-            let longest_gap = self.time_left(expires).map_or(Duration::MAX, |left| left / 2);
-            caller.handed_back(HandedBack { at: Instant::now(), receives_left, longest_gap });
+            // The last day of its time in the queue is kept for the receives that it has left.
+            const LAST_DAY: Duration = Duration::from_secs(24 * 3600);
+            let keeps = self.time_left(expires).map(|left| left.saturating_sub(LAST_DAY.min(left / 2)));
+            let at = Instant::now();
+            caller.handed_back(HandedBack { at, receives_left, spend_from: keeps.map(|keeps| at + keeps) });
         }
         Some(next)
     }

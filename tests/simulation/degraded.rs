@@ -346,7 +346,7 @@ mod failing {
 
     #[test]
     fn as_many_as_there_are_bytes_for_stop_nothing() {
-        let large = poison(20).into_iter().map(|message| Message { bytes: 200_000, ..message }).collect();
+        let large = poison(10).into_iter().map(|message| Message { bytes: 200_000, ..message }).collect();
         let scenario = Scenario { bytes: 2 << 20, ..behind(large) };
         let record = keeps_the_promises(scenario.clone());
         good_ones_behind_poison_begin_in_time(&scenario, &record).unwrap();

@@ -177,9 +177,10 @@ impl Limits {
 
     /// Forgets limits that no longer limit anything with so many slots.
     pub(super) fn tidy(&mut self, now: Instant, slots: usize) {
-        if let Some((until, _)) = self.pause
-            && until <= now
-        {
+        if let Some((until, _)) = self.pause {
+            if until > now {
+                return;
+            }
             self.end_pause(until);
         }
         self.slow_start = self.slow_start.filter(|start| start.at(now) < NO_LIMIT && self.is_returning(now));
@@ -304,6 +305,10 @@ impl Limits {
         }
         self.slow_start = Some(SlowStart { rate: FIRST_RATE, since: now });
         self.next_start = now;
+        // Refusals of calls that began while it was down say nothing about it now.
+        self.last_cut = now;
+        self.refused_since_cut = 0;
+        self.succeeded_since_cut = 0;
     }
 }
 

@@ -92,8 +92,8 @@ pub(crate) struct HandedBack {
     pub(crate) at: Instant,
     /// How often it can be received again before it is dead-lettered; None where that is not known or never.
     pub(crate) receives_left: Option<u32>,
-    /// It must be received again within this time, or it could expire in the queue.
-    pub(crate) longest_gap: Duration,
+    /// From then on receives are spent, so that a message that always fails is dead-lettered before it expires.
+    pub(crate) spend_from: Option<Instant>,
 }
 
 impl HandedBack {
@@ -110,7 +110,7 @@ impl HandedBack {
             Some(2) => HALF_A_DAY,
             _ => Duration::ZERO,
         };
-        self.at + gap.min(self.longest_gap)
+        self.spend_from.map_or(self.at + gap, |spend| spend.min(self.at + gap))
     }
 }
 
@@ -305,7 +305,9 @@ impl Route {
             return Some(0);
         }
         if let Some(down) = &self.down {
-            if let Some(handed_back) = down.handed_back {
+            if let Some(handed_back) = down.handed_back
+                && handed_back.spend_from.is_none_or(|spend| now < spend)
+            {
                 let over = now >= handed_back.next_receive(visible);
                 return Some(usize::from(over && self.here == 0));
             }
