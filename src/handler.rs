@@ -30,7 +30,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::queue::{MessageId, Trace};
+use crate::queue::{MAX_VISIBILITY, MessageId, Trace};
 
 /// What works on events of type `E`: an async function, or a type of yours with state.
 ///
@@ -231,7 +231,7 @@ impl HandlerError {
     ///
     /// Cut to 12 hours, the longest that SQS hides a message.
     pub fn after(mut self, delay: Duration) -> Self {
-        self.after = Some(delay);
+        self.after = Some(delay.min(MAX_VISIBILITY));
         self
     }
 
@@ -317,6 +317,7 @@ mod tests {
         assert_eq!((error.failure(), error.delay()), (Failure::Retry, None));
         let error = HandlerError::bad("plain").after(Duration::from_secs(5));
         assert_eq!((error.failure(), error.delay()), (Failure::Bad, Some(Duration::from_secs(5))));
+        assert_eq!(HandlerError::retry("later").after(Duration::MAX).delay(), Some(MAX_VISIBILITY));
         assert_eq!(HandlerError::target_busy("503").failure(), Failure::TargetBusy);
         assert_eq!(HandlerError::target_down("500").failure(), Failure::TargetDown);
         assert_eq!(escape_controls("plain"), "plain");

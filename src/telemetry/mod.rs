@@ -15,7 +15,7 @@ mod now;
 mod snapshot;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -118,7 +118,7 @@ pub(crate) struct Telemetry {
     failures: Mutex<Failures>,
     history: Mutex<History>,
     depth: Mutex<Option<DepthReading>>,
-    queue: OnceLock<QueueSeen>,
+    queue: Mutex<Option<QueueSeen>>,
     now: Mutex<Now>,
     phase: watch::Sender<Phase>,
     limits: Limits,
@@ -181,7 +181,7 @@ impl Telemetry {
             failures: Mutex::default(),
             history: Mutex::default(),
             depth: Mutex::default(),
-            queue: OnceLock::new(),
+            queue: Mutex::default(),
             now: Mutex::new(Now::new(limits.concurrency)),
             phase: watch::Sender::new(Phase::Starting),
             limits,
@@ -254,10 +254,13 @@ impl Telemetry {
         *self.phase.borrow()
     }
 
-    /// What the queue was found to be.
+    /// What the queue was found to be: told again when more of it is known.
     pub(crate) fn found(&self, queue: QueueSeen) {
-        // A consumer runs once, so nothing is there yet.
-        let _ = self.queue.set(queue);
+        *self.queue() = Some(queue);
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Option<QueueSeen>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The loop of the engine turned.

@@ -153,7 +153,7 @@ impl Monitor {
 
     /// What the engine found the queue to be; None before it has looked.
     pub fn queue(&self) -> Option<QueueSeen> {
-        self.telemetry.queue.get().cloned()
+        self.telemetry.queue().clone()
     }
 
     /// The depth of the queue as it was last told by [`Monitor::depth_was`]; None when that is more than five minutes ago.

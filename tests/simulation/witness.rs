@@ -400,6 +400,10 @@ impl Queue for Witness {
         self.queue.facts().await
     }
 
+    fn known(&self) -> QueueFacts {
+        self.queue.known()
+    }
+
     fn reconnect(&self) {
         self.tell("the connections are opened anew");
         self.queue.reconnect();

@@ -76,7 +76,9 @@ fn draw(random: &mut Rng) -> World {
             call_answer_lost: probability(0.3),
             entry_error: probability(0.5),
             hang: probability(0.05),
+            attributes_error: probability(1.0),
             latency: Duration::from_secs_f64(probability(3.0)),
+            ..Faults::default()
         }
     };
     let max_receive_count = (random.u8(0..4) > 0).then(|| random.u32(1..=6));

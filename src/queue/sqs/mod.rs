@@ -444,8 +444,6 @@ impl Queue for SqsQueue {
         let redrive = |name| redrive.as_ref().and_then(|policy| policy.get(name));
         let count = |value: &serde_json::Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
         Ok(QueueFacts {
-            name: Some(self.url.name().to_owned()),
-            fifo: self.url.is_fifo(),
             visibility_timeout: number(VisibilityTimeout).map(Duration::from_secs),
             max_message_size: number(MaximumMessageSize).and_then(|size| size.try_into().ok()),
             max_receive_count: redrive("maxReceiveCount").and_then(count).and_then(|count| count.try_into().ok()),
@@ -453,7 +451,14 @@ impl Queue for SqsQueue {
             retention: number(MessageRetentionPeriod).map(Duration::from_secs),
             visible: number(ApproximateNumberOfMessages),
             hidden: number(ApproximateNumberOfMessagesNotVisible),
+            ..self.known()
         })
+    }
+
+    /// SQS puts into the name whether a queue keeps order.
+    fn known(&self) -> QueueFacts {
+        let (name, fifo) = (Some(self.url.name().to_owned()), self.url.is_fifo());
+        QueueFacts { name, fifo, ..QueueFacts::default() }
     }
 
     /// Makes new clients with an empty pool. Credentials stay: they are cached beside the clients, not in them.
