@@ -548,6 +548,30 @@ mod tests {
         drop(go);
     }
 
+    #[tokio::test]
+    async fn a_file_whose_handler_was_dropped_can_be_opened_at_once() {
+        let place = tempfile::tempdir().unwrap();
+        let (begin, begun) = mpsc::channel();
+        let log = log_with(&place.path().join("events"), move |file| {
+            begin.send(()).unwrap();
+            std::thread::sleep(COMMIT_ENDS / 10);
+            file.sync_data()
+        });
+        let file = File::writing_to(log).unwrap();
+        let event = Event::from_json(r#"{"type":"a.b"}"#).unwrap();
+        {
+            let mut handled = pin!(file.handle(event, Context::for_test("1")));
+            poll_fn(|polling| {
+                assert!(handled.as_mut().poll(polling).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            begun.recv_timeout(20 * COMMIT_ENDS).unwrap();
+        }
+        drop(file);
+        Log::new(FileSettings::new(place.path().join("events")), SystemTime::now).unwrap();
+    }
+
     #[test]
     fn a_day_ends_at_midnight_utc() {
         let at = |seconds| period(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds), DAY);

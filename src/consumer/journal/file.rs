@@ -346,6 +346,7 @@ mod tests {
         assert_eq!(ids(&known), ["one", "two"], "of a torn id nothing is believed");
         append(&mut journal, "four", 104);
         drop(journal);
+        assert!(fs::read_to_string(&path).expect("the journal").contains("102 thr\n#"), "with its checksum");
         let (_, known) = JournalFile::open(&path, at(105)).expect("the journal again");
         assert_eq!(ids(&known).last(), Some(&"four"));
     }
@@ -442,6 +443,7 @@ mod tests {
         drop(journal);
         let (_, known) = JournalFile::open(&path, at(3)).expect("the journal again");
         assert_eq!(ids(&known), ["one", "two"]);
+        assert!(fs::read_to_string(&path).expect("the journal").contains("#123\n#"), "with its checksum");
     }
 
     #[test]
@@ -476,6 +478,10 @@ mod tests {
             let again = JournalFile::open(&folder.path().join(name), at(0));
             assert!(matches!(again, Err(JournalError::InUse { .. })), "{name}: {again:?}");
         }
+        // The first goes on under its name, with a new file.
+        fs::remove_file(&path).expect("no journal");
+        let again = JournalFile::open(&path, at(0));
+        assert!(matches!(again, Err(JournalError::InUse { .. })), "{again:?}");
     }
 
     #[test]

@@ -176,6 +176,21 @@ mod tests {
         assert_eq!(known, ids);
     }
 
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_written_before_the_journal_closes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal");
+        let (journal, _) = Journal::open(&path, NOW).expect("a new journal");
+        let ids = ids(5_000);
+        for id in &ids {
+            let append = Append { id: id.clone(), at: NOW, done: oneshot::channel().0 };
+            journal.appends.try_send(append).expect("there is room");
+        }
+        drop(journal);
+        let (_, known) = Journal::open(&path, NOW).expect("it is free");
+        assert_eq!(known, ids);
+    }
+
     /// Nobody reads the other end of the queue: a thread that stands before its disk.
     fn hanging() -> (Journal, mpsc::Receiver<Append>) {
         let (appends, queue) = mpsc::channel(WAITING);
