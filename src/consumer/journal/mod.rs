@@ -213,7 +213,8 @@ mod tests {
         let (file, _) = JournalFile::open(&path, NOW).expect("a new journal");
         let stalled = journal.stalled.clone();
         queue.close();
-        thread::spawn(move || write_records(queue, file, &stalled)).join().expect("the end of the thread");
+        let thread = thread::Builder::new().spawn(move || write_records(queue, file, &stalled));
+        thread.expect("a thread").join().expect("its end");
         assert!(!journal.stalled.load(Ordering::Relaxed), "the next success waits again");
         let (_, known) = JournalFile::open(&path, NOW).expect("the journal again");
         assert_eq!(known, ids[..WAITING], "what there was room for");
