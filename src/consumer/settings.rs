@@ -10,8 +10,8 @@ use crate::queue::{MAX_VISIBILITY, MAX_WAIT};
 /// The settings of a [`Consumer`](super::Consumer). The defaults are right for most.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How many messages are held at the same time, at the most; each of them is worked on alone. At least 1;
-    /// default 64.
+    /// How many messages are held at the same time, at the most; each of them is worked on alone. 1 to 120,000, which is
+    /// how many messages of a queue SQS lets be in flight; default 64.
     pub concurrency: usize,
     /// How many bytes of messages are held at the same time, at the most, inflated bytes included. One message always
     /// goes on, however large. At least 1; default 256 MiB.
@@ -131,6 +131,9 @@ fn time_suspended() -> Duration {
 /// Beyond [`Settings::wait`], what a drain needs for polls to return.
 pub const GRACE_BEYOND_WAIT: Duration = Duration::from_secs(2);
 
+/// How many messages of a standard queue can be received and not yet deleted.
+const MAX_IN_FLIGHT: usize = 120_000;
+
 /// The shortest visibility timeout that can be renewed in time.
 pub const MIN_VISIBILITY: Duration = Duration::from_secs(2);
 
@@ -152,8 +155,12 @@ impl Settings {
     /// [`SettingsError`] names the first setting that does not fit, and why.
     pub fn check(&self) -> Result<(), SettingsError> {
         let refuse = |setting, reason: String| Err(SettingsError { setting, reason });
-        if self.concurrency == 0 {
-            return refuse("concurrency", "must be at least 1".into());
+        if !(1..=MAX_IN_FLIGHT).contains(&self.concurrency) {
+            let reason = format!(
+                "{} is not between 1 and {MAX_IN_FLIGHT}, which is how many messages of a queue SQS lets be in flight",
+                self.concurrency
+            );
+            return refuse("concurrency", reason);
         }
         if self.max_in_flight_bytes == 0 {
             return refuse("max_in_flight_bytes", "must be at least 1".into());
@@ -230,7 +237,10 @@ mod tests {
         };
         let hours = 3600 * SECOND;
         assert_eq!(check(&|_| {}), Ok(()));
-        assert_eq!(check(&|s| s.concurrency = 0), Err("concurrency"));
+        for (concurrency, taken) in [(0, false), (1, true), (120_000, true), (120_001, false), (usize::MAX, false)] {
+            let expected = if taken { Ok(()) } else { Err("concurrency") };
+            assert_eq!(check(&|s| s.concurrency = concurrency), expected, "{concurrency}");
+        }
         assert_eq!(check(&|s| s.max_in_flight_bytes = 0), Err("max_in_flight_bytes"));
         assert_eq!(check(&|s| (s.wait, s.grace) = (20 * SECOND, 22 * SECOND)), Ok(()));
         assert_eq!(check(&|s| (s.wait, s.grace) = (21 * SECOND, hours)), Err("wait"));

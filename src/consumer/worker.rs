@@ -238,7 +238,7 @@ impl Work<Engine> {
                 Attempt::Succeeded => {
                     drop(caller);
                     engine.telemetry.receive_count_at_success.observe(self.receive_count.into());
-                    self.remember();
+                    self.remember().await;
                     drop(event);
                     self.held.drop_bytes();
                     return self.delete().await;
@@ -247,7 +247,7 @@ impl Work<Engine> {
                     if succeeded {
                         engine.telemetry.receive_count_at_success.observe(self.receive_count.into());
                         // The message comes again, to whomever: if it is to us, its repeat is deleted.
-                        self.remember();
+                        self.remember().await;
                     }
                     return self.interrupted();
                 }
@@ -413,12 +413,12 @@ impl Work<Engine> {
     }
 
     /// The handler succeeded, which must be known before the delete is asked for.
-    fn remember(&self) {
+    async fn remember(&self) {
         let engine = &self.engine;
-        if let Err(failure) = engine.recent.handled(self.lease.message_id(), engine.settings.wall_clock)
+        if let Err(failure) = engine.recent.handled(self.lease.message_id(), engine.settings.wall_clock).await
             && let Some(times) = engine.telemetry.worth_logging(("journal", "write"))
         {
-            warn!(error = %failure, times, "a success could not be written to the journal; it is known in memory only");
+            warn!(error = %failure, times, "a success is not yet in the journal; it is known in memory only");
         }
     }
 

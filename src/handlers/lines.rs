@@ -6,8 +6,8 @@
 #![cfg_attr(not(feature = "file"), allow(dead_code, reason = "only a file is ever reopened"))]
 
 use std::io;
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -103,15 +103,20 @@ enum LineError {
 }
 
 impl LineWriter {
-    /// Starts the thread, which bears `name`, for those who want to wait for its end.
+    /// Starts the thread, which bears `name`; its end can be waited for.
     ///
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub(super) fn start<S: Sink>(name: &str, sink: S) -> io::Result<(Self, JoinHandle<()>)> {
+    pub(super) fn start<S: Sink>(name: &str, sink: S) -> io::Result<(Self, WriterEnd)> {
         let (work, queue) = mpsc::channel(WAITING);
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || write_lines(queue, sink))?;
-        Ok((LineWriter { work }, thread))
+        let (running, end) = std::sync::mpsc::channel::<()>();
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            // Dropped after the sink is, also by a panic.
+            let _running = running;
+            write_lines(queue, sink);
+        })?;
+        Ok((LineWriter { work }, WriterEnd(Mutex::new(end))))
     }
 
     /// For asking the sink to reopen what it writes to.
@@ -136,6 +141,16 @@ impl LineWriter {
             Ok(result) => result.map_err(HandlerError::target_down),
             Err(_) => Err(HandlerError::target_down(LineError::Stalled)),
         }
+    }
+}
+
+/// The end of the thread, with which its sink is dropped.
+pub(super) struct WriterEnd(Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl WriterEnd {
+    /// Waits for it, but not for longer than this: what the thread writes to may hang.
+    pub(super) fn wait(&mut self, limit: Duration) {
+        let _ = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).recv_timeout(limit);
     }
 }
 

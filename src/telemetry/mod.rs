@@ -118,6 +118,8 @@ pub(crate) struct Telemetry {
     failures: Mutex<Failures>,
     history: Mutex<History>,
     depth: Mutex<Option<DepthReading>>,
+    /// How many lines the log has dropped: it is asked, since the log is there before any consumer.
+    log_lines_dropped: OnceLock<fn() -> u64>,
     queue: Mutex<Option<QueueSeen>>,
     now: Mutex<Now>,
     phase: watch::Sender<Phase>,
@@ -181,6 +183,7 @@ impl Telemetry {
             failures: Mutex::default(),
             history: Mutex::default(),
             depth: Mutex::default(),
+            log_lines_dropped: OnceLock::new(),
             queue: Mutex::default(),
             now: Mutex::new(Now::new(limits.concurrency)),
             phase: watch::Sender::new(Phase::Starting),

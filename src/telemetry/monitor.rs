@@ -168,6 +168,12 @@ impl Monitor {
         *self.telemetry.depth.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading);
     }
 
+    /// Names the count of the lines that the program's log has dropped, for the metrics. The first that is named stays.
+    pub fn counts_dropped_log_lines(&self, count: fn() -> u64) {
+        // A second one has nowhere to go.
+        let _ = self.telemetry.log_lines_dropped.set(count);
+    }
+
     /// How many daemons like this one would handle the visible messages within a minute: the backlog over the speed of
     /// the last busy minute of the hour. None while either is unknown, and while a target is down: more daemons would
     /// only spend receives.

@@ -1,8 +1,12 @@
 //! Settings from flags, environment and file, and what is said of mistakes in them.
 
+use std::path::Path;
+
 use serde_json::Value;
+use stream_sqsd::queue::memory::MemorySettings;
 
 use crate::daemon::{Ended, daemon, file, run};
+use crate::queue::Sqs;
 
 const QUEUE: &str = "[queue]\nurl = \"https://sqs.us-east-1.amazonaws.com/123456789012/chat-events\"\n";
 
@@ -305,4 +309,65 @@ fn the_configuration_that_the_readme_shows_is_good() {
     let advice = checked.stdout.lines().filter(|line| line.starts_with("advice"));
     let not_here = |line: &str| line.contains("is not set") || line.contains("there is no directory");
     assert!(advice.into_iter().all(not_here), "{}", checked.stdout);
+}
+
+#[test]
+fn one_file_is_not_both_a_journal_and_the_target_of_a_route() {
+    let directory = tempfile::tempdir().unwrap();
+    let events = file(directory.path(), "events.jsonl", "");
+    let other = directory.path().join("other-name");
+    std::fs::hard_link(&events, &other).unwrap();
+    let toml = format!(
+        "journal = {other:?}\n[queue]\nurl = \"http://127.0.0.1:1/123456789012/q\"\n\
+         [[route]]\nevents = [\"*\"]\nhandler = \"file\"\npath = {events:?}\n"
+    );
+    let config = file(directory.path(), "c.toml", toml);
+    for command in ["run", "check"] {
+        run(daemon(&[command, "--config", &config])).with(2).saying(&["c.toml:4: ", "is the journal of", "c.toml:1, "]);
+    }
+}
+
+#[test]
+fn two_routes_to_one_file_say_so_and_blame_no_other_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let events = directory.path().join("events.jsonl");
+    let link = directory.path().join("link.jsonl");
+    std::os::unix::fs::symlink(&events, &link).unwrap();
+    let config = |second: &Path, more: &str| {
+        let toml = format!(
+            "[queue]\nurl = \"http://127.0.0.1:1/123456789012/q\"\n\
+             [[route]]\nevents = [\"call.*\"]\nhandler = \"file\"\npath = {events:?}\n\
+             [[route]]\nevents = [\"*\"]\nhandler = \"file\"\npath = {second:?}\n{more}"
+        );
+        file(directory.path(), "c.toml", toml)
+    };
+    for config in [config(&link, ""), config(&events, "rotate_size = \"1MiB\"\n")] {
+        for command in ["run", "check"] {
+            let ended = run(daemon(&[command, "--config", &config])).with(2);
+            let ended = ended.saying(&["c.toml:7: ", "is the file of the route at", "c.toml:3 too"]);
+            assert!(!ended.stderr.contains("another process"), "{}", ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_number_that_is_far_too_large_is_refused_or_taken_and_never_a_panic() {
+    let sqs = Sqs::start(MemorySettings::default());
+    sqs.queue().send(r#"{"type":"message.new"}"#);
+    let url = sqs.url();
+    for concurrency in ["120001", "9223372036854775807", "18446744073709551615"] {
+        let ended = run(daemon(&["run", "--queue-url", &url, "--concurrency", concurrency]));
+        ended.with(2).saying(&["--concurrency", "is not between 1 and 120000"]);
+    }
+    let largest = [
+        ["--concurrency", "120000"],
+        ["--max-in-flight-bytes", "18446744073709551615B"],
+        ["--inflate-limit", "18446744073709551615B"],
+        ["--fifo-attempts", "18446744073709551615"],
+        ["--grace", "18446744073709551s"],
+        ["--handler-timeout", "12h"],
+    ];
+    let arguments = ["run", "--queue-url", &url, "--wait", "1s", "--until-empty"];
+    run(daemon(&[&arguments[..], largest.as_flattened()].concat())).with(0);
+    assert_eq!(sqs.queue().counts().deleted, 1);
 }

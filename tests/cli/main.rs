@@ -13,5 +13,6 @@ mod run;
 mod send;
 mod check;
 mod watch;
+mod stalls;
 mod supervisor;
 mod describe;

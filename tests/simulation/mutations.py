@@ -55,7 +55,7 @@ MUTATIONS = [
     ("receive-in-an-outage", "breaker.rs", "Some(_) => return (Allowance::Nothing, held),", "Some(_) => {}"),
     ("hold-everybody-up-for-three", "breaker.rs", "Some(open) if route.held < ENOUGH + open.failed =>", "Some(open) if route.held + open.failed * 0 < ENOUGH =>"),
     ("forget-to-release", "worker.rs", "match self.engine.settler.let_go(&self.lease, delay).await {", "match self.held_nothing() {"),
-    ("forget-a-success", "worker.rs", "engine.recent.handled(self.lease.message_id(), engine.settings.wall_clock)", "Ok::<(), std::io::Error>(())"),
+    ("forget-a-success", "worker.rs", "engine.recent.handled(self.lease.message_id(), engine.settings.wall_clock).await", "Ok::<(), std::io::Error>(())"),
     ("no-back-off", "poller.rs", "self.not_before = self.not_before.max(Instant::now() + pause);", ""),
     ("wait-for-ever-on-a-hung-poll", "poller.rs", "const HUNG_AFTER: Duration = Duration::from_secs(10);", "const HUNG_AFTER: Duration = Duration::from_secs(100_000);"),
     ("drain-without-end", "drain.rs", "self.at.get().map(|begun| later(*begun, self.grace))", "self.at.get().map(|begun| later(*begun, self.grace * 100))"),

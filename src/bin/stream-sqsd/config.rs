@@ -64,6 +64,8 @@ pub(crate) fn of_run(flags: Flags<OfRun>, file: Option<&Path>, missing: Missing)
     if let Some(engine) = &engine {
         times::judge(engine, &routes, &given, &mut mistakes);
     }
+    let journal = given.get(&settings::JOURNAL).map(|value| (Path::new(&value.text), &value.origin));
+    routes::file::find_shared(&routes, journal, &mut mistakes);
     let named = given.get(&settings::ADMIN).is_some();
     let admin = read(&given, &settings::ADMIN, &mut mistakes, |text| Listen::parse(text, named)).flatten();
     let config = queue.zip(engine).zip(log_format).zip(admin);

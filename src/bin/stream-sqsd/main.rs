@@ -42,6 +42,7 @@ mod log;
 mod screen;
 mod signals;
 mod exit;
+mod stderr;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -77,10 +78,12 @@ fn main() -> ExitCode {
         Command::Completions(arguments) => signals.end_at_once().and_then(|()| describe::completions(&arguments)),
         Command::Manual(arguments) => signals.end_at_once().and_then(|()| describe::manual(&arguments)),
     }));
-    match outcome {
+    let code = match outcome {
         Ok(Ok(exit)) => exit.into(),
         Ok(Err(failure)) => failure.report(),
         // The panic has been printed where it happened.
         Err(_) => Exit::Internal.into(),
-    }
+    };
+    stderr::flush();
+    code
 }

@@ -22,12 +22,13 @@ use crate::routes::running::{self, Running};
 use crate::screen::Screen;
 use crate::secret::Missing;
 use crate::signals::{Asked, OnHangup, Signals};
+use crate::stderr;
 use crate::supervisor;
 
 pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Failure> {
     let config = config::of_run(arguments.settings, arguments.config.as_deref(), Missing::Refused)?;
     let screen = Screen::new();
-    log::start(config.log_format, &screen);
+    log::start(config.log_format, &screen)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -82,6 +83,7 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Opti
         );
     };
     let consumer = Consumer::new(queue.clone(), router, config.engine);
+    consumer.monitor().counts_dropped_log_lines(stderr::dropped);
     // Answered beside the run, until its end.
     let _watched = admin::serve(config.admin, consumer.monitor(), &queue).await?;
     let _told = supervisor::keep_told(consumer.monitor(), grace);

@@ -126,7 +126,7 @@ pub(crate) const CONCURRENCY: Setting = Setting {
     value: "NUMBER",
     choices: &[],
     default: Unset::Value("64"),
-    help: "How many messages are worked on at the same time, at the most; at least 1",
+    help: "How many messages are worked on at the same time, at the most; 1 to 120,000",
 };
 
 /// The byte budget.
@@ -211,7 +211,8 @@ pub(crate) const JOURNAL: Setting = Setting {
     choices: &[],
     default: Unset::Words("in memory only"),
     help: "Where to remember which messages were handled, so that a repeat is deleted without handling it again even \
-           after a crash. It helps only where the same daemon gets the repeat; each daemon needs a file of its own",
+           after a crash. It helps only where the same daemon gets the repeat; each daemon needs a file of its own. A \
+           success waits a second for it at the most, and damage in it never refuses a start",
 };
 
 /// The form of the log.
@@ -222,7 +223,8 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
     choices: &["auto", "human", "json"],
     default: Unset::Value("auto"),
     help: "The form of the log on standard error: `auto` is human on a terminal and JSON elsewhere. RUST_LOG says how \
-           much is logged, such as RUST_LOG=debug",
+           much is logged, such as RUST_LOG=debug. Nobody waits for standard error: lines that it does not take are dropped \
+           and counted, those of errors last",
 };
 
 /// Where the operator watches.

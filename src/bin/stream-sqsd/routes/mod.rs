@@ -4,7 +4,7 @@
 //! read, [`running`] how handlers are made ready in the end. Nothing here connects to anything.
 
 pub(crate) mod running;
-mod file;
+pub(crate) mod file;
 mod http;
 mod exec;
 mod postgres;
