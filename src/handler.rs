@@ -437,11 +437,11 @@ mod tests {
         drop(one);
         assert!(tokio::time::timeout(second, call.released()).await.is_err());
         let began = Instant::now();
-        tokio::spawn(async move {
+        let working = async {
             tokio::time::sleep(second).await;
             drop(other);
-        });
-        call.released().await;
+        };
+        tokio::join!(call.released(), working);
         assert_eq!(began.elapsed(), second);
     }
 
