@@ -61,7 +61,7 @@ def parts(filters):
         Part(
             "disk",
             "strace, and root or name spaces for everybody",
-            [["cargo", "test", *FEATURES, "--test", "handlers", "--", "--ignored", "file::disk"]],
+            [["cargo", "test", *FEATURES, "--test", "handlers", "--", "--ignored", "file::disk", "exec::namespace"]],
             packages=("strace",),
         ),
         Part(

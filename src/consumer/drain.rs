@@ -80,6 +80,13 @@ impl Drain {
         None
     }
 
+    /// Completes when what handlers left behind must be gone: two thirds into what is kept for handing back.
+    pub(super) async fn holds_over(&self) {
+        self.begun.cancelled().await;
+        let begun = self.at.get().copied().unwrap_or_else(Instant::now);
+        tokio::time::sleep_until(begun + self.grace - self.reserve() / 3).await;
+    }
+
     /// When everything must be done.
     pub(super) fn end(&self) -> Option<Instant> {
         self.at.get().map(|begun| later(*begun, self.grace))

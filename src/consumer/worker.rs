@@ -8,12 +8,12 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use super::Engine;
@@ -26,10 +26,13 @@ use super::settings::Unrouted;
 use super::settle::Deleted;
 use crate::decode::{self, DecodeError};
 use crate::event::Event;
-use crate::handler::{Context, Failure};
+use crate::handler::{Call, Context, Failure};
 use crate::queue::{Delivery, MessageId};
 use crate::router::{CallError, Route};
 use crate::telemetry::{CallEnd, Failed};
+
+/// How long what a handler left behind may hold its message: longer than it takes to end what can be ended.
+const HELD_AT_MOST: Duration = Duration::from_secs(5);
 
 /// How a delivery ended. Every delivery that did not join another one has exactly one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -318,32 +321,42 @@ impl Work<Engine> {
     /// Calls the handler once; says how that ended, and what it means for the message.
     async fn call(&mut self, at: At<'_>, context: &Context, attempt: u32) -> (CallEnd, Attempt) {
         let engine = self.engine.clone();
-        let deadline = later(Instant::now(), engine.settings.handler_timeout).min(self.lease.ceiling());
-        let cancelled = CancellationToken::new();
-        let context = context.attempt_with(attempt, deadline, cancelled.clone());
-        let call = AssertUnwindSafe(at.route.call(at.event.clone(), context)).catch_unwind();
-        tokio::pin!(call);
+        let courtesy = engine.drain.courtesy();
+        let shared = Call::new(engine.settings.handler_timeout, self.lease.ceiling(), courtesy);
+        let context = context.attempt_with(attempt, shared.clone());
         enum Stop {
             LeaseLost,
             TimeOver,
             GraceOver,
         }
-        let stop = tokio::select! {
-            biased;
-            () = self.lease.lost().cancelled() => Stop::LeaseLost,
-            answer = &mut call => return self.read(at, answer),
-            () = tokio::time::sleep_until(deadline) => Stop::TimeOver,
-            () = engine.drain.handlers_over() => Stop::GraceOver,
+        let (stop, answer) = {
+            let mut call = pin!(AssertUnwindSafe(at.route.call(at.event.clone(), context)).catch_unwind());
+            let stop = tokio::select! {
+                biased;
+                () = self.lease.lost().cancelled() => Err(Stop::LeaseLost),
+                answer = &mut call => Ok(answer),
+                () = shared.over() => Err(Stop::TimeOver),
+                () = engine.drain.handlers_over() => Err(Stop::GraceOver),
+            };
+            match stop {
+                Ok(answer) => (None, Some(answer)),
+                Err(stop) => {
+                    // A moment for the handler to put its things in order, or even to finish.
+                    shared.cancel();
+                    (Some(stop), tokio::time::timeout(courtesy, call).await.ok())
+                }
+            }
         };
-        // A moment for the handler to put its things in order, or even to finish.
-        cancelled.cancel();
-        let answer = tokio::time::timeout(engine.drain.courtesy(), &mut call).await;
+        if !matches!(answer, Some(Ok(Ok(())))) {
+            self.released(&shared).await;
+        }
         match (stop, answer) {
-            (Stop::LeaseLost, Ok(Ok(Ok(())))) => (CallEnd::Handled, Attempt::LeaseLost(true)),
-            (Stop::LeaseLost, _) => (CallEnd::Interrupted, Attempt::LeaseLost(false)),
-            (_, Ok(answer @ Ok(Ok(())))) => self.read(at, answer),
-            (Stop::GraceOver, _) => (CallEnd::Interrupted, Attempt::GraceOver),
-            (Stop::TimeOver, _) => {
+            (None, Some(answer)) => self.read(at, answer),
+            (Some(Stop::LeaseLost), Some(Ok(Ok(())))) => (CallEnd::Handled, Attempt::LeaseLost(true)),
+            (Some(Stop::LeaseLost), _) => (CallEnd::Interrupted, Attempt::LeaseLost(false)),
+            (_, Some(answer @ Ok(Ok(())))) => self.read(at, answer),
+            (Some(Stop::GraceOver), _) => (CallEnd::Interrupted, Attempt::GraceOver),
+            (_, _) => {
                 let limit = engine.settings.handler_timeout;
                 self.note(
                     Some(at),
@@ -355,6 +368,17 @@ impl Work<Engine> {
                 }
                 (CallEnd::TimeLimit, Attempt::Failed(None))
             }
+        }
+    }
+
+    /// Waits until nothing of a call that did not succeed is at work any more, such as a program that is being ended: the
+    /// message must not be worked on by somebody else before.
+    async fn released(&self, call: &Call) {
+        tokio::select! {
+            biased;
+            () = call.released() => {}
+            () = tokio::time::sleep(HELD_AT_MOST) => {}
+            () = self.engine.drain.holds_over() => {}
         }
     }
 

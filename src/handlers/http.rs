@@ -15,9 +15,12 @@
 //! | answer | outcome |
 //! |---|---|
 //! | 2xx | done |
-//! | 408, 429, 5xx, no connection, a broken one, no answer in time | the target is down, until `Retry-After` if it says so |
+//! | 408, 429, 503, no answer in time | the target is busy, until `Retry-After` if it says so |
+//! | other 5xx, no connection, a broken one | the target is down, until `Retry-After` if it says so |
 //! | 401, 403, 404, 407, a redirect that is not followed | the target is down, and the log says so as an error |
 //! | other 4xx | this message is bad |
+//!
+//! A call that finds all connections in use waits for one, which is no part of its time and says nothing of the target.
 //!
 //! HTTP/1.1, with connections kept open between events. Proxies are taken from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`
 //! and `NO_PROXY` as curl takes them, and are asked for a tunnel (`CONNECT`), for plain-http targets too. A proxy that is
@@ -84,8 +87,7 @@ pub struct HttpSettings {
     /// How long one event may take from connecting to the answer's status. As long as Stream's own webhooks wait, 6 s,
     /// unless set.
     pub timeout: Duration,
-    /// How many connections to the target there may be at once: 64 unless set. Further events wait for one, no longer
-    /// than `timeout`.
+    /// How many connections to the target there may be at once: 64 unless set. Further events wait for one.
     pub connections: usize,
     /// Whether redirects 307 and 308 are followed, which repeat the POST; never from https to http. The other redirects
     /// would turn it into a GET and lose the event, and are not followed ever. False unless set.
@@ -105,10 +107,10 @@ impl HttpSettings {
         }
     }
 
-    /// How long one event can take at the most: waiting for a connection, the request, and reading the rest of an answer.
+    /// How long one event can take at the most, once it has a connection: the request, and reading the rest of an answer.
     /// The engine's time limit for handlers must be longer, or a slow target is blamed on the messages.
     pub fn longest(&self) -> Duration {
-        self.timeout.saturating_mul(2).saturating_add(ANSWER_TIME)
+        self.timeout.saturating_add(ANSWER_TIME)
     }
 }
 
@@ -290,8 +292,9 @@ impl Http {
                 Err(HandlerError::target_down(error))
             }
             400..500 if !matches!(status.as_u16(), 408 | 429) => Err(HandlerError::bad(error)),
-            _ => {
-                let error = HandlerError::target_down(error);
+            code => {
+                let busy = matches!(code, 408 | 429 | 503);
+                let error = if busy { HandlerError::target_busy(error) } else { HandlerError::target_down(error) };
                 Err(match retry_after(headers, SystemTime::now()) {
                     Some(delay) => error.after(delay),
                     None => error,
@@ -303,8 +306,8 @@ impl Http {
 
 impl Handler<Event> for Http {
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
-        let late = |_| HandlerError::target_down(PostError::TimedOut(self.timeout));
-        let _connection = timeout(self.timeout, self.connections.acquire()).await.map_err(late)?;
+        let _connection = ctx.turn(self.connections.acquire()).await.map_err(HandlerError::target_down)?;
+        let late = |_| HandlerError::target_busy(PostError::TimedOut(self.timeout));
         let body = Bytes::from_owner(Json(event));
         let answer = timeout(self.timeout, self.post(body, &ctx)).await.map_err(late)??;
         let outcome = self.outcome(answer.status(), answer.headers());
@@ -472,17 +475,6 @@ mod tests {
         let http = Http::new(HttpSettings::new("http://127.0.0.1/hook")).unwrap();
         let error = http.request(&http.url, &Bytes::new(), &Context::for_test("a\nb")).unwrap_err();
         assert_eq!(error.failure(), Failure::Bad);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_event_that_waits_too_long_for_a_connection_is_a_target_that_is_down() {
-        let settings = HttpSettings { connections: 1, ..HttpSettings::new("http://127.0.0.1/hook") };
-        let http = Http::new(settings).unwrap();
-        let _taken = http.connections.acquire().await.unwrap();
-        let event = Event::from_json(r#"{"type":"a.b"}"#).unwrap();
-        let waiting = timeout(http.timeout * 2, http.handle(event, Context::for_test("id-1")));
-        let error = waiting.await.expect("it does not wait for ever").unwrap_err();
-        assert_eq!((error.failure(), error.to_string().as_str()), (Failure::TargetDown, "no answer within 6000 ms"));
     }
 
     #[test]

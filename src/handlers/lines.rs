@@ -6,21 +6,24 @@
 #![cfg_attr(not(feature = "file"), allow(dead_code, reason = "only a file is ever reopened"))]
 
 use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::event::Event;
 use crate::handler::{Context, HandlerError};
 
-/// How long a line may wait for its sink before the sink counts as down.
-///
-/// Shorter than the usual time limit of a handler: a reader that is paused, or a disk that hangs, is no fault of the
-/// message and must not use up its receives.
+/// How long a sink may take nothing before it counts as down: a reader that has paused, or a disk that hangs.
 pub const STALLED_AFTER: Duration = Duration::from_secs(10);
+
+/// How many times in that a line that waits looks whether others go on.
+const LOOKS: u32 = 10;
 
 /// How many bytes are gathered before a commit begins, give or take the last line.
 const COMMIT_BYTES: usize = 4 * 1024 * 1024;
@@ -76,6 +79,8 @@ pub(super) trait Sink: Send + 'static {
 /// nobody needs to wait for that.
 pub(super) struct LineWriter {
     work: mpsc::Sender<Work>,
+    /// How many commits there were, whatever came of them.
+    commits: Arc<AtomicU64>,
 }
 
 /// What the thread is asked for.
@@ -96,7 +101,7 @@ struct Line {
 enum LineError {
     #[error("cannot write the line")]
     Write(#[source] Arc<io::Error>),
-    #[error("the line was not taken within {} s", STALLED_AFTER.as_secs())]
+    #[error("no line was taken for {} s", STALLED_AFTER.as_secs())]
     Stalled,
     #[error("the thread that writes lines has ended")]
     Ended,
@@ -110,13 +115,15 @@ impl LineWriter {
     /// When the system gives no thread.
     pub(super) fn start<S: Sink>(name: &str, sink: S) -> io::Result<(Self, WriterEnd)> {
         let (work, queue) = mpsc::channel(WAITING);
+        let commits = Arc::<AtomicU64>::default();
+        let counter = commits.clone();
         let (running, end) = std::sync::mpsc::channel::<()>();
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             // Dropped after the sink is, also by a panic.
             let _running = running;
-            write_lines(queue, sink);
+            write_lines(queue, sink, &counter);
         })?;
-        Ok((LineWriter { work }, WriterEnd(Mutex::new(end))))
+        Ok((LineWriter { work, commits }, WriterEnd(Mutex::new(end))))
     }
 
     /// For asking the sink to reopen what it writes to.
@@ -126,21 +133,34 @@ impl LineWriter {
 
     /// Returns when the event's line is committed.
     ///
-    /// Dropping the future takes the line back unless its commit has begun; then it is written whole.
+    /// Dropping the future takes the line back unless its commit has begun; then it is written whole. Lines take turns: the
+    /// wait is no part of the handler's time, and lasts as long as others are committed meanwhile.
     ///
     /// # Errors
     ///
     /// Target down, whatever went wrong.
     pub(super) async fn write(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
+        let line = ctx.clone();
         let committed = async {
             let (done, answer) = oneshot::channel();
-            self.work.send(Work::Line(Line { event, ctx, done })).await.map_err(|_| LineError::Ended)?;
+            self.work.send(Work::Line(Line { event, ctx: line, done })).await.map_err(|_| LineError::Ended)?;
             answer.await.map_err(|_| LineError::Ended)?.map_err(LineError::Write)
         };
-        match tokio::time::timeout(STALLED_AFTER, committed).await {
-            Ok(result) => result.map_err(HandlerError::target_down),
-            Err(_) => Err(HandlerError::target_down(LineError::Stalled)),
+        ctx.turn(self.unless_stalled(committed)).await.map_err(HandlerError::target_down)
+    }
+
+    async fn unless_stalled(&self, committed: impl Future<Output = Result<(), LineError>>) -> Result<(), LineError> {
+        let mut committed = pin!(committed);
+        let (mut seen, mut looks) = (self.commits.load(Ordering::Relaxed), 0);
+        while looks < LOOKS {
+            if let Ok(result) = timeout(STALLED_AFTER / LOOKS, &mut committed).await {
+                return result;
+            }
+            let commits = self.commits.load(Ordering::Relaxed);
+            looks = if commits == seen { looks + 1 } else { 0 };
+            seen = commits;
         }
+        Err(LineError::Stalled)
     }
 }
 
@@ -168,7 +188,7 @@ impl Reopening {
     }
 }
 
-fn write_lines<S: Sink>(mut queue: mpsc::Receiver<Work>, mut sink: S) {
+fn write_lines<S: Sink>(mut queue: mpsc::Receiver<Work>, mut sink: S, commits: &AtomicU64) {
     let mut lines = Vec::new();
     let mut waiting = Vec::new();
     while let Some(first) = queue.blocking_recv() {
@@ -190,6 +210,7 @@ fn write_lines<S: Sink>(mut queue: mpsc::Receiver<Work>, mut sink: S) {
             continue;
         }
         let outcome = sink.commit(&lines).map_err(Arc::new);
+        commits.fetch_add(1, Ordering::Relaxed);
         for done in waiting.drain(..) {
             // It may have stopped waiting in the meantime.
             let _ = done.send(outcome.clone());
@@ -202,12 +223,37 @@ fn write_lines<S: Sink>(mut queue: mpsc::Receiver<Work>, mut sink: S) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
-    use super::push_line;
+    use tokio::time::Instant;
+
+    use super::*;
     use crate::decode::decode;
-    use crate::handler::Context;
     use crate::queue::Trace;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_waits_while_others_are_committed_and_no_longer() {
+        let second = Duration::from_secs(1);
+        let (work, _queue) = mpsc::channel(1);
+        let lines = LineWriter { work, commits: Arc::default() };
+        let begun = Instant::now();
+        let others = async {
+            for _ in 0..5 {
+                tokio::time::sleep(9 * second).await;
+                lines.commits.fetch_add(1, Ordering::Relaxed);
+            }
+            std::future::pending::<()>().await
+        };
+        let waiting = lines.unless_stalled(std::future::pending());
+        let stalled = tokio::select! {
+            biased;
+            () = others => None,
+            stalled = waiting => Some(stalled),
+        };
+        assert!(matches!(stalled, Some(Err(LineError::Stalled))));
+        let waited = begun.elapsed();
+        assert!((55 * second..=56 * second).contains(&waited), "{waited:?}");
+    }
 
     fn line(body: &str, sent_at: Option<SystemTime>) -> String {
         let event = decode(body, 1 << 20).unwrap();

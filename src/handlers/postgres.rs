@@ -15,10 +15,17 @@
 //! `payload` is `json` and not `jsonb`, which refuses legal JSON such as `\u0000`. Where your data allow it, an index on an
 //! expression of `payload::jsonb` does what a `jsonb` column would.
 //!
-//! Messages that arrive together are one statement and one round trip. A row that the database refuses (SQLSTATE classes
-//! 22, 23 and 54, and what a trigger raises) is a bad message and does not fail those that came with it. Everything else
-//! (no connection, no table, no permission, a full disk, a read-only standby) is a target that is down: the connection is
-//! made anew with the next message.
+//! Messages that arrive together are one statement and one round trip; where the database answers with an error, each is
+//! tried in a statement of its own, so that none fails for another. What an error means:
+//!
+//! | error | outcome |
+//! |---|---|
+//! | SQLSTATE classes 22, 23 and 54, and what a trigger raises (P0) | this message is bad |
+//! | class 40: a serialization failure, a deadlock | retry |
+//! | no answer in time, too many connections (53300) | the target is busy |
+//! | every other: no connection, no table, no permission, a full disk, a read-only standby | the target is down |
+//!
+//! A connection that does not answer, or on which nothing succeeds, is replaced with the next message.
 //!
 //! TLS is used whenever the server is not on this machine, and its certificate is verified as `sslmode=verify-full` does;
 //! `sslmode=disable` in the URL switches it off, `sslmode=prefer` leaves it to the server. `SSL_CERT_FILE` names the
@@ -34,11 +41,14 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use tokio::runtime;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -74,7 +84,7 @@ pub struct PostgresSettings {
     pub table: String,
     /// How many connections there may be at once: 2 unless set. One is enough for some thousand events a second.
     pub connections: usize,
-    /// How long one event may take, waiting for a connection included: 10 s unless set.
+    /// How long one event may take from its turn on, connecting included: 10 s unless set.
     pub timeout: Duration,
 }
 
@@ -177,6 +187,8 @@ enum Blame {
     Row,
     /// Chance: two transactions in each other's way.
     Chance,
+    /// The database has too much to do.
+    Load,
     /// The database or the way to it; it passes by itself.
     Target,
     /// The database as it was set up: somebody must act.
@@ -188,14 +200,21 @@ impl DatabaseError {
         match self {
             DatabaseError::Row { .. } => Blame::Row,
             DatabaseError::Answer { code, .. } => blame(code),
+            DatabaseError::TimedOut { .. } => Blame::Load,
             _ => Blame::Target,
         }
+    }
+
+    /// Whether the database said so itself, by a connection that is still good for more.
+    fn is_answer(&self) -> bool {
+        matches!(self, DatabaseError::Answer { .. } | DatabaseError::Row { .. })
     }
 
     fn into_handler_error(self) -> HandlerError {
         match self.blame() {
             Blame::Row => HandlerError::bad(self),
             Blame::Chance => HandlerError::retry(self),
+            Blame::Load => HandlerError::target_busy(self),
             Blame::Target | Blame::Setup => HandlerError::target_down(self),
         }
     }
@@ -203,6 +222,9 @@ impl DatabaseError {
 
 /// By class, the first two characters of a SQLSTATE (PostgreSQL's documentation, appendix A).
 fn blame(code: &str) -> Blame {
+    if code == SqlState::TOO_MANY_CONNECTIONS.code() {
+        return Blame::Load;
+    }
     match code.get(..2).unwrap_or_default() {
         // Data exceptions; constraints that somebody added; rows too large for an index, JSON too deep; triggers.
         "22" | "23" | "54" | "P0" => Blame::Row,
@@ -222,6 +244,10 @@ impl From<tokio_postgres::Error> for DatabaseError {
                 let code = answer.code().code().to_owned();
                 match blame(&code) {
                     Blame::Row => DatabaseError::Row { code },
+                    // What a function of somebody's raises may repeat the row.
+                    _ if answer.where_().is_some() => {
+                        DatabaseError::Answer { code, message: "an error inside the database".into() }
+                    }
                     _ => DatabaseError::Answer { code, message: escape_controls(answer.message()).into_owned() },
                 }
             }
@@ -234,7 +260,7 @@ impl From<tokio_postgres::Error> for DatabaseError {
 ///
 /// A message that comes again meets its own row and changes nothing.
 pub struct Postgres {
-    rows: mpsc::Sender<Row>,
+    rows: mpsc::Sender<Waiting>,
     timeout: Duration,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
@@ -276,13 +302,18 @@ impl Handler<Event> for Postgres {
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         let columns = Columns::of(&event);
         let (done, answer) = oneshot::channel();
-        let row = Row { event, ctx, columns, done };
-        let inserted = async {
-            self.rows.send(row).await.map_err(|_| DatabaseError::Ended)?;
-            answer.await.map_err(|_| DatabaseError::Ended)?
-        };
+        let (taken, is_taken) = oneshot::channel();
+        let row = Row { event, ctx: ctx.clone(), columns };
+        // While others have the connections, no time runs. Where the thread has ended, so has the answer.
+        let _ = ctx
+            .turn(async {
+                self.rows.send(Waiting { row, taken, done: Some(done) }).await.ok()?;
+                is_taken.await.ok()
+            })
+            .await;
+        let answered = async { answer.await.map_err(|_| DatabaseError::Ended)? };
         let late = DatabaseError::TimedOut { after: self.timeout };
-        timeout(self.timeout, inserted).await.unwrap_or(Err(late)).map_err(DatabaseError::into_handler_error)
+        timeout(self.timeout, answered).await.unwrap_or(Err(late)).map_err(DatabaseError::into_handler_error)
     }
 }
 
@@ -487,16 +518,25 @@ impl Session {
     }
 }
 
-/// One row that somebody waits for.
+/// One row.
 struct Row {
     event: Event,
     ctx: Context,
     columns: Columns,
-    done: oneshot::Sender<Result<(), DatabaseError>>,
+}
+
+/// Who waits for an outcome; none when it was told.
+type Done = Option<oneshot::Sender<Result<(), DatabaseError>>>;
+
+/// A row that waits for a connection, and who is to be told that it has one.
+struct Waiting {
+    row: Row,
+    taken: oneshot::Sender<()>,
+    done: Done,
 }
 
 /// One connection's life: takes the rows that wait, inserts them, answers, until nobody can send more.
-async fn insert_rows(target: &Target, waiting: &Mutex<mpsc::Receiver<Row>>) {
+async fn insert_rows(target: &Target, waiting: &Mutex<mpsc::Receiver<Waiting>>) {
     let mut session: Option<Session> = None;
     loop {
         let rows = match &mut session {
@@ -510,69 +550,98 @@ async fn insert_rows(target: &Target, waiting: &Mutex<mpsc::Receiver<Row>>) {
             },
             None => next_rows(waiting).await,
         };
-        let Some(rows) = rows else { return };
+        let Some((rows, mut dones)) = rows.map(|rows| rows.into_iter().unzip::<_, _, Vec<Row>, Vec<Done>>()) else {
+            return;
+        };
         if rows.is_empty() {
             continue;
         }
         let outcomes = match &mut session {
-            Some(open) => insert(target, open, &rows).await,
+            Some(open) => insert(target, open, &rows, &mut dones).await,
             None => match Session::open(target).await {
-                Ok(open) => insert(target, session.insert(open), &rows).await,
+                Ok(open) => insert(target, session.insert(open), &rows, &mut dones).await,
                 Err(error) => vec![Err(error); rows.len()],
             },
         };
-        for outcome in &outcomes {
+        let worked = outcomes.iter().any(Result::is_ok);
+        for outcome in outcomes.iter().filter(|outcome| outcome.is_ok() == worked) {
             target.complain(outcome.as_ref().copied());
         }
-        // After anything that was not a row's fault the connection is not to be trusted: it may be in the middle of a
-        // statement, or lead to a server that is no longer the primary.
-        if outcomes.iter().flat_map(|outcome| outcome.as_ref().err()).any(|error| error.blame() != Blame::Row) {
+        // It may be in the middle of a statement, or lead to a server that is no longer the primary.
+        let trusted = |error: &DatabaseError| error.is_answer() && (worked || error.blame() == Blame::Row);
+        if !outcomes.iter().flat_map(|outcome| outcome.as_ref().err()).all(trusted) {
             session = None;
         }
-        for (row, outcome) in rows.into_iter().zip(outcomes) {
+        for (done, outcome) in dones.into_iter().zip(outcomes) {
             // It may have stopped waiting in the meantime.
-            let _ = row.done.send(outcome);
+            let _ = done.map(|done| done.send(outcome));
         }
     }
 }
 
 /// The rows that wait, as many as one statement takes; None when there can be no more. Dropped while it waits, it has
 /// taken none.
-async fn next_rows(waiting: &Mutex<mpsc::Receiver<Row>>) -> Option<Vec<Row>> {
+async fn next_rows(waiting: &Mutex<mpsc::Receiver<Waiting>>) -> Option<Vec<(Row, Done)>> {
     let mut waiting = waiting.lock().await;
     let mut next = Some(waiting.recv().await?);
     let (mut rows, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = next {
+    while let Some(Waiting { row, taken, done }) = next {
         // Who has stopped waiting gets the message again.
-        if !row.done.is_closed() {
+        if taken.send(()).is_ok() {
             bytes += row.event.json().len();
-            rows.push(row);
+            rows.push((row, done));
         }
         let room = rows.len() < STATEMENT_ROWS && bytes < STATEMENT_BYTES;
         next = if room { waiting.try_recv().ok() } else { None };
     }
     // The same order everywhere: two statements with the same messages wait for each other and do not deadlock.
-    rows.sort_by(|one, other| one.ctx.message_id().cmp(other.ctx.message_id()));
+    rows.sort_by(|(one, _), (other, _)| one.ctx.message_id().cmp(other.ctx.message_id()));
     Some(rows)
 }
 
-/// Inserts rows in one statement, and where one of them is refused, each in its own: all of those still in one round trip.
-async fn insert(target: &Target, session: &mut Session, rows: &[Row]) -> Vec<Result<(), DatabaseError>> {
-    let late = || DatabaseError::TimedOut { after: target.timeout };
+/// Inserts rows in one statement, and where that is answered with an error, each in its own: it may be about one of them.
+async fn insert(
+    target: &Target,
+    session: &mut Session,
+    rows: &[Row],
+    dones: &mut [Done],
+) -> Vec<Result<(), DatabaseError>> {
+    let late = DatabaseError::TimedOut { after: target.timeout };
     let together = session.drive(|client| execute(client, &target.insert, rows));
-    match timeout(target.timeout, together).await.unwrap_or_else(|_| Err(late())) {
+    match timeout(target.timeout, together).await.unwrap_or(Err(late)) {
         Ok(()) => vec![Ok(()); rows.len()],
-        Err(error) if error.blame() == Blame::Row && rows.len() > 1 => {
-            let apart = session.drive(|client| async move {
-                Ok(join_all(rows.chunks(1).map(|row| execute(client, &target.insert, row))).await)
-            });
-            match timeout(target.timeout, apart).await.unwrap_or_else(|_| Err(late())) {
-                Ok(outcomes) => outcomes.into_iter().map(|outcome| Ok(outcome?)).collect(),
-                Err(error) => vec![Err(error); rows.len()],
-            }
-        }
+        Err(error) if error.is_answer() && rows.len() > 1 => insert_apart(target, session, rows, dones).await,
         Err(error) => vec![Err(error); rows.len()],
     }
+}
+
+/// Inserts each row in a statement of its own, all in one round trip, and tells its outcome at once: it counts whatever
+/// becomes of the rows behind it.
+async fn insert_apart(
+    target: &Target,
+    session: &mut Session,
+    rows: &[Row],
+    dones: &mut [Done],
+) -> Vec<Result<(), DatabaseError>> {
+    let late = DatabaseError::TimedOut { after: target.timeout };
+    let mut outcomes: Vec<_> = rows.iter().map(|_| None).collect();
+    let answered = session.drive(|client| {
+        let outcomes = &mut outcomes;
+        async move {
+            let insert = |(number, row)| async move { (number, execute(client, &target.insert, row).await) };
+            let mut statements: FuturesUnordered<_> = rows.chunks(1).enumerate().map(insert).collect();
+            while let Some((number, outcome)) = statements.next().await {
+                let outcome = outcome.map_err(DatabaseError::from);
+                outcomes[number] = Some(outcome.clone());
+                // It may have stopped waiting in the meantime.
+                let _ = dones[number].take().map(|done| done.send(outcome));
+            }
+            Ok(())
+        }
+    });
+    let unanswered = timeout(target.timeout, answered).await.unwrap_or(Err(late)).err();
+    let unanswered = || Err(unanswered.clone().unwrap_or(DatabaseError::Closed));
+    outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unanswered)).collect()
 }
 
 async fn execute(client: &Client, insert: &str, rows: &[Row]) -> Result<(), tokio_postgres::Error> {
@@ -601,8 +670,6 @@ async fn execute(client: &Client, insert: &str, rows: &[Row]) -> Result<(), toki
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
-    use tokio_postgres::error::SqlState;
-
     use super::*;
 
     fn mode(url: &str) -> SslMode {
@@ -648,7 +715,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_blamed_on_the_row_on_chance_on_the_set_up_or_else_on_the_target() {
+    fn an_error_is_blamed_on_row_chance_load_set_up_or_else_the_target() {
         for (code, expected) in [
             (SqlState::UNTRANSLATABLE_CHARACTER, Blame::Row),
             (SqlState::CHECK_VIOLATION, Blame::Row),
@@ -657,6 +724,7 @@ mod tests {
             (SqlState::T_R_DEADLOCK_DETECTED, Blame::Chance),
             (SqlState::UNDEFINED_TABLE, Blame::Setup),
             (SqlState::INVALID_PASSWORD, Blame::Setup),
+            (SqlState::TOO_MANY_CONNECTIONS, Blame::Load),
             (SqlState::DISK_FULL, Blame::Target),
             (SqlState::ADMIN_SHUTDOWN, Blame::Target),
             (SqlState::READ_ONLY_SQL_TRANSACTION, Blame::Target),

@@ -8,10 +8,13 @@
 //!
 //! A reader that pauses is a target that is down, and so is a full disk behind a redirection: messages wait in the queue
 //! and their receives are not used up. A reader that has gone for good (`run | head`) is told by [`Stdout::closed`].
+//!
+//! A regular file that does not end in a line feed was left so by a stop on a full disk: then the first thing that is
+//! written is one, so that no line is appended to half of another.
 
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
 use std::time::Duration;
 
@@ -40,7 +43,9 @@ impl Stdout {
     ///
     /// When there is no standard output, or the system gives no thread.
     pub fn of_process() -> io::Result<Self> {
-        Stdout::new(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+        let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let torn = if ends_in_a_line(&out) { Vec::new() } else { b"\n".to_vec() };
+        Stdout::start(out, torn)
     }
 
     /// Writes to any writer, on a thread of its own: it may block. It is flushed after each line.
@@ -49,8 +54,12 @@ impl Stdout {
     ///
     /// When the system gives no thread.
     pub fn new(out: impl Write + Send + 'static) -> io::Result<Self> {
+        Stdout::start(out, Vec::new())
+    }
+
+    fn start(out: impl Write + Send + 'static, torn: Vec<u8>) -> io::Result<Self> {
         let closed = CancellationToken::new();
-        let output = Output { out, torn: Vec::new(), closed: closed.clone() };
+        let output = Output { out, torn, closed: closed.clone() };
         // The thread is not waited for in the end: it may stand before a reader that never reads again.
         let (lines, _) = LineWriter::start("stdout", output)?;
         Ok(Stdout { lines, closed })
@@ -67,6 +76,22 @@ impl Handler<Event> for Stdout {
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         self.lines.write(event, ctx).await
     }
+}
+
+/// Whether what is written next begins a line, as far as that can be seen.
+fn ends_in_a_line(out: &File) -> bool {
+    if out.metadata().is_ok_and(|facts| !facts.is_file() || facts.len() == 0) {
+        return true;
+    }
+    let last_byte = || {
+        // It is open for writing alone.
+        let mut file = File::open(format!("/proc/self/fd/{}", out.as_raw_fd()))?;
+        file.seek(SeekFrom::End(-1))?;
+        let mut byte = [0];
+        file.read_exact(&mut byte).map(|()| byte)
+    };
+    // Where it cannot be read, an empty line does less harm than one that is lost.
+    matches!(last_byte(), Ok::<_, io::Error>([b'\n']))
 }
 
 struct Output<W> {

@@ -116,7 +116,7 @@ fn a_hangup_drains_a_run_without_files_unless_nohup_says_otherwise() {
 }
 
 #[test]
-fn a_reader_that_goes_away_drains_the_run() {
+fn a_reader_that_goes_away_while_messages_wait_drains_and_is_69() {
     let sqs = Sqs::start(MemorySettings::default());
     for _ in 0..30 {
         sqs.queue().send(r#"{"type":"message.new"}"#);
@@ -124,9 +124,29 @@ fn a_reader_that_goes_away_drains_the_run() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let command = daemon(&["run", "--queue-url", &sqs.url(), "--wait", "1s", "--log-format", "human"]);
-    start_writing_to(command, Stdio::from(writer)).wait().with(0).saying(&["nobody reads standard output any more"]);
+    start_writing_to(command, Stdio::from(writer)).wait().with(69).saying(&["nobody reads standard output any more"]);
     let counts = sqs.queue().counts();
     assert_eq!((counts.deleted, counts.visible), (0, 30), "everything is handed back: {counts:?}");
+}
+
+/// As `>> events.jsonl` does, to a file that a full disk has left without the end of its last line.
+#[test]
+fn a_line_is_never_appended_to_half_of_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.jsonl");
+    let sqs = Sqs::start(MemorySettings::default());
+    for before in ["", "{\"type\":\"message.new\",\"mess", "{\"type\":\"message.new\"}\n"] {
+        std::fs::write(&path, before).unwrap();
+        sqs.queue().send(r#"{"type":"call.created"}"#);
+        let out = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let command = daemon(&["run", "--queue-url", &sqs.url(), "--wait", "1s", "--until-empty"]);
+        start_writing_to(command, Stdio::from(out)).wait().with(0);
+        let content = std::fs::read_to_string(&path).unwrap();
+        let added = content.strip_prefix(before).unwrap();
+        let torn = !before.is_empty() && !before.ends_with('\n');
+        assert_eq!((added.starts_with('\n'), added.matches('\n').count()), (torn, 1 + usize::from(torn)), "{content}");
+        assert_eq!(lines(added.trim_start())[0]["type"], "call.created");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@
 mod degraded;
 mod drain;
 mod draw;
+mod hold;
 mod leases;
 mod order;
 mod outage;

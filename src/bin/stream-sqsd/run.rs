@@ -44,10 +44,11 @@ pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Fai
     runtime.shutdown_background();
 
     let closing = closing.unwrap_or_else(|failure| resume_unwind(failure.into_panic()));
-    if let Some(closing) = closing? {
+    let (closing, exit) = closing?;
+    if let Some(closing) = closing {
         print_ledger(&closing, log_format, &screen);
     }
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 /// Threads for as many cores as there are to use, and none beside this one where that is one.
@@ -56,12 +57,12 @@ fn runtime() -> io::Result<Runtime> {
     if one_core { Builder::new_current_thread() } else { Builder::new_multi_thread() }.enable_all().build()
 }
 
-/// Consumes, and returns the ledger; none when the run was asked to stop before it began.
-async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Option<Closing>, Failure> {
+/// Consumes, and returns the ledger, none when the run was asked to stop before it began, and how the process ends.
+async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<(Option<Closing>, Exit), Failure> {
     let queue = tokio::select! { biased;
         () = asked.drain.cancelled() => {
             tracing::info!("stopped before anything was received");
-            return Ok(None);
+            return Ok((None, Exit::Done));
         }
         queue = SqsQueue::connect(config.queue.clone()) => queue,
     };
@@ -72,10 +73,15 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Opti
     let queue = Arc::new(queue);
     let Running { router, stdout_closed, files } = handlers;
     let (wait, grace) = (config.engine.wait, config.engine.grace);
+    let mut exit = Exit::Done;
     let shutdown = async {
         let why = tokio::select! { biased;
             () = asked.drain.cancelled() => "asked to stop",
-            () = stdout_closed.cancelled() => "nobody reads standard output any more",
+            // It shows when a line cannot be written: messages wait for a reader, so a supervisor is to start it again.
+            () = stdout_closed.cancelled() => {
+                exit = Exit::Unavailable;
+                "nobody reads standard output any more"
+            }
         };
         tracing::info!(
             "{why}; draining: the open long poll returns within {}; a second signal stops at once",
@@ -92,7 +98,7 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Opti
         closing = consumer.run(shutdown) => closing,
     };
     match closing {
-        Ok(closing) => Ok(Some(closing)),
+        Ok(closing) => Ok((Some(closing), exit)),
         Err(RunError::Queue(error)) => Err(advice::refused(error, &resource)),
         Err(RunError::Settings(error)) => Err(Failure::new(Exit::Usage, error)),
         Err(RunError::Journal(error)) => Err(Failure::new(Exit::Usage, error)),

@@ -35,7 +35,7 @@ const TIMEOUT: Key = Key {
     name: "timeout",
     example: r#""6s""#,
     default: Unset::Value("6s"),
-    help: "How long one request may take, and before it the wait for a connection; twice it and 1s is less than `handler_timeout`",
+    help: "How long one request may take; with 1s for the rest of its answer less than `handler_timeout`",
 };
 
 const CONNECTIONS: Key = Key {

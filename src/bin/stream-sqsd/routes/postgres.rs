@@ -42,7 +42,7 @@ const TIMEOUT: Key = Key {
     name: "timeout",
     example: r#""10s""#,
     default: Unset::Value("10s"),
-    help: "How long one event may take; shorter than `handler_timeout`",
+    help: "How long one event may take from its turn on; shorter than `handler_timeout`",
 };
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<PostgresSettings> {
