@@ -11,7 +11,7 @@ use std::io::Read;
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use crate::event::{Event, EventKind, NotAnEvent, last_values, text_of};
+use crate::event::{Event, MAX_TYPE_LENGTH, NotAnEvent, kind_of, last_values, text_of};
 
 /// How many bytes a body may inflate to when nothing else is said: 16 MiB. What Stream sends stays under 256 KiB.
 pub const DEFAULT_LIMIT: usize = 16 * 1024 * 1024;
@@ -44,6 +44,9 @@ pub enum DecodeError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// Its `type` is longer than [`MAX_TYPE_LENGTH`], so it is not an event.
+    #[error("type too long: more than {MAX_TYPE_LENGTH} bytes")]
+    TypeTooLong,
 }
 
 /// What is wrong with the gzip.
@@ -84,13 +87,17 @@ impl DecodeError {
             DecodeError::Gzip(_) => "gzip decompression failed",
             DecodeError::Json(_) => "invalid JSON payload",
             DecodeError::TooLarge { .. } => "too large",
+            DecodeError::TypeTooLong => "type too long",
         }
     }
 }
 
 impl From<NotAnEvent> for DecodeError {
     fn from(fault: NotAnEvent) -> Self {
-        DecodeError::Json(fault.into())
+        match fault {
+            NotAnEvent::LongType => DecodeError::TypeTooLong,
+            fault => DecodeError::Json(fault.into()),
+        }
     }
 }
 
@@ -107,9 +114,8 @@ pub fn decode(body: &str, limit: usize) -> Result<Event, DecodeError> {
     for _ in 0..=ENVELOPES {
         let json = unpack(text, limit)?;
         let [kind, envelope, message, topic] = last_values(&json, ["type", "Type", "Message", "TopicArn"])?;
-        if let Some(kind) = kind {
-            let kind = text_of(kind).filter(|kind| !kind.is_empty()).ok_or(NotAnEvent::NoType)?;
-            let kind = EventKind::new(&kind);
+        if kind.is_some() {
+            let kind = kind_of(kind)?;
             // What was unpacked moves into the event; only a raw body is copied.
             return Ok(Event::new(kind, json.into_owned()));
         }

@@ -36,7 +36,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use tokio::runtime;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::types::Type;
@@ -52,6 +52,10 @@ use crate::handler::{Context, Handler, HandlerError, escape_controls};
 /// How many bytes of payload one statement takes before it is sent, give or take the last row. The protocol ends at
 /// 1 GiB; far below it, larger statements are no faster.
 const STATEMENT_BYTES: usize = 4 * 1024 * 1024;
+
+/// How many bytes of payload are in statements at the same time, on all connections; a larger row goes alone. The client
+/// copies a statement twice, so these copies would otherwise be held for each connection.
+const BYTES_AT_ONCE: usize = 2 * STATEMENT_BYTES;
 
 /// How many rows one statement takes.
 const STATEMENT_ROWS: usize = 1000;
@@ -362,6 +366,8 @@ struct Target {
     tls: MakeRustlsConnect,
     insert: String,
     timeout: Duration,
+    /// Permits for [`BYTES_AT_ONCE`].
+    bytes: Semaphore,
     /// The SQLSTATE that the log was last told of as an error: told once, not with every statement.
     complained: std::sync::Mutex<Option<String>>,
 }
@@ -388,6 +394,7 @@ impl Target {
             tls: MakeRustlsConnect::new(tls),
             insert,
             timeout: settings.timeout,
+            bytes: Semaphore::new(BYTES_AT_ONCE),
             complained: std::sync::Mutex::default(),
         })
     }
@@ -514,6 +521,9 @@ async fn insert_rows(target: &Target, waiting: &Mutex<mpsc::Receiver<Row>>) {
         if rows.is_empty() {
             continue;
         }
+        let bytes = rows.iter().map(|row| row.event.json().len()).sum::<usize>();
+        // Held until the copies are gone. Never closed, and those who hold it give up in time.
+        let _permits = target.bytes.acquire_many(bytes.min(BYTES_AT_ONCE) as u32).await;
         let outcomes = match &mut session {
             Some(open) => insert(target, open, &rows).await,
             None => match Session::open(target).await {
@@ -527,6 +537,10 @@ async fn insert_rows(target: &Target, waiting: &Mutex<mpsc::Receiver<Row>>) {
         // After anything that was not a row's fault the connection is not to be trusted: it may be in the middle of a
         // statement, or lead to a server that is no longer the primary.
         if outcomes.iter().flat_map(|outcome| outcome.as_ref().err()).any(|error| error.blame() != Blame::Row) {
+            session = None;
+        }
+        // A connection keeps its buffers, as large as they ever were.
+        if bytes > BYTES_AT_ONCE {
             session = None;
         }
         for (row, outcome) in rows.into_iter().zip(outcomes) {

@@ -101,6 +101,7 @@ async fn every_kind_of_error_has_a_series_before_it_happens() {
         DecodeError::Gzip(GzipFault::Damaged),
         DecodeError::Json(JsonFault::Utf8),
         DecodeError::TooLarge { limit: 1 },
+        DecodeError::TypeTooLong,
     ];
     let (code, message) = (String::new, String::new);
     let asking = [

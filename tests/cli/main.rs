@@ -15,3 +15,5 @@ mod check;
 mod watch;
 mod supervisor;
 mod describe;
+#[cfg(target_os = "linux")]
+mod memory;

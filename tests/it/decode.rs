@@ -7,6 +7,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use proptest::prelude::*;
 use serde_json::json;
 use stream_sqsd::decode::{DEFAULT_LIMIT, DecodeError, GzipFault, decode, parse_sns, parse_sqs, size_hint};
+use stream_sqsd::event::{self, Event, NotAnEvent};
 
 const EVENT: &str = r#"{"type":"message.new","cid":"messaging:general","message":{"text":"grüße ÿ>?"}}"#;
 
@@ -315,6 +316,27 @@ fn the_texts_are_those_of_streams_sdks_and_say_nothing_of_the_content() {
     ] {
         assert_eq!(parse_sqs(body).unwrap_err().to_string(), text);
     }
+}
+
+#[test]
+fn a_type_of_more_than_256_bytes_is_an_error_of_its_own() {
+    let with = |kind: &str| format!(r#"{{"type":"{kind}","a":1}}"#);
+    for body in [with(&"x".repeat(256)), with(&r"\u0078".repeat(256))] {
+        for body in [sns(&body), packed(&body), body] {
+            assert_eq!(parse_sqs(&body).unwrap().kind().name().len(), 256);
+        }
+    }
+    for kind in ["x".repeat(257), r"\u0078".repeat(257), "ü".repeat(129), "x".repeat(1 << 20), r"\n".repeat(1 << 20)] {
+        let body = with(&kind);
+        assert_eq!(Event::from_json(&*body).unwrap_err(), NotAnEvent::LongType);
+        for body in [sns(&body), packed(&body), body] {
+            let error = parse_sqs(&body).unwrap_err();
+            assert_eq!((&error, error.label()), (&DecodeError::TypeTooLong, "type too long"));
+            assert_eq!(error.to_string(), "type too long: more than 256 bytes");
+        }
+    }
+    let longest = event::KNOWN.iter().map(|known| known.name().len()).max();
+    assert!(longest.unwrap() * 4 < 256, "Stream's own are far from the limit");
 }
 
 #[test]

@@ -136,8 +136,9 @@ pub(crate) const MAX_IN_FLIGHT_BYTES: Setting = Setting {
     value: "SIZE",
     choices: &[],
     default: Unset::Value("256MiB"),
-    help: "How many bytes of messages are held at the same time, at the most, inflated bytes included. One message \
-           always goes on, however large",
+    help: "How many bytes of messages are held at the same time, at the most, inflated bytes included. With what \
+           handlers copy of them and all else, the process takes up to a quarter more and 50 MiB: 370 MiB of memory at \
+           the default. One message always goes on, however large",
 };
 
 /// The time limit of a handler.
