@@ -17,3 +17,5 @@ mod supervisor;
 mod describe;
 #[cfg(target_os = "linux")]
 mod memory;
+#[cfg(target_os = "linux")]
+mod private;

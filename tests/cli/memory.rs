@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -177,6 +177,7 @@ fn envelopes_of_16_mib_stay_within_the_promise() {
 #[cfg(feature = "test-postgres")]
 mod postgres {
     use std::os::unix::fs::{PermissionsExt, chown};
+    use std::process::Command;
 
     use super::*;
 
