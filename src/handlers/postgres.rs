@@ -234,6 +234,18 @@ impl From<tokio_postgres::Error> for DatabaseError {
     }
 }
 
+/// Whether this URL of a database holds a password, which makes the whole of it a secret.
+pub fn holds_password(url: &str) -> bool {
+    match config(&PostgresSettings::new(url)) {
+        Ok(config) => config.get_password().is_some(),
+        // What cannot be read may hold one all the same.
+        Err(_) => {
+            let user = url.split_once("://").and_then(|(_, rest)| Some(rest.rsplit_once('@')?.0));
+            user.is_some_and(|user| user.contains(':')) || url.contains("password")
+        }
+    }
+}
+
 /// Inserts each event as a row; done when it is committed.
 ///
 /// A message that comes again meets its own row and changes nothing.
@@ -651,6 +663,23 @@ mod tests {
         for table in ["", ".", "a.b.c", "a.", &"x".repeat(49), "a\0b"] {
             let error = new(PostgresSettings { table: table.into(), ..settings() });
             assert!(matches!(error, PostgresError::Table { .. }), "{table}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_seen_in_each_of_its_forms() {
+        for with in [
+            "postgres://u:pw@h/db",
+            "postgres://u:pw@h/db?sslmode=verify-full",
+            "postgres://u@h/db?password=pw",
+            "host=h user=u password=pw",
+            "postgres://u:pw@h:notaport/db",
+            "postgres://u:pw@/db",
+        ] {
+            assert!(holds_password(with), "{with}");
+        }
+        for without in ["postgres://u@h:5432/db", "host=h user=u", "postgres://h/db", "postgres://u@h:notaport/db"] {
+            assert!(!holds_password(without), "{without}");
         }
     }
 

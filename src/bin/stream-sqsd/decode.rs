@@ -14,6 +14,7 @@ use crate::input::{Input, MAX_PIECE, Piece, read_all, read_line};
 use crate::json::{self, Colours};
 use crate::quantity::show_size;
 use crate::screen::Screen;
+use crate::secret::show_variable;
 
 pub(crate) fn decode(arguments: DecodeArguments) -> Result<Exit, Failure> {
     let limit = config::of_decode(arguments.settings)?;
@@ -147,7 +148,7 @@ fn messages(input: &Input, reader: &mut impl BufRead, output: &mut Output) -> Re
 fn secret(variable: &str) -> Result<String, Failure> {
     match std::env::var(variable) {
         Ok(secret) if !secret.is_empty() => Ok(secret),
-        _ => Err(Failure::usage(format!("the environment variable {variable:?} (--secret-env) holds no secret"))),
+        _ => Err(Failure::usage(format!("--secret-env: {} holds no secret", show_variable(variable)))),
     }
 }
 
