@@ -54,7 +54,8 @@ pub use catalogue::{
 };
 pub use extra::Extra;
 pub use field::{FieldInfo, IdOr, List, Map, ObjectInfo, Shape};
-pub use kind::{EventKind, EventType, Product};
+pub(crate) use kind::escape_controls;
+pub use kind::{EventKind, EventType, Product, is_unsafe_to_show};
 pub use pattern::{Judgement, Pattern, PatternError};
 pub use payload::{Payload, PayloadError};
 pub use scan::NotAnEvent;

@@ -48,6 +48,7 @@ use super::columns::Columns;
 use super::tls::{self, TlsError};
 use crate::event::Event;
 use crate::handler::{Context, Handler, HandlerError, escape_controls};
+use crate::telemetry::shown;
 
 /// How many bytes of payload one statement takes before it is sent, give or take the last row. The protocol ends at
 /// 1 GiB; far below it, larger statements are no faster.
@@ -148,7 +149,7 @@ pub enum DatabaseError {
     Answer {
         /// The SQLSTATE.
         code: String,
-        /// The database's words, without the detail that may repeat rows.
+        /// The database's words, without the detail that may repeat rows, cut to 120 bytes.
         message: String,
     },
     /// The database refused a row. Its words are left out, since they may repeat the row.
@@ -226,7 +227,7 @@ impl From<tokio_postgres::Error> for DatabaseError {
                 let code = answer.code().code().to_owned();
                 match blame(&code) {
                     Blame::Row => DatabaseError::Row { code },
-                    _ => DatabaseError::Answer { code, message: escape_controls(answer.message()).into_owned() },
+                    _ => DatabaseError::Answer { code, message: shown(&escape_controls(answer.message())).to_owned() },
                 }
             }
             None => DatabaseError::Connection(Arc::new(error)),

@@ -20,8 +20,8 @@ use crate::queue::Sqs;
 const MIB: usize = 1 << 20;
 
 /// The budget of these runs, and how many events of 16 MiB would fill it one and a half times.
-const BUDGET: usize = 256 * MIB;
-const EVENTS: usize = 24;
+const BUDGET: usize = 128 * MIB;
+const EVENTS: usize = 12;
 
 /// What the reference says of `max_in_flight_bytes`: a quarter more, and 50 MiB.
 const PROMISED: usize = BUDGET / 4 * 5 + 50 * MIB;
@@ -61,7 +61,7 @@ fn peak(route: &str, body: &str, deleted: u64) -> usize {
     (0..EVENTS).for_each(|_| drop(sqs.queue().send(body)));
     let directory = tempfile::tempdir().unwrap();
     let path = file(directory.path(), "c.toml", format!("max_in_flight_bytes = \"{}MiB\"\n{route}", BUDGET / MIB));
-    let mut command = daemon(&["run", "--config", &path, "--queue-url", &sqs.url(), "--until-empty", "--wait", "1s"]);
+    let mut command = daemon(&["run", "--config", &path, "--queue-url", &sqs.url(), "--until-empty", "--wait", "5s"]);
     let log = directory.path().join("log");
     command.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::piped());
     command.stderr(fs::File::create(&log).unwrap());

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use stream_sqsd::decode::{DEFAULT_LIMIT, DecodeError, GzipFault, decode, parse_sns, parse_sqs, size_hint};
 use stream_sqsd::event::{self, Event, NotAnEvent};
+use stream_sqsd::webhook;
 
 const EVENT: &str = r#"{"type":"message.new","cid":"messaging:general","message":{"text":"grüße ÿ>?"}}"#;
 
@@ -315,6 +316,23 @@ fn the_texts_are_those_of_streams_sdks_and_say_nothing_of_the_content() {
         (r#"{"type":5,"a":"secret"}"#, "invalid JSON payload: no `type`"),
     ] {
         assert_eq!(parse_sqs(body).unwrap_err().to_string(), text);
+    }
+}
+
+#[test]
+fn a_batch_of_the_older_feeds_is_told_by_its_shape() {
+    let batch = r#"[ {"feed":"user:1","deleted":[],"deleted_foreign_ids":[],"new":[{"id":"a","actor":"secret"}],"published_at":"2026-01-01T00:00:00Z"}, {"feed":"user:2"}]"#;
+    let told = "invalid JSON payload: a batch of Stream Feeds v2; this consumer reads Chat, Video, Moderation and Feeds v3 \
+                events";
+    for body in [STANDARD.encode(batch), packed(batch), sns(&STANDARD.encode(batch))] {
+        assert_eq!(refused(&body, JSON).to_string(), told);
+    }
+    let secret = "tsec2";
+    let signature = webhook::SigningKey::new(secret).unwrap().sign(batch.as_bytes());
+    assert_eq!(webhook::verify_and_parse(batch.as_bytes(), &signature, secret).unwrap_err().to_string(), told);
+    for other in ["[]", "[1]", r#"[{"feed":"user:1"}]"#, r#"[{"feed":7,"new":[]}]"#, r#"[{"feed":"a","new":"#, "7"] {
+        let error = refused(&STANDARD.encode(other), JSON).to_string();
+        assert!(!error.contains("Feeds"), "{other}: {error}");
     }
 }
 

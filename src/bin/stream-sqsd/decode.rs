@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufWriter, ErrorKind, StdoutLock, Write};
 
 use serde_json::Value;
-use stream_sqsd::event::Event;
+use stream_sqsd::event::{Event, is_unsafe_to_show};
 use stream_sqsd::{decode, webhook};
 
 use crate::cli::DecodeArguments;
@@ -278,6 +278,6 @@ impl Output<'_> {
 }
 
 fn escaped(c: char) -> impl Iterator<Item = char> {
-    let (plain, escaped) = if c.is_control() { (None, Some(c.escape_default())) } else { (Some(c), None) };
+    let (plain, escaped) = if is_unsafe_to_show(c) { (None, Some(c.escape_default())) } else { (Some(c), None) };
     plain.into_iter().chain(escaped.into_iter().flatten())
 }
