@@ -67,7 +67,10 @@ def parts(filters):
         Part(
             "postgres",
             "PostgreSQL, and root or its user postgres",
-            [["cargo", "test", "--features", "localstack-tests,test-postgres", "--test", "handlers", "postgres"]],
+            [
+                ["cargo", "test", "--features", "localstack-tests,test-postgres", "--test", "handlers", "postgres"],
+                ["cargo", "test", "--features", "localstack-tests,test-postgres", "--test", "cli", "memory::postgres"],
+            ],
             packages=("postgresql",),
         ),
         Part(

@@ -20,7 +20,6 @@
 //! the dead-letter queue in the end. Delivery is at least once: a handler meets the same message again after a crash, so
 //! it should be idempotent on [`Context::message_id`].
 
-use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -31,7 +30,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use crate::event::escape_controls;
 use crate::queue::{MAX_VISIBILITY, MessageId, Trace};
+use crate::telemetry::{ERROR_SHOWN, cut};
 
 /// What works on events of type `E`: an async function, or a type of yours with state.
 ///
@@ -352,7 +353,7 @@ impl HandlerError {
         self.after
     }
 
-    /// The cause and its causes in one line, with control characters escaped: fit for a log.
+    /// The cause and its causes in one line, with control characters escaped and cut to 300 bytes: fit for a log.
     pub fn chain(&self) -> String {
         let mut text = self.cause.to_string();
         let mut next = self.cause.source();
@@ -360,7 +361,9 @@ impl HandlerError {
             text = format!("{text}: {error}");
             next = error.source();
         }
-        escape_controls(&text).into_owned()
+        let mut text = escape_controls(&text).into_owned();
+        text.truncate(cut(&text, ERROR_SHOWN).len());
+        text
     }
 }
 
@@ -374,18 +377,6 @@ impl fmt::Display for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.chain())
     }
-}
-
-/// Foreign text may carry terminal escapes and line ends; a log line must not.
-pub(crate) fn escape_controls(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(char::is_control) {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if c.is_control() { escaped.extend(c.escape_default()) } else { escaped.push(c) }
-    }
-    Cow::Owned(escaped)
 }
 
 #[cfg(test)]
@@ -467,5 +458,7 @@ mod tests {
         assert_eq!(HandlerError::target_busy("503").failure(), Failure::TargetBusy);
         assert_eq!(HandlerError::target_down("500").failure(), Failure::TargetDown);
         assert_eq!(escape_controls("plain"), "plain");
+        let long = HandlerError::retry("ü".repeat(10_000)).chain();
+        assert_eq!(long, "ü".repeat(150), "a target may send a page");
     }
 }

@@ -204,14 +204,14 @@ mod tests {
 
     /// Lets everybody have their turn, one after the other.
     fn turns(places: Vec<Place>) -> Vec<Turn> {
-        places.into_iter().map(|place| place.turn().now_or_never().expect("it is the head")).collect()
+        places.into_iter().map(|place| place.turn(false).now_or_never().expect("it is the head")).collect()
     }
 
     #[test]
     fn what_stands_behind_is_handed_back_and_what_joins_later_is_not() {
         let groups = Arc::<Groups>::default();
         let places = ["1", "2", "3"].map(|message| join(&groups, message, false));
-        assert!(places[1].turn().now_or_never().is_none(), "one at a time");
+        assert!(places[1].turn(false).now_or_never().is_none(), "one at a time");
         places[0].hand_back_the_rest();
         let mut places = Vec::from(places);
         places.extend(["1", "4"].map(|message| join(&groups, message, false)));

@@ -524,9 +524,8 @@ impl<Q: Queue> Run<Q> {
 
     /// Until the queue is empty was asked for, and it never will be: whatever is left fails.
     fn is_stuck(&mut self) -> bool {
-        let stuck = self.engine.settings.until_empty
-            && !self.engine.drain.has_begun()
-            && self.engine.flow.stuck_for() >= STUCK;
+        let stuck =
+            self.engine.settings.until_empty && !self.engine.drain.has_begun() && self.engine.flow.stuck_for() >= STUCK;
         if stuck {
             warn!("nothing has succeeded for {STUCK:?}: what is left is handed back");
             self.gave_up = true;

@@ -29,7 +29,7 @@ use crate::event::Event;
 use crate::handler::{Call, Context, Failure};
 use crate::queue::{Delivery, MessageId};
 use crate::router::{CallError, Route};
-use crate::telemetry::{CallEnd, Failed};
+use crate::telemetry::{CallEnd, Failed, shown};
 
 /// How long what a handler left behind may hold its message: longer than it takes to end what can be ended.
 const HELD_AT_MOST: Duration = Duration::from_secs(5);
@@ -190,7 +190,7 @@ impl Work<Engine> {
         let span = info_span!(
             "message",
             message_id = %receipt.message_id,
-            r#type = event.kind().name(),
+            r#type = shown(event.kind().name()),
             receive_count,
             trace_id = trace.trace_id(),
             aws_trace_id = trace.aws_trace_id(),
@@ -505,14 +505,14 @@ impl Work<Engine> {
         match engine.settings.unrouted {
             Unrouted::Acknowledge => {
                 if first_of_its_type {
-                    info!(r#type = event.kind().name(), "no route takes events of this type; they are deleted");
+                    info!(r#type = shown(event.kind().name()), "no route takes events of this type; they are deleted");
                 }
                 self.delete().await
             }
             Unrouted::Leave => {
                 if first_of_its_type {
                     warn!(
-                        r#type = event.kind().name(),
+                        r#type = shown(event.kind().name()),
                         "no route takes events of this type; they are left in the queue"
                     );
                 }

@@ -90,7 +90,8 @@ pub struct HttpSettings {
     /// How many connections to the target there may be at once: 64 unless set. Further events wait for one.
     pub connections: usize,
     /// Whether redirects 307 and 308 are followed, which repeat the POST; never from https to http. The other redirects
-    /// would turn it into a GET and lose the event, and are not followed ever. False unless set.
+    /// would turn it into a GET and lose the event, and are not followed ever. What is sent to another origin (scheme,
+    /// host and port) has neither key nor signature. False unless set.
     pub redirects: bool,
 }
 
@@ -138,6 +139,9 @@ pub enum HttpError {
     /// A URL of another kind, or of no host.
     #[error("the URL must begin with https:// or http:// and name a host")]
     Scheme,
+    /// What stands behind the host and a colon is not a port. It would be left out, and the default taken instead.
+    #[error("the port of the URL is not a number from 1 to 65535")]
+    Port,
     /// Names and passwords in URLs end up in logs.
     #[error("the URL must not carry a user name or password")]
     UserInfo,
@@ -179,6 +183,7 @@ pub struct Http {
     key: Option<SigningKey>,
     timeout: Duration,
     connections: Semaphore,
+    places: usize,
     redirects: bool,
     /// The status that the log was last told of as an error, or 0: told once, not with every event.
     complained: AtomicU16,
@@ -198,6 +203,9 @@ impl Http {
         }
         if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return Err(HttpError::UserInfo);
+        }
+        if !has_good_port(&url) {
+            return Err(HttpError::Port);
         }
         for (setting, zero) in [("timeout", settings.timeout.is_zero()), ("connections", settings.connections == 0)] {
             if zero {
@@ -234,6 +242,7 @@ impl Http {
             key,
             timeout: settings.timeout,
             connections: Semaphore::new(settings.connections.min(Semaphore::MAX_PERMITS)),
+            places: settings.connections,
             redirects: settings.redirects,
             complained: AtomicU16::new(0),
         })
@@ -249,6 +258,11 @@ impl Http {
         let id = HeaderValue::from_str(ctx.message_id().as_str()).map_err(HandlerError::bad)?;
         headers.insert(WEBHOOK_ID, id);
         headers.insert(WEBHOOK_ATTEMPT, ctx.receive_count().into());
+        if !same_origin(url, &self.url) {
+            // Whoever can redirect there is not the endpoint that shares the secret.
+            headers.remove(API_KEY);
+            return Ok(request);
+        }
         if let Some(key) = &self.key {
             let signature = HeaderValue::from_str(&key.sign(body)).map_err(HandlerError::bad)?;
             headers.insert(SIGNATURE, signature);
@@ -305,6 +319,11 @@ impl Http {
 }
 
 impl Handler<Event> for Http {
+    /// As many as there may be connections, so that no event waits for one here.
+    fn max_concurrency(&self) -> Option<usize> {
+        Some(self.places)
+    }
+
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         let _connection = ctx.turn(self.connections.acquire()).await.map_err(HandlerError::target_down)?;
         let late = |_| HandlerError::target_busy(PostError::TimedOut(self.timeout));
@@ -425,7 +444,7 @@ fn redirect(from: &Uri, status: StatusCode, headers: &HeaderMap) -> Option<Uri> 
         location.parse().ok()?
     };
     match (from.scheme_str()?, to.scheme_str()?) {
-        ("http", "http" | "https") | ("https", "https") => Some(to),
+        ("http", "http" | "https") | ("https", "https") if has_good_port(&to) => Some(to),
         _ => None,
     }
 }
@@ -444,6 +463,23 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 fn origin(uri: &Uri) -> String {
     let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}", uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default())
+}
+
+/// Whether both are the same scheme, host and port.
+fn same_origin(one: &Uri, other: &Uri) -> bool {
+    let port = |uri: &Uri| uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    let host = |uri: &Uri| uri.host().unwrap_or_default().to_ascii_lowercase();
+    one.scheme_str() == other.scheme_str() && host(one) == host(other) && port(one) == port(other)
+}
+
+/// Whether there is no port, or one that can be connected to: [`Uri::port`] passes over what is none.
+fn has_good_port(uri: &Uri) -> bool {
+    let Some(authority) = uri.authority() else { return false };
+    let behind = authority.as_str().rsplit('@').next().and_then(|rest| rest.strip_prefix(authority.host()));
+    match behind.unwrap_or_default().strip_prefix(':') {
+        Some(port) => port.parse::<u16>().is_ok_and(|port| port > 0),
+        None => true,
+    }
 }
 
 fn is_loopback(uri: &Uri) -> bool {
@@ -505,6 +541,29 @@ mod tests {
         assert_eq!(from("https://a.test/", 308, "ftp://b.test/"), None);
         for status in [300, 301, 302, 303, 304, 200] {
             assert_eq!(from("https://a.test/", status, "https://a.test/z"), None, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_a_number_or_the_url_is_refused() {
+        for good in ["https://h/", "https://h:1/", "https://[::1]:65535/x", "http://[::1]/"] {
+            assert!(has_good_port(&good.parse().unwrap()), "{good}");
+        }
+        for bad in ["https://h:notaport/", "https://h:0/", "https://h:65536/", "https://h:/", "http://[::1]:x/"] {
+            // Some of them are no URL even for the parser.
+            assert!(
+                bad.parse::<Uri>().is_ok_and(|uri| !has_good_port(&uri)) || Http::new(HttpSettings::new(bad)).is_err()
+            );
+        }
+        assert!(matches!(Http::new(HttpSettings::new("https://h:notaport/")), Err(HttpError::Port)));
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let same = |one: &str, other: &str| same_origin(&one.parse().unwrap(), &other.parse().unwrap());
+        assert!(same("https://a.test/x", "https://A.test:443/y?z"));
+        for other in ["http://a.test/", "https://b.test/", "https://a.test:444/", "https://x.a.test/"] {
+            assert!(!same("https://a.test/", other), "{other}");
         }
     }
 

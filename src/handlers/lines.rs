@@ -49,6 +49,8 @@ pub(super) fn push_line(event: &Event, ctx: &Context, line: &mut Vec<u8>) {
         None => line.extend_from_slice(b"null"),
     }
     line.extend_from_slice(br#","event":"#);
+    // With the end, for which a large line would otherwise be moved to twice its room.
+    line.reserve(event.json().len() + 2);
     line.extend(event.json().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
     line.extend_from_slice(b"}\n");
 }

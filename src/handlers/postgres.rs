@@ -45,7 +45,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
@@ -58,10 +58,15 @@ use super::columns::Columns;
 use super::tls::{self, TlsError};
 use crate::event::Event;
 use crate::handler::{Context, Handler, HandlerError, escape_controls};
+use crate::telemetry::shown;
 
 /// How many bytes of payload one statement takes before it is sent, give or take the last row. The protocol ends at
 /// 1 GiB; far below it, larger statements are no faster.
 const STATEMENT_BYTES: usize = 4 * 1024 * 1024;
+
+/// How many bytes of payload are in statements at the same time, on all connections; a larger row goes alone. The client
+/// copies a statement twice, so these copies would otherwise be held for each connection.
+const BYTES_AT_ONCE: usize = 2 * STATEMENT_BYTES;
 
 /// How many rows one statement takes.
 const STATEMENT_ROWS: usize = 1000;
@@ -154,7 +159,7 @@ pub enum DatabaseError {
     Answer {
         /// The SQLSTATE.
         code: String,
-        /// The database's words, without the detail that may repeat rows.
+        /// The database's words, without the detail that may repeat rows, cut to 120 bytes.
         message: String,
     },
     /// The database refused a row. Its words are left out, since they may repeat the row.
@@ -248,10 +253,22 @@ impl From<tokio_postgres::Error> for DatabaseError {
                     _ if answer.where_().is_some() => {
                         DatabaseError::Answer { code, message: "an error inside the database".into() }
                     }
-                    _ => DatabaseError::Answer { code, message: escape_controls(answer.message()).into_owned() },
+                    _ => DatabaseError::Answer { code, message: shown(&escape_controls(answer.message())).to_owned() },
                 }
             }
             None => DatabaseError::Connection(Arc::new(error)),
+        }
+    }
+}
+
+/// Whether this URL of a database holds a password, which makes the whole of it a secret.
+pub fn holds_password(url: &str) -> bool {
+    match config(&PostgresSettings::new(url)) {
+        Ok(config) => config.get_password().is_some(),
+        // What cannot be read may hold one all the same.
+        Err(_) => {
+            let user = url.split_once("://").and_then(|(_, rest)| Some(rest.rsplit_once('@')?.0));
+            user.is_some_and(|user| user.contains(':')) || url.contains("password")
         }
     }
 }
@@ -393,6 +410,8 @@ struct Target {
     tls: MakeRustlsConnect,
     insert: String,
     timeout: Duration,
+    /// Permits for [`BYTES_AT_ONCE`].
+    bytes: Semaphore,
     /// The SQLSTATE that the log was last told of as an error: told once, not with every statement.
     complained: std::sync::Mutex<Option<String>>,
 }
@@ -419,6 +438,7 @@ impl Target {
             tls: MakeRustlsConnect::new(tls),
             insert,
             timeout: settings.timeout,
+            bytes: Semaphore::new(BYTES_AT_ONCE),
             complained: std::sync::Mutex::default(),
         })
     }
@@ -556,6 +576,9 @@ async fn insert_rows(target: &Target, waiting: &Mutex<mpsc::Receiver<Waiting>>) 
         if rows.is_empty() {
             continue;
         }
+        let bytes = rows.iter().map(|row| row.event.json().len()).sum::<usize>();
+        // Held until the copies are gone. Never closed, and those who hold it give up in time.
+        let _permits = target.bytes.acquire_many(bytes.min(BYTES_AT_ONCE) as u32).await;
         let outcomes = match &mut session {
             Some(open) => insert(target, open, &rows, &mut dones).await,
             None => match Session::open(target).await {
@@ -570,6 +593,10 @@ async fn insert_rows(target: &Target, waiting: &Mutex<mpsc::Receiver<Waiting>>) 
         // It may be in the middle of a statement, or lead to a server that is no longer the primary.
         let trusted = |error: &DatabaseError| error.is_answer() && (worked || error.blame() == Blame::Row);
         if !outcomes.iter().flat_map(|outcome| outcome.as_ref().err()).all(trusted) {
+            session = None;
+        }
+        // A connection keeps its buffers, as large as they ever were.
+        if bytes > BYTES_AT_ONCE {
             session = None;
         }
         for (done, outcome) in dones.into_iter().zip(outcomes) {
@@ -704,6 +731,23 @@ mod tests {
         for table in ["", ".", "a.b.c", "a.", &"x".repeat(49), "a\0b"] {
             let error = new(PostgresSettings { table: table.into(), ..settings() });
             assert!(matches!(error, PostgresError::Table { .. }), "{table}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_seen_in_each_of_its_forms() {
+        for with in [
+            "postgres://u:pw@h/db",
+            "postgres://u:pw@h/db?sslmode=verify-full",
+            "postgres://u@h/db?password=pw",
+            "host=h user=u password=pw",
+            "postgres://u:pw@h:notaport/db",
+            "postgres://u:pw@/db",
+        ] {
+            assert!(holds_password(with), "{with}");
+        }
+        for without in ["postgres://u@h:5432/db", "host=h user=u", "postgres://h/db", "postgres://u@h:notaport/db"] {
+            assert!(!holds_password(without), "{without}");
         }
     }
 

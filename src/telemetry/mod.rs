@@ -15,7 +15,7 @@ mod now;
 mod snapshot;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -64,8 +64,12 @@ pub mod field {
 /// Such types are named by whoever sends to the queue, so their number is bounded; the known ones are bounded anyway.
 const UNKNOWN_TYPES_COUNTED: usize = 256;
 
-/// How much is kept of the name of an event type: whoever sends to the queue may send a megabyte of it.
-const TYPE_NAME_KEPT: usize = 120;
+/// How many bytes of a text are shown that a sender or a target chose: in the log, in spans, on the page, in metrics.
+/// Spans are repeated in each line of the log, so whoever chose a text would choose the size of the log.
+const FOREIGN_SHOWN: usize = 120;
+
+/// How many bytes are shown of an error, which may be made of several texts.
+pub(crate) const ERROR_SHOWN: usize = 300;
 
 /// Until when the depth of the queue is told: nobody may have asked for an hour, and then the next answer is from then.
 const DEPTH_GOOD_FOR: Duration = Duration::from_secs(300);
@@ -146,6 +150,16 @@ struct Logged {
 /// How often one kind of error is logged, at the most. What happens between is counted.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
+/// What is shown of a text that a sender or a target chose.
+pub(crate) fn shown(text: &str) -> &str {
+    cut(text, FOREIGN_SHOWN)
+}
+
+/// The first so many bytes of a text, or a few less where a character would be torn.
+pub(crate) fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
 impl Telemetry {
     /// Nothing was counted yet. `routes` are the names of the routes, by number; `started_at` is the time of day.
     pub(crate) fn new(limits: Limits, routes: Vec<Arc<str>>, started_at: SystemTime) -> Self {
@@ -204,9 +218,10 @@ impl Telemetry {
         }
     }
 
-    /// Counts one event of a type, which this version knows or not; true when it is the first of it.
+    /// Counts one event of a type, which this version knows or not; true when it is the first of it, or the first of all
+    /// those that are counted together.
     pub(crate) fn seen(&self, name: &str, known: bool) -> bool {
-        let name = failures::cut(name, TYPE_NAME_KEPT);
+        let name = shown(name);
         let mut types = self.types();
         if let Some(count) = types.get_mut(name) {
             count.seen += 1;
@@ -214,8 +229,9 @@ impl Telemetry {
         }
         let full = !known && types.values().filter(|count| !count.known).count() >= UNKNOWN_TYPES_COUNTED;
         let name = if full { OTHER } else { name };
-        types.entry(name.into()).or_insert(TypeCount { seen: 0, known }).seen += 1;
-        true
+        let count = types.entry(name.into()).or_insert(TypeCount { seen: 0, known });
+        count.seen += 1;
+        count.seen == 1
     }
 
     /// A handler's call ended, on the route of this number.

@@ -216,7 +216,7 @@ fn mean(reading: &Reading) -> Option<f64> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::history::SAMPLE_EVERY;
-    use super::super::{DEPTH_GOOD_FOR, Limits, TYPE_NAME_KEPT, Turn, UNKNOWN_TYPES_COUNTED};
+    use super::super::{DEPTH_GOOD_FOR, FOREIGN_SHOWN, Limits, Turn, UNKNOWN_TYPES_COUNTED};
     use super::*;
     use std::time::UNIX_EPOCH;
 
@@ -242,7 +242,7 @@ pub(super) mod tests {
         assert_eq!(types.len(), UNKNOWN_TYPES_COUNTED + 2, "one for all others, one for the known one");
         assert_eq!(types["other"], 1_000 - UNKNOWN_TYPES_COUNTED as u64);
         assert_eq!(types["message.new"], 2);
-        assert!(types.keys().all(|name| name.len() <= TYPE_NAME_KEPT));
+        assert!(types.keys().all(|name| name.len() <= FOREIGN_SHOWN));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! Settings from flags, environment and file, and what is said of mistakes in them.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::Value;
@@ -148,6 +149,93 @@ fn a_secret_is_never_in_the_file_and_never_printed() {
     }
 }
 
+/// What may be a secret, in the forms in which secrets are handed out.
+const HUSH: [&str; 4] = [
+    "k7q2m9x4c8v1b5n3",
+    "Zx81/kQ0+pLm=",
+    "5bwhzr7nq3kuv9sx2yfg8mcae6dtjp4l5bwhzr7nq3kuv9sx2yfg8mcae6dtjp4l",
+    "AKIAQ7ZX2M9P4L8VB5NC",
+];
+
+#[test]
+fn a_secret_that_stands_where_a_name_belongs_is_not_echoed() {
+    let http = "[[route]]\nevents = [\"*\"]\nhandler = \"http\"\nurl = \"https://h/\"\n";
+    let exec = "[[route]]\nevents = [\"*\"]\nhandler = \"exec\"\ncommand = [\"sh\"]\n";
+    for hush in HUSH {
+        let silent = |told: Ended| {
+            let said = told.stdout + &told.stderr;
+            assert!(!said.contains(hush), "{said}");
+            assert!(said.contains("c.toml:"), "{said}");
+        };
+        for source in ["env", "credential", "file"] {
+            silent(check(&format!("{http}api_secret = {{ {source} = \"{hush}\" }}\n")));
+        }
+        silent(check(&format!("{exec}env = [\"{hush}\"]\n")));
+        silent(check(&format!("{http}\"{hush}\" = \"api_secret\"\n")).with(2));
+        silent(check(&format!("{http}api_secret = {{ \"{hush}\" = \"env\" }}\n")).with(2));
+        silent(check(&format!("\"{hush}\" = \"x\"\n")).with(2));
+        let webhook = run(daemon(&["decode", "--signature", "x", "--secret-env", hush, "-"])).with(2);
+        assert!(!webhook.stderr.contains(hush), "{}", webhook.stderr);
+    }
+    // What is the name of a variable is said.
+    check(&format!("{http}api_secret = {{ env = \"STREAM_API_SECRET\" }}\n")).with(0);
+    let told = check(&format!("{http}api_secret = {{ env = \"STREAM_API_SECRET\" }}\n"));
+    assert!(told.stdout.contains("the environment variable STREAM_API_SECRET is not set"), "{}", told.stdout);
+    check(&format!("{http}retries = 5\n")).with(2).saying(&["unknown key `retries`"]);
+}
+
+#[test]
+fn a_signed_queue_url_is_refused_without_its_signature() {
+    for command in ["check", "run"] {
+        let url = "https://sqs.us-east-1.amazonaws.com/123456789012/q?X-Amz-Signature=k7q2m9x4c8v1b5n3";
+        let told = run(daemon(&[command, "--queue-url", url])).with(2).saying(&["it holds more than a path"]);
+        assert!(!told.stderr.contains("k7q2m9"), "{}", told.stderr);
+    }
+}
+
+#[test]
+fn a_password_in_a_database_url_is_refused_like_any_secret() {
+    let postgres = |url: &str| check(&format!("[[route]]\nevents = [\"*\"]\nhandler = \"postgres\"\nurl = {url}\n"));
+    for url in ["postgres://u:hush@127.0.0.1/db", "host=127.0.0.1 user=u password=hush"] {
+        let told = postgres(&format!("\"{url}\"")).with(2).saying(&["c.toml:6: `url` holds a password", "{ env = "]);
+        assert!(!told.stderr.contains("hush"), "{}", told.stderr);
+    }
+    postgres("\"postgres://u@127.0.0.1/db\"").with(0);
+    // Elsewhere it may have one.
+    let directory = tempfile::tempdir().unwrap();
+    let url = file(directory.path(), "url", "postgres://u:hush@127.0.0.1/db\n");
+    postgres(&format!("{{ file = \"{url}\" }}")).with(0);
+}
+
+#[test]
+fn a_port_that_is_none_is_refused() {
+    let http = |url: &str| check(&format!("[[route]]\nevents = [\"*\"]\nhandler = \"http\"\nurl = \"{url}\"\n"));
+    http("https://h:notaport/").with(2).saying(&["c.toml:6: the port of the URL is not a number from 1 to 65535"]);
+    run(daemon(&["check", "--queue-url", "https://h:notaport/1/q"])).with(2).saying(&["its port is not a number"]);
+}
+
+#[test]
+fn a_variable_in_braces_is_refused_everywhere_but_in_a_command() {
+    let route = |handler: &str, more: &str| format!("[[route]]\nevents = [\"*\"]\nhandler = \"{handler}\"\n{more}\n");
+    for (text, said) in [
+        (route("http", "url = \"${HOOK_URL}\""), "c.toml:6: `url`: ${HOOK_URL} is not replaced"),
+        (route("http", "url = \"https://${HOST:-hush}/\""), "where a secret may stand write { env = \"HOST\" }"),
+        (
+            route("http", "url = \"https://h/\"\napi_secret = { env = \"${KEY}\" }"),
+            "c.toml:7: `env` takes the name alone",
+        ),
+        (route("file", "path = \"/var/${NAME}/events.jsonl\""), "c.toml:6: `path`: ${NAME} is not replaced"),
+        ("region = \"${AWS_REGION}\"\n".to_owned(), "c.toml:3: `region`: ${AWS_REGION} is not replaced"),
+    ] {
+        let told = check(&text).with(2).saying(&[said]);
+        assert!(!told.stderr.contains("hush"), "{}", told.stderr);
+    }
+    run(daemon(&["check", "--queue-url", "${QUEUE_URL}"]))
+        .with(2)
+        .saying(&["--queue-url: ${QUEUE_URL} is not replaced"]);
+    check(&route("exec", "command = [\"sh\", \"-c\", \"echo ${STREAM_MESSAGE_ID}\"]")).with(0);
+}
+
 #[test]
 fn settings_of_handlers_are_judged_before_anything_runs() {
     let http = |more: &str| check(&format!("[[route]]\nevents = [\"*\"]\nhandler = \"http\"\n{more}"));
@@ -265,6 +353,8 @@ fn a_starting_file_is_written_once_and_is_good() {
     let path = directory.path().join("stream-sqsd.toml").to_str().unwrap().to_owned();
     run(daemon(&["check", "--config", &path])).with(0);
     std::fs::write(&path, "mine").unwrap();
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "for its owner's eyes");
     run(daemon(&["init", &path])).with(2).saying(&["is there already"]);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
     assert!(run(daemon(&["init", "-"])).with(0).stdout.contains("[queue]"));

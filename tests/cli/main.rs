@@ -16,3 +16,7 @@ mod watch;
 mod stalls;
 mod supervisor;
 mod describe;
+#[cfg(target_os = "linux")]
+mod memory;
+#[cfg(target_os = "linux")]
+mod private;

@@ -215,6 +215,54 @@ fn routes_send_each_event_to_the_first_that_takes_it() {
 }
 
 #[test]
+fn beyond_256_unknown_types_the_log_tells_of_them_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let sqs = Sqs::start(MemorySettings::default());
+    for number in 0..600 {
+        sqs.queue().send(format!(r#"{{"type":"made_up_{number}"}}"#));
+    }
+    let toml = "[[route]]\nevents = [\"message.*\"]\nhandler = \"stdout\"\n";
+    let path = file(directory.path(), "c.toml", toml);
+    let ended = run(daemon(&["run", "--config", &path, "--queue-url", &sqs.url(), "--until-empty", "--wait", "1s"]));
+    let told = ended.with(0).stderr.matches("no route takes events of this type").count();
+    assert_eq!(told, 256 + 1, "of 600");
+}
+
+#[test]
+fn a_type_is_cut_in_each_line_of_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let sqs = Sqs::start(MemorySettings::default());
+    let (kind, other) = ("x".repeat(200), "y".repeat(200));
+    sqs.queue().send(format!(r#"{{"type":"{kind}","team":"red"}}"#));
+    sqs.queue().send(format!(r#"{{"type":"{other}"}}"#));
+    let toml = "[[route]]\nevents = [\"*\"]\nteam = \"red\"\nhandler = \"exec\"\n\
+                command = [\"sh\", \"-c\", \"echo one >&2; echo two >&2\"]\n";
+    let path = file(directory.path(), "c.toml", toml);
+    let ended = run(daemon(&["run", "--config", &path, "--queue-url", &sqs.url(), "--until-empty", "--wait", "1s"]));
+    let said = ended.with(0).saying(&["the program says", "no route takes events of this type"]).stderr;
+    for kind in [kind, other] {
+        assert!(said.contains(&kind[..120]) && !said.contains(&kind[..121]), "{said}");
+    }
+}
+
+#[test]
+fn a_terminal_is_sent_no_commands_of_a_sender() {
+    let sqs = Sqs::start(MemorySettings::default());
+    let text = "\u{9d}0;title\u{9c} \u{202e}olleh";
+    sqs.queue().send(format!(r#"{{"type":"message.new","text":"{text}"}}"#));
+    let inner = daemon(&["run", "--queue-url", &sqs.url(), "--until-empty", "--wait", "1s"]);
+    let words = std::iter::once(inner.get_program()).chain(inner.get_args());
+    let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
+    // A terminal of its own, whose output comes here.
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]).env_clear();
+    script.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let shown = run(script).with(0).stdout;
+    assert!(shown.contains(r#""text":"\u009d0;title\u009c \u202eolleh""#), "{shown:?}");
+    assert!(!shown.contains(['\u{9d}', '\u{9c}', '\u{202e}']), "{shown:?}");
+}
+
+#[test]
 fn the_demo_shows_everything_that_can_befall_a_message_and_ends_by_itself() {
     let ended = run(daemon(&["demo", "--messages", "40", "--log-format", "human"])).with(0).saying(&[
         "deleted 38 +",

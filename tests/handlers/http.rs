@@ -277,6 +277,21 @@ async fn allowed_redirects_repeat_the_post_and_loops_end() {
 }
 
 #[tokio::test]
+async fn a_redirect_to_another_origin_has_neither_key_nor_signature() {
+    let mut receiver = Receiver::start(None);
+    let mut other = Receiver::start(None);
+    let to = format!("/answer/307?location=http://127.0.0.1:{}/hook", other.port);
+    let http = Http::new(HttpSettings { redirects: true, ..receiver.settings(&to) }).unwrap();
+    // What the other one answers does not matter: without a signature it may well refuse.
+    let _ = post(&http, "id-1").await;
+    let first = receiver.got();
+    assert_eq!((&first["headers"]["x-api-key"], &first["valid"]), (&Value::from("key1"), &Value::from(true)));
+    let second = other.got();
+    assert_eq!((&second["path"], &second["headers"]["x-webhook-id"]), (&Value::from("/hook"), &Value::from("id-1")));
+    assert_eq!((&second["headers"]["x-api-key"], &second["headers"]["x-signature"]), (&Value::Null, &Value::Null));
+}
+
+#[tokio::test]
 async fn settings_that_cannot_work_are_refused() {
     let new = |settings| Http::new(settings).err().expect("an error");
     let url = "https://example.com/hook";

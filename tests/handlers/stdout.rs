@@ -47,6 +47,24 @@ async fn each_line_is_one_write_and_is_flushed_before_success() {
 }
 
 #[tokio::test]
+async fn a_terminal_is_sent_no_commands_and_no_turned_text() {
+    let text = "\u{9d}0;title\u{9c} \u{9b}31m\u{7f} \u{202e}olleh\u{2066} \u{2028} grüße \u{1f642}";
+    let json = format!("{{\"type\":\"a.b\",\t\"text\":\"{text}\"}}");
+    let event = stream_sqsd::event::Event::from_json(&*json).unwrap();
+    for (terminal, raw) in [(true, false), (false, true)] {
+        let writes = Writes::default();
+        let stdout = if terminal { Stdout::on_terminal(writes.clone()) } else { Stdout::new(writes.clone()) }.unwrap();
+        stdout.handle(event.clone(), Context::for_test("a")).await.unwrap();
+        let line = writes.0.lock().unwrap()[0].clone();
+        assert_eq!(line.contains(text), raw, "{line:?}");
+        let dangerous = |c: char| stream_sqsd::event::is_unsafe_to_show(c) && c != '\t';
+        assert_eq!(line.trim_end().contains(dangerous), raw, "{line:?}");
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["event"]["text"], text, "it means the same");
+    }
+}
+
+#[tokio::test]
 async fn a_reader_that_has_gone_is_a_target_that_is_down_and_closed_says_so() {
     let (reader, writer) = io::pipe().unwrap();
     let stdout = Stdout::new(writer).unwrap();

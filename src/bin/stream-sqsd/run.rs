@@ -91,7 +91,7 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<(Opt
     let consumer = Consumer::new(queue.clone(), router, config.engine);
     consumer.monitor().counts_dropped_log_lines(stderr::dropped);
     // Answered beside the run, until its end.
-    let _watched = admin::serve(config.admin, consumer.monitor(), &queue).await?;
+    let _watched = admin::serve(config.admin, &config.admin_hosts, consumer.monitor(), &queue).await?;
     let _told = supervisor::keep_told(consumer.monitor(), grace);
     let closing = tokio::select! { biased;
         never = reopen(&asked, &files) => match never {},

@@ -119,7 +119,7 @@ pub enum ConnectError {
     /// The endpoint is not a URL.
     #[error("{url:?} is not the URL of an endpoint (it looks like http://127.0.0.1:4566)")]
     BadEndpoint {
-        /// What was given.
+        /// What was given, without what may be secret.
         url: String,
     },
     /// The name could not be turned into a URL, see [`QueueError`].
@@ -255,7 +255,7 @@ impl SqsQueue {
             _ => {}
         }
         if let Some(url) = endpoint.as_ref().filter(|url| url::host_in(url).is_none()) {
-            return Err(ConnectError::BadEndpoint { url: url.clone() });
+            return Err(ConnectError::BadEndpoint { url: url::printable(url) });
         }
 
         let region = url.and_then(QueueUrl::region).map(str::to_owned);

@@ -49,7 +49,8 @@ const REDIRECTS: Key = Key {
     name: "redirects",
     example: "false",
     default: Unset::Value("false"),
-    help: "Whether redirects 307 and 308 are followed, which repeat the POST; no others ever are",
+    help: "Whether redirects 307 and 308 are followed, which repeat the POST, to another origin without key and signature; \
+           no others ever are",
 };
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<HttpSettings> {
