@@ -108,7 +108,7 @@ fn an_outage_costs_a_receive_for_each_twelve_hours(scenario: &Scenario, record: 
         // What fails while others of its route succeed is another matter, also when all fail afterwards.
         let falls_under_5 = target.random > 0.0 || !target.failing.is_empty();
         let successes = record.successes(route);
-        for outage in target.outages.iter().filter(|_| !falls_under_5) {
+        for outage in target.outages.iter().filter(|one| !falls_under_5 && one.from < record.end) {
             let back = successes.iter().find(|at| **at >= outage.until).copied().unwrap_or(record.end);
             let within = record.received.iter().filter(|one| one.at > outage.from && one.at < back);
             let mut counts = std::collections::BTreeMap::new();
@@ -200,7 +200,11 @@ struct Share {
 fn share(scenario: &Scenario, target: &Target, limits: &[Limit]) -> Option<Share> {
     let latency = target.latency.mean().as_secs_f64();
     let ours = scenario.slots as f64 / (latency + (PATIENCE + scenario.queue_latency).as_secs_f64());
-    let others = scenario.messages.iter().any(|message| message.nature != Nature::Good);
+    let others = scenario.messages.iter().filter(|message| message.nature != Nature::Good).count();
+    // More that always fail than there are slots may come first: see `good_ones_behind_poison_begin_in_time`.
+    if others > scenario.slots {
+        return None;
+    }
     if target.names_long_delays() || target.random > 0.0 || scenario.targets.len() > 1 || scenario.bytes < 256 << 20 {
         return None;
     }
@@ -228,7 +232,7 @@ fn share(scenario: &Scenario, target: &Target, limits: &[Limit]) -> Option<Share
             Limit::Window { .. } => return None,
         }
     }
-    let mixed = limits.len() > 1 || others || !target.failing.is_empty();
+    let mixed = limits.len() > 1 || others > 0 || !target.failing.is_empty();
     if mixed {
         share = Share { least: share.least.min(0.5), most_refused: 1.0, ..share };
     }
@@ -303,7 +307,7 @@ fn plain_outages<'a>(scenario: &'a Scenario, record: &'a Record) -> impl Iterato
                     let outage = &target.outages[*number];
                     let overlaps =
                         target.outages.iter().skip(number + 1).any(|next| next.from < outage.until + 2 * MINUTE);
-                    !overlaps && !restarted(outage.from, outage.until)
+                    !overlaps && outage.until < record.end && !restarted(outage.from, outage.until)
                 })
                 .map(move |number| (route, target, number))
         },
