@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use crate::record::{Call, Record};
 use crate::scenario::Scenario;
-use crate::target::{Answer, Down, Limit, Nature, Target};
+use crate::target::{Answer, Down, Latency, Limit, Nature, Target};
 
 pub(crate) type Kept = Result<(), String>;
+
+type Promise = fn(&Scenario, &Record) -> Kept;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -26,7 +28,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 const HELD_FOR: Duration = Duration::from_secs(12 * 3600 - 720);
 
 /// All promises, each with its name.
-pub(crate) const PROMISES: [(&str, fn(&Scenario, &Record) -> Kept); 9] = [
+pub(crate) const PROMISES: [(&str, Promise); 9] = [
     ("nothing went wrong", nothing_went_wrong),
     ("1: what can succeed is not dead-lettered", what_can_succeed_is_not_dead_lettered),
     ("1: an outage costs a receive for each 12 hours", an_outage_costs_a_receive_for_each_twelve_hours),
@@ -52,9 +54,8 @@ fn nothing_went_wrong(scenario: &Scenario, record: &Record) -> Kept {
     if let Some(wrong) = record.wrong.first() {
         return Err(format!("6: {wrong} ({} such)", record.wrong.len()));
     }
-    let left = |number: &usize| {
-        scenario.can_succeed(*number) && record.done[*number].is_none() && record.died(*number).is_none()
-    };
+    let left =
+        |number: &usize| scenario.can_succeed(*number) && !record.over[*number] && !scenario.is_behind_poison(*number);
     let left: Vec<_> = (0..scenario.messages.len()).filter(left).collect();
     if !left.is_empty() && scenario.retention.is_none() {
         let first = left[0];
@@ -269,6 +270,9 @@ fn the_target_gets_what_it_takes(scenario: &Scenario, record: &Record) -> Kept {
                 let taken = count(|answer| answer == Answer::Taken);
                 let refused = count(|answer| matches!(answer, Answer::Busy(_) | Answer::TimedOut));
                 let expected = share.least * share.per_second * window.as_secs_f64();
+                // Where calls take as long as chance will have it, so does their number.
+                let chance = matches!(target.latency, Latency::Exponential(_));
+                let expected = if chance { expected - 3.0 * expected.sqrt() } else { expected };
                 if taken < expected {
                     return Err(format!(
                         "{taken} taken and {refused} refused in {window:?} from {from:?}, expected {expected:.0}"

@@ -113,6 +113,13 @@ impl Scenario {
         message.nature == Nature::Poison || for_good(&self.targets[message.route])
     }
 
+    /// Whether a message of its group comes before it that is never handled. Then it waits until that one is
+    /// dead-lettered: as long as it takes where the heads of all groups fail, and for ever without a dead-letter queue.
+    pub(crate) fn is_behind_poison(&self, message: usize) -> bool {
+        let group = self.messages[message].group;
+        self.fifo && (0..message).any(|other| self.messages[other].group == group && !self.can_succeed(other))
+    }
+
     /// What the scenario is, in a few lines.
     pub(crate) fn describe(&self) -> String {
         let Scenario { messages, .. } = self;
@@ -333,7 +340,9 @@ impl Scenario {
             }
             if watched.began.elapsed() >= self.poison_until {
                 let record = watched.record();
-                let left = |number: &usize| !record.over[*number] && self.can_succeed(*number);
+                let left = |number: &usize| {
+                    !record.over[*number] && self.can_succeed(*number) && !self.is_behind_poison(*number)
+                };
                 first_left = (first_left..self.messages.len()).find(left).unwrap_or(self.messages.len());
                 if first_left == self.messages.len() {
                     return;
