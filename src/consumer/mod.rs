@@ -569,7 +569,9 @@ async fn look_at_the_depth<Q: Queue>(queue: Arc<Q>, flow: Arc<Flow>, telemetry: 
         flow.wants_depth().await;
         telemetry.attributes_calls.add(1);
         let facts = tokio::time::timeout(DEPTH_LIMIT, queue.facts()).await;
-        let visible = facts.ok().and_then(Result::ok).and_then(|facts| facts.visible);
+        // On a FIFO queue the same messages come first however many wait behind them.
+        let facts = facts.ok().and_then(Result::ok).filter(|facts| !facts.fifo);
+        let visible = facts.and_then(|facts| facts.visible);
         flow.depth_is(visible.map(|visible| usize::try_from(visible).unwrap_or(usize::MAX)));
         tokio::time::sleep(DEPTH_ASKED).await;
     }

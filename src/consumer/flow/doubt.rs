@@ -30,6 +30,9 @@ const STRONGEST: f64 = 1.0 / 8.0;
 /// The share of first calls that may have failed since a message's last failure for it to be condemned.
 const MOSTLY_FINE: f64 = 0.5;
 
+/// How much one first call weighs in what happened lately.
+const LATELY: f64 = 0.05;
+
 /// For how long what is known of a type is good without a comparison with others.
 const TYPE_MEMORY: Duration = Duration::from_secs(3_600);
 
@@ -112,6 +115,8 @@ impl TypeDoubt {
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
     first: First,
+    /// The share of first calls that failed lately, of messages that were not known to be at fault.
+    failing_lately: f64,
     types: BTreeMap<Arc<str>, TypeDoubt>,
     condemned: BTreeMap<MessageId, Doubt>,
     in_order: VecDeque<MessageId>,
@@ -131,6 +136,7 @@ impl Evidence {
     pub(super) fn succeeded(&mut self, kind: &str, first_call: bool) {
         if first_call {
             self.first.count(true);
+            self.failing_lately *= 1.0 - LATELY;
         }
         // On a route where nothing ever failed this is all that is done.
         if let Some(of_type) = self.types.get_mut(kind) {
@@ -181,6 +187,11 @@ impl Evidence {
             }
         }
         fault.known |= self.type_failed(kind, first_call, first, now);
+        if first_call && !fault.known {
+            self.failing_lately += LATELY * (1.0 - self.failing_lately);
+        }
+        // Where most calls fail at random, a message that failed again was unlucky again.
+        fault.known &= self.failing_lately <= MOSTLY_FINE;
         fault
     }
 

@@ -148,7 +148,9 @@ impl Limits {
         if self.back_off.is_some() {
             return Some(1);
         }
-        self.calls.map(|ceiling| (ceiling.at(now).round() as usize).max(1))
+        // Beyond any number of slots it is none, also where it was not looked at for days.
+        let calls = self.calls.map(|ceiling| ceiling.at(now)).filter(|calls| *calls < NO_LIMIT * NO_LIMIT)?;
+        Some((calls.round() as usize).max(1))
     }
 
     /// The rate of successes, in calls a second.
@@ -281,8 +283,6 @@ impl Limits {
             let calls = self.calls(now).map_or(others, |calls| calls.min(others));
             let max = (calls as f64 * factor).max(1.0);
             self.calls = Some(Ceiling { max, cut_at: now, period: PERIOD });
-            // What the rate had grown to in an outage's wake is as much as the target took.
-            self.slow_start = None;
         } else {
             let max = (rate.unwrap_or_else(|| self.taken(now).max(1.0)) * factor).max(LOWEST_RATE);
             let period = PERIOD.max(Duration::from_secs_f64((5.0 / max).min(300.0)));

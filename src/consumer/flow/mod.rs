@@ -48,6 +48,10 @@ const RECEIVES_WHEN_UNKNOWN: u32 = 5;
 /// The shortest time for which a message that is at fault is hidden.
 const SHORTEST_DELAY: Duration = Duration::from_secs(5);
 
+/// A message that was found at fault before, or whose type was, is so again after so many failures at one receive and one
+/// more: a single one may be chance.
+const KNOWN_AFTER: u32 = 3;
+
 /// The time to the second call of a message that failed, doubled by each further one up to `SLOWEST_RETRY`.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const SLOWEST_RETRY: Duration = Duration::from_secs(10);
@@ -464,7 +468,7 @@ impl Caller {
         let route = &mut state.routes[self.route];
         let fault = route.evidence.failed(kind, &mut self.doubt, self.calls == 1, now);
         let went_down = route.not_succeeded(self.number, fault.known, false, now);
-        let at_fault = fault.certain || (fault.known && route.is_explained());
+        let at_fault = fault.certain || (fault.known && self.failures >= KNOWN_AFTER && route.is_explained());
         let is_down = route.down.is_some();
         self.flow.end(&mut state, self.route, call);
         drop(state);

@@ -42,6 +42,12 @@ const LONG_POLL_OVER: Duration = Duration::from_secs(35);
 /// For how long the messages that wait may wait at the rate that the target takes.
 const PREFETCH: f64 = 2.0;
 
+/// So many messages in the queue are enough for each of them to be received rarely, where one at a time is.
+const MANY: usize = 32;
+
+/// For how long SQS lets a message be held.
+const HALF_A_DAY: Duration = Duration::from_secs(12 * 3600);
+
 /// Who waits for a call of the handler.
 #[derive(Debug)]
 pub(super) struct Waiter {
@@ -102,8 +108,6 @@ impl HandedBack {
     /// Where many messages wait, each of them is received once in a long time. Where few do, the same ones would be
     /// received every 12 hours and soon be dead-lettered: so their last two receives are kept for later.
     fn next_receive(&self, visible: Option<usize>) -> Instant {
-        const MANY: usize = 32;
-        const HALF_A_DAY: Duration = Duration::from_secs(12 * 3600);
         let gap = match self.receives_left {
             _ if visible.is_some_and(|visible| visible >= MANY) => Duration::ZERO,
             Some(0 | 1) => 2 * HALF_A_DAY,
@@ -315,7 +319,7 @@ impl Route {
                 && handed_back.spend_from.is_none_or(|spend| now < spend)
             {
                 let over = now >= handed_back.next_receive(visible);
-                return Some(usize::from(over && self.here == 0));
+                return Some(if over { self.probes_held(down, visible, now).saturating_sub(self.here) } else { 0 });
             }
             if self.retries.values().any(|waiter| waiter.limit < now + LONG_POLL_OVER) {
                 // A long poll that is open when a message is handed back takes it straight back.
@@ -333,6 +337,19 @@ impl Route {
         let more = most.saturating_sub(self.fresh.len());
         // Half of it at a time: one by one they would cost a request each.
         Some(if more > most / 2 { more } else { 0 })
+    }
+
+    /// How many messages may be held to probe a target with that was down for longer than SQS lets a message be held. Where
+    /// many wait it is one at first and another one every two hours: the one may be a message that always fails. Where few
+    /// do, each of them spends a receive after a gap, and it makes no difference to it how many others do.
+    fn probes_held(&self, down: &Down, visible: Option<usize>, now: Instant) -> usize {
+        const ANOTHER_AFTER: u64 = 2 * 3600;
+        const MOST: usize = 6;
+        if visible.is_none_or(|visible| visible < MANY) {
+            return MOST;
+        }
+        let beyond = now.saturating_duration_since(down.since).saturating_sub(HALF_A_DAY);
+        (1 + (beyond.as_secs() / ANOTHER_AFTER) as usize).min(MOST)
     }
 
     /// When the allowance may have grown though nothing happened.
