@@ -22,7 +22,13 @@ pub(super) struct Drain {
 
 impl Drain {
     pub(super) fn new(grace: Duration) -> Self {
-        Drain { grace, begun: CancellationToken::new(), at: OnceLock::new(), receives_over: OnceLock::new(), cut_short: AtomicBool::new(false) }
+        Drain {
+            grace,
+            begun: CancellationToken::new(),
+            at: OnceLock::new(),
+            receives_over: OnceLock::new(),
+            cut_short: AtomicBool::new(false),
+        }
     }
 
     /// The shutdown begins now, with receives open until then, if any are.

@@ -148,6 +148,7 @@ impl Telemetry {
     /// Nothing was counted yet. `routes` are the names of the routes, by number; `started_at` is the time of day.
     pub(crate) fn new(limits: Limits, routes: Vec<Arc<str>>, started_at: SystemTime) -> Self {
         let now = Instant::now();
+        let routes: Vec<Route> = count::distinct(routes).into_iter().map(Route::new).collect();
         Telemetry {
             received: Count::default(),
             redelivered: Count::default(),
@@ -175,15 +176,15 @@ impl Telemetry {
             time_in_queue: Histogram::new(TIME_IN_QUEUE_BOUNDS),
             lease_margin: Histogram::new(LEASE_MARGIN_BOUNDS),
             receive_count_at_success: Histogram::new(RECEIVE_COUNT_BOUNDS),
-            routes: count::distinct(routes).into_iter().map(Route::new).collect(),
             by_type: Mutex::default(),
             logged: Mutex::default(),
             failures: Mutex::default(),
             history: Mutex::default(),
             depth: Mutex::default(),
             queue: OnceLock::new(),
-            now: Mutex::new(Now::new(limits.concurrency)),
+            now: Mutex::new(Now::new(limits.concurrency, routes.iter().map(|route| route.name.clone()))),
             phase: watch::Sender::new(Phase::Starting),
+            routes,
             limits,
             started: now,
             started_at,
@@ -227,6 +228,11 @@ impl Telemetry {
         &self.routes[route].name
     }
 
+    /// The names of all routes, in their order.
+    pub(crate) fn route_names(&self) -> impl Iterator<Item = Arc<str>> {
+        self.routes.iter().map(|route| route.name.clone())
+    }
+
     /// Remembers a failure for those who watch.
     pub(crate) fn failed(&self, failed: Failed<'_>) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).add(failed);
@@ -268,10 +274,19 @@ impl Telemetry {
         now.at_work = turn.at_work;
         now.slots_free = turn.slots_free;
         now.bytes = turn.bytes;
-        now.breakers_open.retain(|route, _| turn.breakers_open.contains(route));
-        for route in turn.breakers_open {
-            now.breakers_open.entry(route).or_insert(at);
+    }
+
+    /// The engine has looked at the flow to its targets, in the order of the routes.
+    pub(crate) fn looked(&self, mut flows: Vec<TargetFlow>) {
+        for kind in flows.iter_mut().flat_map(|flow| &mut flow.failing_types) {
+            // A sender named it.
+            if kind.len() > TYPE_NAME_KEPT {
+                *kind = failures::cut(kind, TYPE_NAME_KEPT).into();
+            }
         }
+        let mut now = self.now();
+        now.flows = flows;
+        now.looked = Instant::now();
     }
 
     pub(crate) fn poll_opened(&self, id: u64) {
@@ -334,7 +349,7 @@ impl Telemetry {
 
     /// The backlog over what one daemon works off in a minute; at least one.
     fn wanted_replicas(&self) -> Option<u64> {
-        if !self.now().breakers_open.is_empty() {
+        if !self.now().all_flow() {
             return None;
         }
         let visible = self.depth()?.depth.visible?;
