@@ -31,7 +31,7 @@ const STRONGEST: f64 = 1.0 / 8.0;
 const MOSTLY_FINE: f64 = 0.5;
 
 /// For how long what is known of a type is good without a comparison with others.
-const TYPE_MEMORY: Duration = Duration::from_secs(15 * 60);
+const TYPE_MEMORY: Duration = Duration::from_secs(3_600);
 
 /// How many types and how many condemned messages are remembered: foreign names, and no more than a few are at fault.
 const TYPES: usize = 256;
@@ -70,8 +70,25 @@ pub(super) struct Doubt {
     /// The first calls of all messages when this one last failed, and how many of them were its own.
     seen: First,
     pub(super) first_failure: Instant,
+    /// It was found at fault at an earlier receive.
+    condemned_before: bool,
     /// It timed out so often that time-outs count as failures.
     pub(super) timed_out_too_often: bool,
+}
+
+impl Doubt {
+    fn new(seen: First, first_failure: Instant) -> Self {
+        Doubt { value: 1.0, seen, first_failure, condemned_before: false, timed_out_too_often: false }
+    }
+}
+
+/// What a failure says about its message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// It is at fault: others succeed.
+    pub(super) certain: bool,
+    /// It, or its type, was found at fault before. It still is, unless there is reason to think that the target is down.
+    pub(super) known: bool,
 }
 
 /// What is held against one type.
@@ -83,6 +100,12 @@ struct TypeDoubt {
     seen: First,
     compared_at: Instant,
     successes: u64,
+}
+
+impl TypeDoubt {
+    fn is_at_fault(&self, now: Instant) -> bool {
+        self.value <= CONDEMNED && now.saturating_duration_since(self.compared_at) < TYPE_MEMORY
+    }
 }
 
 /// The evidence of one route.
@@ -101,7 +124,7 @@ impl Evidence {
             return None;
         }
         let doubt = self.condemned.remove(id)?;
-        Some(Doubt { value: doubt.value.max(STRONGEST), ..doubt })
+        Some(Doubt { value: doubt.value.max(STRONGEST), condemned_before: true, ..doubt })
     }
 
     /// A call succeeded.
@@ -136,21 +159,20 @@ impl Evidence {
         self.types.get_mut(kind)
     }
 
-    /// A call failed; whether the message is at fault.
-    pub(super) fn failed(&mut self, kind: &str, doubt: &mut Option<Doubt>, first_call: bool, now: Instant) -> bool {
+    /// A call failed; what that says about the message.
+    pub(super) fn failed(&mut self, kind: &str, doubt: &mut Option<Doubt>, first_call: bool, now: Instant) -> Fault {
         let first = self.first;
-        let message_at_fault = match doubt {
-            None => {
-                *doubt = Some(Doubt { value: 1.0, seen: first, first_failure: now, timed_out_too_often: false });
-                false
-            }
+        let mut fault = Fault::default();
+        match doubt {
+            None => *doubt = Some(Doubt::new(first, now)),
             Some(doubt) => {
                 let share = first.since(doubt.seen).share_failed();
                 doubt.value *= share.max(STRONGEST);
                 doubt.seen = first;
-                doubt.value <= CONDEMNED && share <= MOSTLY_FINE
+                fault.certain = doubt.value <= CONDEMNED && share <= MOSTLY_FINE;
+                fault.known = doubt.condemned_before;
             }
-        };
+        }
         if first_call {
             self.first.count(false);
             if let Some(doubt) = doubt {
@@ -158,7 +180,8 @@ impl Evidence {
                 doubt.seen = self.first;
             }
         }
-        message_at_fault | self.type_failed(kind, first_call, first, now)
+        fault.known |= self.type_failed(kind, first_call, first, now);
+        fault
     }
 
     fn type_failed(&mut self, kind: &str, first_call: bool, first: First, now: Instant) -> bool {
@@ -173,7 +196,7 @@ impl Evidence {
         if first_call {
             of_type.own.count(false);
         }
-        of_type.value <= CONDEMNED && now.saturating_duration_since(of_type.compared_at) < TYPE_MEMORY
+        of_type.is_at_fault(now)
     }
 
     /// A message that is handed back because it is at fault: it comes again.
@@ -190,10 +213,7 @@ impl Evidence {
 
     /// The types that are at fault.
     pub(super) fn types_at_fault(&self, now: Instant) -> Vec<Arc<str>> {
-        let at_fault = |of_type: &TypeDoubt| {
-            of_type.value <= CONDEMNED && now.saturating_duration_since(of_type.compared_at) < TYPE_MEMORY
-        };
-        let found = self.types.iter().filter(|(_, of_type)| at_fault(of_type));
+        let found = self.types.iter().filter(|(_, of_type)| of_type.is_at_fault(now));
         found.map(|(kind, _)| kind.clone()).collect()
     }
 }

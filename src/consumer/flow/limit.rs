@@ -140,7 +140,7 @@ impl Limits {
             (Some(rate), Some(slow)) => rate.min(slow),
             (rate, slow) => rate.or(slow)?,
         };
-        Some(least.max(LOWEST_RATE))
+        Some(least.max(LOWEST_RATE)).filter(|rate| *rate < NO_LIMIT)
     }
 
     /// How many calls the route is limited to at a time.

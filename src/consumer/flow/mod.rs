@@ -55,9 +55,6 @@ const SLOWEST_RETRY: Duration = Duration::from_secs(10);
 /// So many time-outs of one message, with a success of its type between each two, count as failures.
 const TIMED_OUT_TOO_OFTEN: u32 = 5;
 
-/// How often who receives has to look again while a route is not simply flowing.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
 /// The flow on all routes of one engine.
 #[derive(Debug)]
 pub(crate) struct Flow {
@@ -189,9 +186,9 @@ impl Flow {
             let now = Instant::now();
             let next = {
                 let mut state = self.state();
-                let next = state.give_turns(now);
-                let restless = state.routes.iter().any(|route| route.down.is_some() || route.limits.any());
-                if restless { Some(next.map_or(now + LOOK_AGAIN, |next| next.min(now + LOOK_AGAIN))) } else { next }
+                let turn = state.give_turns(now);
+                let changes = state.routes.iter().filter_map(|route| route.allowance_grows(now));
+                changes.chain(turn).min()
             };
             match next {
                 Some(next) => {
@@ -465,7 +462,7 @@ impl Caller {
             return self.failed(kind);
         }
         route.limits.refused(call.began, route.active.saturating_sub(1), named, now);
-        let went_down = route.not_succeeded(self.number, true, now);
+        let went_down = route.not_succeeded(self.number, false, true, now);
         self.retry_at = Some(now);
         self.calling = None;
         self.flow.end(&mut state, self.route, call);
@@ -480,8 +477,9 @@ impl Caller {
         state.stuck_since.get_or_insert(now);
         let jitter = state.random.f64();
         let route = &mut state.routes[self.route];
-        let at_fault = route.evidence.failed(kind, &mut self.doubt, self.calls == 1, now);
-        let went_down = route.not_succeeded(self.number, false, now);
+        let fault = route.evidence.failed(kind, &mut self.doubt, self.calls == 1, now);
+        let went_down = route.not_succeeded(self.number, fault.known, false, now);
+        let at_fault = fault.certain || (fault.known && route.is_explained());
         let is_down = route.down.is_some();
         self.flow.end(&mut state, self.route, call);
         drop(state);

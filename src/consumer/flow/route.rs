@@ -1,6 +1,6 @@
 //! The flow on one route: who waits for a call, what is in flight, and whether the target is down.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -139,8 +139,9 @@ pub(super) struct Route {
     pub(super) retries: BTreeMap<(Instant, u64), Waiter>,
     retry_next: bool,
     pub(super) last_success: Option<Instant>,
-    /// The deliveries that failed since the last success, and since when there are any.
-    pub(super) failing: BTreeSet<u64>,
+    /// The deliveries that failed since the last success, each with whether it was found at fault before, and since when
+    /// there are any.
+    pub(super) failing: BTreeMap<u64, bool>,
     failing_since: Option<Instant>,
     refusals_in_a_row: u32,
     pub(super) down: Option<Down>,
@@ -160,7 +161,7 @@ impl Route {
             retries: BTreeMap::new(),
             retry_next: false,
             last_success: None,
-            failing: BTreeSet::new(),
+            failing: BTreeMap::new(),
             failing_since: None,
             refusals_in_a_row: 0,
             down: None,
@@ -266,15 +267,20 @@ impl Route {
         Some(outage)
     }
 
-    /// A call of this delivery did not succeed, and the message may not be the reason; true when the target is down by it.
-    pub(super) fn not_succeeded(&mut self, number: u64, refused: bool, now: Instant) -> bool {
-        self.failing.insert(number);
+    /// Whether nothing fails but what was found at fault before. Then nothing speaks against the target.
+    pub(super) fn is_explained(&self) -> bool {
+        self.failing.values().all(|at_fault| *at_fault)
+    }
+
+    /// A call of this delivery did not succeed; true when the target is down by it.
+    pub(super) fn not_succeeded(&mut self, number: u64, at_fault: bool, refused: bool, now: Instant) -> bool {
+        self.failing.insert(number, at_fault);
         let since = *self.failing_since.get_or_insert(now);
         if refused {
             self.refused.count(now);
             self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
         }
-        if self.down.is_some() {
+        if self.down.is_some() || self.is_explained() {
             return false;
         }
         let failing = self.failing.len();
@@ -326,7 +332,15 @@ impl Route {
         let most = [by_rate, by_calls, by_places].into_iter().flatten().min()?;
         let more = most.saturating_sub(self.fresh.len());
         // Half of it at a time: one by one they would cost a request each.
-        Some(if more * 2 > most { more } else { 0 })
+        Some(if more > most / 2 { more } else { 0 })
+    }
+
+    /// When the allowance may have grown though nothing happened.
+    pub(super) fn allowance_grows(&self, now: Instant) -> Option<Instant> {
+        let suspicious = self.failing_since.filter(|_| self.failing.len() >= SUSPICIOUS);
+        let down = self.down.map(|down| now + down.interval(now));
+        let paused = self.limits.paused_until(now);
+        down.or(suspicious.map(|_| now + FIRST_PROBE)).into_iter().chain(paused).min()
     }
 
     fn may_hold(&self, since: Instant, now: Instant) -> usize {
