@@ -14,7 +14,7 @@ Exit codes:
   2    the arguments or the configuration are wrong
   65   what was read cannot be decoded
   66   a file cannot be read
-  69   the queue cannot be reached, or does not allow what is needed
+  69   what is needed is not available: the queue, a target, or the reader of standard output
   70   what should not have happened: please report it
   130, 143   ended at once by SIGINT or SIGTERM";
 
@@ -69,7 +69,8 @@ Credentials and region come from where they always come from on AWS: environment
 task or the machine. The role needs sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility, and should \
 have sqs:GetQueueAttributes.
 
-SIGTERM or SIGINT drains: what is at work is finished or handed back, and the exit code is 0. A second one ends at once.
+SIGTERM or SIGINT drains: what is at work is finished or handed back, and the exit code is 0. A second one ends at once. With --until-empty a run in which nothing succeeded for 15 minutes ends \
+with 69, and what it held is handed back.
 
 Examples:
   stream-sqsd run --queue-url https://sqs.us-east-1.amazonaws.com/123456789012/chat-events

@@ -18,7 +18,7 @@ pub(crate) enum Exit {
     BadData = 65,
     /// A file cannot be read.
     NoInput = 66,
-    /// The queue cannot be reached, or does not allow what is needed.
+    /// What is needed is not available: the queue, a target, or the reader of standard output.
     Unavailable = 69,
     /// What should not have happened.
     Internal = 70,

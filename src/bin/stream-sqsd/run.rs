@@ -6,7 +6,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use stream_sqsd::consumer::{Closing, Consumer, RunError};
+use stream_sqsd::consumer::{Closing, Consumer, Ended, RunError};
 use stream_sqsd::handlers::file::Reopener;
 use stream_sqsd::queue::sqs::SqsQueue;
 use tokio::runtime::{Builder, Runtime};
@@ -43,10 +43,21 @@ pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Fai
     runtime.shutdown_background();
 
     let closing = closing.unwrap_or_else(|failure| resume_unwind(failure.into_panic()));
-    if let Some(closing) = closing? {
-        print_ledger(&closing, log_format, &screen);
+    let Some(closing) = closing? else { return Ok(Exit::Done) };
+    print_ledger(&closing, log_format, &screen);
+    let exit = exit_of(closing.ended);
+    if exit == Exit::Unavailable {
+        tracing::error!("the queue is not empty: what is left in it fails, and nothing succeeded for 15 minutes");
     }
-    Ok(Exit::Done)
+    Ok(exit)
+}
+
+/// With which code a run ends that was not refused at its start.
+fn exit_of(ended: Ended) -> Exit {
+    match ended {
+        Ended::TargetUnavailable => Exit::Unavailable,
+        _ => Exit::Done,
+    }
 }
 
 /// Threads for as many cores as there are to use, and none beside this one where that is one.
@@ -138,4 +149,18 @@ pub(crate) fn print_ledger(closing: &Closing, format: LogFormat, screen: &Screen
         adds_up = closing.adds_up(),
         "{closing}"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_until_empty_that_is_stuck_ends_as_unavailable() {
+        assert_eq!(exit_of(Ended::TargetUnavailable), Exit::Unavailable);
+        assert_eq!(Exit::Unavailable as u8, 69);
+        for ended in [Ended::Drained, Ended::GraceRanOut, Ended::QueueEmpty] {
+            assert_eq!(exit_of(ended), Exit::Done, "{ended:?}");
+        }
+    }
 }
