@@ -61,13 +61,16 @@ def parts(filters):
         Part(
             "disk",
             "strace, and root or name spaces for everybody",
-            [["cargo", "test", *FEATURES, "--test", "handlers", "--", "--ignored", "file::disk"]],
+            [["cargo", "test", *FEATURES, "--test", "handlers", "--", "--ignored", "file::disk", "exec::namespace"]],
             packages=("strace",),
         ),
         Part(
             "postgres",
             "PostgreSQL, and root or its user postgres",
-            [["cargo", "test", "--features", "localstack-tests,test-postgres", "--test", "handlers", "postgres"]],
+            [
+                ["cargo", "test", "--features", "localstack-tests,test-postgres", "--test", "handlers", "postgres"],
+                ["cargo", "test", "--features", "localstack-tests,test-postgres", "--test", "cli", "memory::postgres"],
+            ],
             packages=("postgresql",),
         ),
         Part(

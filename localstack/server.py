@@ -339,7 +339,7 @@ def environment(what="LocalStack", requirements=REQUIREMENTS, name="python"):
         with open(log, "w") as output:
             for command in (
                 [python, "-m", "venv", str(venv)],
-                [str(inside), "-m", "pip", "install", "--disable-pip-version-check", "--requirement", str(requirements)],
+                [str(inside), "-m", "pip", "install", "--disable-pip-version-check", "--require-hashes", "-r", str(requirements)],
             ):
                 answer = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=900)
                 if answer.returncode != 0:

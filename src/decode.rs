@@ -10,8 +10,9 @@ use std::io::Read;
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde_json::value::RawValue;
 
-use crate::event::{Event, EventKind, NotAnEvent, last_values, text_of};
+use crate::event::{Event, MAX_TYPE_LENGTH, NotAnEvent, kind_of, last_values, text_of};
 
 /// How many bytes a body may inflate to when nothing else is said: 16 MiB. What Stream sends stays under 256 KiB.
 pub const DEFAULT_LIMIT: usize = 16 * 1024 * 1024;
@@ -44,6 +45,9 @@ pub enum DecodeError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// Its `type` is longer than [`MAX_TYPE_LENGTH`], so it is not an event.
+    #[error("type too long: more than {MAX_TYPE_LENGTH} bytes")]
+    TypeTooLong,
 }
 
 /// What is wrong with the gzip.
@@ -71,6 +75,9 @@ pub enum JsonFault {
     /// It is no JSON object, or has no `type`.
     #[error(transparent)]
     NotAnEvent(#[from] NotAnEvent),
+    /// It is what Stream's older Feeds product sends: a list of changes, which are not events.
+    #[error("a batch of Stream Feeds v2; this consumer reads Chat, Video, Moderation and Feeds v3 events")]
+    FeedsBatch,
     /// There are more than two SNS envelopes around the event.
     #[error("more than {ENVELOPES} SNS envelopes")]
     Envelopes,
@@ -84,13 +91,17 @@ impl DecodeError {
             DecodeError::Gzip(_) => "gzip decompression failed",
             DecodeError::Json(_) => "invalid JSON payload",
             DecodeError::TooLarge { .. } => "too large",
+            DecodeError::TypeTooLong => "type too long",
         }
     }
 }
 
 impl From<NotAnEvent> for DecodeError {
     fn from(fault: NotAnEvent) -> Self {
-        DecodeError::Json(fault.into())
+        match fault {
+            NotAnEvent::LongType => DecodeError::TypeTooLong,
+            fault => DecodeError::Json(fault.into()),
+        }
     }
 }
 
@@ -106,10 +117,10 @@ pub fn decode(body: &str, limit: usize) -> Result<Event, DecodeError> {
     let mut text = Cow::Borrowed(body);
     for _ in 0..=ENVELOPES {
         let json = unpack(text, limit)?;
-        let [kind, envelope, message, topic] = last_values(&json, ["type", "Type", "Message", "TopicArn"])?;
-        if let Some(kind) = kind {
-            let kind = text_of(kind).filter(|kind| !kind.is_empty()).ok_or(NotAnEvent::NoType)?;
-            let kind = EventKind::new(&kind);
+        let [kind, envelope, message, topic] =
+            last_values(&json, ["type", "Type", "Message", "TopicArn"]).map_err(|fault| refused(&json, fault))?;
+        if kind.is_some() {
+            let kind = kind_of(kind)?;
             // What was unpacked moves into the event; only a raw body is copied.
             return Ok(Event::new(kind, json.into_owned()));
         }
@@ -219,7 +230,36 @@ pub(crate) fn into_text(bytes: Vec<u8>) -> Result<String, DecodeError> {
 
 /// An event from JSON that is neither packed nor wrapped.
 pub(crate) fn from_text(json: String) -> Result<Event, DecodeError> {
-    Ok(Event::from_json(trim_cow(Cow::Owned(json)))?)
+    let json = trim_cow(Cow::Owned(json)).into_owned();
+    // Looked at before it is known to be needed, since an event takes its text with it.
+    let is_feeds_batch = is_feeds_batch(&json);
+    Event::from_json(json).map_err(|fault| match fault {
+        NotAnEvent::NoObject { .. } if is_feeds_batch => DecodeError::Json(JsonFault::FeedsBatch),
+        fault => fault.into(),
+    })
+}
+
+/// Why this is not an event.
+#[cold]
+fn refused(json: &str, fault: NotAnEvent) -> DecodeError {
+    match fault {
+        NotAnEvent::NoObject { .. } if is_feeds_batch(json) => DecodeError::Json(JsonFault::FeedsBatch),
+        fault => fault.into(),
+    }
+}
+
+/// Whether it has the shape of a batch of Stream's older Feeds product: a list, whose first item says what is new in a feed
+/// or was deleted from it. Only this item is read.
+fn is_feeds_batch(json: &str) -> bool {
+    let Some(items) = json.strip_prefix('[') else { return false };
+    let Some(Ok(first)) = serde_json::Deserializer::from_str(items).into_iter::<&RawValue>().next() else {
+        return false;
+    };
+    let is_list = |value: Option<&str>| value.is_some_and(|value| value.starts_with('['));
+    match last_values(first.get(), ["feed", "new", "deleted"]) {
+        Ok([Some(feed), new, deleted]) => feed.starts_with('"') && (is_list(new) || is_list(deleted)),
+        _ => false,
+    }
 }
 
 /// Both alphabets are made one before; padding and the bits behind the last byte are nobody's concern.

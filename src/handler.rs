@@ -20,23 +20,25 @@
 //! the dead-letter queue in the end. Delivery is at least once: a handler meets the same message again after a crash, so
 //! it should be idempotent on [`Context::message_id`].
 
-use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::queue::{MessageId, Trace};
+pub(crate) use crate::event::escape_controls;
+use crate::queue::{MAX_VISIBILITY, MessageId, Trace};
+use crate::telemetry::{ERROR_SHOWN, cut};
 
 /// What works on events of type `E`: an async function, or a type of yours with state.
 ///
 /// The future is dropped when the handler's time limit or the process's grace runs out, or when the lease of the message
 /// is lost (which [`Context::cancelled`] tells): keep no half-done work across an await point that a second delivery
-/// could not mend.
+/// could not mend. Work that goes on beyond its future, on a thread or in another process, takes a [`Context::hold`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler of `{E}`",
     label = "not a handler of `{E}`",
@@ -74,8 +76,7 @@ where
 pub struct Context {
     delivery: Arc<Facts>,
     attempt: u32,
-    deadline: Instant,
-    cancelled: CancellationToken,
+    call: Arc<Call>,
 }
 
 /// The part of a context that stays the same when a delivery is tried again in this process.
@@ -88,17 +89,100 @@ struct Facts {
     trace: Trace,
 }
 
+/// What the engine and a handler share about one call of it.
+#[derive(Debug)]
+pub(crate) struct Call {
+    limit: Duration,
+    courtesy: Duration,
+    /// When the lease ends, whatever the limit.
+    latest: Instant,
+    clock: Mutex<Clock>,
+    cancelled: CancellationToken,
+    /// Told when nothing holds the message any more.
+    released: Notify,
+}
+
+#[derive(Debug)]
+struct Clock {
+    /// When the time limit is over. It does not count while `waiting` is above zero.
+    over: Instant,
+    waiting: u32,
+    holds: u32,
+}
+
+impl Call {
+    /// A call that begins now: it may take `limit`, ends at `latest`, and when cancelled is dropped after `courtesy`.
+    pub(crate) fn new(limit: Duration, latest: Instant, courtesy: Duration) -> Arc<Self> {
+        let over = (Instant::now() + limit).min(latest);
+        let clock = Mutex::new(Clock { over, waiting: 0, holds: 0 });
+        Arc::new(Call { limit, courtesy, latest, clock, cancelled: CancellationToken::new(), released: Notify::new() })
+    }
+
+    /// When its time is over; while it waits for its turn, when it would be if the turn came now.
+    fn deadline(&self) -> Instant {
+        let clock = self.clock();
+        if clock.waiting > 0 { (Instant::now() + self.limit).min(self.latest) } else { clock.over }
+    }
+
+    /// Completes when its time is over.
+    pub(crate) async fn over(&self) {
+        // While it waits, the deadline moves on; looked at once in each limit, it is never missed.
+        while Instant::now() < self.deadline() {
+            tokio::time::sleep_until(self.deadline()).await;
+        }
+    }
+
+    /// Tells the handler to stop.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.cancel();
+    }
+
+    /// Completes when no [`Hold`] is left.
+    pub(crate) async fn released(&self) {
+        loop {
+            let released = self.released.notified();
+            if self.clock().holds == 0 {
+                return;
+            }
+            released.await;
+        }
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps a message from being handed back, while work on it goes on beyond its handler: see [`Context::hold`].
+#[derive(Debug)]
+pub struct Hold(Arc<Call>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.clock().holds -= 1;
+        self.0.released.notify_one();
+    }
+}
+
+/// A handler that waits for its turn.
+struct Waiting<'a>(&'a Call);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut clock = self.0.clock();
+        clock.waiting -= 1;
+        clock.over = (Instant::now() + self.0.limit).min(self.0.latest);
+    }
+}
+
 impl Context {
     /// A context for the test of a handler: the first attempt at the first delivery, with a minute of time.
     ///
     /// Needs a tokio runtime, since a deadline is a time of its clock.
     pub fn for_test(message_id: &str) -> Self {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        Context::new(message_id.into(), 1, None, None, Trace::default()).attempt_with(
-            1,
-            deadline,
-            CancellationToken::new(),
-        )
+        let hour = Duration::from_secs(3600);
+        let call = Call::new(hour / 60, Instant::now() + 12 * hour, Duration::from_secs(1));
+        Context::new(message_id.into(), 1, None, None, Trace::default()).attempt_with(1, call)
     }
 
     pub(crate) fn new(
@@ -111,14 +195,13 @@ impl Context {
         Context {
             delivery: Arc::new(Facts { message_id, receive_count, sent_at, group, trace }),
             attempt: 0,
-            deadline: Instant::now(),
-            cancelled: CancellationToken::new(),
+            call: Call::new(Duration::ZERO, Instant::now(), Duration::ZERO),
         }
     }
 
     /// The context of one attempt at the same delivery.
-    pub(crate) fn attempt_with(&self, attempt: u32, deadline: Instant, cancelled: CancellationToken) -> Self {
-        Context { delivery: self.delivery.clone(), attempt, deadline, cancelled }
+    pub(crate) fn attempt_with(&self, attempt: u32, call: Arc<Call>) -> Self {
+        Context { delivery: self.delivery.clone(), attempt, call }
     }
 
     /// The id that SQS gave to the message: the same at each of its deliveries, and what to be idempotent on.
@@ -153,18 +236,43 @@ impl Context {
 
     /// When this call's time is over: the handler's time limit or the end of the lease, whichever comes first.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.call.deadline()
+    }
+
+    /// Awaits a turn: something of the handler's own that other calls have for now, such as one of its connections.
+    ///
+    /// The time limit of the call does not count meanwhile, and begins anew with the turn. So a message that waited for
+    /// others never spends a receive for that. The end of the lease, a lost one and a shutdown end the wait too.
+    pub async fn turn<T>(&self, turn: impl Future<Output = T>) -> T {
+        self.call.clock().waiting += 1;
+        let _waiting = Waiting(&self.call);
+        turn.await
     }
 
     /// Completes when the work is no longer wanted: the lease is lost, the time limit is over, or the grace of the
-    /// shutdown is. Soon after it the handler's future is dropped.
+    /// shutdown is. After [`Context::courtesy`] the handler's future is dropped.
     pub async fn cancelled(&self) {
-        self.cancelled.cancelled().await;
+        self.call.cancelled.cancelled().await;
     }
 
     /// Whether [`Context::cancelled`] has completed.
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.is_cancelled()
+        self.call.cancelled.is_cancelled()
+    }
+
+    /// For how long a cancelled handler may still go on: 1 s, or less where the grace of a shutdown is below 12 s.
+    pub fn courtesy(&self) -> Duration {
+        self.call.courtesy
+    }
+
+    /// Keeps the message here for as long as work on it goes on, though the handler's future has ended or was dropped: as
+    /// long as the hold lives, the message is neither handed back nor tried again, and its lease is renewed.
+    ///
+    /// At most for 5 s after the end of the future, and in a shutdown for two thirds of what it keeps for handing back
+    /// (2 s of 3 s), so work is ended within [`Context::courtesy`].
+    pub fn hold(&self) -> Hold {
+        self.call.clock().holds += 1;
+        Hold(self.call.clone())
     }
 }
 
@@ -231,7 +339,7 @@ impl HandlerError {
     ///
     /// Cut to 12 hours, the longest that SQS hides a message.
     pub fn after(mut self, delay: Duration) -> Self {
-        self.after = Some(delay);
+        self.after = Some(delay.min(MAX_VISIBILITY));
         self
     }
 
@@ -245,7 +353,7 @@ impl HandlerError {
         self.after
     }
 
-    /// The cause and its causes in one line, with control characters escaped: fit for a log.
+    /// The cause and its causes in one line, with control characters escaped and cut to 300 bytes: fit for a log.
     pub fn chain(&self) -> String {
         let mut text = self.cause.to_string();
         let mut next = self.cause.source();
@@ -253,7 +361,9 @@ impl HandlerError {
             text = format!("{text}: {error}");
             next = error.source();
         }
-        escape_controls(&text).into_owned()
+        let mut text = escape_controls(&text).into_owned();
+        text.truncate(cut(&text, ERROR_SHOWN).len());
+        text
     }
 }
 
@@ -269,18 +379,6 @@ impl fmt::Display for HandlerError {
     }
 }
 
-/// Foreign text may carry terminal escapes and line ends; a log line must not.
-pub(crate) fn escape_controls(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(char::is_control) {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if c.is_control() { escaped.extend(c.escape_default()) } else { escaped.push(c) }
-    }
-    Cow::Owned(escaped)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,20 +388,59 @@ mod tests {
         let trace = Trace { traceparent: Some("00-a-b-01".into()), aws_trace_header: None };
         let sent_at = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
         let context = Context::new("m".into(), 3, Some(sent_at), Some("g".into()), trace.clone());
-        let stop = CancellationToken::new();
-        let deadline = Instant::now() + Duration::from_secs(9);
-        let context = context.attempt_with(2, deadline, stop.clone());
+        let second = Duration::from_secs(1);
+        let deadline = Instant::now() + 9 * second;
+        let call = Call::new(9 * second, deadline + second, second);
+        let context = context.attempt_with(2, call.clone());
         assert_eq!((context.message_id().as_str(), context.receive_count(), context.attempt()), ("m", 3, 2));
         assert_eq!((context.sent_at(), context.group(), context.trace()), (Some(sent_at), Some("g"), &trace));
-        assert_eq!(context.deadline(), deadline);
+        assert_eq!((context.deadline(), context.courtesy()), (deadline, second));
         assert!(!context.is_cancelled());
-        let told = tokio::time::timeout(Duration::from_secs(1), context.cancelled());
+        let told = tokio::time::timeout(second, context.cancelled());
         assert!(told.await.is_err());
-        stop.cancel();
+        call.cancel();
         context.cancelled().await;
         assert!(context.is_cancelled());
         let for_test = Context::for_test("m");
-        assert_eq!((for_test.attempt(), for_test.deadline()), (1, Instant::now() + Duration::from_secs(60)));
+        assert_eq!((for_test.attempt(), for_test.deadline()), (1, Instant::now() + 60 * second));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_for_a_turn_does_not_count_up_to_the_end_of_the_lease() {
+        let second = Duration::from_secs(1);
+        for (waits, over) in [(0, 10), (4, 14), (25, 35), (95, 100), (200, 100)] {
+            let call = Call::new(10 * second, Instant::now() + 100 * second, second);
+            let context = Context::for_test("m").attempt_with(1, call.clone());
+            let began = Instant::now();
+            let working = async {
+                context.turn(tokio::time::sleep(waits * second)).await;
+                std::future::pending::<()>().await
+            };
+            tokio::select! {
+                biased;
+                () = working => {}
+                () = call.over() => {}
+            }
+            assert_eq!(began.elapsed(), over * second, "{waits}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_released_when_its_last_hold_is_dropped() {
+        let second = Duration::from_secs(1);
+        let call = Call::new(second, Instant::now(), second);
+        let context = Context::for_test("m").attempt_with(1, call.clone());
+        call.released().await;
+        let (one, other) = (context.hold(), context.hold());
+        drop(one);
+        assert!(tokio::time::timeout(second, call.released()).await.is_err());
+        let began = Instant::now();
+        let working = async {
+            tokio::time::sleep(second).await;
+            drop(other);
+        };
+        tokio::join!(call.released(), working);
+        assert_eq!(began.elapsed(), second);
     }
 
     #[test]
@@ -317,8 +454,11 @@ mod tests {
         assert_eq!((error.failure(), error.delay()), (Failure::Retry, None));
         let error = HandlerError::bad("plain").after(Duration::from_secs(5));
         assert_eq!((error.failure(), error.delay()), (Failure::Bad, Some(Duration::from_secs(5))));
+        assert_eq!(HandlerError::retry("later").after(Duration::MAX).delay(), Some(MAX_VISIBILITY));
         assert_eq!(HandlerError::target_busy("503").failure(), Failure::TargetBusy);
         assert_eq!(HandlerError::target_down("500").failure(), Failure::TargetDown);
         assert_eq!(escape_controls("plain"), "plain");
+        let long = HandlerError::retry("ü".repeat(10_000)).chain();
+        assert_eq!(long, "ü".repeat(150), "a target may send a page");
     }
 }

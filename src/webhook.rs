@@ -78,13 +78,27 @@ pub fn verify(body: &[u8], signature: &str, secret: &str) -> bool {
 
 /// The event in the body of a webhook: inflates it where it is gzip, verifies it, and only then looks at it.
 ///
-/// It inflates to at most [`decode::DEFAULT_LIMIT`] bytes, since nobody has vouched for the body until then.
+/// It inflates to at most [`decode::DEFAULT_LIMIT`] bytes, since nobody has vouched for the body until then;
+/// [`verify_and_parse_up_to`] takes a limit of your own.
 ///
 /// # Errors
 ///
 /// [`WebhookError::Signature`] where the signature is wrong, otherwise see [`DecodeError`].
 pub fn verify_and_parse(body: &[u8], signature: &str, secret: &str) -> Result<Event, WebhookError> {
-    let json = decode::gunzip(body, decode::DEFAULT_LIMIT)?;
+    verify_and_parse_up_to(body, signature, secret, decode::DEFAULT_LIMIT)
+}
+
+/// [`verify_and_parse`] for bodies of at most `limit` bytes, before and after inflation. What Stream sends stays under
+/// 256 KiB, so an endpoint that the whole world reaches need not spend 16 MiB on each stranger.
+///
+/// # Errors
+///
+/// See [`verify_and_parse`]; beyond the limit [`DecodeError::TooLarge`].
+pub fn verify_and_parse_up_to(body: &[u8], signature: &str, secret: &str, limit: usize) -> Result<Event, WebhookError> {
+    if body.len() > limit {
+        return Err(DecodeError::TooLarge { limit }.into());
+    }
+    let json = decode::gunzip(body, limit)?;
     if !verify(&json, signature, secret) {
         return Err(WebhookError::Signature);
     }

@@ -8,6 +8,9 @@
 //! | `/livez` | 200 while the consumer is alive, otherwise 503 | supervisors that restart |
 //! | `/readyz` | 200 while messages are received, otherwise 503 | supervisors that roll out |
 //!
+//! A browser that was led here under a foreign name (DNS rebinding) is refused with 421: a request names this machine by an
+//! IP address, by `localhost` or another name without a dot, or by one of [`Admin::hosts`].
+//!
 //! It only reads what [`telemetry`](crate::telemetry) counted: nothing here can change what the consumer does. There is
 //! no text of a message anywhere in it, and no authentication either, so it belongs on the loopback interface or into a
 //! network of its own.
@@ -31,14 +34,17 @@
 //! ```
 
 mod depth;
+mod host;
 mod page;
 mod status;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -48,22 +54,24 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::debug;
 
 use crate::queue::{QueueError, QueueFacts};
 use crate::telemetry::{Monitor, SAMPLE_EVERY};
 use depth::Depths;
+use host::Hosts;
 
-/// How many connections are answered at the same time. The rest wait to be accepted.
-const CONNECTIONS: usize = 32;
+/// How many connections there may be at the same time. For each that comes beyond them the oldest that has not asked
+/// anything yet is closed, so that those who say nothing keep nobody out.
+const CONNECTIONS: usize = 64;
 
 /// How long one connection may take, which is one request: nobody keeps a place by being slow.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the head of a request may take.
-const HEAD_LIMIT: Duration = Duration::from_secs(5);
+const HEAD_LIMIT: Duration = Duration::from_secs(1);
 
 /// How large the head of a request may be.
 const HEAD_SIZE: usize = 16 * 1024;
@@ -82,6 +90,7 @@ pub struct Admin {
     monitor: Monitor,
     queue: String,
     depths: Depths,
+    hosts: Hosts,
 }
 
 impl Admin {
@@ -94,12 +103,26 @@ impl Admin {
     pub async fn bind(address: SocketAddr, monitor: Monitor, queue: impl Into<String>) -> io::Result<Admin> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        Ok(Admin { listener, address, monitor, queue: queue.into(), depths: Depths::default() })
+        Ok(Admin {
+            listener,
+            address,
+            monitor,
+            queue: queue.into(),
+            depths: Depths::default(),
+            hosts: Hosts::default(),
+        })
     }
 
     /// Where it listens: with the port that the system chose when 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// By which names requests may ask for this listener, besides IP addresses and names without a dot: `Host` without
+    /// its port, in any case of letters.
+    pub fn hosts(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.hosts = Hosts::new(names);
+        self
     }
 
     /// How to read the depth of the queue, such as `move || queue.facts()`. Each call is a request that is billed, so it is
@@ -124,9 +147,10 @@ impl Admin {
     /// Answers until `shutdown` completes, and finishes the answers that are on their way then. Dropping the future ends
     /// everything at once.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        let Admin { listener, monitor, queue, depths, .. } = self;
-        let answers = Arc::new(Answers { monitor, queue, depths });
+        let Admin { listener, monitor, queue, depths, hosts, .. } = self;
+        let answers = Arc::new(Answers { monitor, queue, depths, hosts });
         let mut connections = JoinSet::new();
+        let mut places = Places::default();
         let services = async { tokio::join!(sample(&answers.monitor), answers.depths.keep(&answers.monitor)) };
         tokio::pin!(services, shutdown);
         loop {
@@ -135,11 +159,14 @@ impl Admin {
                 () = &mut shutdown => break,
                 (never, _) = &mut services => match never {},
                 Some(_) = connections.join_next() => continue,
-                accepted = listener.accept(), if connections.len() < CONNECTIONS => accepted,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(talk(stream, answers.clone()));
+                    places.make_room();
+                    let asked = Arc::new(AtomicBool::new(false));
+                    let connection = connections.spawn(talk(stream, answers.clone(), asked.clone()));
+                    places.0.push_back(Place { connection, asked });
                 }
                 Err(error) => {
                     debug!(%error, "a connection to the admin listener could not be accepted");
@@ -150,6 +177,29 @@ impl Admin {
         let finish = async { while connections.join_next().await.is_some() {} };
         // Who is slower than that gets no answer.
         let _ = tokio::time::timeout(LAST_WORDS, finish).await;
+    }
+}
+
+/// The open connections, the oldest first.
+#[derive(Default)]
+struct Places(VecDeque<Place>);
+
+struct Place {
+    connection: AbortHandle,
+    /// Whether the head of its request has come.
+    asked: Arc<AtomicBool>,
+}
+
+impl Places {
+    /// Makes room for one more: where there is none, by closing the oldest that is silent, or else the oldest.
+    fn make_room(&mut self) {
+        self.0.retain(|place| !place.connection.is_finished());
+        while self.0.len() >= CONNECTIONS {
+            let silent = self.0.iter().position(|place| !place.asked.load(Ordering::Relaxed));
+            if let Some(place) = self.0.remove(silent.unwrap_or(0)) {
+                place.connection.abort();
+            }
+        }
     }
 }
 
@@ -168,8 +218,9 @@ async fn sample(monitor: &Monitor) -> Infallible {
 }
 
 /// One connection, which is one request.
-async fn talk(stream: TcpStream, answers: Arc<Answers>) {
+async fn talk(stream: TcpStream, answers: Arc<Answers>, asked: Arc<AtomicBool>) {
     let service = service_fn(move |request| {
+        asked.store(true, Ordering::Relaxed);
         let answer = answers.to(&request);
         async move { Ok::<_, Infallible>(answer) }
     });
@@ -191,11 +242,17 @@ struct Answers {
     monitor: Monitor,
     queue: String,
     depths: Depths,
+    hosts: Hosts,
 }
 
 impl Answers {
     fn to<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         const TEXT: &str = "text/plain; charset=utf-8";
+        if !self.hosts.allow(request) {
+            let why = "this listener does not answer by the name that the request asks for: name it in the section \
+                       [admin] as hosts = [\"NAME\"] (--admin-hosts)\n";
+            return answer(StatusCode::MISDIRECTED_REQUEST, TEXT, why);
+        }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut answer = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD are answered here\n");
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

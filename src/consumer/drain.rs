@@ -1,5 +1,7 @@
 //! The time-table of a shutdown: when it began, when handlers must be done, when everything must.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,13 +9,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::clock::{later, part};
+use super::latency::{calls_for, time_for};
 use super::settings::reserve_of;
+use super::settle::CALLS;
 
 /// One shutdown, which may never come.
 #[derive(Debug)]
 pub(super) struct Drain {
     grace: Duration,
     begun: CancellationToken,
+    /// The time of the handlers is over.
+    handlers_over: CancellationToken,
     at: OnceLock<Instant>,
     /// When the receives that were open at the beginning have returned.
     receives_over: OnceLock<Instant>,
@@ -22,13 +29,9 @@ pub(super) struct Drain {
 
 impl Drain {
     pub(super) fn new(grace: Duration) -> Self {
-        Drain {
-            grace,
-            begun: CancellationToken::new(),
-            at: OnceLock::new(),
-            receives_over: OnceLock::new(),
-            cut_short: AtomicBool::new(false),
-        }
+        let (begun, handlers_over) = (CancellationToken::new(), CancellationToken::new());
+        let (at, receives_over) = (OnceLock::new(), OnceLock::new());
+        Drain { grace, begun, handlers_over, at, receives_over, cut_short: AtomicBool::new(false) }
     }
 
     /// The shutdown begins now, with receives open until then, if any are.
@@ -62,14 +65,31 @@ impl Drain {
 
     /// Completes when handlers must be done, so that there is time to hand back what they did not finish.
     pub(super) async fn handlers_over(&self) {
+        self.handlers_over.cancelled().await;
+    }
+
+    /// Ends the time of the handlers when the rest is needed for handing back so many messages to a queue that takes so long
+    /// to answer. Says when to look again, if that is to come yet.
+    pub(super) fn end_handlers_in_time(&self, held: usize, slow: Duration) -> Option<Instant> {
+        let begun = *self.at.get()?;
+        let over = later(begun, self.grace.saturating_sub(self.reserve_for(held, slow)));
+        if over > Instant::now() {
+            return Some(over);
+        }
+        self.handlers_over.cancel();
+        None
+    }
+
+    /// Completes when what handlers left behind must be gone: two thirds into what is kept for handing back.
+    pub(super) async fn holds_over(&self) {
         self.begun.cancelled().await;
         let begun = self.at.get().copied().unwrap_or_else(Instant::now);
-        tokio::time::sleep_until(begun + self.grace - self.reserve()).await;
+        tokio::time::sleep_until(begun + self.grace - self.reserve() / 3).await;
     }
 
     /// When everything must be done.
     pub(super) fn end(&self) -> Option<Instant> {
-        self.at.get().map(|begun| *begun + self.grace)
+        self.at.get().map(|begun| later(*begun, self.grace))
     }
 
     /// A handler was interrupted because its time was over.
@@ -84,10 +104,18 @@ impl Drain {
 
     /// How long a handler that is told to stop may take to do so.
     pub(super) fn courtesy(&self) -> Duration {
-        self.reserve() / 3
+        part(self.reserve(), 3)
     }
 
-    /// What of the grace is kept for handing back and for the last deletes.
+    /// What of the grace is kept for handing back so much: for handlers to stop, for a renewal that is on its way, and for as
+    /// many rounds of calls as it takes, one of which may have to be made again. Half of the grace at the most.
+    fn reserve_for(&self, held: usize, slow: Duration) -> Duration {
+        let calls = time_for(held, calls_for(held, CALLS), slow);
+        let needed = self.courtesy().saturating_add(slow.saturating_mul(2)).saturating_add(calls);
+        needed.min(part(self.grace, 2)).max(self.reserve())
+    }
+
+    /// What of the grace is kept for handing back and for the last deletes at the least.
     fn reserve(&self) -> Duration {
         reserve_of(self.grace)
     }

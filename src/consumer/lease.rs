@@ -3,6 +3,11 @@
 //! Every message that is here has one [`Lease`], from its arrival until it is settled. The ledger renews leases in
 //! batches of ten before they run out, takes in the newer receipt of a duplicate delivery, and tells the worker when a
 //! lease is lost. It never decides what becomes of a message.
+//!
+//! All times here are those of [`Clock`], which goes on while the machine is suspended. A lease counts from when its receive
+//! was sent, since from then on the queue may have hidden the message; see [`Ledger::counted_from`] for long polls.
+
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,11 +19,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::clock::{Clock, later, part};
+use super::latency::{Latency, calls_within, time_for};
 use crate::queue::{BATCH, Delivery, EntryResult, MAX_VISIBILITY, MessageId, Queue, QueueError, Receipt};
 use crate::telemetry::{Request, Telemetry};
 
-/// How many batches of renewals may be on their way at the same time.
+/// How many batches of renewals may be on their way at the same time; more where many leases are held and the queue is slow.
 const CALLS: usize = 4;
+
+/// How often it is looked at the clock though no renewal is due: after a suspension one may be long overdue.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// All leases of one engine.
 #[derive(Debug)]
@@ -26,8 +36,12 @@ pub(crate) struct Ledger {
     state: Mutex<State>,
     /// Told when the nearest renewal may have changed.
     changed: Notify,
+    /// Told when a lease is over whose message has come back.
+    over: Notify,
     /// For how long a receive or a renewal hides a message.
     visibility: Duration,
+    clock: Clock,
+    latency: Arc<Latency>,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +49,8 @@ struct State {
     leases: BTreeMap<MessageId, Entry>,
     /// When to renew which lease, nearest first. Exactly the leases that are to be renewed and are not being renewed.
     renewals: BTreeSet<(Instant, MessageId)>,
+    /// Leases that were lost while their workers go on, of messages that have come back.
+    ending: BTreeSet<(MessageId, u64)>,
     leases_given: u64,
 }
 
@@ -43,6 +59,7 @@ struct Entry {
     /// Which lease of this message it is: the one before may still be being let go.
     number: u64,
     receipt: Receipt,
+    receive_count: u32,
     deadline: Instant,
     /// When SQS stops extending: 12 hours after the receive.
     ceiling: Instant,
@@ -65,39 +82,77 @@ pub(crate) enum Arrival {
 }
 
 impl Ledger {
-    pub(crate) fn new(visibility: Duration) -> Arc<Self> {
-        Arc::new(Ledger { state: Mutex::default(), changed: Notify::new(), visibility })
+    pub(crate) fn new(visibility: Duration, clock: Clock, latency: Arc<Latency>) -> Arc<Self> {
+        let (changed, over) = (Notify::new(), Notify::new());
+        Arc::new(Ledger { state: Mutex::default(), changed, over, visibility, clock, latency })
     }
 
-    /// Takes in a delivery that has just arrived.
-    pub(crate) fn arrive(self: &Arc<Self>, delivery: &Delivery) -> Arrival {
-        let now = Instant::now();
+    /// The time of the clock that leases are counted in.
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// How many messages are held.
+    pub(crate) fn held(&self) -> usize {
+        self.state().leases.len()
+    }
+
+    /// Until when a delivery is hidden whose receive was sent at a time, and when to renew that.
+    ///
+    /// It is not known when within a long poll the queue handed it out. One that was open for longer than half of the
+    /// visibility timeout has mostly waited, so half of it is counted on, and a renewal makes sure of it soon. Not at once:
+    /// most handlers are done before.
+    fn counted_from(&self, sent: Instant, now: Instant) -> (Instant, Instant) {
+        let deadline = later(sent, self.visibility).max(later(now, part(self.visibility, 2)));
+        let half = deadline.checked_sub(part(self.visibility, 2)).unwrap_or(now);
+        let half = half.checked_sub(self.early(self.held())).unwrap_or(now);
+        (deadline, half.max(later(now, part(self.visibility, 16))))
+    }
+
+    /// Takes in a delivery that has just arrived, of a receive that was sent at a time of [`Ledger::now`].
+    pub(crate) fn arrive(self: &Arc<Self>, delivery: &Delivery, sent: Instant) -> Arrival {
+        let now = self.now();
+        let (deadline, renew_at) = self.counted_from(sent, now);
+        let ceiling = later(sent, MAX_VISIBILITY);
         let id = delivery.receipt.message_id.clone();
         let mut state = self.state();
+        let mut returned = false;
         if let Some(entry) = state.leases.get_mut(&id) {
-            if !entry.stopped {
+            if entry.deadline <= now {
+                entry.lost.cancel();
+            }
+            let lost = entry.lost.is_cancelled();
+            if !entry.stopped && !lost {
                 // Only the newest receipt settles a message; with an older one SQS may answer OK and delete nothing.
                 entry.receipt = delivery.receipt.clone();
-                entry.deadline = now + self.visibility;
-                entry.ceiling = now + MAX_VISIBILITY;
+                entry.receive_count = entry.receive_count.max(delivery.receive_count);
+                entry.deadline = deadline;
+                entry.ceiling = ceiling;
                 if !entry.renewing {
-                    state.schedule(&id, now + self.visibility / 2);
+                    state.schedule(&id, renew_at);
                 }
                 drop(state);
                 self.changed.notify_one();
                 return Arrival::Joined;
             }
-            // It was let go and is back before that was confirmed: a delivery of its own, to be worked on anew.
+            // It was let go and is back before that was confirmed, or its lease was lost: a delivery of its own. A worker
+            // that lets go is done with it; one that has lost it may still be at work.
             entry.renewed.notify_waiters();
+            let (number, at_work) = (entry.number, !entry.stopped);
+            if at_work {
+                state.ending.insert((id.clone(), number));
+            }
             state.unschedule(&id);
+            returned = true;
         }
-        state.leases_given += 1;
+        state.leases_given = state.leases_given.saturating_add(1);
         let number = state.leases_given;
         let entry = Entry {
             number,
             receipt: delivery.receipt.clone(),
-            deadline: now + self.visibility,
-            ceiling: now + MAX_VISIBILITY,
+            receive_count: delivery.receive_count,
+            deadline,
+            ceiling,
             renew_at: None,
             stopped: false,
             renewing: false,
@@ -106,10 +161,10 @@ impl Ledger {
         };
         let lost = entry.lost.clone();
         state.leases.insert(id.clone(), entry);
-        state.schedule(&id, now + self.visibility / 2);
+        state.schedule(&id, renew_at);
         drop(state);
         self.changed.notify_one();
-        Arrival::New(Lease { ledger: self.clone(), id, number, lost })
+        Arrival::New(Lease { ledger: self.clone(), id, number, lost, returned })
     }
 
     /// Renews leases for as long as it is polled.
@@ -117,11 +172,12 @@ impl Ledger {
         let mut calls = JoinSet::new();
         loop {
             let next = self.state().renewals.first().map(|(at, _)| *at);
-            let far = Instant::now() + Duration::from_secs(3600);
+            let most = self.calls(self.held());
+            let until_next = next.map_or(LOOK, |next| next.saturating_duration_since(self.now()));
             tokio::select! {
                 biased;
                 Some(_) = calls.join_next(), if !calls.is_empty() => {}
-                () = tokio::time::sleep_until(next.unwrap_or(far)), if calls.len() < CALLS => {
+                () = tokio::time::sleep(until_next.min(LOOK)), if calls.len() < most => {
                     let batch = self.take_due();
                     if !batch.is_empty() {
                         calls.spawn(renew(self.clone(), queue.clone(), telemetry.clone(), batch));
@@ -132,11 +188,25 @@ impl Ledger {
         }
     }
 
+    /// How many renewals may be on their way at the same time with so many leases: enough for all of them to be renewed within
+    /// an eighth of the visibility timeout.
+    fn calls(&self, held: usize) -> usize {
+        calls_within(held, self.latency.slow(), part(self.visibility, 8), CALLS)
+    }
+
+    /// How much before the half of its time a lease is to be renewed, so that all can be within a quarter of the visibility
+    /// timeout, and a second time where that fails.
+    fn early(&self, held: usize) -> Duration {
+        let slow = self.latency.slow();
+        let needed = time_for(held, self.calls(held), slow).saturating_add(slow);
+        needed.saturating_sub(part(self.visibility, 4)).min(part(self.visibility, 4))
+    }
+
     /// Up to ten leases to be renewed now: those that are due, and with them those that will be soon, since a batch
     /// costs one request however full it is.
     fn take_due(&self) -> Vec<(u64, Receipt, Duration)> {
-        let now = Instant::now();
-        let soon = now + self.visibility / 8;
+        let now = self.now();
+        let soon = later(now, part(self.visibility, 8));
         let mut state = self.state();
         if state.renewals.first().is_none_or(|(at, _)| *at > now) {
             return Vec::new();
@@ -156,7 +226,7 @@ impl Ledger {
             // Asking for more than is left of the 12 hours is an error, and what is left is given in whole seconds.
             let left = Duration::from_secs(entry.ceiling.saturating_duration_since(now).as_secs().saturating_sub(1));
             let visibility = self.visibility.min(left);
-            if now + visibility <= entry.deadline {
+            if later(now, visibility) <= entry.deadline {
                 // The 12 hours are used up: nothing can be gained, so the end of the lease is awaited.
                 let end = entry.deadline;
                 state.schedule(&id, end);
@@ -170,15 +240,16 @@ impl Ledger {
 
     /// Takes in the answer for one lease of a renewal that was issued at `issued`.
     fn renewed(&self, number: u64, receipt: &Receipt, issued: Instant, visibility: Duration, outcome: Renewal) {
-        let now = Instant::now();
+        let now = self.now();
         let mut state = self.state();
+        let early = self.early(state.leases.len());
         let Some(entry) = state.entry(&receipt.message_id, number) else { return };
         entry.renewing = false;
         entry.renewed.notify_waiters();
         let newer = entry.receipt != *receipt;
         match outcome {
             // The timeout counts from the call; when exactly SQS took it up is not known, so from before the call.
-            Renewal::Done if !newer => entry.deadline = issued + visibility,
+            Renewal::Done if !newer => entry.deadline = later(issued, visibility),
             // A duplicate arrived meanwhile: what happened to the old receipt says nothing about the new one.
             _ if newer => {}
             Renewal::Refused => {
@@ -189,8 +260,13 @@ impl Ledger {
         }
         if !entry.stopped && !entry.lost.is_cancelled() {
             let at = match outcome {
-                Renewal::Unanswered => (now + self.visibility / 10).min(entry.deadline.max(now)),
-                _ => entry.deadline - (entry.deadline.saturating_duration_since(issued)) / 2,
+                Renewal::Unanswered => later(now, part(self.visibility, 10)).min(entry.deadline.max(now)),
+                _ => {
+                    let half = part(entry.deadline.saturating_duration_since(issued), 2);
+                    later(issued, half.saturating_sub(early))
+                        .max(later(now, part(self.visibility, 16)))
+                        .min(later(issued, half))
+                }
             };
             let id = receipt.message_id.clone();
             state.schedule(&id, at);
@@ -241,9 +317,10 @@ async fn renew<Q: Queue>(
     telemetry: Arc<Telemetry>,
     batch: Vec<(u64, Receipt, Duration)>,
 ) {
-    let issued = Instant::now();
+    let issued = ledger.now();
+    let sent = Instant::now();
     // An answer that comes after the lease has run out is of no use.
-    let limit = (ledger.visibility / 4).clamp(Duration::from_millis(500), Duration::from_secs(20));
+    let limit = part(ledger.visibility, 4).clamp(Duration::from_millis(500), Duration::from_secs(20));
     telemetry.hide_calls.add(1);
     let numbers: Vec<u64> = batch.iter().map(|(number, ..)| *number).collect();
     let batch: Vec<_> = batch.into_iter().map(|(_, receipt, visibility)| (receipt, visibility)).collect();
@@ -269,6 +346,7 @@ async fn renew<Q: Queue>(
             Vec::new()
         }
     };
+    ledger.latency.observe(sent.elapsed());
     // What was not answered for is tried again.
     let outcomes = outcomes.into_iter().chain(std::iter::repeat(Renewal::Unanswered));
     for ((number, (receipt, visibility)), outcome) in numbers.into_iter().zip(&batch).zip(outcomes) {
@@ -285,11 +363,37 @@ pub(crate) struct Lease {
     id: MessageId,
     number: u64,
     lost: CancellationToken,
+    returned: bool,
 }
 
 impl Lease {
     pub(crate) fn message_id(&self) -> &MessageId {
         &self.id
+    }
+
+    /// Whether the message was here before, and came back before that was over.
+    pub(crate) fn returned(&self) -> bool {
+        self.returned
+    }
+
+    /// Waits until no worker is left that had this message before: it is never at work twice at the same time.
+    pub(crate) async fn alone(&self) {
+        if !self.returned {
+            return;
+        }
+        loop {
+            let over = self.ledger.over.notified();
+            let before = (self.id.clone(), 0)..(self.id.clone(), self.number);
+            if self.ledger.state().ending.range(before).next().is_none() {
+                return;
+            }
+            over.await;
+        }
+    }
+
+    /// How often the message was received by now; a duplicate delivery brings a higher count. None when the hold is gone.
+    pub(crate) fn receive_count(&self) -> Option<u32> {
+        self.ledger.state().entry(&self.id, self.number).map(|entry| entry.receive_count)
     }
 
     /// The receipt to settle with now: a duplicate delivery brings a newer one.
@@ -304,7 +408,7 @@ impl Lease {
 
     /// Whether the hold is gone, also when that was not noticed by a renewal yet.
     pub(crate) fn is_lost(&self) -> bool {
-        let now = Instant::now();
+        let now = self.ledger.now();
         let over = self.ledger.state().entry(&self.id, self.number).is_none_or(|entry| entry.deadline <= now);
         over || self.lost.is_cancelled()
     }
@@ -312,12 +416,13 @@ impl Lease {
     /// How much is left of the hold if it is not renewed.
     pub(crate) fn left(&self) -> Duration {
         let deadline = self.ledger.state().entry(&self.id, self.number).map(|entry| entry.deadline);
-        deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(Instant::now()))
+        deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(self.ledger.now()))
     }
 
-    /// Until when the message can be held at the most.
+    /// Until when the message can be held at the most, on tokio's clock.
     pub(crate) fn ceiling(&self) -> Instant {
-        self.ledger.state().entry(&self.id, self.number).map_or_else(Instant::now, |entry| entry.ceiling)
+        let ceiling = self.ledger.state().entry(&self.id, self.number).map(|entry| entry.ceiling);
+        ceiling.map_or_else(Instant::now, |ceiling| self.ledger.clock.on_tokios(ceiling))
     }
 
     /// Ends the renewals and waits for the one that is on its way: a renewal that overtook the letting go would hide the
@@ -344,12 +449,16 @@ impl Drop for Lease {
         if state.entry(&self.id, self.number).is_some() {
             state.unschedule(&self.id);
             state.leases.remove(&self.id);
+        } else if state.ending.remove(&(self.id.clone(), self.number)) {
+            drop(state);
+            self.ledger.over.notify_waiters();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::time::SystemTime;
 
     use tokio::time::{advance, timeout};
@@ -376,15 +485,23 @@ mod tests {
         }
     }
 
+    thread_local! {
+        static SUSPENDED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
+
+    fn ledger(visibility: Duration) -> Arc<Ledger> {
+        Ledger::new(visibility, Clock::new(|| SUSPENDED.get()), Arc::default())
+    }
+
     fn arrive(ledger: &Arc<Ledger>, id: &str) -> Lease {
-        match ledger.arrive(&delivery(id, "first")) {
+        match ledger.arrive(&delivery(id, "first"), ledger.now()) {
             Arrival::New(lease) => lease,
             Arrival::Joined => panic!("{id} is here already"),
         }
     }
 
     fn joins(ledger: &Arc<Ledger>, id: &str, handle: &str) {
-        assert!(matches!(ledger.arrive(&delivery(id, handle)), Arrival::Joined));
+        assert!(matches!(ledger.arrive(&delivery(id, handle), ledger.now()), Arrival::Joined));
     }
 
     /// In what time the next renewal is due.
@@ -401,7 +518,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lease_is_renewed_at_half_of_its_time_counted_from_the_call() {
-        let ledger = Ledger::new(VISIBILITY);
+        let ledger = ledger(VISIBILITY);
         let lease = arrive(&ledger, "m");
         assert_eq!((lease.left(), next(&ledger)), (seconds(40), Some(seconds(20))));
         advance(seconds(19)).await;
@@ -418,7 +535,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn renewals_go_ten_to_a_call_and_take_along_what_is_due_soon() {
-        let ledger = Ledger::new(VISIBILITY);
+        let ledger = ledger(VISIBILITY);
         let together: Vec<_> = (0..25).map(|n| arrive(&ledger, &format!("together-{n}"))).collect();
         advance(seconds(20)).await;
         let batches = [(); 4].map(|()| ledger.take_due().len());
@@ -437,7 +554,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_duplicate_brings_its_receipt_and_the_time_of_its_own_receive() {
-        let ledger = Ledger::new(VISIBILITY);
+        let ledger = ledger(VISIBILITY);
         let lease = arrive(&ledger, "m");
         advance(seconds(15)).await;
         joins(&ledger, "m", "second");
@@ -449,7 +566,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_becomes_of_an_older_receipt_says_nothing_about_the_newest() {
         for outcome in [Renewal::Done, Renewal::Refused, Renewal::Unanswered] {
-            let ledger = Ledger::new(VISIBILITY);
+            let ledger = ledger(VISIBILITY);
             let lease = arrive(&ledger, "m");
             advance(seconds(20)).await;
             let (number, older, asked) = due(&ledger);
@@ -467,7 +584,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_renewal_loses_the_lease() {
-        let ledger = Ledger::new(VISIBILITY);
+        let ledger = ledger(VISIBILITY);
         let lease = arrive(&ledger, "m");
         advance(seconds(20)).await;
         let (number, receipt, asked) = due(&ledger);
@@ -478,7 +595,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_unanswered_renewal_is_tried_again_until_the_lease_has_run_out() {
-        let ledger = Ledger::new(VISIBILITY);
+        let ledger = ledger(VISIBILITY);
         let lease = arrive(&ledger, "m");
         advance(seconds(20)).await;
         for left in [20, 16, 12, 8, 4] {
@@ -496,7 +613,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_last_try_comes_before_the_lease_runs_out() {
-        let ledger = Ledger::new(VISIBILITY);
+        let ledger = ledger(VISIBILITY);
         let lease = arrive(&ledger, "m");
         advance(seconds(38)).await;
         let (number, receipt, asked) = due(&ledger);
@@ -508,7 +625,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_let_go_waits_for_its_renewal_and_is_not_renewed_again() {
-        let ledger = Ledger::new(VISIBILITY);
+        let ledger = ledger(VISIBILITY);
         let lease = arrive(&ledger, "m");
         advance(seconds(20)).await;
         let (number, receipt, asked) = due(&ledger);
@@ -521,7 +638,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_let_go_and_is_back_is_a_delivery_of_its_own() {
-        let ledger = Ledger::new(VISIBILITY);
+        let ledger = ledger(VISIBILITY);
         let before = arrive(&ledger, "m");
         before.stop_renewing().await;
         let after = arrive(&ledger, "m");
@@ -532,7 +649,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_process_that_slept_knows_that_its_leases_are_lost() {
-        let ledger = Ledger::new(VISIBILITY);
+        let ledger = ledger(VISIBILITY);
         let (slept, fresh) = (arrive(&ledger, "slept"), {
             advance(seconds(30)).await;
             arrive(&ledger, "fresh")
@@ -546,8 +663,8 @@ mod tests {
     async fn on(queue: &MemoryQueue) -> (Arc<Ledger>, Lease, impl Future<Output = ()> + use<>) {
         queue.send("{}");
         let delivery = queue.receive(1, Duration::ZERO, Some(VISIBILITY)).await.expect("an answer").remove(0);
-        let ledger = Ledger::new(VISIBILITY);
-        let Arrival::New(lease) = ledger.arrive(&delivery) else { panic!("it is the first") };
+        let ledger = ledger(VISIBILITY);
+        let Arrival::New(lease) = ledger.arrive(&delivery, ledger.now()) else { panic!("it is the first") };
         advance(seconds(20)).await;
         let limits = Limits { concurrency: 1, max_in_flight_bytes: 1, wait: Duration::ZERO };
         let telemetry = Arc::new(Telemetry::new(limits, Vec::new(), SystemTime::UNIX_EPOCH));
@@ -583,7 +700,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nothing_is_asked_for_beyond_twelve_hours() {
         let hours = |n: u64| seconds(n * 3600);
-        let ledger = Ledger::new(hours(8));
+        let ledger = ledger(hours(8));
         let lease = arrive(&ledger, "m");
         let ceiling = Instant::now() + hours(12);
         assert_eq!(lease.ceiling(), ceiling);
@@ -597,5 +714,113 @@ mod tests {
         advance(hours(3)).await;
         assert!(ledger.take_due().is_empty());
         assert!(lease.lost().is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_counts_from_when_its_receive_was_sent() {
+        let ledger = ledger(VISIBILITY);
+        let sent = ledger.now();
+        advance(seconds(15)).await;
+        let Arrival::New(lease) = ledger.arrive(&delivery("m", "first"), sent) else { panic!("it is the first") };
+        assert_eq!((lease.left(), next(&ledger)), (seconds(25), Some(seconds(5))));
+        assert_eq!(lease.ceiling(), sent + MAX_VISIBILITY);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_long_poll_half_of_the_time_is_counted_on_and_renewed_soon() {
+        let ledger = ledger(VISIBILITY);
+        let sent = ledger.now();
+        for waited in [20, 35, 100] {
+            advance(seconds(waited)).await;
+            let Arrival::New(lease) = ledger.arrive(&delivery("m", "first"), sent) else { panic!("it is the first") };
+            assert_eq!((lease.left(), next(&ledger)), (seconds(20), Some(VISIBILITY / 16)), "after {waited} s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_back_after_its_lease_was_lost_waits_for_its_worker() {
+        for noticed in [true, false] {
+            let ledger = ledger(VISIBILITY);
+            let lost = arrive(&ledger, "m");
+            advance(seconds(40)).await;
+            if noticed {
+                assert!(ledger.take_due().is_empty());
+            }
+            let after = arrive(&ledger, "m");
+            assert!(lost.lost().is_cancelled() && !after.is_lost());
+            assert!(timeout(seconds(1), after.alone()).await.is_err(), "the first is still at work");
+            advance(seconds(20)).await;
+            assert_eq!(due(&ledger).0, after.number, "and the lease of the second is kept meanwhile");
+            let (waits, dropped) = (after.alone(), async { drop(lost) });
+            timeout(seconds(1), async { tokio::join!(waits, dropped) }).await.expect("the first is over");
+            assert!(after.receipt().is_some(), "the first takes nothing with it");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_back_twice_waits_for_every_worker_before_it() {
+        let ledger = ledger(VISIBILITY);
+        let first = arrive(&ledger, "m");
+        advance(seconds(40)).await;
+        let second = arrive(&ledger, "m");
+        advance(seconds(40)).await;
+        let third = arrive(&ledger, "m");
+        drop(second);
+        assert!(timeout(seconds(1), third.alone()).await.is_err(), "the first is still at work");
+        drop(first);
+        timeout(seconds(1), third.alone()).await.expect("both are over");
+        assert!(ledger.state().ending.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_duplicate_brings_its_receive_count() {
+        let ledger = ledger(VISIBILITY);
+        let lease = arrive(&ledger, "m");
+        for (count, highest) in [(3, 3), (2, 3)] {
+            let duplicate = Delivery { receive_count: count, ..delivery("m", "second") };
+            assert!(matches!(ledger.arrive(&duplicate, ledger.now()), Arrival::Joined));
+            assert_eq!(lease.receive_count(), Some(highest));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_that_was_suspended_knows_that_its_leases_are_lost() {
+        let ledger = ledger(VISIBILITY);
+        let suspended = arrive(&ledger, "suspended");
+        let ceiling = suspended.ceiling();
+        SUSPENDED.set(seconds(30));
+        assert_eq!((suspended.left(), suspended.ceiling()), (seconds(10), ceiling - seconds(30)));
+        let (number, receipt, asked) = due(&ledger);
+        let issued = ledger.now();
+        SUSPENDED.set(seconds(65));
+        ledger.renewed(number, &receipt, issued, asked, Renewal::Done);
+        assert_eq!(suspended.left(), seconds(5), "a renewal counts from the call too");
+        let fresh = arrive(&ledger, "fresh");
+        SUSPENDED.set(seconds(85));
+        assert!(suspended.is_lost() && !fresh.is_lost());
+        assert_eq!(due(&ledger).1.message_id, "fresh".into());
+        assert!(suspended.lost().is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_the_queue_is_slow_renewals_are_more_and_sooner() {
+        let ledger = ledger(VISIBILITY);
+        let leases: Vec<_> = (0..1_000).map(|n| arrive(&ledger, &format!("m-{n}"))).collect();
+        let pace = || (ledger.calls(ledger.held()), ledger.early(ledger.held()));
+        assert_eq!(pace(), (CALLS, Duration::ZERO));
+        ledger.latency.observe(seconds(1));
+        assert_eq!(pace(), (20, Duration::ZERO));
+        ledger.latency.observe(seconds(8));
+        assert_eq!(pace(), (100, seconds(6)), "8 s for one round and one more, 10 s before the half is over");
+        let late = arrive(&ledger, "late");
+        drop(leases);
+        assert_eq!(next(&ledger), Some(seconds(14)));
+        advance(seconds(14)).await;
+        let (number, receipt, asked) = due(&ledger);
+        let issued = Instant::now();
+        advance(seconds(8)).await;
+        ledger.renewed(number, &receipt, issued, asked, Renewal::Done);
+        assert_eq!((late.left(), next(&ledger)), (seconds(32), Some(seconds(6))), "14 s after the call");
+        assert_eq!(pace().0, CALLS);
     }
 }

@@ -9,11 +9,15 @@
 //! ```
 
 mod budget;
+mod clock;
 mod closing;
 mod drain;
+mod expiring;
+mod facts;
 mod flow;
 mod groups;
 mod journal;
+mod latency;
 mod lease;
 mod poller;
 mod recent;
@@ -21,22 +25,25 @@ mod settings;
 mod settle;
 mod worker;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use budget::{Budget, Claim};
+use clock::Clock;
 pub use closing::{Closing, Ended};
 use drain::Drain;
+use expiring::Expiring;
+use facts::Facts;
 use flow::Flow;
 use groups::Groups;
 use journal::Journal;
 pub use journal::JournalError;
+use latency::Latency;
 use lease::{Arrival, Ledger};
 use poller::{Outcome, PATIENCE, Pace, Poll, Polled};
 use recent::Recent;
@@ -44,15 +51,12 @@ pub use settings::{GRACE_BEYOND_WAIT, MIN_VISIBILITY, RetryDelay, Settings, Sett
 use settle::Settler;
 use worker::{Settlement, Task, Work};
 
-use crate::queue::{BATCH, Delivery, MAX_MESSAGE_SIZE, MessageId, Queue, QueueError, QueueFacts};
+use crate::queue::{BATCH, Delivery, MAX_MESSAGE_SIZE, MAX_VISIBILITY, MessageId, Queue, QueueError};
 use crate::router::Router;
-use crate::telemetry::{Limits, Monitor, Phase, QueueSeen, Request, Telemetry, Turn};
+use crate::telemetry::{Limits, Monitor, Phase, Request, Telemetry, Turn};
 
 /// The visibility timeout that is asked for when the queue's own cannot be read.
 const DEFAULT_VISIBILITY: Duration = Duration::from_secs(60);
-
-/// How long reading the queue's attributes may take. They can be done without.
-const FACTS_LIMIT: Duration = Duration::from_secs(10);
 
 /// The wait of the first receive: short, so that a wrong queue is known at once.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -68,6 +72,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// How often the queue is asked how many messages are visible, where that matters.
 const DEPTH_ASKED: Duration = Duration::from_secs(600);
+
+/// How long that may take.
+const DEPTH_LIMIT: Duration = Duration::from_secs(10);
 
 /// With `until_empty`, a run ends when nothing has succeeded for so long and what is left fails.
 const STUCK: Duration = Duration::from_secs(15 * 60);
@@ -159,26 +166,14 @@ impl<Q: Queue> Consumer<Q> {
             None => Recent::default(),
         };
         let mut shutdown = std::pin::pin!(shutdown);
-        self.telemetry.attributes_calls.add(1);
+        let latency = Arc::new(Latency::default());
         let facts = tokio::select! {
             biased;
             () = &mut shutdown => None,
-            facts = tokio::time::timeout(FACTS_LIMIT, self.queue.facts()) => Some(facts),
+            facts = facts::read(&*self.queue, &self.telemetry, &latency) => Some(facts),
         };
         let told_to_stop = facts.is_none();
-        let facts = match facts {
-            Some(Ok(Ok(facts))) => facts,
-            Some(Ok(Err(failure))) => {
-                warn!(error = %failure, "the queue's attributes cannot be read; going on without them");
-                QueueFacts::default()
-            }
-            Some(Err(_)) => {
-                warn!("the queue's attributes did not come within {FACTS_LIMIT:?}; going on without them");
-                QueueFacts::default()
-            }
-            None => QueueFacts::default(),
-        };
-        let mut run = Run::assemble(self, facts, recent);
+        let mut run = Run::assemble(self, facts, recent, latency);
         if told_to_stop {
             run.begin_drain();
         }
@@ -190,7 +185,7 @@ impl<Q: Queue> Consumer<Q> {
             if run.is_stuck() {
                 run.begin_drain();
             }
-            let wake = run.next_wake();
+            let wake = run.end_handlers_in_time().map_or_else(|| run.next_wake(), |at| run.next_wake().min(at));
             tokio::select! {
                 biased;
                 () = &mut shutdown, if !run.engine.drain.has_begun() => run.begin_drain(),
@@ -217,11 +212,9 @@ pub(crate) struct Engine {
     recent: Recent,
     settler: Settler,
     drain: Drain,
+    latency: Arc<Latency>,
     visibility: Duration,
-    max_receive_count: Option<u32>,
-    /// For how long the queue keeps a message.
-    retention: Option<Duration>,
-    fifo: bool,
+    facts: Facts,
     random: Mutex<fastrand::Rng>,
 }
 
@@ -229,6 +222,20 @@ impl Engine {
     /// A random number from 0 to 1.
     fn jitter(&self) -> f64 {
         self.random.lock().unwrap_or_else(PoisonError::into_inner).f64()
+    }
+
+    /// After how many receives a message goes to the dead-letter queue; None while that is not known.
+    fn max_receive_count(&self) -> Option<u32> {
+        self.facts.read().and_then(|facts| facts.max_receive_count)
+    }
+
+    /// For how long the queue keeps a message; None while that is not known.
+    fn retention(&self) -> Option<Duration> {
+        self.facts.read().and_then(|facts| facts.retention)
+    }
+
+    fn fifo(&self) -> bool {
+        self.facts.fifo()
     }
 }
 
@@ -252,28 +259,24 @@ struct Run<Q> {
     /// What a message is taken to weigh before it has arrived.
     message_size: usize,
     /// Messages that are hidden by a retry delay, and until when.
-    hidden: BTreeMap<MessageId, Instant>,
+    hidden: Expiring<MessageId, ()>,
 }
 
 impl<Q: Queue> Run<Q> {
-    fn assemble(consumer: Consumer<Q>, facts: QueueFacts, recent: Recent) -> Self {
+    fn assemble(consumer: Consumer<Q>, facts: Option<facts::Read>, recent: Recent, latency: Arc<Latency>) -> Self {
         let Consumer { queue, router, settings, telemetry } = consumer;
-        let own = facts.visibility_timeout.filter(|own| *own >= MIN_VISIBILITY);
-        if let (None, None, Some(own)) = (settings.visibility, own, facts.visibility_timeout) {
-            warn!("the queue's visibility timeout of {own:?} is too short to renew; asking for {DEFAULT_VISIBILITY:?}");
+        let known = facts.as_ref().and_then(|read| read.as_ref().ok());
+        let whole = known.and_then(|facts| facts.visibility_timeout);
+        let own = whole.filter(|own| (MIN_VISIBILITY..=MAX_VISIBILITY).contains(own));
+        if let (None, None, Some(own)) = (settings.visibility, own, whole) {
+            warn!("the queue's visibility timeout of {own:?} cannot be renewed; asking for {DEFAULT_VISIBILITY:?}");
         }
         // It is named in every receive, also when it is the queue's own: whoever changes the queue's must not shorten
         // leases that are counted on here.
         let visibility = settings.visibility.or(own).unwrap_or(DEFAULT_VISIBILITY);
-        telemetry.found(QueueSeen {
-            name: facts.name.clone(),
-            fifo: facts.fifo,
-            visibility,
-            max_receive_count: facts.max_receive_count,
-            dead_letter_queue: facts.dead_letter_queue.clone(),
-        });
-        let ledger = Ledger::new(visibility);
-        let (settler, deletes, hides) = Settler::new(&queue, &telemetry, settings.concurrency);
+        let message_size = known.and_then(|facts| facts.max_message_size).unwrap_or(MAX_MESSAGE_SIZE);
+        let ledger = Ledger::new(visibility, Clock::new(settings.time_suspended), latency.clone());
+        let (settler, deletes, hides) = Settler::new(&queue, &telemetry, &latency);
         let mut services = JoinSet::new();
         services.spawn(ledger.clone().keep(queue.clone(), telemetry.clone()));
         services.spawn(deletes);
@@ -282,18 +285,9 @@ impl<Q: Queue> Run<Q> {
             Some(seed) => fastrand::Rng::with_seed(seed),
             None => chance(),
         };
-        let flow = Flow::new(router.places(), settings.concurrency, facts.max_receive_count, random.fork());
+        let flow = Flow::new(router.places(), settings.concurrency, random.fork());
         services.spawn(flow.clone().drive());
         services.spawn(look_at_the_depth(queue.clone(), flow.clone(), telemetry.clone()));
-        info!(
-            queue = facts.name.as_deref().unwrap_or("?"),
-            fifo = facts.fifo,
-            visibility = ?visibility,
-            max_receive_count = facts.max_receive_count,
-            dead_letter_queue = facts.dead_letter_queue.as_deref(),
-            concurrency = settings.concurrency,
-            "consuming"
-        );
         let engine = Engine {
             budget: Budget::new(
                 settings.concurrency,
@@ -306,19 +300,22 @@ impl<Q: Queue> Run<Q> {
             recent,
             settler,
             drain: Drain::new(settings.grace),
+            latency,
             visibility,
-            max_receive_count: facts.max_receive_count,
-            retention: facts.retention,
-            fifo: facts.fifo,
+            facts: Facts::new(queue.known()),
             random: Mutex::new(random),
             router,
             telemetry,
             settings,
         };
+        let engine = Arc::new(engine);
+        if let Some(failure) = facts::take_in(&engine, facts) {
+            services.spawn(facts::ask_again(engine.clone(), queue.clone(), failure));
+        }
         Run {
             queue,
             pace: Pace::new(engine.settings.concurrency),
-            engine: Arc::new(engine),
+            engine,
             polls: JoinSet::new(),
             workers: JoinSet::new(),
             services,
@@ -327,8 +324,8 @@ impl<Q: Queue> Run<Q> {
             last_poll: None,
             asked_for: 0,
             gave_up: false,
-            message_size: facts.max_message_size.unwrap_or(MAX_MESSAGE_SIZE),
-            hidden: BTreeMap::new(),
+            message_size: message_size.min(MAX_MESSAGE_SIZE),
+            hidden: Expiring::new(HIDDEN_REMEMBERED),
         }
     }
 
@@ -354,7 +351,8 @@ impl<Q: Queue> Run<Q> {
             self.next_poll += 1;
             self.last_poll = Some((now, wait));
             self.asked_for += claim.slots();
-            let poll = Poll { id: self.next_poll, wait, visibility: self.engine.visibility, claim };
+            let sent = self.engine.ledger.now();
+            let poll = Poll { id: self.next_poll, sent, wait, visibility: self.engine.visibility, claim };
             self.engine.telemetry.poll_opened(poll.id);
             self.polls.spawn(Box::pin(poll.receive(self.queue.clone(), self.engine.drain.token())));
         }
@@ -409,6 +407,11 @@ impl<Q: Queue> Run<Q> {
             Some(end) => wake.min(end),
             None => wake,
         }
+    }
+
+    /// While draining, ends the time of the handlers when the rest is needed for handing back; says when to look again.
+    fn end_handlers_in_time(&self) -> Option<Instant> {
+        self.engine.drain.end_handlers_in_time(self.engine.ledger.held(), self.engine.latency.slow())
     }
 
     /// One receive came back.
@@ -467,9 +470,9 @@ impl<Q: Queue> Run<Q> {
         // A sender's clock may be ahead of ours; then the message has just been sent.
         let in_queue = |sent_at| (engine.settings.wall_clock)().duration_since(sent_at).unwrap_or_default();
         let in_queue = delivery.sent_at.map(in_queue);
-        engine.telemetry.arrived(delivery.receive_count, engine.max_receive_count, in_queue);
+        engine.telemetry.arrived(delivery.receive_count, engine.max_receive_count(), in_queue);
         self.hidden.remove(&delivery.receipt.message_id);
-        let lease = match engine.ledger.arrive(&delivery) {
+        let lease = match engine.ledger.arrive(&delivery, poll.sent) {
             Arrival::New(lease) => lease,
             Arrival::Joined => {
                 engine.telemetry.duplicates.add(1);
@@ -477,21 +480,19 @@ impl<Q: Queue> Run<Q> {
                 return;
             }
         };
+        let group = delivery.group.clone().filter(|_| engine.fifo());
+        let hidden_for = group.as_ref().map(|group| engine.groups.hidden_for(group, lease.message_id()));
+        let hidden_for = hidden_for.unwrap_or_default();
         let task = if engine.recent.knows(lease.message_id()) {
             Task::DeleteRepeat
-        } else if engine.drain.has_begun() {
-            Task::Release
+        } else if engine.drain.has_begun() || !hidden_for.is_zero() {
+            Task::Release(hidden_for)
         } else {
             Task::Work
         };
-        let group = delivery.group.clone().filter(|_| engine.fifo && task == Task::Work);
-        let work = Work {
-            engine: engine.clone(),
-            lease,
-            held,
-            place: group.map(|group| engine.groups.join(group)),
-            receive_count: delivery.receive_count,
-        };
+        let group = group.filter(|_| task == Task::Work);
+        let place = group.map(|group| engine.groups.join(group, lease.message_id().clone(), lease.returned()));
+        let work = Work { engine: engine.clone(), lease, held, place, receive_count: delivery.receive_count };
         // On the heap once, rather than moved from the stack into the task and about in it.
         self.workers.spawn(Box::pin(work.run(delivery, task)));
     }
@@ -511,28 +512,19 @@ impl<Q: Queue> Run<Q> {
             Ok(Settlement::Deleted) => telemetry.deleted.add(1),
             Ok(Settlement::Left(id, until)) => {
                 telemetry.left_for_retry.add(1);
-                self.hide(id, until);
+                self.hidden.insert(id, (), until);
             }
             Ok(Settlement::Released(id, until)) => {
                 telemetry.released.add(1);
-                self.hide(id, until);
+                if until > Instant::now() {
+                    self.hidden.insert(id, (), until);
+                }
             }
             Ok(Settlement::Interrupted) => telemetry.interrupted.add(1),
             Err(failure) => {
                 telemetry.interrupted.add(1);
                 error!(error = %failure, "a worker ended abnormally, which is a defect; its message will be received again");
             }
-        }
-    }
-
-    /// Remembers that a message is hidden, within bounds.
-    fn hide(&mut self, id: MessageId, until: Instant) {
-        let now = Instant::now();
-        if self.hidden.len() >= HIDDEN_REMEMBERED {
-            self.hidden.retain(|_, until| *until > now);
-        }
-        if self.hidden.len() < HIDDEN_REMEMBERED && until > now {
-            self.hidden.insert(id, until);
         }
     }
 
@@ -578,8 +570,7 @@ impl<Q: Queue> Run<Q> {
         // What is still here has run out of time: whether it was settled is not known.
         telemetry.interrupted.add(self.workers.len() as u64);
         telemetry.polls_abandoned.add(self.polls.len() as u64);
-        let now = Instant::now();
-        self.hidden.retain(|_, until| *until > now);
+        self.hidden.expire(Instant::now());
         telemetry.turned(Turn { slots_free: self.engine.settings.concurrency, ..Turn::default() });
         telemetry.looked(self.engine.flow.look(telemetry.route_names()));
         telemetry.enter(Phase::Ended);
@@ -597,7 +588,7 @@ async fn look_at_the_depth<Q: Queue>(queue: Arc<Q>, flow: Arc<Flow>, telemetry: 
     loop {
         flow.wants_depth().await;
         telemetry.attributes_calls.add(1);
-        let facts = tokio::time::timeout(FACTS_LIMIT, queue.facts()).await;
+        let facts = tokio::time::timeout(DEPTH_LIMIT, queue.facts()).await;
         let visible = facts.ok().and_then(Result::ok).and_then(|facts| facts.visible);
         flow.depth_is(visible.map(|visible| usize::try_from(visible).unwrap_or(usize::MAX)));
         tokio::time::sleep(DEPTH_ASKED).await;

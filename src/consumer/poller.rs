@@ -33,6 +33,8 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Poll {
     pub(super) id: u64,
+    /// When it was sent, in the time that leases are counted in.
+    pub(super) sent: Instant,
     pub(super) wait: Duration,
     pub(super) visibility: Duration,
     pub(super) claim: Claim,

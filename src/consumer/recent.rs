@@ -5,11 +5,10 @@
 
 use std::collections::VecDeque;
 use std::collections::btree_map::{BTreeMap, Entry};
-use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::journal::Journal;
+use super::journal::{Journal, NotWritten};
 use crate::queue::MessageId;
 
 /// How many successes are remembered of which the queue has not confirmed the delete.
@@ -22,6 +21,7 @@ const CONFIRMED: usize = 8_192;
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     state: Mutex<State>,
+    journal: Option<Journal>,
 }
 
 #[derive(Debug, Default)]
@@ -32,7 +32,6 @@ struct State {
     /// In the order in which their deletes were confirmed.
     confirmed: VecDeque<MessageId>,
     next: u64,
-    journal: Option<Journal>,
 }
 
 /// What is known of a message that was handled.
@@ -74,11 +73,11 @@ impl State {
 impl Recent {
     /// A memory that goes on with what a journal remembers.
     pub(crate) fn with_journal(journal: Journal, known: Vec<MessageId>) -> Self {
-        let mut state = State { journal: Some(journal), ..State::default() };
+        let mut state = State::default();
         for id in known {
             state.handled(&id);
         }
-        Recent { state: Mutex::new(state) }
+        Recent { state: Mutex::new(state), journal: Some(journal) }
     }
 
     /// Whether the message was handled.
@@ -86,14 +85,14 @@ impl Recent {
         self.state().known.contains_key(id)
     }
 
-    /// The handler of the message succeeded.
+    /// The handler of the message succeeded. Returns at once without a journal, and with one when the record is written or
+    /// has taken too long.
     ///
     /// An error is the journal's: the memory has it all the same.
-    pub(crate) fn handled(&self, id: &MessageId, now: impl FnOnce() -> SystemTime) -> io::Result<()> {
-        let mut state = self.state();
-        state.handled(id);
-        match &mut state.journal {
-            Some(journal) => journal.append(id, now()),
+    pub(crate) async fn handled(&self, id: &MessageId, now: fn() -> SystemTime) -> Result<(), NotWritten> {
+        self.state().handled(id);
+        match &self.journal {
+            Some(journal) => journal.append(id, now()).await,
             None => Ok(()),
         }
     }
@@ -112,12 +111,12 @@ impl Recent {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_memory_is_bounded_and_forgets_the_oldest() {
+    #[tokio::test]
+    async fn the_memory_is_bounded_and_forgets_the_oldest() {
         let recent = Recent::default();
         let id = |n: usize| MessageId::from(format!("m{n}"));
         for n in 0..=UNCONFIRMED {
-            recent.handled(&id(n), || SystemTime::UNIX_EPOCH).expect("no journal, no error");
+            recent.handled(&id(n), || SystemTime::UNIX_EPOCH).await.expect("no journal, no error");
         }
         assert!(!recent.knows(&id(0)) && recent.knows(&id(1)) && recent.knows(&id(UNCONFIRMED)));
         for n in 1..=UNCONFIRMED {
@@ -128,14 +127,14 @@ mod tests {
         assert_eq!((state.unconfirmed.len(), state.confirmed.len(), state.known.len()), (0, CONFIRMED, CONFIRMED));
     }
 
-    #[test]
-    fn what_is_confirmed_is_known_once_however_often_it_is_deleted() {
+    #[tokio::test]
+    async fn what_is_confirmed_is_known_once_however_often_it_is_deleted() {
         let recent = Recent::default();
         let id = MessageId::from("m");
         // An event that no route takes is deleted without a handler.
         recent.deleted(&id);
         for _ in 0..2 {
-            recent.handled(&id, || SystemTime::UNIX_EPOCH).expect("no journal, no error");
+            recent.handled(&id, || SystemTime::UNIX_EPOCH).await.expect("no journal, no error");
             recent.deleted(&id);
         }
         let state = recent.state();

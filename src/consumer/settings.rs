@@ -10,8 +10,8 @@ use crate::queue::{MAX_VISIBILITY, MAX_WAIT};
 /// The settings of a [`Consumer`](super::Consumer). The defaults are right for most.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How many messages are held at the same time, at the most; each of them is worked on alone. At least 1;
-    /// default 64.
+    /// How many messages are held at the same time, at the most; each of them is worked on alone. 1 to 120,000, which is
+    /// how many messages of a queue SQS lets be in flight; default 64.
     pub concurrency: usize,
     /// How many bytes of messages are held at the same time, at the most, inflated bytes included. One message always
     /// goes on, however large. At least 1; default 256 MiB.
@@ -19,7 +19,7 @@ pub struct Settings {
     /// How long one receive waits for a first message, 0 to 20 s; default 20 s. A shorter wait costs more requests.
     pub wait: Duration,
     /// For how long a received message is hidden, 2 s to 12 h; renewed while it is worked on. Default: the queue's own
-    /// visibility timeout, or 60 s when that cannot be read.
+    /// visibility timeout, or 60 s when that cannot be read at the start.
     pub visibility: Option<Duration>,
     /// How long one call of a handler may take; more than zero, default 30 s.
     pub handler_timeout: Duration,
@@ -45,6 +45,10 @@ pub struct Settings {
     pub random_seed: Option<u64>,
     /// The time of day. Default: the system's.
     pub wall_clock: fn() -> SystemTime,
+    /// For how long the machine has been suspended since some fixed time. Leases run out meanwhile, and the clock that
+    /// tokio goes by stands still. Default: the system's on Linux, and never on other systems, where a suspended process
+    /// does not notice that it has lost its leases before SQS refuses their renewal.
+    pub time_suspended: fn() -> Duration,
 }
 
 /// What becomes of an event that no route takes.
@@ -99,6 +103,7 @@ impl Default for Settings {
             journal: None,
             random_seed: None,
             wall_clock: system_time,
+            time_suspended,
         }
     }
 }
@@ -108,8 +113,26 @@ fn system_time() -> SystemTime {
     SystemTime::now()
 }
 
+/// Of the two clocks one goes on while the machine is suspended. The difference comes out too small rather than too large
+/// when this thread is held up between the two looks.
+#[cfg(target_os = "linux")]
+fn time_suspended() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    let since_boot = clock_gettime(ClockId::Boottime);
+    let awake = clock_gettime(ClockId::Monotonic);
+    since_boot.checked_sub(awake).and_then(|suspended| suspended.try_into().ok()).unwrap_or_default()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn time_suspended() -> Duration {
+    Duration::ZERO
+}
+
 /// Beyond [`Settings::wait`], what a drain needs for polls to return.
 pub const GRACE_BEYOND_WAIT: Duration = Duration::from_secs(2);
+
+/// How many messages of a standard queue can be received and not yet deleted.
+const MAX_IN_FLIGHT: usize = 120_000;
 
 /// The shortest visibility timeout that can be renewed in time.
 pub const MIN_VISIBILITY: Duration = Duration::from_secs(2);
@@ -117,6 +140,10 @@ pub const MIN_VISIBILITY: Duration = Duration::from_secs(2);
 impl Settings {
     /// How long after the beginning of a shutdown handlers may still work: [`Settings::grace`] less a quarter of it, at the
     /// most 3 s, which is kept for handing back what they did not finish. What is at work for longer is interrupted.
+    ///
+    /// Where so much is held, or the queue answers so slowly, that handing back takes longer, more is kept for it, up to half
+    /// of the grace: ten thousand messages at half a second for an answer need 6 s. What cannot be handed back within that
+    /// comes back when its visibility timeout runs out.
     pub fn handler_grace(&self) -> Duration {
         self.grace - reserve_of(self.grace)
     }
@@ -128,8 +155,12 @@ impl Settings {
     /// [`SettingsError`] names the first setting that does not fit, and why.
     pub fn check(&self) -> Result<(), SettingsError> {
         let refuse = |setting, reason: String| Err(SettingsError { setting, reason });
-        if self.concurrency == 0 {
-            return refuse("concurrency", "must be at least 1".into());
+        if !(1..=MAX_IN_FLIGHT).contains(&self.concurrency) {
+            let reason = format!(
+                "{} is not between 1 and {MAX_IN_FLIGHT}, which is how many messages of a queue SQS lets be in flight",
+                self.concurrency
+            );
+            return refuse("concurrency", reason);
         }
         if self.max_in_flight_bytes == 0 {
             return refuse("max_in_flight_bytes", "must be at least 1".into());
@@ -206,7 +237,10 @@ mod tests {
         };
         let hours = 3600 * SECOND;
         assert_eq!(check(&|_| {}), Ok(()));
-        assert_eq!(check(&|s| s.concurrency = 0), Err("concurrency"));
+        for (concurrency, taken) in [(0, false), (1, true), (120_000, true), (120_001, false), (usize::MAX, false)] {
+            let expected = if taken { Ok(()) } else { Err("concurrency") };
+            assert_eq!(check(&|s| s.concurrency = concurrency), expected, "{concurrency}");
+        }
         assert_eq!(check(&|s| s.max_in_flight_bytes = 0), Err("max_in_flight_bytes"));
         assert_eq!(check(&|s| (s.wait, s.grace) = (20 * SECOND, 22 * SECOND)), Ok(()));
         assert_eq!(check(&|s| (s.wait, s.grace) = (21 * SECOND, hours)), Err("wait"));

@@ -4,6 +4,8 @@
 //! batch call. Every entry of every answer is read: SQS answers HTTP 200 and names the entries that failed. This room
 //! carries out what the worker decided and decides nothing itself.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
+use super::clock::later;
+use super::latency::{Latency, calls_for};
 use super::lease::Lease;
 use crate::queue::{BATCH, EntryError, EntryResult, Queue, QueueError, Receipt};
 use crate::telemetry::{Request, Telemetry};
@@ -20,8 +24,11 @@ use crate::telemetry::{Request, Telemetry};
 /// How long the first entry of a batch waits for others. A delete that waits costs nothing but this.
 const LINGER: Duration = Duration::from_millis(20);
 
-/// How many calls of one kind may be on their way at the same time.
-const CALLS: usize = 16;
+/// How many calls of one kind may be on their way at the same time; more when many entries wait.
+pub(super) const CALLS: usize = 16;
+
+/// How many entries of one kind may wait to be gathered. A worker that finds no room waits for it.
+const WAITING: usize = 10_000;
 
 /// How long one call may take: longer than the queue's own retries need.
 const CALL_LIMIT: Duration = Duration::from_secs(20);
@@ -66,29 +73,33 @@ impl Settler {
     pub(crate) fn new<Q: Queue>(
         queue: &Arc<Q>,
         telemetry: &Arc<Telemetry>,
-        room: usize,
+        latency: &Arc<Latency>,
     ) -> (Self, impl Future<Output = ()> + Send + use<Q>, impl Future<Output = ()> + Send + use<Q>) {
-        let (deletes, delete_entries) = mpsc::channel(room.max(1));
-        let (hides, hide_entries) = mpsc::channel(room.max(1));
+        let (deletes, delete_entries) = mpsc::channel(WAITING);
+        let (hides, hide_entries) = mpsc::channel(WAITING);
         let call = {
-            let (queue, telemetry) = (queue.clone(), telemetry.clone());
+            let (queue, telemetry, latency) = (queue.clone(), telemetry.clone(), latency.clone());
             move |batch: Vec<Receipt>| {
-                let (queue, telemetry) = (queue.clone(), telemetry.clone());
+                let (queue, telemetry, latency) = (queue.clone(), telemetry.clone(), latency.clone());
                 async move {
                     telemetry.delete_calls.add(1);
+                    let issued = Instant::now();
                     let answer = tokio::time::timeout(CALL_LIMIT, queue.delete(&batch)).await;
+                    latency.observe(issued.elapsed());
                     read(answer, Request::Delete, &telemetry)
                 }
             }
         };
         let delete_service = coalesce(delete_entries, call);
         let call = {
-            let (queue, telemetry) = (queue.clone(), telemetry.clone());
+            let (queue, telemetry, latency) = (queue.clone(), telemetry.clone(), latency.clone());
             move |batch: Vec<(Receipt, Duration)>| {
-                let (queue, telemetry) = (queue.clone(), telemetry.clone());
+                let (queue, telemetry, latency) = (queue.clone(), telemetry.clone(), latency.clone());
                 async move {
                     telemetry.hide_calls.add(1);
+                    let issued = Instant::now();
                     let answer = tokio::time::timeout(CALL_LIMIT, queue.hide(&batch)).await;
+                    latency.observe(issued.elapsed());
                     read(answer, Request::Hide, &telemetry)
                 }
             }
@@ -105,8 +116,9 @@ impl Settler {
         let mut pause = Duration::from_millis(100);
         while let Some(receipt) = lease.receipt() {
             match ask(&self.deletes, receipt.clone()).await {
-                // With an older receipt SQS may answer OK and delete nothing.
-                _ if lease.receipt().is_some_and(|newest| newest != receipt) => continue,
+                // With an older receipt SQS may answer OK and delete nothing. The lease has none any longer when its message has
+                // come back as a delivery of its own.
+                _ if lease.receipt().as_ref() != Some(&receipt) => continue,
                 Ok(()) => return Deleted::Confirmed,
                 Err(Refusal::Entry(error)) if error.is_final() => {
                     if let Some(times) = self.telemetry.worth_logging(("delete", "refused")) {
@@ -127,7 +139,7 @@ impl Settler {
                 () = lease.lost().cancelled() => return Deleted::Unconfirmed,
                 () = tokio::time::sleep(pause.mul_f64(0.5 + jitter())) => {}
             }
-            pause = (pause * 2).min(Duration::from_secs(5));
+            pause = pause.saturating_mul(2).min(Duration::from_secs(5));
         }
         Deleted::Unconfirmed
     }
@@ -136,7 +148,7 @@ impl Settler {
     /// comes back when its visibility timeout runs out.
     pub(crate) async fn let_go(&self, lease: &Lease, delay: Duration) -> bool {
         lease.stop_renewing().await;
-        let end = Instant::now() + LET_GO_LIMIT;
+        let end = later(Instant::now(), LET_GO_LIMIT);
         let mut pause = Duration::from_millis(100);
         while let Some(receipt) = lease.receipt() {
             let left = lease.ceiling().saturating_duration_since(Instant::now());
@@ -146,10 +158,10 @@ impl Settler {
             match ask(&self.hides, (receipt, delay)).await {
                 Ok(()) => return true,
                 Err(Refusal::Entry(error)) if error.is_final() => return false,
-                Err(_) if lease.is_lost() || Instant::now() + pause > end => return false,
+                Err(_) if lease.is_lost() || later(Instant::now(), pause) > end => return false,
                 Err(_) => tokio::time::sleep(pause).await,
             }
-            pause *= 2;
+            pause = pause.saturating_mul(2);
         }
         false
     }
@@ -175,7 +187,7 @@ where
         let first = tokio::select! {
             biased;
             Some(_) = calls.join_next(), if !calls.is_empty() => continue,
-            entry = entries.recv(), if calls.len() < CALLS => entry,
+            entry = entries.recv(), if calls.len() < calls_for(entries.len(), CALLS) => entry,
         };
         let Some(first) = first else { break };
         let mut batch = vec![first.item];

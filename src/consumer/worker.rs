@@ -4,18 +4,21 @@
 //! Above the handler nothing fails: whatever happens in it is an answer. A worker never looks at other messages, except
 //! that it waits its turn in its FIFO group and in the flow to its target.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use super::Engine;
 use super::budget::Held;
+use super::clock::{later, part};
 use super::flow::{Caller, Change, HandedBack, Next, Verdict};
 use super::groups::{Place, Turn};
 use super::lease::Lease;
@@ -23,10 +26,13 @@ use super::settings::Unrouted;
 use super::settle::Deleted;
 use crate::decode::{self, DecodeError};
 use crate::event::Event;
-use crate::handler::{Context, Failure};
+use crate::handler::{Call, Context, Failure};
 use crate::queue::{Delivery, MessageId};
 use crate::router::{CallError, Route};
-use crate::telemetry::{CallEnd, Failed};
+use crate::telemetry::{CallEnd, Failed, shown};
+
+/// How long what a handler left behind may hold its message: longer than it takes to end what can be ended.
+const HELD_AT_MOST: Duration = Duration::from_secs(5);
 
 /// How a delivery ended. Every delivery that did not join another one has exactly one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +54,9 @@ pub(super) enum Task {
     Work,
     /// Delete it: its handler has succeeded before.
     DeleteRepeat,
-    /// Hand it back: it arrived while draining.
-    Release,
+    /// Hand it back, to be received again after this long: it arrived while draining, or before the head of its group is
+    /// to be received again.
+    Release(Duration),
 }
 
 /// One delivery and everything that it holds, given back when this is dropped.
@@ -88,22 +95,53 @@ enum Attempt {
 
 impl Work<Engine> {
     /// Works on a delivery until it is settled.
-    pub(super) async fn run(self, delivery: Delivery, task: Task) -> Settlement {
+    pub(super) async fn run(mut self, delivery: Delivery, task: Task) -> Settlement {
+        match AssertUnwindSafe(self.carry_out(delivery, task)).catch_unwind().await {
+            Ok(settlement) => settlement,
+            Err(_panic) => self.panicked().await,
+        }
+    }
+
+    async fn carry_out(&mut self, delivery: Delivery, task: Task) -> Settlement {
+        tokio::select! {
+            biased;
+            () = self.lease.lost().cancelled() => return self.interrupted(),
+            () = self.lease.alone() => {}
+        }
         match task {
-            Task::DeleteRepeat => {
-                debug!(message_id = %self.lease.message_id(), "the message was handled before; deleting the repeat");
-                let settlement = self.delete().await;
-                if settlement == Settlement::Deleted {
-                    self.engine.telemetry.repeats_deleted.add(1);
-                }
-                settlement
+            // The worker before may have succeeded after all.
+            Task::Work if self.lease.returned() && self.engine.recent.knows(self.lease.message_id()) => {
+                self.delete_repeat().await
             }
-            Task::Release => self.release().await,
+            Task::DeleteRepeat => self.delete_repeat().await,
+            Task::Release(delay) => self.hand_back(delay).await,
             Task::Work => self.work(delivery).await,
         }
     }
 
-    async fn work(mut self, delivery: Delivery) -> Settlement {
+    async fn delete_repeat(&mut self) -> Settlement {
+        debug!(message_id = %self.lease.message_id(), "the message was handled before; deleting the repeat");
+        let settlement = self.delete().await;
+        if settlement == Settlement::Deleted {
+            self.engine.telemetry.repeats_deleted.add(1);
+        }
+        settlement
+    }
+
+    /// Something panicked that is not a handler: the condition of a route, or this crate. The message is left like one whose
+    /// handler failed, with what comes after it in its group.
+    async fn panicked(&mut self) -> Settlement {
+        self.note(None, CallEnd::Panic.label(), "the condition of a route panicked, or this crate; the log says where");
+        if let Some(times) = self.engine.telemetry.worth_logging(("worker", "panic")) {
+            error!(
+                times,
+                "the condition of a route panicked, or this crate, which is a defect; the message is left for a retry"
+            );
+        }
+        if self.lease.is_lost() { self.interrupted() } else { self.give_up(None).await }
+    }
+
+    async fn work(&mut self, delivery: Delivery) -> Settlement {
         let engine = self.engine.clone();
         if let Some(place) = &self.place {
             let mut parked = false;
@@ -152,12 +190,12 @@ impl Work<Engine> {
         let span = info_span!(
             "message",
             message_id = %receipt.message_id,
-            r#type = event.kind().name(),
+            r#type = shown(event.kind().name()),
             receive_count,
             trace_id = trace.trace_id(),
             aws_trace_id = trace.aws_trace_id(),
         );
-        let expires = engine.retention.zip(sent_at).and_then(|(retention, sent_at)| sent_at.checked_add(retention));
+        let expires = engine.retention().zip(sent_at).and_then(|(retention, sent_at)| sent_at.checked_add(retention));
         let context = Context::new(receipt.message_id, receive_count, sent_at, group, trace);
         // On the heap, so that a message that only waits for its turn does not take this much room.
         Box::pin(self.handle(number, route, event, context, expires).instrument(span)).await
@@ -165,7 +203,7 @@ impl Work<Engine> {
 
     /// Calls the handler until there is a settlement.
     async fn handle(
-        mut self,
+        &mut self,
         number: usize,
         route: &Route,
         event: Event,
@@ -173,11 +211,11 @@ impl Work<Engine> {
         expires: Option<SystemTime>,
     ) -> Settlement {
         let engine = self.engine.clone();
-        let mut caller = engine.flow.enter(number, self.lease.message_id().clone(), self.receive_count);
+        let mut caller = engine.flow.enter(number, self.lease.message_id().clone());
         let at = At { number, route, event: &event };
         let kind = event.kind().name();
-        let mut attempt = 0;
-        let mut failures = 0;
+        let mut attempt = 0_u32;
+        let mut failures = 0_u32;
         loop {
             match self.turn(&mut caller, expires).await {
                 None => return self.interrupted(),
@@ -185,7 +223,7 @@ impl Work<Engine> {
                 Some(Next::HandBack) => return self.release().await,
                 Some(Next::Leave(delay)) => return self.give_up(Some(delay)).await,
             }
-            attempt += 1;
+            attempt = attempt.saturating_add(1);
             let began = Instant::now();
             let (end, ended) = self.call(at, &context, attempt).await;
             engine.telemetry.called(number, end, began.elapsed());
@@ -203,7 +241,7 @@ impl Work<Engine> {
                 Attempt::Succeeded => {
                     drop(caller);
                     engine.telemetry.receive_count_at_success.observe(self.receive_count.into());
-                    self.remember();
+                    self.remember().await;
                     drop(event);
                     self.held.drop_bytes();
                     return self.delete().await;
@@ -212,7 +250,7 @@ impl Work<Engine> {
                     if succeeded {
                         engine.telemetry.receive_count_at_success.observe(self.receive_count.into());
                         // The message comes again, to whomever: if it is to us, its repeat is deleted.
-                        self.remember();
+                        self.remember().await;
                     }
                     return self.interrupted();
                 }
@@ -222,7 +260,7 @@ impl Work<Engine> {
                 }
                 Attempt::Hopeless => return self.give_up(None).await,
                 Attempt::Failed(delay) => {
-                    failures += 1;
+                    failures = failures.saturating_add(1);
                     if self.place.is_none() || failures >= self.fifo_attempts() {
                         return self.give_up(delay).await;
                     }
@@ -245,16 +283,16 @@ impl Work<Engine> {
         let next = tokio::select! {
             biased;
             () = self.lease.lost().cancelled() => return None,
-            next = caller.turn(limit) => next,
+            next = caller.turn(limit, self.receive_count(), self.engine.max_receive_count()) => next,
             () = self.engine.drain.handlers_over() => Next::HandBack,
         };
         if next == Next::HandBack && Instant::now() >= limit {
-            let receives_left = self.engine.max_receive_count.map(|most| most.saturating_sub(self.receive_count));
+            let receives_left = self.engine.max_receive_count().map(|most| most.saturating_sub(self.receive_count()));
             // The last day of its time in the queue is kept for the receives that it has left.
             const LAST_DAY: Duration = Duration::from_secs(24 * 3600);
-            let keeps = self.time_left(expires).map(|left| left.saturating_sub(LAST_DAY.min(left / 2)));
+            let keeps = self.time_left(expires).map(|left| left.saturating_sub(LAST_DAY.min(part(left, 2))));
             let at = Instant::now();
-            caller.handed_back(HandedBack { at, receives_left, spend_from: keeps.map(|keeps| at + keeps) });
+            caller.handed_back(HandedBack { at, receives_left, spend_from: keeps.map(|keeps| later(at, keeps)) });
         }
         Some(next)
     }
@@ -283,32 +321,42 @@ impl Work<Engine> {
     /// Calls the handler once; says how that ended, and what it means for the message.
     async fn call(&mut self, at: At<'_>, context: &Context, attempt: u32) -> (CallEnd, Attempt) {
         let engine = self.engine.clone();
-        let deadline = (Instant::now() + engine.settings.handler_timeout).min(self.lease.ceiling());
-        let cancelled = CancellationToken::new();
-        let context = context.attempt_with(attempt, deadline, cancelled.clone());
-        let call = AssertUnwindSafe(at.route.call(at.event.clone(), context)).catch_unwind();
-        tokio::pin!(call);
+        let courtesy = engine.drain.courtesy();
+        let shared = Call::new(engine.settings.handler_timeout, self.lease.ceiling(), courtesy);
+        let context = context.attempt_with(attempt, shared.clone());
         enum Stop {
             LeaseLost,
             TimeOver,
             GraceOver,
         }
-        let stop = tokio::select! {
-            biased;
-            () = self.lease.lost().cancelled() => Stop::LeaseLost,
-            answer = &mut call => return self.read(at, answer),
-            () = tokio::time::sleep_until(deadline) => Stop::TimeOver,
-            () = engine.drain.handlers_over() => Stop::GraceOver,
+        let (stop, answer) = {
+            let mut call = pin!(AssertUnwindSafe(at.route.call(at.event.clone(), context)).catch_unwind());
+            let stop = tokio::select! {
+                biased;
+                () = self.lease.lost().cancelled() => Err(Stop::LeaseLost),
+                answer = &mut call => Ok(answer),
+                () = shared.over() => Err(Stop::TimeOver),
+                () = engine.drain.handlers_over() => Err(Stop::GraceOver),
+            };
+            match stop {
+                Ok(answer) => (None, Some(answer)),
+                Err(stop) => {
+                    // A moment for the handler to put its things in order, or even to finish.
+                    shared.cancel();
+                    (Some(stop), tokio::time::timeout(courtesy, call).await.ok())
+                }
+            }
         };
-        // A moment for the handler to put its things in order, or even to finish.
-        cancelled.cancel();
-        let answer = tokio::time::timeout(engine.drain.courtesy(), &mut call).await;
+        if !matches!(answer, Some(Ok(Ok(())))) {
+            self.released(&shared).await;
+        }
         match (stop, answer) {
-            (Stop::LeaseLost, Ok(Ok(Ok(())))) => (CallEnd::Handled, Attempt::LeaseLost(true)),
-            (Stop::LeaseLost, _) => (CallEnd::Interrupted, Attempt::LeaseLost(false)),
-            (_, Ok(answer @ Ok(Ok(())))) => self.read(at, answer),
-            (Stop::GraceOver, _) => (CallEnd::Interrupted, Attempt::GraceOver),
-            (Stop::TimeOver, _) => {
+            (None, Some(answer)) => self.read(at, answer),
+            (Some(Stop::LeaseLost), Some(Ok(Ok(())))) => (CallEnd::Handled, Attempt::LeaseLost(true)),
+            (Some(Stop::LeaseLost), _) => (CallEnd::Interrupted, Attempt::LeaseLost(false)),
+            (_, Some(answer @ Ok(Ok(())))) => self.read(at, answer),
+            (Some(Stop::GraceOver), _) => (CallEnd::Interrupted, Attempt::GraceOver),
+            (_, _) => {
                 let limit = engine.settings.handler_timeout;
                 self.note(
                     Some(at),
@@ -320,6 +368,17 @@ impl Work<Engine> {
                 }
                 (CallEnd::TimeLimit, Attempt::Failed(None))
             }
+        }
+    }
+
+    /// Waits until nothing of a call that did not succeed is at work any more, such as a program that is being ended: the
+    /// message must not be worked on by somebody else before.
+    async fn released(&self, call: &Call) {
+        tokio::select! {
+            biased;
+            () = call.released() => {}
+            () = tokio::time::sleep(HELD_AT_MOST) => {}
+            () = self.engine.drain.holds_over() => {}
         }
     }
 
@@ -378,19 +437,19 @@ impl Work<Engine> {
     }
 
     /// The handler succeeded, which must be known before the delete is asked for.
-    fn remember(&self) {
+    async fn remember(&self) {
         let engine = &self.engine;
-        if let Err(failure) = engine.recent.handled(self.lease.message_id(), engine.settings.wall_clock)
+        if let Err(failure) = engine.recent.handled(self.lease.message_id(), engine.settings.wall_clock).await
             && let Some(times) = engine.telemetry.worth_logging(("journal", "write"))
         {
-            warn!(error = %failure, times, "a success could not be written to the journal; it is known in memory only");
+            warn!(error = %failure, times, "a success is not yet in the journal; it is known in memory only");
         }
     }
 
     /// Waits before the head of a FIFO group is tried again; false when it is to be handed back instead.
     async fn pause(&self, delay: Duration) -> bool {
         let limit = self.hold_limit(None);
-        let until = Instant::now() + delay;
+        let until = later(Instant::now(), delay);
         tokio::select! {
             biased;
             () = self.lease.lost().cancelled() => false,
@@ -405,12 +464,13 @@ impl Work<Engine> {
     /// dead-lettered before it expires.
     fn hold_limit(&self, expires: Option<SystemTime>) -> Instant {
         let now = Instant::now();
-        let margin = Duration::from_secs(120) + self.engine.settings.handler_timeout.min(Duration::from_secs(600));
+        let margin =
+            Duration::from_secs(120).saturating_add(self.engine.settings.handler_timeout.min(Duration::from_secs(600)));
         let by_lease = self.lease.ceiling().checked_sub(margin).unwrap_or(now);
-        match (self.time_left(expires), self.engine.max_receive_count) {
+        match (self.time_left(expires), self.engine.max_receive_count()) {
             (Some(left), Some(most)) => {
-                let receives = most.saturating_sub(self.receive_count) + 1;
-                by_lease.min(now + left / receives.saturating_mul(2))
+                let receives = most.saturating_sub(self.receive_count()).saturating_add(1);
+                by_lease.min(later(now, part(left, receives.saturating_mul(2))))
             }
             _ => by_lease,
         }
@@ -422,31 +482,37 @@ impl Work<Engine> {
         expires.map(|expires| expires.duration_since(now).unwrap_or_default())
     }
 
+    /// How often the message was received by now, also where a duplicate brought a higher count.
+    fn receive_count(&self) -> u32 {
+        self.lease.receive_count().unwrap_or(self.receive_count)
+    }
+
     fn is_last_receive(&self) -> bool {
-        self.engine.max_receive_count.is_some_and(|most| self.receive_count >= most)
+        self.engine.max_receive_count().is_some_and(|most| self.receive_count() >= most)
     }
 
     /// How often a failing head of a FIFO group is tried here.
     fn fifo_attempts(&self) -> u32 {
         const WHEN_UNKNOWN: u32 = 5;
-        let left = self.engine.max_receive_count.map(|most| most.saturating_sub(self.receive_count) + 1);
+        let left = self.engine.max_receive_count();
+        let left = left.map(|most| most.saturating_sub(self.receive_count()).saturating_add(1));
         self.engine.settings.fifo_attempts.or(left).unwrap_or(WHEN_UNKNOWN)
     }
 
-    async fn unrouted(self, event: &Event, first_of_its_type: bool) -> Settlement {
+    async fn unrouted(&mut self, event: &Event, first_of_its_type: bool) -> Settlement {
         let engine = self.engine.clone();
         engine.telemetry.unrouted.add(1);
         match engine.settings.unrouted {
             Unrouted::Acknowledge => {
                 if first_of_its_type {
-                    info!(r#type = event.kind().name(), "no route takes events of this type; they are deleted");
+                    info!(r#type = shown(event.kind().name()), "no route takes events of this type; they are deleted");
                 }
                 self.delete().await
             }
             Unrouted::Leave => {
                 if first_of_its_type {
                     warn!(
-                        r#type = event.kind().name(),
+                        r#type = shown(event.kind().name()),
                         "no route takes events of this type; they are left in the queue"
                     );
                 }
@@ -468,40 +534,47 @@ impl Work<Engine> {
     }
 
     /// Leaves the message undone, to be received again after a delay or to be dead-lettered.
-    async fn give_up(mut self, delay: Option<Duration>) -> Settlement {
+    async fn give_up(&mut self, delay: Option<Duration>) -> Settlement {
         self.held.drop_bytes();
         let engine = self.engine.clone();
         engine.telemetry.last_receives_failed.add(u64::from(self.is_last_receive()));
-        let delay = delay.unwrap_or_else(|| engine.settings.retry.after(self.receive_count, engine.jitter()));
-        if let Some(place) = &self.place
-            && !self.is_last_receive()
-        {
-            // On its last receive it is given up instead: to hand back the rest would spend their receives unworked.
+        let delay = delay.unwrap_or_else(|| engine.settings.retry.after(self.receive_count(), engine.jitter()));
+        // On its last receive it is given up instead: to hand back the rest would spend their receives unworked.
+        let place = self.place.as_ref().filter(|_| !self.is_last_receive());
+        if let Some(place) = place {
             place.hand_back_the_rest();
         }
-        if engine.settler.let_go(&self.lease, delay).await {
-            Settlement::Left(self.lease.message_id().clone(), Instant::now() + delay)
-        } else {
-            // It comes back when its visibility timeout runs out.
-            Settlement::Left(self.lease.message_id().clone(), Instant::now() + engine.visibility)
+        // Where that is not confirmed, it comes back when its visibility timeout runs out.
+        let hidden_for = if engine.settler.let_go(&self.lease, delay).await { delay } else { engine.visibility };
+        let (id, until) = (self.lease.message_id(), later(Instant::now(), hidden_for));
+        if let Some(place) = place {
+            place.hidden_until(id, until);
         }
+        Settlement::Left(id.clone(), until)
     }
 
-    /// Hands the message back, which is no fault of its own.
-    async fn release(mut self) -> Settlement {
+    /// Hands the message back: at once, or together with the head of its group.
+    async fn release(&mut self) -> Settlement {
+        let delay = self.place.as_ref().map(|place| place.hidden_for(self.lease.message_id()));
+        self.hand_back(delay.unwrap_or_default()).await
+    }
+
+    async fn hand_back(&mut self, delay: Duration) -> Settlement {
         self.held.drop_bytes();
         if let Some(place) = &self.place {
             place.hand_back_the_rest();
         }
-        let delay = self.engine.drain.hidden_for();
-        if self.engine.settler.let_go(&self.lease, delay).await {
-            Settlement::Released(self.lease.message_id().clone(), Instant::now() + delay)
-        } else {
-            Settlement::Interrupted
+        match self.engine.settler.let_go(&self.lease, delay.max(self.engine.drain.hidden_for())).await {
+            true if delay.is_zero() => {
+                let until = later(Instant::now(), self.engine.drain.hidden_for());
+                Settlement::Released(self.lease.message_id().clone(), until)
+            }
+            true => Settlement::Left(self.lease.message_id().clone(), later(Instant::now(), delay)),
+            false => Settlement::Interrupted,
         }
     }
 
-    fn interrupted(self) -> Settlement {
+    fn interrupted(&mut self) -> Settlement {
         self.engine.telemetry.leases_lost.add(1);
         if let Some(times) = self.engine.telemetry.worth_logging(("lease", "lost")) {
             warn!(message_id = %self.lease.message_id(), times, "the lease of a message is lost; it will be received again");

@@ -54,13 +54,18 @@ pub use catalogue::{
 };
 pub use extra::Extra;
 pub use field::{FieldInfo, IdOr, List, Map, ObjectInfo, Shape};
-pub use kind::{EventKind, EventType, Product};
+pub(crate) use kind::escape_controls;
+pub use kind::{EventKind, EventType, Product, is_unsafe_to_show};
 pub use pattern::{Judgement, Pattern, PatternError};
 pub use payload::{Payload, PayloadError};
 pub use scan::NotAnEvent;
 pub use timestamp::Timestamp;
 
-pub(crate) use scan::{last_values, text_of};
+pub(crate) use scan::{kind_of, last_values, text_of};
+
+/// How long the type of an event may be, in bytes. Stream's own are shorter than 50; what is longer than
+/// this is not an event.
+pub const MAX_TYPE_LENGTH: usize = 256;
 
 /// The event as it came: its kind and its exact JSON. Cheap to clone.
 ///
@@ -74,7 +79,7 @@ struct Whole {
 }
 
 impl Event {
-    /// An event from its JSON, for tests: an object with a `type`. White space around it is no part of the event.
+    /// An event from its JSON, for tests: an object with a `type` of 1 to [`MAX_TYPE_LENGTH`] bytes. White space around it is no part of the event.
     ///
     /// # Errors
     ///
@@ -85,9 +90,7 @@ impl Event {
             json = json.trim_ascii().to_owned();
         }
         let [kind] = last_values(&json, ["type"])?;
-        let kind = kind.and_then(text_of).filter(|kind| !kind.is_empty()).ok_or(NotAnEvent::NoType)?;
-        let kind = EventKind::new(&kind);
-        Ok(Event::new(kind, json))
+        Ok(Event::new(kind_of(kind)?, json))
     }
 
     /// `kind` must be the last `type` in `json`, which must be a JSON object.

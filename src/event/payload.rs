@@ -4,6 +4,7 @@ use super::field::Described;
 use super::kind::escape_controls;
 use super::read::{Fault, Object, Reader};
 use super::{AnyPayload, CustomEvent, Event, EventKind};
+use crate::telemetry::shown;
 
 /// A type that events parse into: each struct of the catalogue for its wire type, [`CustomEvent`] for every custom type,
 /// and a struct of your own for a custom type of yours:
@@ -72,7 +73,7 @@ pub enum PayloadError {
     #[error("{path} at line {line} column {column}: expected {expected}, found {found}")]
     Mismatch {
         /// The way to the value, as in `message.attachments[2].title`. The names of keys that are not Stream's are part
-        /// of it, with control characters escaped.
+        /// of it, with control characters escaped. Cut to 120 bytes.
         path: String,
         /// The line of the JSON on which the value begins, from 1.
         line: usize,
@@ -128,7 +129,7 @@ impl PayloadError {
             (None, _) => "a number",
         };
         PayloadError::Mismatch {
-            path: escape_controls(&fault.path()).into_owned(),
+            path: shown(&escape_controls(&fault.path())).to_owned(),
             line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
             column: 1 + before.len() - line_start,
             expected: fault.expected,

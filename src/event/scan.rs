@@ -12,6 +12,8 @@ use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::{EventKind, MAX_TYPE_LENGTH};
+
 /// Why a text is no event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -27,6 +29,9 @@ pub enum NotAnEvent {
     /// It has no `type`, or one that is empty or no text.
     #[error("no `type`")]
     NoType,
+    /// Its `type` is longer than [`MAX_TYPE_LENGTH`](super::MAX_TYPE_LENGTH).
+    #[error("its `type` is longer than {} bytes", super::MAX_TYPE_LENGTH)]
+    LongType,
 }
 
 /// The values of some keys of a JSON object, the last one where a key stands twice. The whole text is checked to be JSON.
@@ -40,6 +45,24 @@ pub(crate) fn last_values<'de, const N: usize>(
     match Check::new(json).last_values(keys) {
         Some(values) => Ok(values),
         None => judged_by_serde(json, keys),
+    }
+}
+
+/// The type of an event, from its value in the JSON.
+///
+/// A type is held several times (in the event, in logs, in counts), and by a handful of bytes of gzip a sender can make it
+/// as long as the whole event. So its length is looked at before anything is made of it.
+pub(crate) fn kind_of(value: Option<&str>) -> Result<EventKind, NotAnEvent> {
+    /// The longest that one byte can be written: `\u0061`.
+    const ESCAPED: usize = 6;
+    let value = value.ok_or(NotAnEvent::NoType)?;
+    if value.starts_with('"') && value.len() > MAX_TYPE_LENGTH * ESCAPED + 2 {
+        return Err(NotAnEvent::LongType);
+    }
+    match text_of(value) {
+        Some(kind) if kind.len() > MAX_TYPE_LENGTH => Err(NotAnEvent::LongType),
+        Some(kind) if !kind.is_empty() => Ok(EventKind::new(&kind)),
+        _ => Err(NotAnEvent::NoType),
     }
 }
 

@@ -13,6 +13,10 @@ use crate::event::{Event, last_values, text_of};
 /// near; the payload holds a longer one.
 const ID_BYTES: usize = 1024;
 
+/// The first second of PostgreSQL's `timestamptz`, 4714-11-24 BC, counted from 1970. Its last is beyond every year of four
+/// digits.
+const FIRST_SECOND: i64 = -210_866_803_200;
+
 /// What of an event has a column of its own. Of a key that stands twice the last counts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Columns {
@@ -48,13 +52,13 @@ fn id(value: &str) -> Option<String> {
     fits.then(|| id.into_owned())
 }
 
-/// RFC 3339 text, or nanoseconds since 1970.
+/// RFC 3339 text, or nanoseconds since 1970; none where a column cannot hold it.
 fn time(value: &str) -> Option<SystemTime> {
     let time = match value.parse::<i64>() {
         Ok(nanoseconds) => Timestamp::from_nanosecond(nanoseconds.into()).ok()?,
-        Err(_) => text_of(value)?.parse().ok()?,
+        Err(_) => text_of(value)?.parse::<Timestamp>().ok()?,
     };
-    Some(time.into())
+    (time.as_second() >= FIRST_SECOND).then(|| time.into())
 }
 
 #[cfg(test)]
@@ -89,6 +93,24 @@ mod tests {
     fn the_last_of_two_keys_counts_and_inner_keys_are_not_taken_for_outer_ones() {
         let columns = columns(r#"{"type":"a.b","cid":"a","message":{"cid":"inner","user_id":"inner"},"cid":"b"}"#);
         assert_eq!((columns.cid.as_deref(), columns.user_id), (Some("b"), None));
+    }
+
+    #[test]
+    fn a_time_that_a_column_cannot_hold_is_left_out() {
+        let created_at = |time: &str| columns(&format!(r#"{{"type":"a.b","created_at":{time}}}"#)).created_at;
+        for held in [r#""-004713-11-24T00:00:00Z""#, r#""9999-12-30T00:00:00Z""#, "9223372036854775807"] {
+            assert!(created_at(held).is_some(), "{held}");
+        }
+        for beyond in [
+            r#""-004713-11-23T23:59:59Z""#,
+            r#""-009998-01-01T00:00:00Z""#,
+            r#""10000-01-01T00:00:00Z""#,
+            r#""2026-02-30T00:00:00Z""#,
+            "9223372036854775808",
+            "1e300",
+        ] {
+            assert_eq!(created_at(beyond), None, "{beyond}");
+        }
     }
 
     #[test]

@@ -22,15 +22,22 @@
 //!
 //! No shell is between, and nothing else of the daemon's environment is passed on but `PATH`, `HOME`, `LANG`, `TZ` and what
 //! the settings list: the program never sees the daemon's AWS keys or secrets by accident. Its standard output is
-//! discarded; its standard error goes to the log, the first 8 KiB of it.
+//! discarded. Its standard error goes to the log: of each run the first 64 lines and 16 KiB, and then how much that left out.
 //!
-//! A program whose time or lease runs out is sent SIGTERM, and SIGKILL two seconds later, with its whole process group.
-//! What it leaves running when it ends by itself is not waited for.
+//! A program whose time or lease runs out, or that a shutdown interrupts, is sent SIGTERM, and SIGKILL a second later
+//! ([`Context::courtesy`]), with its whole process group; so is what a program leaves running that did not exit with 0.
+//! Its message stays here until all of them are gone, so that no other run of the message begins before. The limits: what
+//! leaves the group (`setsid`) is not followed, a process that waits for a broken disk cannot be killed and is given up a
+//! second after SIGKILL, and a daemon that is itself killed outright leaves its programs running.
+//!
+//! What a program that exited with 0 leaves running is not waited for. As PID 1, in a container, the orphans of programs
+//! are reaped.
 
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -46,8 +53,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use super::processes;
 use crate::event::Event;
-use crate::handler::{Context, Handler, HandlerError, escape_controls};
+use crate::handler::{Context, Handler, HandlerError, Hold, escape_controls};
 
 /// What of the daemon's environment every program sees.
 const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
@@ -55,21 +63,22 @@ const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 /// The most bytes of one fact: whatever a sender puts into a type, the program can be started.
 const FACT_BYTES: usize = 4096;
 
-/// The most bytes of standard error that the log takes of one run, and of one line.
-const LOGGED_BYTES: usize = 8 * 1024;
+/// What the log takes of the standard error of one run: so many bytes and lines, and so many bytes of one line.
+const LOGGED_BYTES: usize = 16 * 1024;
+const LOGGED_LINES: usize = 64;
 const LOGGED_LINE: usize = 1024;
 
 /// How long standard error is read after the program has ended, in case something that it left running holds it open.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// How long a cancelled program has between SIGTERM and SIGKILL.
-const KILLED_AFTER: Duration = Duration::from_secs(2);
-
-/// How long one that was killed is waited for: a process that waits for a broken disk does not die.
+/// How long what was killed is waited for: a process that waits for a broken disk does not die.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether a cancelled program has ended.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How often orphans are reaped, as PID 1.
+const REAP: Duration = Duration::from_secs(1);
 
 /// Which program is run, and what it sees of the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,10 +172,10 @@ impl Exec {
 
 impl Handler<Event> for Exec {
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
-        let mut child =
-            self.command(&event, &ctx).spawn().map_err(|source| HandlerError::target_down(Unstarted(source)))?;
+        let mut child = processes::spawn(&mut self.command(&event, &ctx))
+            .map_err(|source| HandlerError::target_down(Unstarted(source)))?;
         let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
-        let mut running = self.ender.ends_on_drop(child);
+        let mut running = self.ender.ends_on_drop(child, &ctx);
 
         let feeding = async {
             if let Some(mut stdin) = stdin {
@@ -251,62 +260,93 @@ fn fact(text: &str) -> String {
 /// Reads standard error to its end and logs its beginning, line by line.
 async fn log(mut stderr: impl AsyncRead + Unpin, ctx: &Context) {
     let mut chunk = [0; 4096];
-    let mut line = Vec::new();
-    let mut left = LOGGED_BYTES;
-    let mut told = false;
-    loop {
-        let read = stderr.read(&mut chunk).await.unwrap_or(0);
-        if read == 0 {
-            break;
-        }
-        // What is beyond the limit is read all the same: the program must not stand before a full pipe.
-        let taken = &chunk[..read.min(left)];
-        for byte in taken {
-            if *byte == b'\n' {
-                log_line(&line, ctx);
-                line.clear();
-            } else if line.len() < LOGGED_LINE {
-                line.push(*byte);
-            }
-        }
-        if read > taken.len() && !told {
-            told = true;
-            log_line(&line, ctx);
-            line.clear();
-            tracing::info!(message_id = %ctx.message_id(), "the program writes more to its standard error than is logged");
-        }
-        left -= taken.len();
-    }
-    log_line(&line, ctx);
-}
-
-fn log_line(line: &[u8], ctx: &Context) {
-    if !line.is_empty() {
-        let text = String::from_utf8_lossy(line);
-        tracing::info!(message_id = %ctx.message_id(), stderr = %escape_controls(&text), "the program says");
+    let mut said = Said { ctx, line: Vec::new(), bytes: 0, lines: 0, unlogged_bytes: 0, unlogged_lines: 0, cut: false };
+    // What is beyond the limits is read all the same: the program must not stand before a full pipe.
+    while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
+        chunk[..read].iter().for_each(|byte| said.push(*byte));
     }
 }
 
-/// The thread that ends cancelled programs: it waits out their time between SIGTERM and SIGKILL, since the handler that
-/// started them is gone.
+/// What a program says on its standard error. Dropped, it logs what is left and how much was left out.
+struct Said<'a> {
+    ctx: &'a Context,
+    line: Vec<u8>,
+    /// What was taken for the log.
+    bytes: usize,
+    lines: usize,
+    unlogged_bytes: u64,
+    unlogged_lines: u64,
+    /// Whether something of the current line was left out.
+    cut: bool,
+}
+
+impl Said<'_> {
+    fn push(&mut self, byte: u8) {
+        let room = self.bytes < LOGGED_BYTES && self.lines < LOGGED_LINES && self.line.len() < LOGGED_LINE;
+        if byte == b'\n' {
+            self.end_line();
+        } else if room {
+            self.line.push(byte);
+            self.bytes += 1;
+        } else {
+            self.unlogged_bytes += 1;
+            self.cut = true;
+        }
+    }
+
+    fn end_line(&mut self) {
+        if !self.line.is_empty() {
+            let text = String::from_utf8_lossy(&self.line);
+            tracing::info!(message_id = %self.ctx.message_id(), stderr = %escape_controls(&text), "the program says");
+            self.lines += 1;
+        }
+        self.unlogged_lines += u64::from(mem::take(&mut self.cut) && self.line.is_empty());
+        self.line.clear();
+    }
+}
+
+impl Drop for Said<'_> {
+    fn drop(&mut self) {
+        self.end_line();
+        if self.unlogged_bytes > 0 {
+            tracing::info!(
+                message_id = %self.ctx.message_id(),
+                unlogged_bytes = self.unlogged_bytes,
+                unlogged_lines = self.unlogged_lines,
+                "the program wrote more to its standard error than is logged"
+            );
+        }
+    }
+}
+
+/// The thread that ends programs: it waits out their time between SIGTERM and SIGKILL, since the handler that started them
+/// is gone.
 struct Ender {
     /// None only while this is dropped.
     queue: Option<mpsc::Sender<Ending>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// A program at work. Dropped before its end was seen, it is ended.
+/// A program at work. Dropped before it was done, it is ended with its group.
 struct Running<'a> {
+    /// None only while this is dropped.
     child: Option<Child>,
+    /// Its process group, which has the number of its leader.
+    group: Option<Pid>,
+    ctx: &'a Context,
     ender: &'a Ender,
+    succeeded: bool,
 }
 
-/// A program that was sent SIGTERM.
+/// A process group that was sent SIGTERM.
 struct Ending {
-    child: Child,
+    /// Its leader, until its end was seen.
+    leader: Option<Child>,
     group: Pid,
     asked: Instant,
+    courtesy: Duration,
     killed: bool,
+    _hold: Hold,
 }
 
 impl Ender {
@@ -316,13 +356,14 @@ impl Ender {
         Ok(Ender { queue: Some(sender), thread: Some(thread) })
     }
 
-    fn ends_on_drop(&self, child: Child) -> Running<'_> {
-        Running { child: Some(child), ender: self }
+    fn ends_on_drop<'a>(&'a self, child: Child, ctx: &'a Context) -> Running<'a> {
+        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        Running { child: Some(child), group, ctx, ender: self, succeeded: false }
     }
 }
 
 impl Drop for Ender {
-    /// Waits until the last cancelled program has ended: two seconds, or three where one does not die.
+    /// Waits until the last cancelled program has ended: a second, or two where one does not die.
     fn drop(&mut self) {
         self.queue = None;
         if let Some(thread) = self.thread.take() {
@@ -333,22 +374,27 @@ impl Drop for Ender {
 
 impl Running<'_> {
     async fn wait(&mut self) -> io::Result<ExitStatus> {
-        match &mut self.child {
-            Some(child) => child.wait().await,
-            None => Err(io::ErrorKind::NotFound.into()),
-        }
+        let Some(child) = &mut self.child else { return Err(io::ErrorKind::NotFound.into()) };
+        let status = child.wait().await?;
+        self.succeeded = status.success();
+        self.group.inspect(|group| processes::forget(*group));
+        Ok(status)
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let Some(child) = self.child.take() else { return };
-        // No id: its end was seen, and the number may be another's by now.
-        let Some(group) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) else { return };
+        let (Some(child), Some(group)) = (self.child.take(), self.group) else { return };
+        // No id: its end was seen. The number is still the group's while that has members, and no other's moments later.
+        let leader = child.id().is_some().then_some(child);
+        if self.succeeded || (leader.is_none() && !processes::group_lives(group)) {
+            return;
+        }
         // It may have ended just now; then there is nobody to hear it.
         let _ = kill_process_group(group, Signal::TERM);
         if let Some(queue) = &self.ender.queue {
-            let _ = queue.send(Ending { child, group, asked: Instant::now(), killed: false });
+            let (asked, courtesy) = (Instant::now(), self.ctx.courtesy());
+            let _ = queue.send(Ending { leader, group, asked, courtesy, killed: false, _hold: self.ctx.hold() });
         }
     }
 }
@@ -356,10 +402,10 @@ impl Drop for Running<'_> {
 fn end_all(queue: &mpsc::Receiver<Ending>) {
     let mut endings: Vec<Ending> = Vec::new();
     loop {
-        let next = if endings.is_empty() {
-            queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        } else {
-            queue.recv_timeout(LOOK)
+        let next = match (endings.is_empty(), processes::is_init()) {
+            (true, false) => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            (true, true) => queue.recv_timeout(REAP),
+            (false, _) => queue.recv_timeout(LOOK),
         };
         match next {
             Ok(ending) => endings.push(ending),
@@ -368,23 +414,38 @@ fn end_all(queue: &mpsc::Receiver<Ending>) {
             Err(RecvTimeoutError::Disconnected) => thread::sleep(LOOK),
         }
         endings.retain_mut(|ending| !ending.is_over());
+        if processes::is_init() {
+            processes::reap_orphans();
+        }
     }
 }
 
 impl Ending {
+    /// Goes on with it; true when nothing of the group is left, or nothing that can be killed.
     fn is_over(&mut self) -> bool {
+        let late = self.asked.elapsed() >= self.courtesy;
         // It is looked at without being reaped: as long as it is not, its number is no other group's, and the signal
         // reaches what it left running.
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        let ended = !matches!(waitid(WaitId::Pid(self.group), look), Ok(None));
-        if ended || (!self.killed && self.asked.elapsed() >= KILLED_AFTER) {
+        let leader_ended = self.leader.is_some() && !matches!(waitid(WaitId::Pid(self.group), look), Ok(None));
+        if leader_ended || (late && !self.killed) {
             let _ = kill_process_group(self.group, Signal::KILL);
             self.killed = true;
         }
-        if ended {
-            let _ = self.child.try_wait();
+        if leader_ended && let Some(mut leader) = self.leader.take() {
+            let _ = leader.try_wait();
+            processes::forget(self.group);
         }
-        ended || self.asked.elapsed() >= KILLED_AFTER + GIVEN_UP_AFTER
+        if self.leader.is_none() && !processes::group_lives(self.group) {
+            return true;
+        }
+        let given_up = self.asked.elapsed() >= self.courtesy + GIVEN_UP_AFTER;
+        if given_up {
+            processes::forget(self.group);
+            let group = self.group.as_raw_nonzero().get();
+            tracing::warn!(process_group = group, "a program that was killed does not die; its message is handed back");
+        }
+        given_up
     }
 }
 
@@ -400,34 +461,40 @@ impl fmt::Debug for Exec {
 mod tests {
     use std::time::SystemTime;
 
-    use tokio_util::sync::CancellationToken;
-
     use super::*;
     use crate::decode::decode;
-    use crate::handler::Failure;
+    use crate::handler::{Call, Failure};
     use crate::queue::Trace;
 
     #[tokio::test]
-    async fn a_program_whose_work_is_no_longer_wanted_is_not_waited_for() {
-        let exec = Exec::new(ExecSettings::new(["sleep", "60"])).unwrap();
+    async fn a_program_that_is_not_wanted_any_more_holds_its_message() {
+        let exec = Exec::new(ExecSettings::new(["sh", "-c", "trap '' TERM; sleep 60; sleep 60"])).unwrap();
         let event = decode(r#"{"type":"a.b"}"#, 1000).unwrap();
-        let ctx = Context::for_test("id-1");
-        let cancelled = CancellationToken::new();
-        cancelled.cancel();
-        let handled = exec.handle(event, ctx.attempt_with(1, ctx.deadline(), cancelled));
-        let error = timeout(Duration::from_secs(30), handled).await.expect("it ends before the program").unwrap_err();
-        assert_eq!(error.failure(), Failure::Retry);
+        let second = Duration::from_secs(1);
+        let call = Call::new(60 * second, tokio::time::Instant::now() + 60 * second, second);
+        let ctx = Context::for_test("id-1").attempt_with(1, call.clone());
+        let began = Instant::now();
+        let cancelling = async {
+            // The shell has begun to ignore it.
+            tokio::time::sleep(second / 2).await;
+            call.cancel();
+        };
+        let (handled, ()) = tokio::join!(timeout(30 * second, exec.handle(event, ctx)), cancelling);
+        assert_eq!(handled.expect("it ends before the program").unwrap_err().failure(), Failure::Retry);
+        assert!(began.elapsed() < second, "the handler waits for nothing");
+        timeout(30 * second, call.released()).await.expect("the program is gone");
+        assert!(began.elapsed() > second + second / 2, "killed after {:?}", began.elapsed());
     }
 
     #[test]
     fn facts_of_any_length_and_content_are_cut_to_what_an_environment_can_hold() {
-        let name = format!("{}\\u0000{}", "é".repeat(3000), "x".repeat(100_000));
+        let name = format!("{}\\u0000x", "é".repeat(100));
         let event = decode(&format!(r#"{{"type":"{name}"}}"#), 1 << 20).unwrap();
         let sent_at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_007);
         let group = "g".repeat(5000);
         let ctx = Context::new("id-1".into(), 7, Some(sent_at), Some(group.into()), Trace::default());
         let facts = facts(&event, &ctx);
-        assert_eq!(facts[0], ("STREAM_EVENT_TYPE", "é".repeat(2048)));
+        assert_eq!(facts[0], ("STREAM_EVENT_TYPE", "é".repeat(100) + "x"));
         assert_eq!(facts[1], ("STREAM_MESSAGE_ID", "id-1".into()));
         assert_eq!(facts[2], ("STREAM_RECEIVE_COUNT", "7".into()));
         assert_eq!(facts[4], ("STREAM_SENT_AT", "2026-01-01T00:00:00.007Z".into()));

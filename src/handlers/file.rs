@@ -13,25 +13,27 @@
 //!   `events-2026-01-31T00-00-07Z.jsonl`. Rotated files are never touched again, and never deleted: that is the
 //!   operator's business.
 //!
-//! A full or failing disk is a target that is down: messages wait in the queue.
+//! A full, failing or hanging disk is a target that is down: messages wait in the queue.
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
 
 pub use super::lines::STALLED_AFTER;
-use super::lines::{LineWriter, Reopening, Sink};
+use super::lines::{LineWriter, Reopening, Sink, WriterEnd};
 use crate::event::Event;
 use crate::handler::{Context, Handler, HandlerError};
 
 /// The longest torn line that is looked for on opening. An event inflates to less, unless somebody configured otherwise.
 const LONGEST_TORN_LINE: u64 = 64 * 1024 * 1024;
+
+/// How long dropping the handler waits for the commit that is going on.
+const COMMIT_ENDS: Duration = Duration::from_secs(1);
 
 /// How every line begins.
 const LINE_START: &[u8] = br#"{"type":"#;
@@ -82,8 +84,8 @@ pub enum FileError {
         #[source]
         source: io::Error,
     },
-    /// Another process writes to it.
-    #[error("{} is locked: another process writes to it", .path.display())]
+    /// Another process writes to it, or another handler of this one.
+    #[error("{} is locked: another process writes to it, or another handler of this one", .path.display())]
     Locked {
         /// The path of the settings.
         path: PathBuf,
@@ -122,13 +124,14 @@ pub enum FileError {
 pub struct File {
     // The order counts: the thread ends when the way to it is closed.
     lines: LineWriter,
-    _thread: JoinedOnDrop,
+    _end: WaitedForOnDrop,
 }
 
 impl File {
     /// Opens the file, locks it and repairs its end.
     ///
-    /// Dropping the handler waits for the commit that is going on, if any, and then unlocks the file.
+    /// Dropping the handler waits up to a second for the commit that is going on, if any, and unlocks the file. On a disk
+    /// that hangs for longer the file stays locked until the disk answers or the process ends.
     ///
     /// # Errors
     ///
@@ -138,8 +141,8 @@ impl File {
     }
 
     fn writing_to(log: Log) -> Result<Self, FileError> {
-        let (lines, thread) = LineWriter::start("file", log).map_err(FileError::Thread)?;
-        Ok(File { lines, _thread: JoinedOnDrop(Some(thread)) })
+        let (lines, end) = LineWriter::start("file", log).map_err(FileError::Thread)?;
+        Ok(File { lines, _end: WaitedForOnDrop(end) })
     }
 
     /// For asking, on SIGHUP, that the file be opened anew under its name.
@@ -166,14 +169,11 @@ impl Reopener {
     }
 }
 
-struct JoinedOnDrop(Option<JoinHandle<()>>);
+struct WaitedForOnDrop(WriterEnd);
 
-impl Drop for JoinedOnDrop {
+impl Drop for WaitedForOnDrop {
     fn drop(&mut self) {
-        if let Some(thread) = self.0.take() {
-            // A panic there was answered to those who waited.
-            let _ = thread.join();
-        }
+        self.0.wait(COMMIT_ENDS);
     }
 }
 
@@ -514,6 +514,62 @@ mod tests {
         until(&|| queue.counts().deleted == 200).await;
         stop.send(()).unwrap();
         run.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_holds_up_nobody_who_drops_the_handler() {
+        let place = tempfile::tempdir().unwrap();
+        let (go, gone) = mpsc::channel::<()>();
+        let (hang, hanging) = mpsc::channel();
+        let log = log_with(&place.path().join("events"), move |_| {
+            hang.send(()).unwrap();
+            // Waits until nobody can say a word any more.
+            let _ = gone.recv();
+            Ok(())
+        });
+        let file = File::writing_to(log).unwrap();
+        let event = Event::from_json(r#"{"type":"a.b"}"#).unwrap();
+        {
+            let mut handled = pin!(file.handle(event, Context::for_test("1")));
+            poll_fn(|polling| {
+                assert!(handled.as_mut().poll(polling).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            // Before the handler is given up, which would take the line back.
+            hanging.recv_timeout(20 * COMMIT_ENDS).unwrap();
+        }
+        let (dropped, is_dropped) = mpsc::channel();
+        std::thread::spawn(move || {
+            drop(file);
+            dropped.send(()).unwrap();
+        });
+        is_dropped.recv_timeout(20 * COMMIT_ENDS).expect("it does not wait for the disk");
+        drop(go);
+    }
+
+    #[tokio::test]
+    async fn a_file_whose_handler_was_dropped_can_be_opened_at_once() {
+        let place = tempfile::tempdir().unwrap();
+        let (begin, begun) = mpsc::channel();
+        let log = log_with(&place.path().join("events"), move |file| {
+            begin.send(()).unwrap();
+            std::thread::sleep(COMMIT_ENDS / 10);
+            file.sync_data()
+        });
+        let file = File::writing_to(log).unwrap();
+        let event = Event::from_json(r#"{"type":"a.b"}"#).unwrap();
+        {
+            let mut handled = pin!(file.handle(event, Context::for_test("1")));
+            poll_fn(|polling| {
+                assert!(handled.as_mut().poll(polling).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            begun.recv_timeout(20 * COMMIT_ENDS).unwrap();
+        }
+        drop(file);
+        Log::new(FileSettings::new(place.path().join("events")), SystemTime::now).unwrap();
     }
 
     #[test]

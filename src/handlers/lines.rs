@@ -6,21 +6,24 @@
 #![cfg_attr(not(feature = "file"), allow(dead_code, reason = "only a file is ever reopened"))]
 
 use std::io;
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::event::Event;
 use crate::handler::{Context, HandlerError};
 
-/// How long a line may wait for its sink before the sink counts as down.
-///
-/// Shorter than the usual time limit of a handler: a reader that is paused, or a disk that hangs, is no fault of the
-/// message and must not use up its receives.
+/// How long a sink may take nothing before it counts as down: a reader that has paused, or a disk that hangs.
 pub const STALLED_AFTER: Duration = Duration::from_secs(10);
+
+/// How many times in that a line that waits looks whether others go on.
+const LOOKS: u32 = 10;
 
 /// How many bytes are gathered before a commit begins, give or take the last line.
 const COMMIT_BYTES: usize = 4 * 1024 * 1024;
@@ -46,6 +49,8 @@ pub(super) fn push_line(event: &Event, ctx: &Context, line: &mut Vec<u8>) {
         None => line.extend_from_slice(b"null"),
     }
     line.extend_from_slice(br#","event":"#);
+    // With the end, for which a large line would otherwise be moved to twice its room.
+    line.reserve(event.json().len() + 2);
     line.extend(event.json().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
     line.extend_from_slice(b"}\n");
 }
@@ -76,6 +81,8 @@ pub(super) trait Sink: Send + 'static {
 /// nobody needs to wait for that.
 pub(super) struct LineWriter {
     work: mpsc::Sender<Work>,
+    /// How many commits there were, whatever came of them.
+    commits: Arc<AtomicU64>,
 }
 
 /// What the thread is asked for.
@@ -96,22 +103,29 @@ struct Line {
 enum LineError {
     #[error("cannot write the line")]
     Write(#[source] Arc<io::Error>),
-    #[error("the line was not taken within {} s", STALLED_AFTER.as_secs())]
+    #[error("no line was taken for {} s", STALLED_AFTER.as_secs())]
     Stalled,
     #[error("the thread that writes lines has ended")]
     Ended,
 }
 
 impl LineWriter {
-    /// Starts the thread, which bears `name`, for those who want to wait for its end.
+    /// Starts the thread, which bears `name`; its end can be waited for.
     ///
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub(super) fn start<S: Sink>(name: &str, sink: S) -> io::Result<(Self, JoinHandle<()>)> {
+    pub(super) fn start<S: Sink>(name: &str, sink: S) -> io::Result<(Self, WriterEnd)> {
         let (work, queue) = mpsc::channel(WAITING);
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || write_lines(queue, sink))?;
-        Ok((LineWriter { work }, thread))
+        let commits = Arc::<AtomicU64>::default();
+        let counter = commits.clone();
+        let (running, end) = std::sync::mpsc::channel::<()>();
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            // Dropped after the sink is, also by a panic.
+            let _running = running;
+            write_lines(queue, sink, &counter);
+        })?;
+        Ok((LineWriter { work, commits }, WriterEnd(Mutex::new(end))))
     }
 
     /// For asking the sink to reopen what it writes to.
@@ -121,21 +135,44 @@ impl LineWriter {
 
     /// Returns when the event's line is committed.
     ///
-    /// Dropping the future takes the line back unless its commit has begun; then it is written whole.
+    /// Dropping the future takes the line back unless its commit has begun; then it is written whole. Lines take turns: the
+    /// wait is no part of the handler's time, and lasts as long as others are committed meanwhile.
     ///
     /// # Errors
     ///
     /// Target down, whatever went wrong.
     pub(super) async fn write(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
+        let line = ctx.clone();
         let committed = async {
             let (done, answer) = oneshot::channel();
-            self.work.send(Work::Line(Line { event, ctx, done })).await.map_err(|_| LineError::Ended)?;
+            self.work.send(Work::Line(Line { event, ctx: line, done })).await.map_err(|_| LineError::Ended)?;
             answer.await.map_err(|_| LineError::Ended)?.map_err(LineError::Write)
         };
-        match tokio::time::timeout(STALLED_AFTER, committed).await {
-            Ok(result) => result.map_err(HandlerError::target_down),
-            Err(_) => Err(HandlerError::target_down(LineError::Stalled)),
+        ctx.turn(self.unless_stalled(committed)).await.map_err(HandlerError::target_down)
+    }
+
+    async fn unless_stalled(&self, committed: impl Future<Output = Result<(), LineError>>) -> Result<(), LineError> {
+        let mut committed = pin!(committed);
+        let (mut seen, mut looks) = (self.commits.load(Ordering::Relaxed), 0);
+        while looks < LOOKS {
+            if let Ok(result) = timeout(STALLED_AFTER / LOOKS, &mut committed).await {
+                return result;
+            }
+            let commits = self.commits.load(Ordering::Relaxed);
+            looks = if commits == seen { looks + 1 } else { 0 };
+            seen = commits;
         }
+        Err(LineError::Stalled)
+    }
+}
+
+/// The end of the thread, with which its sink is dropped.
+pub(super) struct WriterEnd(Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl WriterEnd {
+    /// Waits for it, but not for longer than this: what the thread writes to may hang.
+    pub(super) fn wait(&mut self, limit: Duration) {
+        let _ = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).recv_timeout(limit);
     }
 }
 
@@ -153,7 +190,7 @@ impl Reopening {
     }
 }
 
-fn write_lines<S: Sink>(mut queue: mpsc::Receiver<Work>, mut sink: S) {
+fn write_lines<S: Sink>(mut queue: mpsc::Receiver<Work>, mut sink: S, commits: &AtomicU64) {
     let mut lines = Vec::new();
     let mut waiting = Vec::new();
     while let Some(first) = queue.blocking_recv() {
@@ -175,6 +212,7 @@ fn write_lines<S: Sink>(mut queue: mpsc::Receiver<Work>, mut sink: S) {
             continue;
         }
         let outcome = sink.commit(&lines).map_err(Arc::new);
+        commits.fetch_add(1, Ordering::Relaxed);
         for done in waiting.drain(..) {
             // It may have stopped waiting in the meantime.
             let _ = done.send(outcome.clone());
@@ -187,12 +225,37 @@ fn write_lines<S: Sink>(mut queue: mpsc::Receiver<Work>, mut sink: S) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
-    use super::push_line;
+    use tokio::time::Instant;
+
+    use super::*;
     use crate::decode::decode;
-    use crate::handler::Context;
     use crate::queue::Trace;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_waits_while_others_are_committed_and_no_longer() {
+        let second = Duration::from_secs(1);
+        let (work, _queue) = mpsc::channel(1);
+        let lines = LineWriter { work, commits: Arc::default() };
+        let begun = Instant::now();
+        let others = async {
+            for _ in 0..5 {
+                tokio::time::sleep(9 * second).await;
+                lines.commits.fetch_add(1, Ordering::Relaxed);
+            }
+            std::future::pending::<()>().await
+        };
+        let waiting = lines.unless_stalled(std::future::pending());
+        let stalled = tokio::select! {
+            biased;
+            () = others => None,
+            stalled = waiting => Some(stalled),
+        };
+        assert!(matches!(stalled, Some(Err(LineError::Stalled))));
+        let waited = begun.elapsed();
+        assert!((55 * second..=56 * second).contains(&waited), "{waited:?}");
+    }
 
     fn line(body: &str, sent_at: Option<SystemTime>) -> String {
         let event = decode(body, 1 << 20).unwrap();

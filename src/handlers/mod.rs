@@ -3,7 +3,7 @@
 //! Each takes whole events (`Handler<Event>`), stands in one file and behind one Cargo feature of its name, and is built
 //! from settings that are already read: files, flags and secrets are the binary's business. Nothing here knows the queue
 //! or the engine. All of them end in the same vocabulary, [`HandlerError`](crate::handler::HandlerError): done, retry,
-//! this message is bad, the target is down.
+//! this message is bad, the target is busy, the target is down.
 //!
 //! | handler | done means | what makes it idempotent |
 //! |---|---|---|
@@ -33,5 +33,7 @@ pub mod postgres;
 mod lines;
 #[cfg(any(feature = "http", feature = "postgres"))]
 pub mod tls;
+#[cfg(feature = "exec")]
+mod processes;
 #[cfg(feature = "postgres")]
 mod columns;

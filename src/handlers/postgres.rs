@@ -15,10 +15,17 @@
 //! `payload` is `json` and not `jsonb`, which refuses legal JSON such as `\u0000`. Where your data allow it, an index on an
 //! expression of `payload::jsonb` does what a `jsonb` column would.
 //!
-//! Messages that arrive together are one statement and one round trip. A row that the database refuses (SQLSTATE classes
-//! 22, 23 and 54, and what a trigger raises) is a bad message and does not fail those that came with it. Everything else
-//! (no connection, no table, no permission, a full disk, a read-only standby) is a target that is down: the connection is
-//! made anew with the next message.
+//! Messages that arrive together are one statement and one round trip; where the database answers with an error, each is
+//! tried in a statement of its own, so that none fails for another. What an error means:
+//!
+//! | error | outcome |
+//! |---|---|
+//! | SQLSTATE classes 22, 23 and 54, and what a trigger raises (P0) | this message is bad |
+//! | class 40: a serialization failure, a deadlock | retry |
+//! | no answer in time, too many connections (53300) | the target is busy |
+//! | every other: no connection, no table, no permission, a full disk, a read-only standby | the target is down |
+//!
+//! A connection that does not answer, or on which nothing succeeds, is replaced with the next message.
 //!
 //! TLS is used whenever the server is not on this machine, and its certificate is verified as `sslmode=verify-full` does;
 //! `sslmode=disable` in the URL switches it off, `sslmode=prefer` leaves it to the server. `SSL_CERT_FILE` names the
@@ -34,11 +41,14 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use tokio::runtime;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -48,10 +58,15 @@ use super::columns::Columns;
 use super::tls::{self, TlsError};
 use crate::event::Event;
 use crate::handler::{Context, Handler, HandlerError, escape_controls};
+use crate::telemetry::shown;
 
 /// How many bytes of payload one statement takes before it is sent, give or take the last row. The protocol ends at
 /// 1 GiB; far below it, larger statements are no faster.
 const STATEMENT_BYTES: usize = 4 * 1024 * 1024;
+
+/// How many bytes of payload are in statements at the same time, on all connections; a larger row goes alone. The client
+/// copies a statement twice, so these copies would otherwise be held for each connection.
+const BYTES_AT_ONCE: usize = 2 * STATEMENT_BYTES;
 
 /// How many rows one statement takes.
 const STATEMENT_ROWS: usize = 1000;
@@ -74,7 +89,7 @@ pub struct PostgresSettings {
     pub table: String,
     /// How many connections there may be at once: 2 unless set. One is enough for some thousand events a second.
     pub connections: usize,
-    /// How long one event may take, waiting for a connection included: 10 s unless set.
+    /// How long one event may take from its turn on, connecting included: 10 s unless set.
     pub timeout: Duration,
 }
 
@@ -144,7 +159,7 @@ pub enum DatabaseError {
     Answer {
         /// The SQLSTATE.
         code: String,
-        /// The database's words, without the detail that may repeat rows.
+        /// The database's words, without the detail that may repeat rows, cut to 120 bytes.
         message: String,
     },
     /// The database refused a row. Its words are left out, since they may repeat the row.
@@ -177,6 +192,8 @@ enum Blame {
     Row,
     /// Chance: two transactions in each other's way.
     Chance,
+    /// The database has too much to do.
+    Load,
     /// The database or the way to it; it passes by itself.
     Target,
     /// The database as it was set up: somebody must act.
@@ -188,14 +205,21 @@ impl DatabaseError {
         match self {
             DatabaseError::Row { .. } => Blame::Row,
             DatabaseError::Answer { code, .. } => blame(code),
+            DatabaseError::TimedOut { .. } => Blame::Load,
             _ => Blame::Target,
         }
+    }
+
+    /// Whether the database said so itself, by a connection that is still good for more.
+    fn is_answer(&self) -> bool {
+        matches!(self, DatabaseError::Answer { .. } | DatabaseError::Row { .. })
     }
 
     fn into_handler_error(self) -> HandlerError {
         match self.blame() {
             Blame::Row => HandlerError::bad(self),
             Blame::Chance => HandlerError::retry(self),
+            Blame::Load => HandlerError::target_busy(self),
             Blame::Target | Blame::Setup => HandlerError::target_down(self),
         }
     }
@@ -203,6 +227,9 @@ impl DatabaseError {
 
 /// By class, the first two characters of a SQLSTATE (PostgreSQL's documentation, appendix A).
 fn blame(code: &str) -> Blame {
+    if code == SqlState::TOO_MANY_CONNECTIONS.code() {
+        return Blame::Load;
+    }
     match code.get(..2).unwrap_or_default() {
         // Data exceptions; constraints that somebody added; rows too large for an index, JSON too deep; triggers.
         "22" | "23" | "54" | "P0" => Blame::Row,
@@ -222,10 +249,26 @@ impl From<tokio_postgres::Error> for DatabaseError {
                 let code = answer.code().code().to_owned();
                 match blame(&code) {
                     Blame::Row => DatabaseError::Row { code },
-                    _ => DatabaseError::Answer { code, message: escape_controls(answer.message()).into_owned() },
+                    // What a function of somebody's raises may repeat the row.
+                    _ if answer.where_().is_some() => {
+                        DatabaseError::Answer { code, message: "an error inside the database".into() }
+                    }
+                    _ => DatabaseError::Answer { code, message: shown(&escape_controls(answer.message())).to_owned() },
                 }
             }
             None => DatabaseError::Connection(Arc::new(error)),
+        }
+    }
+}
+
+/// Whether this URL of a database holds a password, which makes the whole of it a secret.
+pub fn holds_password(url: &str) -> bool {
+    match config(&PostgresSettings::new(url)) {
+        Ok(config) => config.get_password().is_some(),
+        // What cannot be read may hold one all the same.
+        Err(_) => {
+            let user = url.split_once("://").and_then(|(_, rest)| Some(rest.rsplit_once('@')?.0));
+            user.is_some_and(|user| user.contains(':')) || url.contains("password")
         }
     }
 }
@@ -234,7 +277,7 @@ impl From<tokio_postgres::Error> for DatabaseError {
 ///
 /// A message that comes again meets its own row and changes nothing.
 pub struct Postgres {
-    rows: mpsc::Sender<Row>,
+    rows: mpsc::Sender<Waiting>,
     timeout: Duration,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
@@ -276,13 +319,18 @@ impl Handler<Event> for Postgres {
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         let columns = Columns::of(&event);
         let (done, answer) = oneshot::channel();
-        let row = Row { event, ctx, columns, done };
-        let inserted = async {
-            self.rows.send(row).await.map_err(|_| DatabaseError::Ended)?;
-            answer.await.map_err(|_| DatabaseError::Ended)?
-        };
+        let (taken, is_taken) = oneshot::channel();
+        let row = Row { event, ctx: ctx.clone(), columns };
+        // While others have the connections, no time runs. Where the thread has ended, so has the answer.
+        let _ = ctx
+            .turn(async {
+                self.rows.send(Waiting { row, taken, done: Some(done) }).await.ok()?;
+                is_taken.await.ok()
+            })
+            .await;
+        let answered = async { answer.await.map_err(|_| DatabaseError::Ended)? };
         let late = DatabaseError::TimedOut { after: self.timeout };
-        timeout(self.timeout, inserted).await.unwrap_or(Err(late)).map_err(DatabaseError::into_handler_error)
+        timeout(self.timeout, answered).await.unwrap_or(Err(late)).map_err(DatabaseError::into_handler_error)
     }
 }
 
@@ -362,6 +410,8 @@ struct Target {
     tls: MakeRustlsConnect,
     insert: String,
     timeout: Duration,
+    /// Permits for [`BYTES_AT_ONCE`].
+    bytes: Semaphore,
     /// The SQLSTATE that the log was last told of as an error: told once, not with every statement.
     complained: std::sync::Mutex<Option<String>>,
 }
@@ -388,6 +438,7 @@ impl Target {
             tls: MakeRustlsConnect::new(tls),
             insert,
             timeout: settings.timeout,
+            bytes: Semaphore::new(BYTES_AT_ONCE),
             complained: std::sync::Mutex::default(),
         })
     }
@@ -487,16 +538,25 @@ impl Session {
     }
 }
 
-/// One row that somebody waits for.
+/// One row.
 struct Row {
     event: Event,
     ctx: Context,
     columns: Columns,
-    done: oneshot::Sender<Result<(), DatabaseError>>,
+}
+
+/// Who waits for an outcome; none when it was told.
+type Done = Option<oneshot::Sender<Result<(), DatabaseError>>>;
+
+/// A row that waits for a connection, and who is to be told that it has one.
+struct Waiting {
+    row: Row,
+    taken: oneshot::Sender<()>,
+    done: Done,
 }
 
 /// One connection's life: takes the rows that wait, inserts them, answers, until nobody can send more.
-async fn insert_rows(target: &Target, waiting: &Mutex<mpsc::Receiver<Row>>) {
+async fn insert_rows(target: &Target, waiting: &Mutex<mpsc::Receiver<Waiting>>) {
     let mut session: Option<Session> = None;
     loop {
         let rows = match &mut session {
@@ -510,69 +570,105 @@ async fn insert_rows(target: &Target, waiting: &Mutex<mpsc::Receiver<Row>>) {
             },
             None => next_rows(waiting).await,
         };
-        let Some(rows) = rows else { return };
+        let Some((rows, mut dones)) = rows.map(|rows| rows.into_iter().unzip::<_, _, Vec<Row>, Vec<Done>>()) else {
+            return;
+        };
         if rows.is_empty() {
             continue;
         }
+        let bytes = rows.iter().map(|row| row.event.json().len()).sum::<usize>();
+        // Held until the copies are gone. Never closed, and those who hold it give up in time.
+        let _permits = target.bytes.acquire_many(bytes.min(BYTES_AT_ONCE) as u32).await;
         let outcomes = match &mut session {
-            Some(open) => insert(target, open, &rows).await,
+            Some(open) => insert(target, open, &rows, &mut dones).await,
             None => match Session::open(target).await {
-                Ok(open) => insert(target, session.insert(open), &rows).await,
+                Ok(open) => insert(target, session.insert(open), &rows, &mut dones).await,
                 Err(error) => vec![Err(error); rows.len()],
             },
         };
-        for outcome in &outcomes {
+        let worked = outcomes.iter().any(Result::is_ok);
+        for outcome in outcomes.iter().filter(|outcome| outcome.is_ok() == worked) {
             target.complain(outcome.as_ref().copied());
         }
-        // After anything that was not a row's fault the connection is not to be trusted: it may be in the middle of a
-        // statement, or lead to a server that is no longer the primary.
-        if outcomes.iter().flat_map(|outcome| outcome.as_ref().err()).any(|error| error.blame() != Blame::Row) {
+        // It may be in the middle of a statement, or lead to a server that is no longer the primary.
+        let trusted = |error: &DatabaseError| error.is_answer() && (worked || error.blame() == Blame::Row);
+        if !outcomes.iter().flat_map(|outcome| outcome.as_ref().err()).all(trusted) {
             session = None;
         }
-        for (row, outcome) in rows.into_iter().zip(outcomes) {
+        // A connection keeps its buffers, as large as they ever were.
+        if bytes > BYTES_AT_ONCE {
+            session = None;
+        }
+        for (done, outcome) in dones.into_iter().zip(outcomes) {
             // It may have stopped waiting in the meantime.
-            let _ = row.done.send(outcome);
+            let _ = done.map(|done| done.send(outcome));
         }
     }
 }
 
 /// The rows that wait, as many as one statement takes; None when there can be no more. Dropped while it waits, it has
 /// taken none.
-async fn next_rows(waiting: &Mutex<mpsc::Receiver<Row>>) -> Option<Vec<Row>> {
+async fn next_rows(waiting: &Mutex<mpsc::Receiver<Waiting>>) -> Option<Vec<(Row, Done)>> {
     let mut waiting = waiting.lock().await;
     let mut next = Some(waiting.recv().await?);
     let (mut rows, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = next {
+    while let Some(Waiting { row, taken, done }) = next {
         // Who has stopped waiting gets the message again.
-        if !row.done.is_closed() {
+        if taken.send(()).is_ok() {
             bytes += row.event.json().len();
-            rows.push(row);
+            rows.push((row, done));
         }
         let room = rows.len() < STATEMENT_ROWS && bytes < STATEMENT_BYTES;
         next = if room { waiting.try_recv().ok() } else { None };
     }
     // The same order everywhere: two statements with the same messages wait for each other and do not deadlock.
-    rows.sort_by(|one, other| one.ctx.message_id().cmp(other.ctx.message_id()));
+    rows.sort_by(|(one, _), (other, _)| one.ctx.message_id().cmp(other.ctx.message_id()));
     Some(rows)
 }
 
-/// Inserts rows in one statement, and where one of them is refused, each in its own: all of those still in one round trip.
-async fn insert(target: &Target, session: &mut Session, rows: &[Row]) -> Vec<Result<(), DatabaseError>> {
-    let late = || DatabaseError::TimedOut { after: target.timeout };
+/// Inserts rows in one statement, and where that is answered with an error, each in its own: it may be about one of them.
+async fn insert(
+    target: &Target,
+    session: &mut Session,
+    rows: &[Row],
+    dones: &mut [Done],
+) -> Vec<Result<(), DatabaseError>> {
+    let late = DatabaseError::TimedOut { after: target.timeout };
     let together = session.drive(|client| execute(client, &target.insert, rows));
-    match timeout(target.timeout, together).await.unwrap_or_else(|_| Err(late())) {
+    match timeout(target.timeout, together).await.unwrap_or(Err(late)) {
         Ok(()) => vec![Ok(()); rows.len()],
-        Err(error) if error.blame() == Blame::Row && rows.len() > 1 => {
-            let apart = session.drive(|client| async move {
-                Ok(join_all(rows.chunks(1).map(|row| execute(client, &target.insert, row))).await)
-            });
-            match timeout(target.timeout, apart).await.unwrap_or_else(|_| Err(late())) {
-                Ok(outcomes) => outcomes.into_iter().map(|outcome| Ok(outcome?)).collect(),
-                Err(error) => vec![Err(error); rows.len()],
-            }
-        }
+        Err(error) if error.is_answer() && rows.len() > 1 => insert_apart(target, session, rows, dones).await,
         Err(error) => vec![Err(error); rows.len()],
     }
+}
+
+/// Inserts each row in a statement of its own, all in one round trip, and tells its outcome at once: it counts whatever
+/// becomes of the rows behind it.
+async fn insert_apart(
+    target: &Target,
+    session: &mut Session,
+    rows: &[Row],
+    dones: &mut [Done],
+) -> Vec<Result<(), DatabaseError>> {
+    let late = DatabaseError::TimedOut { after: target.timeout };
+    let mut outcomes: Vec<_> = rows.iter().map(|_| None).collect();
+    let answered = session.drive(|client| {
+        let outcomes = &mut outcomes;
+        async move {
+            let insert = |(number, row)| async move { (number, execute(client, &target.insert, row).await) };
+            let mut statements: FuturesUnordered<_> = rows.chunks(1).enumerate().map(insert).collect();
+            while let Some((number, outcome)) = statements.next().await {
+                let outcome = outcome.map_err(DatabaseError::from);
+                outcomes[number] = Some(outcome.clone());
+                // It may have stopped waiting in the meantime.
+                let _ = dones[number].take().map(|done| done.send(outcome));
+            }
+            Ok(())
+        }
+    });
+    let unanswered = timeout(target.timeout, answered).await.unwrap_or(Err(late)).err();
+    let unanswered = || Err(unanswered.clone().unwrap_or(DatabaseError::Closed));
+    outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unanswered)).collect()
 }
 
 async fn execute(client: &Client, insert: &str, rows: &[Row]) -> Result<(), tokio_postgres::Error> {
@@ -601,8 +697,6 @@ async fn execute(client: &Client, insert: &str, rows: &[Row]) -> Result<(), toki
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
-    use tokio_postgres::error::SqlState;
-
     use super::*;
 
     fn mode(url: &str) -> SslMode {
@@ -641,6 +735,23 @@ mod tests {
     }
 
     #[test]
+    fn a_password_in_a_url_is_seen_in_each_of_its_forms() {
+        for with in [
+            "postgres://u:pw@h/db",
+            "postgres://u:pw@h/db?sslmode=verify-full",
+            "postgres://u@h/db?password=pw",
+            "host=h user=u password=pw",
+            "postgres://u:pw@h:notaport/db",
+            "postgres://u:pw@/db",
+        ] {
+            assert!(holds_password(with), "{with}");
+        }
+        for without in ["postgres://u@h:5432/db", "host=h user=u", "postgres://h/db", "postgres://u@h:notaport/db"] {
+            assert!(!holds_password(without), "{without}");
+        }
+    }
+
+    #[test]
     fn settings_show_no_password() {
         let mut settings = PostgresSettings::new("postgres://user:s3cret@localhost/db");
         settings.password = Some("s3cret".into());
@@ -648,7 +759,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_blamed_on_the_row_on_chance_on_the_set_up_or_else_on_the_target() {
+    fn an_error_is_blamed_on_row_chance_load_set_up_or_else_the_target() {
         for (code, expected) in [
             (SqlState::UNTRANSLATABLE_CHARACTER, Blame::Row),
             (SqlState::CHECK_VIOLATION, Blame::Row),
@@ -657,6 +768,7 @@ mod tests {
             (SqlState::T_R_DEADLOCK_DETECTED, Blame::Chance),
             (SqlState::UNDEFINED_TABLE, Blame::Setup),
             (SqlState::INVALID_PASSWORD, Blame::Setup),
+            (SqlState::TOO_MANY_CONNECTIONS, Blame::Load),
             (SqlState::DISK_FULL, Blame::Target),
             (SqlState::ADMIN_SHUTDOWN, Blame::Target),
             (SqlState::READ_ONLY_SQL_TRANSACTION, Blame::Target),

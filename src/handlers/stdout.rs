@@ -6,12 +6,19 @@
 //! and the message counts as handled when that is done. What the reader does with it is the reader's business: a pipe is
 //! no durable place.
 //!
+//! On a terminal, characters in texts that it could take for commands, or that turn the direction of what is shown, are
+//! written as the JSON escapes that mean the same. Elsewhere the event stays as it is, byte for byte.
+//!
 //! A reader that pauses is a target that is down, and so is a full disk behind a redirection: messages wait in the queue
 //! and their receives are not used up. A reader that has gone for good (`run | head`) is told by [`Stdout::closed`].
+//!
+//! A regular file that does not end in a line feed was left so by a stop on a full disk: then the first thing that is
+//! written is one, so that no line is appended to half of another.
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
 use std::time::Duration;
 
@@ -19,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use super::lines::STALLED_AFTER;
 use super::lines::{LineWriter, Sink};
-use crate::event::Event;
+use crate::event::{Event, is_unsafe_to_show};
 use crate::handler::{Context, Handler, HandlerError};
 
 /// How often a non-blocking output that was full is tried again.
@@ -40,7 +47,10 @@ impl Stdout {
     ///
     /// When there is no standard output, or the system gives no thread.
     pub fn of_process() -> io::Result<Self> {
-        Stdout::new(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+        let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let terminal = out.is_terminal();
+        let torn = if ends_in_a_line(&out) { Vec::new() } else { b"\n".to_vec() };
+        Stdout::start(out, terminal, torn)
     }
 
     /// Writes to any writer, on a thread of its own: it may block. It is flushed after each line.
@@ -49,8 +59,21 @@ impl Stdout {
     ///
     /// When the system gives no thread.
     pub fn new(out: impl Write + Send + 'static) -> io::Result<Self> {
+        Stdout::start(out, false, Vec::new())
+    }
+
+    /// The same for a writer that leads to a terminal: what is [unsafe to show](is_unsafe_to_show) is escaped.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub fn on_terminal(out: impl Write + Send + 'static) -> io::Result<Self> {
+        Stdout::start(out, true, Vec::new())
+    }
+
+    fn start(out: impl Write + Send + 'static, terminal: bool, torn: Vec<u8>) -> io::Result<Self> {
         let closed = CancellationToken::new();
-        let output = Output { out, torn: Vec::new(), closed: closed.clone() };
+        let output = Output { out, terminal, torn, closed: closed.clone() };
         // The thread is not waited for in the end: it may stand before a reader that never reads again.
         let (lines, _) = LineWriter::start("stdout", output)?;
         Ok(Stdout { lines, closed })
@@ -69,8 +92,25 @@ impl Handler<Event> for Stdout {
     }
 }
 
+/// Whether what is written next begins a line, as far as that can be seen.
+fn ends_in_a_line(out: &File) -> bool {
+    if out.metadata().is_ok_and(|facts| !facts.is_file() || facts.len() == 0) {
+        return true;
+    }
+    let last_byte = || {
+        // It is open for writing alone.
+        let mut file = File::open(format!("/proc/self/fd/{}", out.as_raw_fd()))?;
+        file.seek(SeekFrom::End(-1))?;
+        let mut byte = [0];
+        file.read_exact(&mut byte).map(|()| byte)
+    };
+    // Where it cannot be read, an empty line does less harm than one that is lost.
+    matches!(last_byte(), Ok::<_, io::Error>([b'\n']))
+}
+
 struct Output<W> {
     out: W,
+    terminal: bool,
     /// What is missing of a line whose beginning was written: it goes first when the output works again, so that every
     /// line is whole in the end.
     torn: Vec<u8>,
@@ -81,7 +121,8 @@ impl<W: Write + Send + 'static> Sink for Output<W> {
     const LINES: usize = 1;
 
     fn commit(&mut self, line: &[u8]) -> io::Result<()> {
-        let result = self.finish_torn().and_then(|()| self.write(line)).and_then(|()| self.out.flush());
+        let line = if self.terminal { safe_to_show(line) } else { Cow::Borrowed(line) };
+        let result = self.finish_torn().and_then(|()| self.write(&line)).and_then(|()| self.out.flush());
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::BrokenPipe
         {
@@ -106,6 +147,21 @@ impl<W: Write> Output<W> {
         }
         result
     }
+}
+
+/// A line of JSON without what is unsafe to show: such characters stand in its texts only, where an escape means the same.
+fn safe_to_show(line: &[u8]) -> Cow<'_, [u8]> {
+    let unsafe_to_show = |c: char| is_unsafe_to_show(c) && !matches!(c, '\n' | '\t');
+    let Ok(text) = std::str::from_utf8(line) else { return Cow::Borrowed(line) };
+    if !text.contains(unsafe_to_show) {
+        return Cow::Borrowed(line);
+    }
+    let mut safe = String::with_capacity(text.len() + 64);
+    for c in text.chars() {
+        // All of them are in the first plane, where an escape is one of four digits.
+        if unsafe_to_show(c) { safe.push_str(&format!("\\u{:04x}", u32::from(c))) } else { safe.push(c) }
+    }
+    Cow::Owned(safe.into_bytes())
 }
 
 /// Like [`Write::write_all`], but tells how far it came.

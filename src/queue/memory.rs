@@ -107,6 +107,11 @@ pub struct Faults {
     pub call_answer_lost: f64,
     /// One entry of a delete or of a change of visibility fails, and may succeed when it is tried again.
     pub entry_error: f64,
+    /// Reading the queue's attributes is answered by an error.
+    pub attributes_error: f64,
+    /// A message of a FIFO group that is released makes its whole group receivable, though other messages of it are in
+    /// flight or hidden by a retry delay: later ones are handed out before those. So does LocalStack; SQS does not.
+    pub overtake: f64,
     /// A call never answers, until [`Queue::reconnect`] or until it is dropped.
     pub hang: f64,
     /// Calls take up to this long.
@@ -126,6 +131,8 @@ struct State {
     hidden: BTreeSet<(Instant, u64)>,
     /// How many messages of a group are in flight.
     in_flight: BTreeMap<Arc<str>, usize>,
+    /// Groups that are handed out of once though messages of them are in flight.
+    overtaking: BTreeSet<Arc<str>>,
     dead: Vec<DeadLetter>,
     sent: u64,
     receives: u64,
@@ -393,19 +400,23 @@ impl Queue for MemoryQueue {
     }
 
     async fn facts(&self) -> Result<QueueFacts, QueueError> {
+        let answer = self.call(|faults| faults.attributes_error).await;
         let counts = self.counts();
         let settings = &self.shared.settings;
-        Ok(QueueFacts {
-            name: Some("memory".into()),
-            fifo: settings.fifo,
+        let facts = QueueFacts {
             visibility_timeout: Some(settings.visibility_timeout),
             max_receive_count: settings.max_receive_count,
             dead_letter_queue: settings.max_receive_count.map(|_| "memory-dead-letter".into()),
             retention: settings.retention,
             visible: Some(counts.visible),
             hidden: Some(counts.hidden),
-            ..QueueFacts::default()
-        })
+            ..self.known()
+        };
+        answer.bring(facts).await
+    }
+
+    fn known(&self) -> QueueFacts {
+        QueueFacts { name: Some("memory".into()), fifo: self.shared.settings.fifo, ..QueueFacts::default() }
     }
 
     fn reconnect(&self) {
@@ -513,7 +524,8 @@ impl State {
                 && let Some(group) = &message.group
             {
                 // A message in flight blocks its group; what comes after a message that is not taken is not taken either.
-                if blocked.contains(group) || self.in_flight.contains_key(group) {
+                let in_flight = self.in_flight.contains_key(group) && !self.overtaking.contains(group);
+                if blocked.contains(group) || in_flight {
                     blocked.insert(group.clone());
                     continue;
                 }
@@ -537,6 +549,11 @@ impl State {
                 && self.messages.get(&number).is_some_and(within)
             {
                 chosen.push(number);
+            }
+        }
+        for number in &chosen {
+            if let Some(group) = self.messages.get(number).and_then(|message| message.group.as_ref()) {
+                self.overtaking.remove(group);
             }
         }
         chosen.into_iter().filter_map(|number| self.deliver(number, now + visibility)).collect()
@@ -606,7 +623,13 @@ impl State {
             return Err(entry_failure("InvalidParameterValue", reason));
         }
         if delay.is_zero() {
-            self.show(number)
+            self.show(number);
+            let probability = if settings.fifo { self.faults.overtake } else { 0.0 };
+            if self.happens(probability)
+                && let Some(group) = self.messages.get(&number).and_then(|message| message.group.clone())
+            {
+                self.overtaking.insert(group);
+            }
         } else {
             self.conceal(number, Instant::now() + delay)
         }
@@ -736,6 +759,34 @@ mod tests {
         assert!(timeout(3600 * SECOND, &mut hangs).await.is_err());
         Arc::new(queue.clone()).reconnect();
         assert!(timeout(SECOND, hangs).await.expect("it is over").is_err(), "and its answer is lost");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_overtakes_hands_out_what_comes_after_a_hidden_head() {
+        for (overtake, handed_out) in [(0.0, 0), (1.0, 2)] {
+            let faults = Faults { overtake, ..Faults::default() };
+            let queue = MemoryQueue::new(MemorySettings { fifo: true, faults, ..Default::default() });
+            for _ in 0..3 {
+                queue.send_to_group("body", "g");
+            }
+            let mut held = receive(&queue, 2).await;
+            let (behind, head) = (held.remove(1).receipt, held.remove(0).receipt);
+            queue.hide(&[(head, 30 * SECOND)]).await.expect("an answer").remove(0).expect("a change");
+            assert!(receive(&queue, 10).await.is_empty());
+            queue.hide(&[(behind, Duration::ZERO)]).await.expect("an answer").remove(0).expect("a change");
+            assert_eq!(receive(&queue, 10).await.len(), handed_out);
+            assert!(receive(&queue, 10).await.is_empty(), "once");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_known_without_asking_is_known_when_the_attributes_cannot_be_read() {
+        let settings = MemorySettings { fifo: true, max_receive_count: Some(3), ..Default::default() };
+        let queue = Arc::new(MemoryQueue::new(settings));
+        assert_eq!(queue.facts().await.expect("an answer").max_receive_count, Some(3));
+        queue.set_faults(Faults { attributes_error: 1.0, ..Faults::default() });
+        assert!(queue.facts().await.is_err());
+        assert_eq!((queue.known().fifo, queue.known().max_receive_count), (true, None));
     }
 
     #[tokio::test(start_paused = true)]

@@ -77,6 +77,14 @@ pub trait Queue: Send + Sync + 'static {
     /// [`QueueError::AccessDenied`] where the permission is missing, which the engine can live with.
     fn facts(&self) -> impl Future<Output = Result<QueueFacts, QueueError>> + Send;
 
+    /// What is known of the queue without asking it, such as from its URL: its name, and whether it keeps order. This is
+    /// what the engine goes by while [`Queue::facts`] cannot be read.
+    ///
+    /// A queue that wraps another one must pass this on, as it does the calls. Nothing is known unless this says so.
+    fn known(&self) -> QueueFacts {
+        QueueFacts::default()
+    }
+
     /// Forgets pooled connections, so that the next call opens new ones. Called when polls hang.
     fn reconnect(&self);
 }
@@ -102,6 +110,10 @@ impl<Q: Queue> Queue for Arc<Q> {
 
     fn facts(&self) -> impl Future<Output = Result<QueueFacts, QueueError>> + Send {
         Q::facts(self)
+    }
+
+    fn known(&self) -> QueueFacts {
+        Q::known(self)
     }
 
     fn reconnect(&self) {

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::{ERROR_SHOWN, cut, shown};
+
 /// How many different failures are remembered.
 const REMEMBERED: usize = 30;
-
-/// How much is kept of the text of an error. It may come from a target, which may send a page of it.
-const TEXT_KEPT: usize = 300;
 
 /// One failure, as it is handed in.
 #[derive(Debug)]
@@ -57,8 +56,8 @@ pub(super) struct Failures {
 
 impl Failures {
     pub(super) fn add(&mut self, failed: Failed<'_>) {
-        let error = cut(failed.error, TEXT_KEPT);
-        let event_type = failed.event_type.map(|name| cut(name, super::TYPE_NAME_KEPT).to_owned());
+        let error = cut(failed.error, ERROR_SHOWN);
+        let event_type = failed.event_type.map(|name| shown(name).to_owned());
         let alike = |(_, known): &(Instant, RecentFailure)| {
             known.kind == failed.kind
                 && known.event_type == event_type
@@ -90,11 +89,6 @@ impl Failures {
     }
 }
 
-/// The first so many bytes of a text, or a few less where a character would be torn.
-pub(super) fn cut(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,11 +113,11 @@ mod tests {
     async fn the_memory_is_bounded_in_number_and_in_text() {
         let mut failures = Failures::default();
         for n in 0..100 {
-            failures.add(failed(&format!("{n} {}", "ä".repeat(TEXT_KEPT)), "m"));
+            failures.add(failed(&format!("{n} {}", "ä".repeat(ERROR_SHOWN)), "m"));
         }
         let list = failures.list();
         assert_eq!(list.len(), REMEMBERED);
         assert!(list[0].error.starts_with("99 "), "the oldest are forgotten first");
-        assert!(list.iter().all(|failure| failure.error.len() <= TEXT_KEPT));
+        assert!(list.iter().all(|failure| failure.error.len() <= ERROR_SHOWN));
     }
 }

@@ -5,7 +5,7 @@ pub(super) const OTHER: &str = "other";
 
 /// What bodies that cannot be decoded are told apart by.
 pub(super) const UNDECODABLE: &[&str] =
-    &["invalid base64 encoding", "gzip decompression failed", "invalid JSON payload", "too large"];
+    &["invalid base64 encoding", "gzip decompression failed", "invalid JSON payload", "too large", "type too long"];
 
 /// What failed requests to the queue are told apart by.
 pub(super) const REQUEST_ERRORS: &[&str] = &[

@@ -174,6 +174,12 @@ const POLLS_OPEN: Metric = gauge("stream_sqsd_open_polls", &[], "Receives that w
 const POLL_AGE: Metric =
     gauge("stream_sqsd_oldest_poll_age_seconds", &[], "The age of the oldest open receive; 0 when none is open.");
 
+const LOG_LINES_DROPPED: Metric = counter(
+    "stream_sqsd_log_lines_dropped_total",
+    &[],
+    "Lines of the log that were dropped because standard error did not take them.",
+);
+
 const QUEUE_MESSAGES: Metric = gauge(
     "stream_sqsd_queue_messages",
     &["state"],
@@ -266,6 +272,8 @@ pub(super) fn text(t: &Telemetry, live: bool) -> String {
     page.one(&RECONNECTS, &[], t.reconnects.get());
     page.one(&POLLS_OPEN, &[], now.polls.len());
     page.one(&POLL_AGE, &[], now.oldest_poll().unwrap_or_default().as_secs_f64());
+
+    page.family(&LOG_LINES_DROPPED).sample_if_known(&[], t.log_lines_dropped.get().map(|count| count()));
 
     let depth = t.depth().unwrap_or_else(DepthReading::unknown).depth;
     let mut queue = page.family(&QUEUE_MESSAGES);
@@ -429,6 +437,7 @@ mod tests {
         &RECONNECTS,
         &POLLS_OPEN,
         &POLL_AGE,
+        &LOG_LINES_DROPPED,
         &QUEUE_MESSAGES,
         &DEAD_LETTERS,
         &WANTED_REPLICAS,

@@ -64,8 +64,12 @@ pub mod field {
 /// Such types are named by whoever sends to the queue, so their number is bounded; the known ones are bounded anyway.
 const UNKNOWN_TYPES_COUNTED: usize = 256;
 
-/// How much is kept of the name of an event type: whoever sends to the queue may send a megabyte of it.
-const TYPE_NAME_KEPT: usize = 120;
+/// How many bytes of a text are shown that a sender or a target chose: in the log, in spans, on the page, in metrics.
+/// Spans are repeated in each line of the log, so whoever chose a text would choose the size of the log.
+const FOREIGN_SHOWN: usize = 120;
+
+/// How many bytes are shown of an error, which may be made of several texts.
+pub(crate) const ERROR_SHOWN: usize = 300;
 
 /// Until when the depth of the queue is told: nobody may have asked for an hour, and then the next answer is from then.
 const DEPTH_GOOD_FOR: Duration = Duration::from_secs(300);
@@ -118,7 +122,9 @@ pub(crate) struct Telemetry {
     failures: Mutex<Failures>,
     history: Mutex<History>,
     depth: Mutex<Option<DepthReading>>,
-    queue: OnceLock<QueueSeen>,
+    /// How many lines the log has dropped: it is asked, since the log is there before any consumer.
+    log_lines_dropped: OnceLock<fn() -> u64>,
+    queue: Mutex<Option<QueueSeen>>,
     now: Mutex<Now>,
     phase: watch::Sender<Phase>,
     limits: Limits,
@@ -143,6 +149,16 @@ struct Logged {
 
 /// How often one kind of error is logged, at the most. What happens between is counted.
 const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// What is shown of a text that a sender or a target chose.
+pub(crate) fn shown(text: &str) -> &str {
+    cut(text, FOREIGN_SHOWN)
+}
+
+/// The first so many bytes of a text, or a few less where a character would be torn.
+pub(crate) fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
 
 impl Telemetry {
     /// Nothing was counted yet. `routes` are the names of the routes, by number; `started_at` is the time of day.
@@ -181,7 +197,8 @@ impl Telemetry {
             failures: Mutex::default(),
             history: Mutex::default(),
             depth: Mutex::default(),
-            queue: OnceLock::new(),
+            log_lines_dropped: OnceLock::new(),
+            queue: Mutex::default(),
             now: Mutex::new(Now::new(limits.concurrency, routes.iter().map(|route| route.name.clone()))),
             phase: watch::Sender::new(Phase::Starting),
             routes,
@@ -202,9 +219,10 @@ impl Telemetry {
         }
     }
 
-    /// Counts one event of a type, which this version knows or not; true when it is the first of it.
+    /// Counts one event of a type, which this version knows or not; true when it is the first of it, or the first of all
+    /// those that are counted together.
     pub(crate) fn seen(&self, name: &str, known: bool) -> bool {
-        let name = failures::cut(name, TYPE_NAME_KEPT);
+        let name = shown(name);
         let mut types = self.types();
         if let Some(count) = types.get_mut(name) {
             count.seen += 1;
@@ -212,8 +230,9 @@ impl Telemetry {
         }
         let full = !known && types.values().filter(|count| !count.known).count() >= UNKNOWN_TYPES_COUNTED;
         let name = if full { OTHER } else { name };
-        types.entry(name.into()).or_insert(TypeCount { seen: 0, known }).seen += 1;
-        true
+        let count = types.entry(name.into()).or_insert(TypeCount { seen: 0, known });
+        count.seen += 1;
+        count.seen == 1
     }
 
     /// A handler's call ended, on the route of this number.
@@ -260,10 +279,13 @@ impl Telemetry {
         *self.phase.borrow()
     }
 
-    /// What the queue was found to be.
+    /// What the queue was found to be: told again when more of it is known.
     pub(crate) fn found(&self, queue: QueueSeen) {
-        // A consumer runs once, so nothing is there yet.
-        let _ = self.queue.set(queue);
+        *self.queue() = Some(queue);
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Option<QueueSeen>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The loop of the engine turned.
@@ -280,8 +302,8 @@ impl Telemetry {
     pub(crate) fn looked(&self, mut flows: Vec<TargetFlow>) {
         for kind in flows.iter_mut().flat_map(|flow| &mut flow.failing_types) {
             // A sender named it.
-            if kind.len() > TYPE_NAME_KEPT {
-                *kind = failures::cut(kind, TYPE_NAME_KEPT).into();
+            if kind.len() > FOREIGN_SHOWN {
+                *kind = shown(kind).into();
             }
         }
         let mut now = self.now();

@@ -157,7 +157,7 @@ impl Monitor {
 
     /// What the engine found the queue to be; None before it has looked.
     pub fn queue(&self) -> Option<QueueSeen> {
-        self.telemetry.queue.get().cloned()
+        self.telemetry.queue().clone()
     }
 
     /// The depth of the queue as it was last told by [`Monitor::depth_was`]; None when that is more than five minutes ago.
@@ -170,6 +170,12 @@ impl Monitor {
         self.telemetry.attributes_calls.add(requests);
         let reading = DepthReading { depth, at: Instant::now() };
         *self.telemetry.depth.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading);
+    }
+
+    /// Names the count of the lines that the program's log has dropped, for the metrics. The first that is named stays.
+    pub fn counts_dropped_log_lines(&self, count: fn() -> u64) {
+        // A second one has nowhere to go.
+        let _ = self.telemetry.log_lines_dropped.set(count);
     }
 
     /// How many daemons like this one would handle the visible messages within a minute: the backlog over the speed of
@@ -214,7 +220,7 @@ fn mean(reading: &Reading) -> Option<f64> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::history::SAMPLE_EVERY;
-    use super::super::{DEPTH_GOOD_FOR, FlowState, Limits, TYPE_NAME_KEPT, Turn, UNKNOWN_TYPES_COUNTED};
+    use super::super::{DEPTH_GOOD_FOR, FOREIGN_SHOWN, FlowState, Limits, Turn, UNKNOWN_TYPES_COUNTED};
     use super::*;
     use std::time::UNIX_EPOCH;
 
@@ -248,7 +254,7 @@ pub(super) mod tests {
         assert_eq!(types.len(), UNKNOWN_TYPES_COUNTED + 2, "one for all others, one for the known one");
         assert_eq!(types["other"], 1_000 - UNKNOWN_TYPES_COUNTED as u64);
         assert_eq!(types["message.new"], 2);
-        assert!(types.keys().all(|name| name.len() <= TYPE_NAME_KEPT));
+        assert!(types.keys().all(|name| name.len() <= FOREIGN_SHOWN));
     }
 
     #[tokio::test(start_paused = true)]
@@ -362,6 +368,6 @@ pub(super) mod tests {
         let types = vec!["x".repeat(1 << 20).into(), "message.new".into()];
         monitor.telemetry.looked(vec![TargetFlow { failing_types: types, ..TargetFlow::default() }]);
         let lengths: Vec<usize> = monitor.flows()[0].failing_types.iter().map(|kind| kind.len()).collect();
-        assert_eq!(lengths, [TYPE_NAME_KEPT, "message.new".len()]);
+        assert_eq!(lengths, [FOREIGN_SHOWN, "message.new".len()]);
     }
 }

@@ -101,6 +101,7 @@ async fn every_kind_of_error_has_a_series_before_it_happens() {
         DecodeError::Gzip(GzipFault::Damaged),
         DecodeError::Json(JsonFault::Utf8),
         DecodeError::TooLarge { limit: 1 },
+        DecodeError::TypeTooLong,
     ];
     let (code, message) = (String::new, String::new);
     let asking = [
@@ -161,6 +162,53 @@ async fn those_who_are_slow_keep_nobody_out() {
         assert_eq!(get(watched.address, "/livez").await.status, 200);
     })
     .await;
+}
+
+/// On the real clock: on the paused one any limit is over at once.
+#[tokio::test]
+async fn those_who_are_silent_keep_nobody_waiting() {
+    watched(&[], async |watched| {
+        let mut silent = Vec::new();
+        for _ in 0..200 {
+            silent.push(TcpStream::connect(watched.address).await.unwrap());
+        }
+        let answer = tokio::time::timeout(Duration::from_millis(900), get(watched.address, "/livez")).await;
+        assert_eq!(answer.expect("an answer before the silent ones are out of time").status, 200);
+        // And nobody who is silent stays.
+        for mut stream in silent {
+            let end = tokio::time::timeout(Duration::from_secs(10), stream.read_u8()).await;
+            assert!(end.expect("it is closed").is_err());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_by_a_foreign_name_is_refused_and_told_the_key() {
+    let consumer = Consumer::new(MemoryQueue::new(MemorySettings::default()), Router::new(), Settings::default());
+    let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), consumer.monitor(), "a queue").await.unwrap();
+    let admin = admin.hosts(["metrics.example.com"]);
+    let address = admin.address();
+    let ask = async |path: &str, host: &str| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    tokio::select! {
+        () = admin.serve(pending()) => {}
+        () = async {
+            for path in ["/", "/status", "/metrics", "/livez"] {
+                let answer = ask(path, &format!("rebound.example:{}", address.port())).await;
+                assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
+                assert!(answer.contains("hosts = [") && !answer.contains("a queue"), "{answer}");
+            }
+            for host in ["metrics.example.com:9464", "localhost", "127.0.0.1", "stream-sqsd"] {
+                assert!(ask("/status", host).await.starts_with("HTTP/1.1 200 "), "{host}");
+            }
+        } => {}
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,5 +13,10 @@ mod run;
 mod send;
 mod check;
 mod watch;
+mod stalls;
 mod supervisor;
 mod describe;
+#[cfg(target_os = "linux")]
+mod memory;
+#[cfg(target_os = "linux")]
+mod private;

@@ -116,7 +116,7 @@ fn a_hangup_drains_a_run_without_files_unless_nohup_says_otherwise() {
 }
 
 #[test]
-fn a_reader_that_goes_away_drains_the_run() {
+fn a_reader_that_goes_away_while_messages_wait_drains_and_is_69() {
     let sqs = Sqs::start(MemorySettings::default());
     for _ in 0..30 {
         sqs.queue().send(r#"{"type":"message.new"}"#);
@@ -124,9 +124,29 @@ fn a_reader_that_goes_away_drains_the_run() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let command = daemon(&["run", "--queue-url", &sqs.url(), "--wait", "1s", "--log-format", "human"]);
-    start_writing_to(command, Stdio::from(writer)).wait().with(0).saying(&["nobody reads standard output any more"]);
+    start_writing_to(command, Stdio::from(writer)).wait().with(69).saying(&["nobody reads standard output any more"]);
     let counts = sqs.queue().counts();
     assert_eq!((counts.deleted, counts.visible), (0, 30), "everything is handed back: {counts:?}");
+}
+
+/// As `>> events.jsonl` does, to a file that a full disk has left without the end of its last line.
+#[test]
+fn a_line_is_never_appended_to_half_of_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.jsonl");
+    let sqs = Sqs::start(MemorySettings::default());
+    for before in ["", "{\"type\":\"message.new\",\"mess", "{\"type\":\"message.new\"}\n"] {
+        std::fs::write(&path, before).unwrap();
+        sqs.queue().send(r#"{"type":"call.created"}"#);
+        let out = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let command = daemon(&["run", "--queue-url", &sqs.url(), "--wait", "1s", "--until-empty"]);
+        start_writing_to(command, Stdio::from(out)).wait().with(0);
+        let content = std::fs::read_to_string(&path).unwrap();
+        let added = content.strip_prefix(before).unwrap();
+        let torn = !before.is_empty() && !before.ends_with('\n');
+        assert_eq!((added.starts_with('\n'), added.matches('\n').count()), (torn, 1 + usize::from(torn)), "{content}");
+        assert_eq!(lines(added.trim_start())[0]["type"], "call.created");
+    }
 }
 
 #[test]
@@ -192,6 +212,54 @@ fn routes_send_each_event_to_the_first_that_takes_it() {
     types.sort();
     assert_eq!(types, ["message.new", "reaction.new"]);
     assert_eq!(read(red)[0]["event"]["team"], "red");
+}
+
+#[test]
+fn beyond_256_unknown_types_the_log_tells_of_them_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let sqs = Sqs::start(MemorySettings::default());
+    for number in 0..600 {
+        sqs.queue().send(format!(r#"{{"type":"made_up_{number}"}}"#));
+    }
+    let toml = "[[route]]\nevents = [\"message.*\"]\nhandler = \"stdout\"\n";
+    let path = file(directory.path(), "c.toml", toml);
+    let ended = run(daemon(&["run", "--config", &path, "--queue-url", &sqs.url(), "--until-empty", "--wait", "1s"]));
+    let told = ended.with(0).stderr.matches("no route takes events of this type").count();
+    assert_eq!(told, 256 + 1, "of 600");
+}
+
+#[test]
+fn a_type_is_cut_in_each_line_of_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let sqs = Sqs::start(MemorySettings::default());
+    let (kind, other) = ("x".repeat(200), "y".repeat(200));
+    sqs.queue().send(format!(r#"{{"type":"{kind}","team":"red"}}"#));
+    sqs.queue().send(format!(r#"{{"type":"{other}"}}"#));
+    let toml = "[[route]]\nevents = [\"*\"]\nteam = \"red\"\nhandler = \"exec\"\n\
+                command = [\"sh\", \"-c\", \"echo one >&2; echo two >&2\"]\n";
+    let path = file(directory.path(), "c.toml", toml);
+    let ended = run(daemon(&["run", "--config", &path, "--queue-url", &sqs.url(), "--until-empty", "--wait", "1s"]));
+    let said = ended.with(0).saying(&["the program says", "no route takes events of this type"]).stderr;
+    for kind in [kind, other] {
+        assert!(said.contains(&kind[..120]) && !said.contains(&kind[..121]), "{said}");
+    }
+}
+
+#[test]
+fn a_terminal_is_sent_no_commands_of_a_sender() {
+    let sqs = Sqs::start(MemorySettings::default());
+    let text = "\u{9d}0;title\u{9c} \u{202e}olleh";
+    sqs.queue().send(format!(r#"{{"type":"message.new","text":"{text}"}}"#));
+    let inner = daemon(&["run", "--queue-url", &sqs.url(), "--until-empty", "--wait", "1s"]);
+    let words = std::iter::once(inner.get_program()).chain(inner.get_args());
+    let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
+    // A terminal of its own, whose output comes here.
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]).env_clear();
+    script.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let shown = run(script).with(0).stdout;
+    assert!(shown.contains(r#""text":"\u009d0;title\u009c \u202eolleh""#), "{shown:?}");
+    assert!(!shown.contains(['\u{9d}', '\u{9c}', '\u{202e}']), "{shown:?}");
 }
 
 #[test]

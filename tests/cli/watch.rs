@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use rustix::process::Signal;
 use stream_sqsd::queue::memory::MemorySettings;
 
-use crate::daemon::{Started, daemon, run, start};
+use crate::daemon::{Started, daemon, file, run, start};
 use crate::queue::Sqs;
 
 /// A run that is watched at an address that the system chose.
@@ -19,7 +19,7 @@ fn watched(sqs: &Sqs) -> (Started, String) {
     (daemon, address)
 }
 
-fn get(address: &str, path: &str) -> String {
+pub(crate) fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).unwrap();
     let mut answer = String::new();
@@ -104,4 +104,45 @@ fn a_run_goes_on_without_a_page_when_the_default_address_is_taken_and_not_when_s
     unnamed.wait().with(0).saying(&["deleted 1 +"]);
 
     run(daemon(&["run", "--queue-url", &url, "--admin", DEFAULT])).with(69).saying(&["cannot listen at", DEFAULT]);
+}
+
+#[test]
+fn silent_connections_keep_health_from_nothing() {
+    let sqs = Sqs::start(MemorySettings::default());
+    let (watched, address) = watched(&sqs);
+    sqs.until_called("ReceiveMessage", 2);
+    let silent: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let began = std::time::Instant::now();
+    run(daemon(&["health", "--admin", &address, "--queue-url", &sqs.url()])).with(0).saying(&["healthy: receiving"]);
+    assert!(began.elapsed() < std::time::Duration::from_secs(3), "{:?}", began.elapsed());
+    drop(silent);
+    watched.signal(Signal::TERM);
+    watched.wait().with(0);
+}
+
+#[test]
+fn a_foreign_name_is_answered_only_where_admin_hosts_has_it() {
+    let sqs = Sqs::start(MemorySettings::default());
+    let directory = tempfile::tempdir().unwrap();
+    let url = sqs.url();
+    let toml =
+        format!("[queue]\nurl = \"{url}\"\nwait = \"1s\"\n[admin]\nhosts = [\"a.example.com\", \"b.example.com\"]\n");
+    let path = file(directory.path(), "c.toml", toml);
+    let mut daemon = start(daemon(&["run", "--config", &path, "--log-format", "human", "--admin", "127.0.0.1:0"]));
+    let line = daemon.until("watch it at http://");
+    let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    let status = |host: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(format!("GET /status HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    for host in ["a.example.com", "b.example.com:9464", "localhost", "127.0.0.1"] {
+        assert!(status(host).starts_with("HTTP/1.1 200 "), "{host}");
+    }
+    let refused = status("rebound.example.com");
+    assert!(refused.starts_with("HTTP/1.1 421 ") && refused.contains("[admin]"), "{refused}");
+    daemon.signal(Signal::TERM);
+    daemon.wait().with(0);
 }

@@ -71,6 +71,10 @@ impl Engine {
         }
     }
 
+    pub(crate) fn queue(&self) -> MemoryQueue {
+        self.queue.clone()
+    }
+
     pub(crate) fn counts(&self) -> MemoryCounts {
         self.queue.counts()
     }
@@ -86,6 +90,11 @@ impl Engine {
     /// Waits until so many messages in all were handled and deleted.
     pub(crate) async fn until_deleted(&self, count: u64) {
         self.until("so many are deleted", || self.counts().deleted == count).await;
+    }
+
+    /// Waits until so many messages were dead-lettered.
+    pub(crate) async fn until_dead_lettered(&self, count: u64) {
+        self.until("so many are dead-lettered", || self.counts().dead_lettered == count).await;
     }
 
     /// Sends three events to a target that is down, and waits until the engine has tried each of them once and three of
@@ -105,7 +114,7 @@ impl Engine {
         assert_eq!((counts.hidden, counts.deleted), (slots as u64, 0), "the rest waits in the queue: {counts:?}");
     }
 
-    async fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+    pub(crate) async fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
         let end = Instant::now() + PATIENCE;
         while !is_so() {
             assert!(Instant::now() < end, "not in time: {what}; {:?}, {:?}", self.counts(), self.refusals());

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::Value;
+use stream_sqsd::consumer::Settings;
 use stream_sqsd::decode::decode;
 use stream_sqsd::handler::{Context, Failure, Handler, HandlerError};
 use stream_sqsd::handlers::http::{Http, HttpError, HttpSettings};
@@ -103,9 +104,19 @@ async fn every_2xx_is_done() {
 }
 
 #[tokio::test]
-async fn answers_that_pass_by_themselves_and_answers_about_the_target_are_a_target_that_is_down() {
+async fn answers_about_the_load_are_a_target_that_is_busy() {
     let receiver = Receiver::start(None);
-    for code in [408, 429, 500, 502, 503, 504, 599, 401, 403, 404, 407, 300, 301, 302, 303, 304, 307, 308] {
+    for code in [408, 429, 503] {
+        let error = failure(&receiver.http(&format!("/answer/{code}"))).await;
+        assert_eq!((error.failure(), error.delay()), (Failure::TargetBusy, None), "{code}: {error}");
+        assert!(error.to_string().contains(&code.to_string()), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn other_answers_about_the_target_are_a_target_that_is_down() {
+    let receiver = Receiver::start(None);
+    for code in [500, 502, 504, 599, 401, 403, 404, 407, 300, 301, 302, 303, 304, 307, 308] {
         let error = failure(&receiver.http(&format!("/answer/{code}?location=/hook"))).await;
         assert_eq!((error.failure(), error.delay()), (Failure::TargetDown, None), "{code}: {error}");
         assert!(error.to_string().contains(&code.to_string()), "{error}");
@@ -153,9 +164,9 @@ async fn a_signature_that_does_not_verify_says_something_about_the_target() {
 }
 
 #[tokio::test]
-async fn a_target_that_is_down_is_not_called_before_its_retry_after() {
+async fn the_delay_that_a_busy_or_broken_target_names_is_kept() {
     let receiver = Receiver::start(None);
-    for code in [429, 503] {
+    for code in [408, 429, 500, 503] {
         let error = failure(&receiver.http(&format!("/answer/{code}?retry-after=7"))).await;
         assert_eq!(error.delay(), Some(Duration::from_secs(7)), "{code}");
     }
@@ -178,7 +189,7 @@ async fn a_target_that_comes_back_takes_the_event() {
     let receiver = Receiver::start(None);
     let http = receiver.http("/first/3/503");
     for _ in 0..3 {
-        assert_eq!(failure(&http).await.failure(), Failure::TargetDown);
+        assert_eq!(failure(&http).await.failure(), Failure::TargetBusy);
     }
     post(&http, "id-1").await.unwrap();
 }
@@ -198,11 +209,11 @@ async fn refused_and_broken_connections_and_unknown_hosts_are_a_target_that_is_d
 }
 
 #[tokio::test]
-async fn no_answer_in_time_is_a_target_that_is_down() {
+async fn no_answer_in_time_is_a_target_that_is_busy() {
     let receiver = Receiver::start(None);
     let settings = HttpSettings { timeout: Duration::from_millis(200), ..receiver.settings("/late/20") };
     let error = failure(&Http::new(settings).unwrap()).await;
-    assert_eq!((error.failure(), error.to_string().as_str()), (Failure::TargetDown, "no answer within 200 ms"));
+    assert_eq!((error.failure(), error.to_string().as_str()), (Failure::TargetBusy, "no answer within 200 ms"));
 }
 
 #[tokio::test]
@@ -228,6 +239,23 @@ async fn connections_are_kept_and_never_more_than_configured() {
     assert_eq!(last, Some(3));
 }
 
+/// The calls take turns at one connection: most wait for longer than all the time that a call has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_for_a_connection_of_our_own_counts_for_nothing() {
+    let receiver = Receiver::start(None);
+    let settings =
+        HttpSettings { connections: 1, timeout: Duration::from_millis(500), ..receiver.settings("/late/0.1") };
+    let handler_timeout = settings.longest();
+    let http = Arc::new(Http::new(settings).unwrap());
+    let engine = Engine::with(http, Settings { handler_timeout, ..Settings::default() });
+    engine.send(60);
+    engine.until_deleted(60).await;
+    assert!(engine.most_at_work() as u32 * Duration::from_millis(100) > 2 * handler_timeout, "few had to wait");
+    assert_eq!(engine.refusals(), [], "neither busy nor down");
+    let closing = engine.stop().await;
+    assert_eq!((closing.counts.timeouts, closing.counts.received), (0, 60), "{closing}");
+}
+
 #[tokio::test]
 async fn allowed_redirects_repeat_the_post_and_loops_end() {
     let mut receiver = Receiver::start(None);
@@ -246,6 +274,21 @@ async fn allowed_redirects_repeat_the_post_and_loops_end() {
     let error = failure(&forever).await;
     assert_eq!(error.failure(), Failure::TargetDown);
     assert!(error.to_string().contains("more than 5 redirects"), "{error}");
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_origin_has_neither_key_nor_signature() {
+    let mut receiver = Receiver::start(None);
+    let mut other = Receiver::start(None);
+    let to = format!("/answer/307?location=http://127.0.0.1:{}/hook", other.port);
+    let http = Http::new(HttpSettings { redirects: true, ..receiver.settings(&to) }).unwrap();
+    // What the other one answers does not matter: without a signature it may well refuse.
+    let _ = post(&http, "id-1").await;
+    let first = receiver.got();
+    assert_eq!((&first["headers"]["x-api-key"], &first["valid"]), (&Value::from("key1"), &Value::from(true)));
+    let second = other.got();
+    assert_eq!((&second["path"], &second["headers"]["x-webhook-id"]), (&Value::from("/hook"), &Value::from("id-1")));
+    assert_eq!((&second["headers"]["x-api-key"], &second["headers"]["x-signature"]), (&Value::Null, &Value::Null));
 }
 
 #[tokio::test]

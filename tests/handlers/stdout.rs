@@ -34,12 +34,33 @@ async fn each_line_is_one_write_and_is_flushed_before_success() {
     let writes = Writes::default();
     let stdout = Stdout::new(writes.clone()).unwrap();
     for id in ["a", "b"] {
-        stdout.handle(event(id), Context::for_test(id)).await.unwrap();
+        let ctx = Context::for_test(id);
+        let deadline = ctx.deadline();
+        stdout.handle(event(id), ctx.clone()).await.unwrap();
+        assert!(ctx.deadline() > deadline, "the wait for its turn is no part of its time");
         let writes = std::mem::take(&mut *writes.0.lock().unwrap());
         assert_eq!(writes.len(), 2, "{writes:?}");
         assert!(writes[0].starts_with(&format!(r#"{{"type":"message.new","message_id":"{id}""#)), "{}", writes[0]);
         assert!(writes[0].ends_with("}\n"));
         assert_eq!(writes[1], "flush");
+    }
+}
+
+#[tokio::test]
+async fn a_terminal_is_sent_no_commands_and_no_turned_text() {
+    let text = "\u{9d}0;title\u{9c} \u{9b}31m\u{7f} \u{202e}olleh\u{2066} \u{2028} grüße \u{1f642}";
+    let json = format!("{{\"type\":\"a.b\",\t\"text\":\"{text}\"}}");
+    let event = stream_sqsd::event::Event::from_json(&*json).unwrap();
+    for (terminal, raw) in [(true, false), (false, true)] {
+        let writes = Writes::default();
+        let stdout = if terminal { Stdout::on_terminal(writes.clone()) } else { Stdout::new(writes.clone()) }.unwrap();
+        stdout.handle(event.clone(), Context::for_test("a")).await.unwrap();
+        let line = writes.0.lock().unwrap()[0].clone();
+        assert_eq!(line.contains(text), raw, "{line:?}");
+        let dangerous = |c: char| stream_sqsd::event::is_unsafe_to_show(c) && c != '\t';
+        assert_eq!(line.trim_end().contains(dangerous), raw, "{line:?}");
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["event"]["text"], text, "it means the same");
     }
 }
 

@@ -7,6 +7,8 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use proptest::prelude::*;
 use serde_json::json;
 use stream_sqsd::decode::{DEFAULT_LIMIT, DecodeError, GzipFault, decode, parse_sns, parse_sqs, size_hint};
+use stream_sqsd::event::{self, Event, NotAnEvent};
+use stream_sqsd::webhook;
 
 const EVENT: &str = r#"{"type":"message.new","cid":"messaging:general","message":{"text":"grüße ÿ>?"}}"#;
 
@@ -315,6 +317,44 @@ fn the_texts_are_those_of_streams_sdks_and_say_nothing_of_the_content() {
     ] {
         assert_eq!(parse_sqs(body).unwrap_err().to_string(), text);
     }
+}
+
+#[test]
+fn a_batch_of_the_older_feeds_is_told_by_its_shape() {
+    let batch = r#"[ {"feed":"user:1","deleted":[],"deleted_foreign_ids":[],"new":[{"id":"a","actor":"secret"}],"published_at":"2026-01-01T00:00:00Z"}, {"feed":"user:2"}]"#;
+    let told = "invalid JSON payload: a batch of Stream Feeds v2; this consumer reads Chat, Video, Moderation and Feeds v3 \
+                events";
+    for body in [STANDARD.encode(batch), packed(batch), sns(&STANDARD.encode(batch))] {
+        assert_eq!(refused(&body, JSON).to_string(), told);
+    }
+    let secret = "tsec2";
+    let signature = webhook::SigningKey::new(secret).unwrap().sign(batch.as_bytes());
+    assert_eq!(webhook::verify_and_parse(batch.as_bytes(), &signature, secret).unwrap_err().to_string(), told);
+    for other in ["[]", "[1]", r#"[{"feed":"user:1"}]"#, r#"[{"feed":7,"new":[]}]"#, r#"[{"feed":"a","new":"#, "7"] {
+        let error = refused(&STANDARD.encode(other), JSON).to_string();
+        assert!(!error.contains("Feeds"), "{other}: {error}");
+    }
+}
+
+#[test]
+fn a_type_of_more_than_256_bytes_is_an_error_of_its_own() {
+    let with = |kind: &str| format!(r#"{{"type":"{kind}","a":1}}"#);
+    for body in [with(&"x".repeat(256)), with(&r"\u0078".repeat(256))] {
+        for body in [sns(&body), packed(&body), body] {
+            assert_eq!(parse_sqs(&body).unwrap().kind().name().len(), 256);
+        }
+    }
+    for kind in ["x".repeat(257), r"\u0078".repeat(257), "ü".repeat(129), "x".repeat(1 << 20), r"\n".repeat(1 << 20)] {
+        let body = with(&kind);
+        assert_eq!(Event::from_json(&*body).unwrap_err(), NotAnEvent::LongType);
+        for body in [sns(&body), packed(&body), body] {
+            let error = parse_sqs(&body).unwrap_err();
+            assert_eq!((&error, error.label()), (&DecodeError::TypeTooLong, "type too long"));
+            assert_eq!(error.to_string(), "type too long: more than 256 bytes");
+        }
+    }
+    let longest = event::KNOWN.iter().map(|known| known.name().len()).max();
+    assert!(longest.unwrap() * 4 < 256, "Stream's own are far from the limit");
 }
 
 #[test]

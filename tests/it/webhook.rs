@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use stream_sqsd::webhook::{SigningKey, WebhookError, verify, verify_and_parse};
+use stream_sqsd::webhook::{SigningKey, WebhookError, verify, verify_and_parse, verify_and_parse_up_to};
 
 /// Checked against Stream's own SDKs.
 const BODY: &str = r#"{"type":"message.new","message":{"text":"the quick brown fox"}}"#;
@@ -92,6 +92,16 @@ fn what_inflates_to_the_limit_is_read_and_one_byte_more_is_not() {
     assert!(verify_and_parse(&gzip(&most), &hmac_of(&most), SECRET).is_ok());
     let more = padded(stream_sqsd::decode::DEFAULT_LIMIT + 1);
     assert_eq!(verify_and_parse(&gzip(&more), &hmac_of(&more), SECRET).unwrap_err().label(), "too large");
+}
+
+#[test]
+fn a_limit_of_ones_own_holds_before_and_after_inflation() {
+    let limit = 64 * 1024;
+    let up_to = |body: &[u8], signature: &str| verify_and_parse_up_to(body, signature, SECRET, limit);
+    assert!(up_to(BODY.as_bytes(), SIGNATURE).is_ok());
+    assert!(up_to(&gzip(BODY.as_bytes()), SIGNATURE).is_ok());
+    assert_eq!(up_to(&gzip(&vec![b' '; limit + 1]), SIGNATURE).unwrap_err().label(), "too large");
+    assert_eq!(up_to(&vec![b' '; limit + 1], SIGNATURE).unwrap_err().label(), "too large");
 }
 
 fn hmac_of(body: &[u8]) -> String {

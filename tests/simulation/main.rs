@@ -11,6 +11,8 @@
 mod degraded;
 mod drain;
 mod draw;
+mod hold;
+mod leases;
 mod order;
 mod outage;
 mod pace;

@@ -7,7 +7,7 @@ use stream_sqsd::consumer::{Closing, Consumer, Settings};
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::queue::MessageId;
-use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
+use stream_sqsd::queue::memory::{Faults, MemoryQueue, MemorySettings};
 use stream_sqsd::router::Router;
 use tokio::time::Instant;
 
@@ -96,4 +96,87 @@ async fn a_head_whose_lease_is_lost_while_it_waits_is_not_handed_back() {
     let (calls, closing) = consume(&queue, fails, slept).await;
     assert_eq!(of(&calls, &ids[0]), [(1, 1), (2, 1)]);
     assert_eq!((closing.counts.leases_lost, closing.counts.released), (1, 0), "{closing}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fifo_queue_whose_attributes_cannot_be_read_keeps_its_order() {
+    let (queue, ids) = group_of(10, None);
+    queue.set_faults(Faults { attributes_error: 1.0, ..Faults::default() });
+    let at_work = Arc::new(Mutex::new((0, 0, Vec::new())));
+    let noted = at_work.clone();
+    let router = Router::new().route("*", move |_: Event, context: Context| {
+        let noted = noted.clone();
+        async move {
+            let left = {
+                let mut noted = noted.lock().unwrap();
+                noted.0 += 1;
+                noted.1 = noted.0.max(noted.1);
+                10 - noted.2.len() as u64
+            };
+            tokio::time::sleep(Duration::from_secs(left)).await;
+            let mut noted = noted.lock().unwrap();
+            noted.0 -= 1;
+            noted.2.push(context.message_id().clone());
+            Ok(())
+        }
+    });
+    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    let shutdown = tokio::time::sleep(Duration::from_secs(300));
+    Consumer::new(queue, router, settings).run(shutdown).await.unwrap();
+    let (_, most, order) = std::mem::take(&mut *at_work.lock().unwrap());
+    assert_eq!((most, order), (1, ids));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_beyond_all_measure_is_cut_and_keeps_the_order() {
+    let (queue, ids) = group_of(3, None);
+    let head = ids[0].clone();
+    let fails = move |call: &Call| match call.id == head && call.receive == 1 {
+        true => Err(HandlerError::retry("never").after(Duration::MAX)),
+        false => Ok(()),
+    };
+    let (calls, closing) = consume(&queue, fails, tokio::time::sleep(Duration::from_secs(14 * 3_600))).await;
+    let called: Vec<_> = calls.iter().map(|call| &call.id).collect();
+    assert_eq!(called, [&ids[0], &ids[0], &ids[1], &ids[2]], "{closing}");
+    assert!(calls[1].at - calls[0].at > Duration::from_secs(11 * 3_600), "it is honoured up to 12 hours");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_that_panics_loses_neither_the_message_nor_the_order() {
+    crate::quiet_panics();
+    let (queue, ids) = group_of(3, None);
+    let panics = Arc::new(Mutex::new(true));
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let noted = calls.clone();
+    let condition = move |_: &Event| {
+        assert!(!std::mem::take(&mut *panics.lock().unwrap()), "{}", crate::world::SIMULATED);
+        true
+    };
+    let router = Router::new().route_named("all", condition, move |_: Event, context: Context| {
+        noted.lock().unwrap().push((context.message_id().clone(), context.receive_count()));
+        std::future::ready(Ok(()))
+    });
+    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    let shutdown = tokio::time::sleep(Duration::from_secs(20));
+    let closing = Consumer::new(queue.clone(), router, settings).run(shutdown).await.unwrap();
+    let expected: Vec<_> = ids.into_iter().map(|id| (id, 2)).collect();
+    assert_eq!(*calls.lock().unwrap(), expected, "{closing}");
+    assert_eq!(closing.counts.deleted, 3, "{closing}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_overtakes_a_hidden_head_costs_no_receives_and_no_order() {
+    let (queue, ids) = group_of(30, Some(3));
+    queue.set_faults(Faults { overtake: 1.0, latency: Duration::from_millis(20), ..Faults::default() });
+    let head = ids[0].clone();
+    let fails = move |call: &Call| match call.id == head && call.receive < 3 {
+        true => Err(HandlerError::bad("not yet").after(Duration::from_secs(60))),
+        false => Ok(()),
+    };
+    let (calls, closing) = consume(&queue, fails, tokio::time::sleep(Duration::from_secs(300))).await;
+    let called: Vec<_> = calls.iter().map(|call| &call.id).collect();
+    let expected: Vec<_> = [&ids[0], &ids[0]].into_iter().chain(&ids).collect();
+    assert_eq!(called, expected, "{closing}");
+    assert!(closing.counts.received <= 90, "{closing}");
+    assert_eq!((queue.counts().deleted, queue.counts().dead_lettered), (30, 0));
 }

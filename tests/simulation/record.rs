@@ -47,6 +47,10 @@ pub(crate) struct Record {
     pub(crate) expired: u64,
     pub(crate) end: Duration,
     pub(crate) ids: BTreeMap<MessageId, usize>,
+    /// The id of each message that was sent.
+    pub(crate) id_of: Vec<MessageId>,
+    /// Whether each message was handled or dead-lettered.
+    pub(crate) over: Vec<bool>,
     pub(crate) at_work: usize,
     pub(crate) open_receives: usize,
     pub(crate) last_receive: Duration,
@@ -93,7 +97,12 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn new(queue: MemoryQueue, messages: usize) -> Self {
-        let record = Record { sent: vec![None; messages], done: vec![None; messages], ..Record::default() };
+        let record = Record {
+            sent: vec![None; messages],
+            done: vec![None; messages],
+            over: vec![false; messages],
+            ..Record::default()
+        };
         Watched { queue, began: Instant::now(), record: Arc::new(Mutex::new(record)), life: 0 }
     }
 
@@ -125,6 +134,7 @@ impl Watched {
             for dead in self.queue.dead_letters().drain(known..) {
                 let message = record.ids[&dead.message_id];
                 record.dead.push((at, message));
+                record.over[message] = true;
             }
         }
     }
@@ -145,6 +155,7 @@ impl Working {
         let message = call.message;
         if answer == Answer::Taken {
             record.done[message].get_or_insert(at);
+            record.over[message] = true;
         }
     }
 }

@@ -113,6 +113,13 @@ impl Scenario {
         message.nature == Nature::Poison || for_good(&self.targets[message.route])
     }
 
+    /// Whether a message of its group comes before it that is never handled. Then it waits until that one is
+    /// dead-lettered: as long as it takes where the heads of all groups fail, and for ever without a dead-letter queue.
+    pub(crate) fn is_behind_poison(&self, message: usize) -> bool {
+        let group = self.messages[message].group;
+        self.fifo && (0..message).any(|other| self.messages[other].group == group && !self.can_succeed(other))
+    }
+
     /// What the scenario is, in a few lines.
     pub(crate) fn describe(&self) -> String {
         let Scenario { messages, .. } = self;
@@ -175,7 +182,8 @@ impl Scenario {
                 false => watched.queue.send(body),
             };
             let mut record = watched.record();
-            record.ids.insert(id, number);
+            record.ids.insert(id.clone(), number);
+            record.id_of.push(id);
             record.sent[number] = Some(watched.began.elapsed());
         }
     }
@@ -277,7 +285,7 @@ impl Scenario {
             return false;
         }
         let (mut held, mut blocked, mut visible) = (0, std::collections::BTreeSet::new(), Vec::new());
-        for (id, &number) in &record.ids {
+        for (number, id) in record.id_of.iter().enumerate().filter(|(number, _)| !record.over[*number]) {
             let message = &self.messages[number];
             match (watched.queue.receive_count(id), watched.queue.hidden_until(id)) {
                 (None, _) => {}
@@ -320,6 +328,7 @@ impl Scenario {
     /// Waits until all that can succeed is gone, and poison too or its time is over.
     async fn over(&self, watched: &Watched) {
         let end = watched.began + self.longest;
+        let mut first_left = 0;
         while Instant::now() < end {
             tokio::time::sleep(LOOK).await;
             let counts = watched.queue.counts();
@@ -331,9 +340,11 @@ impl Scenario {
             }
             if watched.began.elapsed() >= self.poison_until {
                 let record = watched.record();
-                let here =
-                    |(id, number): (&_, &usize)| watched.queue.receive_count(id).is_some() && self.can_succeed(*number);
-                if !record.ids.iter().any(here) {
+                let left = |number: &usize| {
+                    !record.over[*number] && self.can_succeed(*number) && !self.is_behind_poison(*number)
+                };
+                first_left = (first_left..self.messages.len()).find(left).unwrap_or(self.messages.len());
+                if first_left == self.messages.len() {
                     return;
                 }
             }
@@ -363,10 +374,9 @@ async fn handle(
 /// Every earlier message of the group is handled, or gone, or on its last receive.
 fn check_order(watched: &Watched, messages: &[Message], number: usize, most: Option<u32>) {
     let mut record = watched.record();
-    let group = messages[number].group;
-    let earlier = |other: &usize| *other < number && messages[*other].group == group && record.done[*other].is_none();
+    let of_group = |other: &usize| messages[*other].group == messages[number].group && !record.over[*other];
     let waits = |id: &_| watched.queue.receive_count(id).is_some_and(|count| most.is_none_or(|most| count < most));
-    let overtaken = record.ids.iter().find(|(id, other)| earlier(other) && waits(id)).map(|(_, other)| *other);
+    let overtaken = (0..number).filter(of_group).find(|other| waits(&record.id_of[*other]));
     if let Some(other) = overtaken {
         record.wrong.push(format!("message {number} is worked on before message {other} of its group"));
     }

@@ -90,6 +90,10 @@ impl Queue for Stubborn {
         self.queue.facts().await
     }
 
+    fn known(&self) -> QueueFacts {
+        self.queue.known()
+    }
+
     fn reconnect(&self) {}
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use stream_sqsd::consumer::{Closing, Consumer, Ended, RunError, Settings};
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::Context;
-use stream_sqsd::queue::memory::MemoryQueue;
+use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
 use stream_sqsd::queue::{Delivery, EntryResult, Queue, QueueError, QueueFacts, Receipt};
 use stream_sqsd::router::Router;
 use stream_sqsd::telemetry::Phase;
@@ -26,17 +26,24 @@ struct Scripted {
     queue: MemoryQueue,
     script: Script,
     receives: Arc<AtomicU32>,
+    /// What becomes of reading the attributes, likewise.
+    attributes: Script,
+    asked: Arc<AtomicU32>,
 }
 
 impl Scripted {
     fn new(script: Script) -> Self {
-        let queue = MemoryQueue::new(Default::default());
+        let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(3), ..MemorySettings::default() });
         queue.send(r#"{"type":"message.new"}"#);
-        Scripted { queue, script, receives: Arc::default() }
+        Scripted { queue, script, receives: Arc::default(), attributes: |_| None, asked: Arc::default() }
     }
 
     fn receives(&self) -> u32 {
         self.receives.load(Ordering::Relaxed)
+    }
+
+    fn asked(&self) -> u32 {
+        self.asked.load(Ordering::Relaxed)
     }
 
     async fn consume(&self, shutdown: impl Future<Output = ()>) -> Result<Closing, RunError> {
@@ -69,7 +76,15 @@ impl Queue for Scripted {
     }
 
     async fn facts(&self) -> Result<QueueFacts, QueueError> {
-        self.queue.facts().await
+        match (self.attributes)(self.asked.fetch_add(1, Ordering::Relaxed) + 1) {
+            None => self.queue.facts().await,
+            Some(Trouble::Fails(failure)) => Err(failure),
+            Some(Trouble::Hangs) => std::future::pending().await,
+        }
+    }
+
+    fn known(&self) -> QueueFacts {
+        self.queue.known()
     }
 
     fn reconnect(&self) {}
@@ -172,4 +187,44 @@ async fn a_run_says_what_it_is_about() {
     consumer.run(look).await.unwrap();
     let ended = monitor.snapshot();
     assert_eq!((ended.phase, ended.slots_free), (Phase::Ended, ended.concurrency), "nothing is held any longer");
+}
+
+/// Runs for so many seconds; says how often the attributes were asked for, what was known of them at the end, and when.
+async fn attributes(attributes: Script, seconds: u64) -> (u32, Option<u32>, Option<u64>) {
+    let queue = Scripted { attributes, ..Scripted::new(|_| None) };
+    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    let consumer = Consumer::new(queue.clone(), Router::new(), settings);
+    let monitor = consumer.monitor();
+    let began = Instant::now();
+    let mut known_after = None;
+    let shutdown = async {
+        while began.elapsed().as_secs() < seconds {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if monitor.queue().is_some_and(|queue| queue.max_receive_count.is_some()) {
+                known_after.get_or_insert(began.elapsed().as_secs());
+            }
+        }
+    };
+    consumer.run(shutdown).await.unwrap();
+    let seen = monitor.queue().expect("it was looked at");
+    assert_eq!((seen.name.as_deref(), monitor.snapshot().attributes_calls), (Some("memory"), u64::from(queue.asked())));
+    (queue.asked(), seen.max_receive_count, known_after)
+}
+
+#[tokio::test(start_paused = true)]
+async fn attributes_that_cannot_be_read_are_asked_for_again_until_they_can() {
+    let (asked, known, after) = attributes(|call| (call < 4).then(throttled).flatten(), 600).await;
+    assert_eq!((asked, known), (4, Some(3)));
+    assert!(after.is_some_and(|after| (20..60).contains(&after)), "5, 10 and 20 s later: {after:?}");
+    let (asked, known, _) = attributes(|call| (call < 3).then_some(Trouble::Hangs), 600).await;
+    assert_eq!((asked, known), (3, Some(3)), "an answer that does not come is waited for no longer than 10 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn attributes_that_are_denied_are_asked_for_slowly() {
+    let (asked, known, _) = attributes(|_| denied(), 3_600).await;
+    assert!((5..=9).contains(&asked), "{asked} requests in an hour");
+    assert_eq!(known, None);
+    let (_, known, after) = attributes(|call| (call < 3).then(denied).flatten(), 3_600).await;
+    assert!(known == Some(3) && after.is_some_and(|after| after < 1_600), "the permission was granted: {after:?}");
 }

@@ -28,6 +28,8 @@ pub(crate) enum Plan {
     EndsWhenTold,
     /// Its handler succeeds while the target is there.
     NeedsTarget,
+    /// Its handler says so often that the target is busy, the first time with a delay, and then succeeds.
+    BusyAtFirst(u32),
     /// Its handler says that the target is down, always.
     Poison,
     /// Its body is no event.
@@ -398,6 +400,10 @@ impl Queue for Witness {
 
     async fn facts(&self) -> Result<QueueFacts, QueueError> {
         self.queue.facts().await
+    }
+
+    fn known(&self) -> QueueFacts {
+        self.queue.known()
     }
 
     fn reconnect(&self) {

@@ -76,7 +76,9 @@ fn draw(random: &mut Rng) -> World {
             call_answer_lost: probability(0.3),
             entry_error: probability(0.5),
             hang: probability(0.05),
+            attributes_error: probability(1.0),
             latency: Duration::from_secs_f64(probability(3.0)),
+            ..Faults::default()
         }
     };
     let max_receive_count = (random.u8(0..4) > 0).then(|| random.u32(1..=6));
@@ -111,7 +113,8 @@ fn draw(random: &mut Rng) -> World {
         let plan = match random.u8(0..24) {
             0..=9 => Plan::Fine(Duration::from_millis(random.u64(0..300))),
             10 | 11 => Plan::Fine(seconds(random, 0, 20)),
-            12 | 13 => Plan::FailsAtFirst(random.u32(1..=3)),
+            12 => Plan::FailsAtFirst(random.u32(1..=3)),
+            13 => Plan::BusyAtFirst(random.u32(1..=3)),
             14 => Plan::AlwaysFails,
             15 => Plan::Bad,
             16 => Plan::Panics(random.u32(1..=3)),
@@ -185,6 +188,11 @@ async fn handle(witness: Arc<Witness>, slots: usize, context: Context) -> Result
             tokio::time::sleep(Duration::from_millis(50)).await;
             working.fails("finds the target down");
             return Err(HandlerError::target_down("connection refused"));
+        }
+        Plan::BusyAtFirst(times) if call <= times => {
+            working.fails("finds the target busy");
+            let busy = HandlerError::target_busy("429");
+            return Err(if call == 1 { busy.after(Duration::from_secs(1)) } else { busy });
         }
         Plan::Poison => {
             working.fails("finds the target down");

@@ -96,6 +96,7 @@ async fn soak(messages: u64, lines: &Lines) {
         entry_error: 0.05,
         hang: 0.0,
         latency: Duration::from_millis(30),
+        ..Faults::default()
     };
     let queue = MemoryQueue::new(MemorySettings { faults, seed: 1, ..MemorySettings::default() });
     let settings = Settings { random_seed: Some(1), ..Settings::default() };

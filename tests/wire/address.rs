@@ -54,6 +54,11 @@ fn what_is_no_queue_url_is_refused_with_the_reason_and_without_its_password() {
         ("https://sqs.us-east-1.amazonaws.com/123456789012/chat events", "a character that SQS does not allow"),
         ("https://sqs.us-east-1.amazonaws.com/123456789012/chat?Action=SendMessage", "more than a path"),
         ("https://user:hunter2@sqs.us-east-1.amazonaws.com/123456789012/chat", "a user name"),
+        ("https://sqs.us-east-1.amazonaws.com/123456789012/chat?X-Amz-Signature=hunter2", "more than a path"),
+        ("https://sqs.us-east-1.amazonaws.com/123456789012/chat#hunter2", "more than a path"),
+        ("https://sqs.us-east-1.amazonaws.com:notaport/123456789012/chat", "its port is not a number"),
+        ("https://[::1]:70000/123456789012/chat", "its port is not a number"),
+        ("https://h:0/123456789012/chat", "its port is not a number"),
     ];
     for (url, why) in cases {
         let told = QueueUrl::parse(url).unwrap_err().to_string();

@@ -150,6 +150,7 @@ async fn the_facts_of_a_queue_are_read_and_what_is_missing_is_unknown() {
     let queue = server.queue_named("events.fifo").await;
 
     let known = QueueFacts { name: Some("events.fifo".into()), fifo: true, ..QueueFacts::default() };
+    assert_eq!(queue.known(), known, "the name says so before anything is read");
     assert_eq!(
         queue.facts().await.unwrap(),
         QueueFacts {

@@ -57,6 +57,7 @@ async fn an_error_names_the_permission_and_what_sqs_said() {
     let queue = server.queue().await;
     let said = |error: QueueError| error.to_string();
     assert_eq!(said(queue.facts().await.unwrap_err()), "access denied to sqs:GetQueueAttributes: you may not");
+    assert!(!queue.known().fifo && queue.known().name.is_some());
     let wait = Duration::from_secs(1);
     assert_eq!(
         said(queue.receive(1, wait, None).await.unwrap_err()),

@@ -51,8 +51,13 @@ impl fmt::Display for Listen {
     }
 }
 
-/// Answers those who watch for as long as what is returned lives.
-pub(crate) async fn serve(listen: Listen, monitor: Monitor, queue: &Arc<SqsQueue>) -> Result<JoinSet<()>, Failure> {
+/// Answers those who watch for as long as what is returned lives; by `hosts` too, besides the names that always are.
+pub(crate) async fn serve(
+    listen: Listen,
+    hosts: &[String],
+    monitor: Monitor,
+    queue: &Arc<SqsQueue>,
+) -> Result<JoinSet<()>, Failure> {
     let mut serving = JoinSet::new();
     let address = match listen {
         Listen::Nowhere => return Ok(serving),
@@ -76,6 +81,7 @@ pub(crate) async fn serve(listen: Listen, monitor: Monitor, queue: &Arc<SqsQueue
     let own = queue.clone();
     let beside = queue.clone();
     let admin = admin
+        .hosts(hosts)
         .read_queue(move || {
             let queue = own.clone();
             async move { queue.facts().await }

@@ -68,7 +68,7 @@ enum Grade {
 pub(crate) fn check(arguments: CheckArguments) -> Result<Exit, Failure> {
     let config = config::of_run(arguments.settings.clone(), arguments.config.as_deref(), Missing::Warned)?;
     let screen = Screen::new();
-    log::start(config.log_format, &screen);
+    log::start(config.log_format, &screen)?;
     let mut findings: Vec<Finding> = config
         .warnings
         .iter()
@@ -518,7 +518,8 @@ impl Subject<'_> {
             what: "the queue's policy does not let Stream's account send".to_owned(),
             why: format!(
                 "It must where the hook's sqs_auth_type is `resource`. Where it is `keys`, the key needs the permission \
-                 and this does not matter.{replaces}"
+                 and this does not matter: that is narrower, since the account is that of all apps of Stream's and nothing \
+                 that it sends to SQS is signed (deploy/TRUST.md).{replaces}"
             ),
             fix: Some(self.set_attributes(&json!({"Policy": policy.to_string()}))),
         });

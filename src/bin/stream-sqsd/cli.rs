@@ -14,7 +14,7 @@ Exit codes:
   2    the arguments or the configuration are wrong
   65   what was read cannot be decoded
   66   a file cannot be read
-  69   what is needed is not available: the queue, a target, or the reader of standard output
+  69   what is needed is not available (queue, target, reader)
   70   what should not have happened: please report it
   130, 143   ended at once by SIGINT or SIGTERM";
 
@@ -69,8 +69,9 @@ Credentials and region come from where they always come from on AWS: environment
 task or the machine. The role needs sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility, and should \
 have sqs:GetQueueAttributes.
 
-SIGTERM or SIGINT drains: what is at work is finished or handed back, and the exit code is 0. A second one ends at once. With --until-empty a run in which nothing succeeded for 15 minutes ends \
-with 69, and what it held is handed back.
+SIGTERM or SIGINT drains: what is at work is finished or handed back, and the exit code is 0. A second one ends at once.
+A reader of standard output that goes away while messages wait drains too, and the exit code is 69.
+With --until-empty, a run in which nothing succeeds for 15 minutes hands back what it holds, and the exit code is 69.
 
 Examples:
   stream-sqsd run --queue-url https://sqs.us-east-1.amazonaws.com/123456789012/chat-events

@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
     /// Where the operator watches.
     pub(crate) admin: Listen,
+    /// By which further names.
+    pub(crate) admin_hosts: Vec<String>,
     /// What is allowed and probably not meant.
     pub(crate) warnings: Vec<Mistake>,
     /// The file that it came from, if one was read.
@@ -45,6 +47,7 @@ pub(crate) fn of_run(flags: Flags<OfRun>, file: Option<&Path>, missing: Missing)
     let mut given = flags.with_environment();
     let mut mistakes = Mistakes::default();
     find_unknown_variables(&mut mistakes);
+    given.values().for_each(|value| refuse_expansion(None, &value.origin, &value.text, &mut mistakes));
 
     let source = Source::of(file)?;
     let routes = match &source {
@@ -64,12 +67,16 @@ pub(crate) fn of_run(flags: Flags<OfRun>, file: Option<&Path>, missing: Missing)
     if let Some(engine) = &engine {
         times::judge(engine, &routes, &given, &mut mistakes);
     }
+    let journal = given.get(&settings::JOURNAL).map(|value| (Path::new(&value.text), &value.origin));
+    routes::file::find_shared(&routes, journal, &mut mistakes);
     let named = given.get(&settings::ADMIN).is_some();
     let admin = read(&given, &settings::ADMIN, &mut mistakes, |text| Listen::parse(text, named)).flatten();
-    let config = queue.zip(engine).zip(log_format).zip(admin);
+    let admin_hosts = read(&given, &settings::ADMIN_HOSTS, &mut mistakes, host_names).map(Option::unwrap_or_default);
+    let config = queue.zip(engine).zip(log_format).zip(admin).zip(admin_hosts);
 
-    let ((((queue, engine), log_format), admin), warnings) = mistakes.none_or_else(config)?;
-    Ok(Config { queue, engine, routes, log_format, admin, warnings, file: source.map(|source| source.name) })
+    let (((((queue, engine), log_format), admin), admin_hosts), warnings) = mistakes.none_or_else(config)?;
+    let file = source.map(|source| source.name);
+    Ok(Config { queue, engine, routes, log_format, admin, admin_hosts, warnings, file })
 }
 
 /// The environment variable that names the file.
@@ -126,6 +133,12 @@ const ROUTE: &str = "route";
 
 /// Reads the settings of a file under those that are given already, and returns its routes.
 fn read_file(mut root: Section, given: &mut Given, mistakes: &mut Mistakes) -> Option<Entry> {
+    root.each_text(&mut |key, place, text| {
+        // The arguments of a program are its own: it may be a shell.
+        if key != "command" {
+            refuse_expansion(Some(key), place, text, mistakes);
+        }
+    });
     read_settings(&mut root, "", given, mistakes);
     for name in SECTIONS {
         let Some(entry) = root.take(name) else { continue };
@@ -149,7 +162,14 @@ fn read_settings(section: &mut Section, name: &str, given: &mut Given, mistakes:
     for setting in settings::ALL.iter().filter(|setting| setting.file.0 == name) {
         if let Some(entry) = section.take(setting.file.1) {
             let origin = entry.place.clone();
-            if let Some(text) = entry.text(setting.file.1, mistakes) {
+            let text = match setting.is_list() {
+                true => entry.texts(setting.file.1, mistakes).map(|texts| {
+                    let texts: Vec<String> = texts.into_iter().map(|(_, text)| text).collect();
+                    texts.join(",")
+                }),
+                false => entry.text(setting.file.1, mistakes),
+            };
+            if let Some(text) = text {
                 given.add(setting, Value { text, origin });
             }
         }
@@ -337,6 +357,17 @@ fn unrouted(text: &str) -> Option<Unrouted> {
     }
 }
 
+/// Names of hosts, with commas between.
+fn host_names(text: &str) -> Result<Vec<String>, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let checked = names.map(|name| {
+        let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        let why = "is not the name of a host, such as metrics.example.com: without scheme, port and path";
+        if plain { Ok(name.to_owned()) } else { Err(format!("{name:?} {why}")) }
+    });
+    checked.collect()
+}
+
 /// A time that SQS takes in seconds: it would be cut without a word.
 fn whole_seconds(text: &str) -> Result<Duration, String> {
     let time = quantity::duration(text)?;
@@ -344,6 +375,27 @@ fn whole_seconds(text: &str) -> Result<Duration, String> {
         0 => Ok(time),
         _ => Err(format!("{text:?} is not in whole seconds, which is what SQS takes")),
     }
+}
+
+/// `${NAME}`, which other programs replace by a variable, would be taken literally here.
+fn refuse_expansion(key: Option<&str>, place: &Origin, text: &str, mistakes: &mut Mistakes) {
+    let Some((_, name)) = text.split_once("${") else { return };
+    let name = name.split_once(['}', ':']).map_or(name, |(name, _)| name);
+    // Default values and the like may be secret.
+    let plain = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    let name = if plain && !name.is_empty() { name } else { "NAME" };
+    let what = match key {
+        Some("env") => format!("`env` takes the name alone: write \"{name}\", without ${{ and }}"),
+        Some("file") => {
+            "`file` takes the path as it is: for what systemd hands over write { credential = \"NAME\" }".to_owned()
+        }
+        Some(key) => format!(
+            "`{key}`: ${{{name}}} is not replaced by the variable: where a secret may stand write {{ env = \"{name}\" }}; \
+             other settings have variables of their own, such as STREAM_SQSD_QUEUE_URL"
+        ),
+        None => format!("${{{name}}} is not replaced by the variable: nothing here expands variables but a shell"),
+    };
+    mistakes.wrong(place, what);
 }
 
 /// Environment variables that look like ours and are not: slips of the pen, which nothing else would ever tell of.
@@ -408,7 +460,7 @@ mod tests {
             let (section, key) = setting.file;
             let same = match section {
                 // The flag `--admin` says all that its section has to say.
-                "admin" => flag == section && key == "listen",
+                "admin" if key == "listen" => flag == section,
                 _ => key == flag || format!("{section}_{key}") == flag,
             };
             assert!(same, "{} is {key} in the file", setting.flag);

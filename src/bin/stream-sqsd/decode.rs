@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufWriter, ErrorKind, StdoutLock, Write};
 
 use serde_json::Value;
-use stream_sqsd::event::Event;
+use stream_sqsd::event::{Event, is_unsafe_to_show};
 use stream_sqsd::{decode, webhook};
 
 use crate::cli::DecodeArguments;
@@ -14,6 +14,7 @@ use crate::input::{Input, MAX_PIECE, Piece, read_all, read_line};
 use crate::json::{self, Colours};
 use crate::quantity::show_size;
 use crate::screen::Screen;
+use crate::secret::show_variable;
 
 pub(crate) fn decode(arguments: DecodeArguments) -> Result<Exit, Failure> {
     let limit = config::of_decode(arguments.settings)?;
@@ -147,7 +148,7 @@ fn messages(input: &Input, reader: &mut impl BufRead, output: &mut Output) -> Re
 fn secret(variable: &str) -> Result<String, Failure> {
     match std::env::var(variable) {
         Ok(secret) if !secret.is_empty() => Ok(secret),
-        _ => Err(Failure::usage(format!("the environment variable {variable:?} (--secret-env) holds no secret"))),
+        _ => Err(Failure::usage(format!("--secret-env: {} holds no secret", show_variable(variable)))),
     }
 }
 
@@ -277,6 +278,6 @@ impl Output<'_> {
 }
 
 fn escaped(c: char) -> impl Iterator<Item = char> {
-    let (plain, escaped) = if c.is_control() { (None, Some(c.escape_default())) } else { (Some(c), None) };
+    let (plain, escaped) = if is_unsafe_to_show(c) { (None, Some(c.escape_default())) } else { (Some(c), None) };
     plain.into_iter().chain(escaped.into_iter().flatten())
 }

@@ -36,7 +36,7 @@ const ALWAYS_FAILS: &str = "always fails";
 pub(crate) fn demo(arguments: DemoArguments, signals: Signals) -> Result<Exit, Failure> {
     let log_format = config::of_demo(arguments.settings)?;
     let screen = Screen::new();
-    log::start(log_format, &screen);
+    log::start(log_format, &screen)?;
     let asked = signals.drain(OnHangup::Drain)?;
 
     let runtime = Builder::new_current_thread().enable_all().build()?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::mistakes::{Mistakes, Origin, nearest};
+use crate::mistakes::{Mistakes, Origin, is_plain_word, nearest};
 
 /// The part of a file between two headers: keys with their values.
 #[derive(Clone, Debug)]
@@ -65,13 +65,32 @@ impl Section {
         for (key, entry) in self.entries {
             let meant = elsewhere(&key)
                 .or_else(|| nearest(&key, known.iter().copied()).map(|nearest| format!("did you mean `{nearest}`?")));
+            // A key that is like no other may be a secret that went astray.
+            let shown = if meant.is_some() || is_plain_word(&key) { &*key } else { "…" };
             let meant = meant.unwrap_or_else(|| format!("there can be {}", known.join(", ")));
-            mistakes.wrong(&entry.place, format!("unknown key `{}`; {meant}", key.escape_debug()));
+            mistakes.wrong(&entry.place, format!("unknown key `{}`; {meant}", shown.escape_debug()));
+        }
+    }
+}
+
+impl Section {
+    /// Shows each text below here with the nearest key above it, and where it stands.
+    pub(crate) fn each_text(&self, see: &mut impl FnMut(&str, &Origin, &str)) {
+        for (key, entry) in &self.entries {
+            entry.each_text(key, see);
         }
     }
 }
 
 impl Entry {
+    fn each_text(&self, key: &str, see: &mut impl FnMut(&str, &Origin, &str)) {
+        match &self.item {
+            Item::Text(text) => see(key, &self.place, text),
+            Item::List(list) => list.iter().for_each(|entry| entry.each_text(key, see)),
+            Item::Section(section) => section.each_text(see),
+        }
+    }
+
     /// The text of a single value.
     pub(crate) fn text(self, key: &str, mistakes: &mut Mistakes) -> Option<String> {
         match self.item {

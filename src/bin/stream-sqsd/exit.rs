@@ -1,8 +1,9 @@
 //! How the process ends: the exit codes, and the one place where a failure becomes a line on standard error.
 
 use std::fmt;
-use std::io::{self, Write};
 use std::process::ExitCode;
+
+pub(crate) use crate::stderr::say;
 
 /// The exit codes, which are those of `sysexits.h` where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub(crate) enum Exit {
     BadData = 65,
     /// A file cannot be read.
     NoInput = 66,
-    /// What is needed is not available: the queue, a target, or the reader of standard output.
+    /// What is needed is not available: the queue, the target, or a reader.
     Unavailable = 69,
     /// What should not have happened.
     Internal = 70,
@@ -71,9 +72,4 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Failure::internal(error)
     }
-}
-
-/// Writes a line to standard error. Nobody may be reading it, which is no reason to panic as `eprintln!` does.
-pub(crate) fn say(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
 }

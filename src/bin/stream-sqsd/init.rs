@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::cli::InitArguments;
@@ -19,7 +20,8 @@ pub(crate) fn init(arguments: &InitArguments) -> Result<Exit, Failure> {
     }
     let shown = arguments.file.display();
     // Never over a file that is there: it may be somebody's configuration.
-    let created = OpenOptions::new().write(true).create_new(true).open(&arguments.file);
+    // And for its owner's eyes: many will write a secret into it, where it does not belong, or the URL of a webhook.
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&arguments.file);
     match created.and_then(|mut file| file.write_all(text.as_bytes())) {
         Ok(()) => {
             say(&format!(
@@ -100,7 +102,11 @@ fn push(setting: &Setting, text: &mut String) {
         Unset::Value(value) => text.push_str(&format!("# {key} = {}\n", as_toml(value))),
         Unset::Words(words) => {
             let words = if words.is_empty() { "nothing" } else { words };
-            text.push_str(&format!("# {key} = \"{}\"   # unless set: {words}\n", setting.value));
+            let example = match setting.value.split_once(',') {
+                Some((one, _)) => format!("[\"{one}\"]"),
+                None => format!("\"{}\"", setting.value),
+            };
+            text.push_str(&format!("# {key} = {example}   # unless set: {words}\n"));
         }
     }
 }

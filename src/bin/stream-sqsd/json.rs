@@ -3,6 +3,8 @@
 //! It works on the text, token by token, and never on values: whatever is deep, large, repeated or odd in an event comes
 //! out as it went in. The text must be valid JSON, which a decoded event is.
 
+use stream_sqsd::event::is_unsafe_to_show;
+
 /// What tokens look like on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Colours {
@@ -25,8 +27,8 @@ pub(crate) fn one_line(json: &str) -> String {
 
 /// The JSON for a person: indented, coloured if asked.
 ///
-/// Characters that a terminal could take for a command (DEL and the C1 controls; the others cannot stand in JSON) are
-/// written as the escapes that mean the same.
+/// Characters that are unsafe to show, such as C1 controls and those that turn the direction of text, are written as the
+/// escapes that mean the same.
 pub(crate) fn for_people(json: &str, colours: Colours) -> String {
     let mut printer = Printer { out: String::with_capacity(json.len() * 2), colours };
     let mut rest = json.trim_matches(WHITE);
@@ -108,7 +110,7 @@ impl Printer {
         }
         for c in token.chars() {
             match c {
-                '\u{7f}'..='\u{9f}' => self.out.push_str(&format!("\\u{:04x}", u32::from(c))),
+                c if is_unsafe_to_show(c) => self.out.push_str(&format!("\\u{:04x}", u32::from(c))),
                 c => self.out.push(c),
             }
         }
@@ -176,10 +178,11 @@ mod tests {
 
     #[test]
     fn a_terminal_is_sent_no_control_characters() {
-        let shown = for_people("{\"a\":\"x\u{9b}31my\u{7f}\"}", Colours::Off);
-        assert!(shown.contains(r#""x\u009b31my\u007f""#), "{shown:?}");
+        let json = "{\"a\":\"x\u{9b}31my\u{7f} \u{202e}olleh\"}";
+        let shown = for_people(json, Colours::Off);
+        assert!(shown.contains(r#""x\u009b31my\u007f \u202eolleh""#), "{shown:?}");
         let value = |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap();
-        assert_eq!(value(&shown), value("{\"a\":\"x\u{9b}31my\u{7f}\"}"));
+        assert_eq!(value(&shown), value(json));
     }
 
     #[test]

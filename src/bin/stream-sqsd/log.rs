@@ -1,12 +1,14 @@
 //! The log on standard error: human on a terminal, one JSON object a line elsewhere.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::exit::say;
 use crate::screen::Screen;
+use crate::stderr::{self, Importance, say};
 
 /// The form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +49,21 @@ const DEFAULT: &str = "info,aws_config=error,aws_runtime=error,aws_sdk_sqs=error
 /// The target of the ledger.
 pub(crate) const LEDGER: &str = "stream_sqsd::ledger";
 
+/// The target of what the log says of itself.
+const LOG: &str = "stream_sqsd::log";
+
+/// What is dropped last when the log cannot keep up, besides errors: the records of these targets.
+const IMPORTANT: &[&str] = &[LEDGER, LOG];
+
 /// Starts the log. Once in a process.
-pub(crate) fn start(format: LogFormat, screen: &Screen) {
+///
+/// # Errors
+///
+/// When the system gives no thread, or there is no standard error.
+pub(crate) fn start(format: LogFormat, screen: &Screen) -> io::Result<()> {
+    stderr::start(BesideProgress { screen: screen.clone(), stderr: stderr::of_process()? }, |dropped| {
+        tracing::warn!(target: LOG, dropped, "lines of the log were dropped: nobody took them in time");
+    })?;
     let asked = std::env::var("RUST_LOG").unwrap_or_default();
     let filter = |asked: &str| EnvFilter::try_new(format!("{DEFAULT},{LEDGER}=info,{asked}"));
     let filter = filter(&asked).or_else(|error| {
@@ -57,31 +72,56 @@ pub(crate) fn start(format: LogFormat, screen: &Screen) {
     });
     let filter = filter.unwrap_or_default();
 
-    // An event that cannot be written is lost without a word: where would the word go?
     let log = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
-    let log = log.with_writer(ToScreen(screen.clone())).with_ansi(screen.colours_stderr());
+    let log = log.with_writer(Lines).with_ansi(screen.colours_stderr());
     if format.is_json(screen) {
         log.json().flatten_event(true).with_current_span(true).with_span_list(false).init();
     } else {
         log.with_target(false).init();
     }
+    Ok(())
 }
 
-/// Writes log lines beside a progress line.
-struct ToScreen(Screen);
+/// Hands the lines of the log to the thread that writes them.
+struct Lines;
 
-impl<'a> MakeWriter<'a> for ToScreen {
-    type Writer = &'a Screen;
+/// One line, which is handed over in one piece.
+struct Line(Importance);
 
-    fn make_writer(&'a self) -> &'a Screen {
-        &self.0
+impl MakeWriter<'_> for Lines {
+    type Writer = Line;
+
+    fn make_writer(&self) -> Line {
+        Line(Importance::Ordinary)
+    }
+
+    fn make_writer_for(&self, record: &Metadata<'_>) -> Line {
+        let important = *record.level() == Level::ERROR || IMPORTANT.contains(&record.target());
+        Line(if important { Importance::Important } else { Importance::Ordinary })
     }
 }
 
-impl io::Write for &Screen {
+impl Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.beside_progress(|| io::stderr().lock().write_all(line))?;
+        stderr::write(line.to_vec(), self.0);
         Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes to standard error while the progress line is out of the way.
+struct BesideProgress {
+    screen: Screen,
+    stderr: File,
+}
+
+impl Write for BesideProgress {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let BesideProgress { screen, stderr } = self;
+        screen.beside_progress(|| stderr.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -42,6 +42,7 @@ mod log;
 mod screen;
 mod signals;
 mod exit;
+mod stderr;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -55,6 +56,7 @@ use signals::Signals;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    keep_memory_private();
     // First of all: a signal that comes before there is anything to drain must not kill either.
     let signals = match Signals::catch() {
         Ok(signals) => signals,
@@ -77,10 +79,23 @@ fn main() -> ExitCode {
         Command::Completions(arguments) => signals.end_at_once().and_then(|()| describe::completions(&arguments)),
         Command::Manual(arguments) => signals.end_at_once().and_then(|()| describe::manual(&arguments)),
     }));
-    match outcome {
+    let code = match outcome {
         Ok(Ok(exit)) => exit.into(),
         Ok(Err(failure)) => failure.report(),
         // The panic has been printed where it happened.
         Err(_) => Exit::Internal.into(),
+    };
+    stderr::flush();
+    code
+}
+
+/// From now on neither a program that this one starts nor another process of the same user can read what is here: the
+/// environment with its secrets in `/proc`, and the memory. Nor is a core of it written when it crashes.
+fn keep_memory_private() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        // A kernel that refuses has nothing better to offer.
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     }
 }

@@ -128,3 +128,8 @@ pub(crate) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -
     let allowed = if written.len() > 12 { 3 } else { 2 };
     known.map(|name| (slips(&name), name)).filter(|(slips, _)| *slips <= allowed).min().map(|(_, name)| name)
 }
+
+/// Whether a text is words in lower case, as names in a configuration are and generated secrets are not.
+pub(crate) fn is_plain_word(text: &str) -> bool {
+    text.len() <= 20 && text.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-' | b'.'))
+}

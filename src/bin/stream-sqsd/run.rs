@@ -22,12 +22,13 @@ use crate::routes::running::{self, Running};
 use crate::screen::Screen;
 use crate::secret::Missing;
 use crate::signals::{Asked, OnHangup, Signals};
+use crate::stderr;
 use crate::supervisor;
 
 pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Failure> {
     let config = config::of_run(arguments.settings, arguments.config.as_deref(), Missing::Refused)?;
     let screen = Screen::new();
-    log::start(config.log_format, &screen);
+    log::start(config.log_format, &screen)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -43,20 +44,18 @@ pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Fai
     runtime.shutdown_background();
 
     let closing = closing.unwrap_or_else(|failure| resume_unwind(failure.into_panic()));
-    let Some(closing) = closing? else { return Ok(Exit::Done) };
-    print_ledger(&closing, log_format, &screen);
-    let exit = exit_of(closing.ended);
-    if exit == Exit::Unavailable {
-        tracing::error!("the queue is not empty: what is left in it fails, and nothing succeeded for 15 minutes");
+    let (closing, exit) = closing?;
+    if let Some(closing) = closing {
+        print_ledger(&closing, log_format, &screen);
     }
     Ok(exit)
 }
 
-/// With which code a run ends that was not refused at its start.
-fn exit_of(ended: Ended) -> Exit {
+/// With which code a run ends, and otherwise with this one.
+fn exit_of(ended: Ended, otherwise: Exit) -> Exit {
     match ended {
         Ended::TargetUnavailable => Exit::Unavailable,
-        _ => Exit::Done,
+        _ => otherwise,
     }
 }
 
@@ -66,12 +65,12 @@ fn runtime() -> io::Result<Runtime> {
     if one_core { Builder::new_current_thread() } else { Builder::new_multi_thread() }.enable_all().build()
 }
 
-/// Consumes, and returns the ledger; none when the run was asked to stop before it began.
-async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Option<Closing>, Failure> {
+/// Consumes, and returns the ledger, none when the run was asked to stop before it began, and how the process ends.
+async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<(Option<Closing>, Exit), Failure> {
     let queue = tokio::select! { biased;
         () = asked.drain.cancelled() => {
             tracing::info!("stopped before anything was received");
-            return Ok(None);
+            return Ok((None, Exit::Done));
         }
         queue = SqsQueue::connect(config.queue.clone()) => queue,
     };
@@ -82,10 +81,15 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Opti
     let queue = Arc::new(queue);
     let Running { router, stdout_closed, files } = handlers;
     let (wait, grace) = (config.engine.wait, config.engine.grace);
+    let mut exit = Exit::Done;
     let shutdown = async {
         let why = tokio::select! { biased;
             () = asked.drain.cancelled() => "asked to stop",
-            () = stdout_closed.cancelled() => "nobody reads standard output any more",
+            // It shows when a line cannot be written: messages wait for a reader, so a supervisor is to start it again.
+            () = stdout_closed.cancelled() => {
+                exit = Exit::Unavailable;
+                "nobody reads standard output any more"
+            }
         };
         tracing::info!(
             "{why}; draining: the open long poll returns within {}; a second signal stops at once",
@@ -93,15 +97,24 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<Opti
         );
     };
     let consumer = Consumer::new(queue.clone(), router, config.engine);
+    consumer.monitor().counts_dropped_log_lines(stderr::dropped);
     // Answered beside the run, until its end.
-    let _watched = admin::serve(config.admin, consumer.monitor(), &queue).await?;
+    let _watched = admin::serve(config.admin, &config.admin_hosts, consumer.monitor(), &queue).await?;
     let _told = supervisor::keep_told(consumer.monitor(), grace);
     let closing = tokio::select! { biased;
         never = reopen(&asked, &files) => match never {},
         closing = consumer.run(shutdown) => closing,
     };
     match closing {
-        Ok(closing) => Ok(Some(closing)),
+        Ok(closing) => {
+            let ended = closing.ended;
+            if ended == Ended::TargetUnavailable {
+                tracing::error!(
+                    "the queue is not empty: what is left in it fails, and nothing succeeded for 15 minutes"
+                );
+            }
+            Ok((Some(closing), exit_of(ended, exit)))
+        }
         Err(RunError::Queue(error)) => Err(advice::refused(error, &resource)),
         Err(RunError::Settings(error)) => Err(Failure::new(Exit::Usage, error)),
         Err(RunError::Journal(error)) => Err(Failure::new(Exit::Usage, error)),
@@ -157,10 +170,11 @@ mod tests {
 
     #[test]
     fn a_run_until_empty_that_is_stuck_ends_as_unavailable() {
-        assert_eq!(exit_of(Ended::TargetUnavailable), Exit::Unavailable);
+        assert_eq!(exit_of(Ended::TargetUnavailable, Exit::Done), Exit::Unavailable);
         assert_eq!(Exit::Unavailable as u8, 69);
         for ended in [Ended::Drained, Ended::GraceRanOut, Ended::QueueEmpty] {
-            assert_eq!(exit_of(ended), Exit::Done, "{ended:?}");
+            assert_eq!(exit_of(ended, Exit::Done), Exit::Done, "{ended:?}");
+            assert_eq!(exit_of(ended, Exit::Unavailable), Exit::Unavailable, "nobody reads: {ended:?}");
         }
     }
 }

@@ -9,27 +9,40 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::document::{Entry, Item};
-use crate::mistakes::Mistakes;
+use crate::mistakes::{Mistakes, is_plain_word};
 
 /// The most that is read of a file that holds a secret.
 const MAX_SIZE: u64 = 64 * 1024;
 
 /// A text that is not shown.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
+pub(crate) struct Secret {
+    text: String,
+    /// Whether it stands in the configuration file itself.
+    in_file: bool,
+}
 
 /// What stands for a secret that is missing where that is only warned of: no real one holds a space.
 const MISSING: &str = "not here";
 
 impl Secret {
+    fn from_elsewhere(text: impl Into<String>) -> Secret {
+        Secret { text: text.into(), in_file: false }
+    }
+
     /// The text, for the one who needs it.
     pub(crate) fn reveal(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Whether it stands in the configuration file itself, as what need not be secret may.
+    pub(crate) fn is_in_file(&self) -> bool {
+        self.in_file
     }
 
     /// Whether it is missing, which was warned of. What depends on it cannot be judged.
     pub(crate) fn is_missing(&self) -> bool {
-        self.0 == MISSING
+        self.text == MISSING
     }
 }
 
@@ -49,7 +62,7 @@ pub(crate) enum Missing {
 }
 
 /// How a secret is written in the file.
-const FORMS: &str = "{ env = \"NAME\" }, { file = \"PATH\" } or, with systemd, { credential = \"NAME\" }";
+pub(crate) const FORMS: &str = "{ env = \"NAME\" }, { file = \"PATH\" } or, with systemd, { credential = \"NAME\" }";
 
 /// Reads the secret that an entry points to. None is a mistake, which is noted, or a secret that is missing where that is
 /// only warned of; then it says so.
@@ -86,7 +99,7 @@ pub(crate) fn read(key: &str, entry: Entry, missing: Missing, mistakes: &mut Mis
                 }
                 Missing::Warned => {
                     mistakes.warn(&place, what);
-                    Some(Secret(MISSING.to_owned()))
+                    Some(Secret::from_elsewhere(MISSING))
                 }
             }
         }
@@ -96,22 +109,38 @@ pub(crate) fn read(key: &str, entry: Entry, missing: Missing, mistakes: &mut Mis
 /// A text that may be secret and need not be.
 pub(crate) fn read_or_text(key: &str, entry: Entry, missing: Missing, mistakes: &mut Mistakes) -> Option<Secret> {
     match entry.item {
-        Item::Text(text) => Some(Secret(text)),
+        Item::Text(text) => Some(Secret { text, in_file: true }),
         _ => read(key, entry, missing, mistakes),
     }
 }
 
 fn from_environment(name: &str) -> Result<Secret, String> {
-    match std::env::var(name) {
-        Ok(secret) if !secret.is_empty() => Ok(Secret(secret)),
-        Ok(_) => Err(format!("the environment variable {name} is empty")),
-        Err(std::env::VarError::NotPresent) => Err(format!("the environment variable {name} is not set")),
-        Err(std::env::VarError::NotUnicode(_)) => Err(format!("the environment variable {name} is not UTF-8")),
+    let what = match std::env::var(name) {
+        Ok(secret) if !secret.is_empty() => return Ok(Secret::from_elsewhere(secret)),
+        Ok(_) => "is empty",
+        Err(std::env::VarError::NotPresent) => "is not set",
+        Err(std::env::VarError::NotUnicode(_)) => "is not UTF-8",
+    };
+    Err(format!("{} {what}", show_variable(name)))
+}
+
+/// An environment variable as an error may name it. Where its name belongs people write the secret itself, so only what
+/// looks like such a name is shown.
+pub(crate) fn show_variable(name: &str) -> String {
+    let usual = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    if usual && (name.contains('_') && name.len() <= 64 || name.len() <= 12) {
+        return format!("the environment variable {name}");
     }
+    "the environment variable that is named here (not shown, since the name is unusual and may be the secret itself)"
+        .to_owned()
 }
 
 fn from_file(path: &Path) -> Result<Secret, String> {
-    let shown = path.display();
+    let shown = match path.starts_with("/") || path.starts_with(".") || path.starts_with("..") {
+        true => path.display().to_string(),
+        // It may be the secret itself.
+        false => "the file that is named here".to_owned(),
+    };
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(MAX_SIZE + 1).read_to_string(&mut text));
     read.map_err(|error| format!("{shown} cannot be read: {error}"))?;
@@ -120,19 +149,20 @@ fn from_file(path: &Path) -> Result<Secret, String> {
     }
     // Editors and `echo` end a file with a line end, which is no part of the secret.
     let secret = text.trim_end_matches(['\n', '\r']);
-    if secret.is_empty() { Err(format!("{shown} is empty")) } else { Ok(Secret(secret.to_owned())) }
+    if secret.is_empty() { Err(format!("{shown} is empty")) } else { Ok(Secret::from_elsewhere(secret)) }
 }
 
 /// What systemd hands over by `LoadCredential=` and the like.
 fn from_credentials(name: &str) -> Result<Secret, String> {
     if name.contains('/') {
-        return Err(format!("{name:?} is not the name of a credential: it holds a slash"));
+        return Err("what stands here is not the name of a credential: it holds a slash".to_owned());
     }
     match std::env::var_os("CREDENTIALS_DIRECTORY") {
         Some(directory) => from_file(&Path::new(&directory).join(name)),
         None => Err(format!(
             "there are no credentials here (CREDENTIALS_DIRECTORY is not set): a systemd unit gets this one by \
-             LoadCredential={name}:PATH"
+             LoadCredential={}:PATH",
+            if is_plain_word(name) { name } else { "NAME" }
         )),
     }
 }

@@ -43,7 +43,7 @@ const NAMED: usize = 10;
 pub(crate) fn send(arguments: SendArguments) -> Result<Exit, Failure> {
     let (options, log_format) = config::of_send(arguments.settings)?;
     let screen = Screen::new();
-    log::start(log_format, &screen);
+    log::start(log_format, &screen)?;
 
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {

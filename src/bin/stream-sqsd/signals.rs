@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Failure;
+use crate::stderr;
 
 /// The signals that are caught. One that comes before anybody watches is kept.
 pub(crate) struct Signals {
@@ -47,11 +48,14 @@ pub(crate) struct Asked {
 }
 
 impl Signals {
-    /// Catches SIGINT, SIGTERM and SIGHUP from here on.
+    /// Catches SIGINT, SIGTERM and SIGHUP from here on, and SIGXFSZ.
     pub(crate) fn catch() -> io::Result<Signals> {
         let runtime = Builder::new_current_thread().enable_io().build()?;
         let caught = {
             let _entered = runtime.enter();
+            // Nobody waits for it: caught, it does not end the process, and a file that may not grow is a full disk. It
+            // is not ignored, since programs that are started would inherit that.
+            drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
             Caught {
                 interrupt: signal(SignalKind::interrupt())?,
                 terminate: signal(SignalKind::terminate())?,
@@ -111,6 +115,7 @@ impl Caught {
 
 /// Ends the process as a shell reports one that was killed by the signal.
 fn end_by(signal: SignalKind) {
+    stderr::flush();
     process::exit(128 + signal.as_raw_value());
 }
 

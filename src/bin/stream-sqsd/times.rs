@@ -34,18 +34,6 @@ pub(crate) fn judge(engine: &Settings, routes: &[Route], given: &Given, mistakes
     let limit_shown = show_duration(limit);
     let stop = engine.handler_grace();
     let stop_shown = show_duration(stop);
-    // Without routes every event goes to standard output.
-    if routes.is_empty() || routes.iter().any(|route| matches!(route.patience(), Patience::Moments)) {
-        let stalled = Patience::STALLED_AFTER;
-        if let Some(place) = limit_place.as_ref().filter(|_| limit <= stalled) {
-            let what = format!(
-                "handler_timeout ({limit_shown}) should be more than {}, after which a disk or a reader that takes \
-                 nothing counts as down: cut off before, it uses up the receives of its messages",
-                show_duration(stalled)
-            );
-            mistakes.warn(place, what);
-        }
-    }
     for route in routes {
         match route.patience() {
             Patience::Moments => {}
@@ -143,24 +131,21 @@ pub(crate) fn relations() -> Vec<Relation> {
     use stream_sqsd::queue::{MAX_VISIBILITY, MAX_WAIT};
 
     let refused = || "refused, exit code 2".to_owned();
-    let advice = || "advice".to_owned();
     let (short, long) = UNREMARKABLE;
     let http = HttpSettings::new("");
-    let [max_wait, min, max, short, long, harmful, stalled, beyond_wait, beyond_request, first_delay, longest_delay] =
-        [
-            MAX_WAIT,
-            MIN_VISIBILITY,
-            MAX_VISIBILITY,
-            short,
-            long,
-            HARMFUL,
-            Patience::STALLED_AFTER,
-            GRACE_BEYOND_WAIT,
-            http.longest() - 2 * http.timeout,
-            RetryDelay::default().min,
-            RetryDelay::default().max,
-        ]
-        .map(show_duration);
+    let [max_wait, min, max, short, long, harmful, beyond_wait, beyond_request, first_delay, longest_delay] = [
+        MAX_WAIT,
+        MIN_VISIBILITY,
+        MAX_VISIBILITY,
+        short,
+        long,
+        HARMFUL,
+        GRACE_BEYOND_WAIT,
+        http.longest() - http.timeout,
+        RetryDelay::default().min,
+        RetryDelay::default().max,
+    ]
+    .map(show_duration);
     let engine = Settings { grace: Duration::from_secs(60), ..Settings::default() };
     let reserve = show_duration(engine.grace - engine.handler_grace());
     vec![
@@ -191,9 +176,9 @@ pub(crate) fn relations() -> Vec<Relation> {
         },
         Relation {
             limit: "`handler_timeout`, with routes to `http`",
-            must: format!("more than twice their `timeout` and {beyond_request}"),
-            why: "One event waits for a connection, then for the answer; cut off before, a slow target would use up the \
-                  receives of its messages",
+            must: format!("more than their `timeout` and {beyond_request}"),
+            why: "Cut off before it has answered, a slow target would use up the receives of its messages; the wait for a \
+                  connection does not count",
             otherwise: refused(),
         },
         Relation {
@@ -201,13 +186,6 @@ pub(crate) fn relations() -> Vec<Relation> {
             must: "more than their `timeout`".to_owned(),
             why: "The same",
             otherwise: refused(),
-        },
-        Relation {
-            limit: "`handler_timeout`, with routes to `stdout` or `file`",
-            must: format!("more than {stalled}"),
-            why: "A reader or a disk that takes nothing for that long is a target that is down; cut off before, it would \
-                  use up the receives of its messages",
-            otherwise: advice(),
         },
         Relation {
             limit: "`grace`",

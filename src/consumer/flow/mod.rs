@@ -65,7 +65,6 @@ pub(crate) struct Flow {
     allowance_changed: Notify,
     /// Told when a message was handed back since it could not be held any longer.
     depth_matters: Notify,
-    max_receive_count: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -129,7 +128,6 @@ impl Flow {
     pub(crate) fn new(
         places: impl IntoIterator<Item = Option<usize>>,
         slots: usize,
-        max_receive_count: Option<u32>,
         random: fastrand::Rng,
     ) -> Arc<Self> {
         let now = Instant::now();
@@ -150,12 +148,11 @@ impl Flow {
             sooner: Notify::new(),
             allowance_changed: Notify::new(),
             depth_matters: Notify::new(),
-            max_receive_count,
         })
     }
 
     /// A delivery comes to a route.
-    pub(crate) fn enter(self: &Arc<Self>, route: usize, message: MessageId, receive_count: u32) -> Caller {
+    pub(crate) fn enter(self: &Arc<Self>, route: usize, message: MessageId) -> Caller {
         let mut state = self.state();
         state.next_number += 1;
         let number = state.next_number;
@@ -169,7 +166,8 @@ impl Flow {
             route,
             number,
             message,
-            receive_count,
+            receive_count: 0,
+            max_receive_count: None,
             calls: 0,
             failures: 0,
             time_outs: if timed_out_too_often { TIMED_OUT_TOO_OFTEN } else { 0 },
@@ -286,23 +284,6 @@ impl Flow {
         self.allowance_changed.notify_one();
     }
 
-    /// When a message that is at fault may be given up, and for how long it is hidden after the given receive: the
-    /// receives that are left take five minutes together.
-    fn delay(&self, receive_count: u32, jitter: f64) -> Duration {
-        let most = self.receives();
-        let shares = f64::from(most) * f64::from(most.saturating_sub(1)) / 2.0;
-        let share = f64::from(receive_count.min(most.saturating_sub(1)).max(1)) / shares.max(1.0);
-        DEAD_LETTERED_AFTER.mul_f64(share * (1.0 + jitter / 10.0)).max(SHORTEST_DELAY)
-    }
-
-    fn receives(&self) -> u32 {
-        self.max_receive_count.unwrap_or(RECEIVES_WHEN_UNKNOWN)
-    }
-
-    fn is_last(&self, receive_count: u32) -> bool {
-        self.max_receive_count.is_some_and(|most| receive_count >= most)
-    }
-
     /// A call is over.
     fn end(&self, state: &mut State, route: usize, call: Calling) {
         state.active -= 1;
@@ -356,6 +337,8 @@ pub(crate) struct Caller {
     number: u64,
     message: MessageId,
     receive_count: u32,
+    /// How often a message is received before it is dead-lettered, where that is known.
+    max_receive_count: Option<u32>,
     calls: u32,
     failures: u32,
     /// Time-outs that count: see `TIMED_OUT_TOO_OFTEN`.
@@ -374,10 +357,12 @@ struct Calling {
 }
 
 impl Caller {
-    /// Waits until the handler may be called, at the latest until `limit`.
-    pub(crate) async fn turn(&mut self, limit: Instant) -> Next {
+    /// Waits until the handler may be called, at the latest until `limit`, for a message that was received so often, of so
+    /// many times before it is dead-lettered.
+    pub(crate) async fn turn(&mut self, limit: Instant, receive_count: u32, max_receive_count: Option<u32>) -> Next {
         let now = Instant::now();
-        let last_receive = self.flow.is_last(self.receive_count);
+        (self.receive_count, self.max_receive_count) = (receive_count, max_receive_count);
+        let last_receive = self.is_last_receive();
         let (key, answer) = {
             let mut state = self.flow.state();
             let slots_free = state.waiting == 0 && state.active < state.slots;
@@ -499,7 +484,7 @@ impl Caller {
     /// Whether a message that is at fault may be left now: on its last receive only after it has failed for long enough.
     fn may_leave(&self, now: Instant) -> bool {
         let failed_for = self.doubt.map_or(Duration::ZERO, |doubt| now.saturating_duration_since(doubt.first_failure));
-        !self.flow.is_last(self.receive_count) || self.flow.receives() == 1 || failed_for >= DEAD_LETTERED_AFTER
+        !self.is_last_receive() || self.max_receive_count == Some(1) || failed_for >= DEAD_LETTERED_AFTER
     }
 
     fn leave(&mut self) -> Next {
@@ -508,11 +493,24 @@ impl Caller {
             doubt.timed_out_too_often = self.time_outs >= TIMED_OUT_TOO_OFTEN;
             state.routes[self.route].evidence.remember(self.message.clone(), doubt);
         }
-        if self.flow.is_last(self.receive_count) {
+        if self.is_last_receive() {
             return Next::Leave(SHORTEST_DELAY);
         }
         let jitter = state.random.f64();
-        Next::Leave(self.flow.delay(self.receive_count, jitter))
+        Next::Leave(self.delay(jitter))
+    }
+
+    /// For how long a message that is at fault is hidden: its receives take five minutes together, each one longer than the
+    /// one before.
+    fn delay(&self, jitter: f64) -> Duration {
+        let most = self.max_receive_count.unwrap_or(RECEIVES_WHEN_UNKNOWN);
+        let shares = f64::from(most) * f64::from(most.saturating_sub(1)) / 2.0;
+        let share = f64::from(self.receive_count.min(most.saturating_sub(1)).max(1)) / shares.max(1.0);
+        DEAD_LETTERED_AFTER.mul_f64(share * (1.0 + jitter / 10.0)).max(SHORTEST_DELAY)
+    }
+
+    fn is_last_receive(&self) -> bool {
+        self.max_receive_count.is_some_and(|most| self.receive_count >= most)
     }
 
     /// The message could not be held any longer and is handed back.

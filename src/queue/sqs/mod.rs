@@ -119,7 +119,7 @@ pub enum ConnectError {
     /// The endpoint is not a URL.
     #[error("{url:?} is not the URL of an endpoint (it looks like http://127.0.0.1:4566)")]
     BadEndpoint {
-        /// What was given.
+        /// What was given, without what may be secret.
         url: String,
     },
     /// The name could not be turned into a URL, see [`QueueError`].
@@ -255,7 +255,7 @@ impl SqsQueue {
             _ => {}
         }
         if let Some(url) = endpoint.as_ref().filter(|url| url::host_in(url).is_none()) {
-            return Err(ConnectError::BadEndpoint { url: url.clone() });
+            return Err(ConnectError::BadEndpoint { url: url::printable(url) });
         }
 
         let region = url.and_then(QueueUrl::region).map(str::to_owned);
@@ -444,8 +444,6 @@ impl Queue for SqsQueue {
         let redrive = |name| redrive.as_ref().and_then(|policy| policy.get(name));
         let count = |value: &serde_json::Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
         Ok(QueueFacts {
-            name: Some(self.url.name().to_owned()),
-            fifo: self.url.is_fifo(),
             visibility_timeout: number(VisibilityTimeout).map(Duration::from_secs),
             max_message_size: number(MaximumMessageSize).and_then(|size| size.try_into().ok()),
             max_receive_count: redrive("maxReceiveCount").and_then(count).and_then(|count| count.try_into().ok()),
@@ -453,7 +451,14 @@ impl Queue for SqsQueue {
             retention: number(MessageRetentionPeriod).map(Duration::from_secs),
             visible: number(ApproximateNumberOfMessages),
             hidden: number(ApproximateNumberOfMessagesNotVisible),
+            ..self.known()
         })
+    }
+
+    /// SQS puts into the name whether a queue keeps order.
+    fn known(&self) -> QueueFacts {
+        let (name, fifo) = (Some(self.url.name().to_owned()), self.url.is_fifo());
+        QueueFacts { name, fifo, ..QueueFacts::default() }
     }
 
     /// Makes new clients with an empty pool. Credentials stay: they are cached beside the clients, not in them.

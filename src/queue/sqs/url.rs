@@ -44,7 +44,8 @@ impl QueueUrl {
     /// [`BadQueueUrl`] when it is no `http://` or `https://` URL with a queue name in its path.
     pub fn parse(url: &str) -> Result<QueueUrl, BadQueueUrl> {
         let bad = |why| BadQueueUrl { url: printable(url), why };
-        let (scheme, authority, path) = split(url).ok_or_else(|| bad("it does not begin with https:// and a host"))?;
+        let (scheme, authority, path) =
+            split(url).ok_or_else(|| bad("it does not begin with https:// and a host, or its port is not a number"))?;
         if authority.contains('@') {
             return Err(bad("it holds a user name"));
         }
@@ -169,6 +170,7 @@ fn split(url: &str) -> Option<(&str, &str, &str)> {
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     let plain = authority.bytes().all(|b| b.is_ascii_graphic()) && !host_of(authority).is_empty();
+    let plain = plain && port_of(authority).is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
     plain.then_some((scheme, authority, path))
 }
 
@@ -180,13 +182,25 @@ fn host_of(authority: &str) -> &str {
     }
 }
 
-/// A URL as an error may show it: without what could be a password.
-fn printable(url: &str) -> String {
+/// What stands behind the host and a colon, if anything does.
+fn port_of(authority: &str) -> Option<&str> {
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let behind = authority.rsplit_once(']').map_or(authority, |(_, behind)| behind);
+    behind.split_once(':').map(|(_, port)| port)
+}
+
+/// A URL as an error may show it: without what could be a password, and without a query, which may be a signature.
+pub(super) fn printable(url: &str) -> String {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let (url, query) = url.split_at(end);
     let mut shown = String::new();
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, rest))) => shown.extend([scheme, "://…@", rest]),
         (None, Some((_, rest))) => shown.extend(["…@", rest]),
         _ => shown.push_str(url),
+    }
+    if !query.is_empty() {
+        shown.extend([&query[..1], "…"]);
     }
     shown.chars().take(200).collect()
 }

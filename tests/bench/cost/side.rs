@@ -219,15 +219,15 @@ fn build_ours() -> Outcome<PathBuf> {
     Err("cargo did not build cost-ours".into())
 }
 
-/// Installs sqs-consumer from npm's registry, once.
+/// Installs sqs-consumer from npm's registry, once: exactly what the lock file says, and without running anything of it.
 fn install_sqs_consumer() -> Outcome<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/cost");
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sqs-consumer");
     fs::create_dir_all(&place)?;
-    for file in ["package.json", "sqs-consumer.mjs"] {
+    for file in ["package.json", "package-lock.json", "sqs-consumer.mjs"] {
         fs::copy(source.join(file), place.join(file))?;
     }
-    let install = ["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel", "error"];
+    let install = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"];
     let status = Command::new("npm").args(install).current_dir(&place).stdout(Stdio::null()).status();
     match status {
         Ok(status) if status.success() => Ok(place),

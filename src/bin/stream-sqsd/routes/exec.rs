@@ -3,7 +3,7 @@
 use stream_sqsd::handlers::exec::{Exec, ExecError, ExecSettings};
 
 use super::reader::{Key, MUST_BE_SET, Reader};
-use crate::secret::Missing;
+use crate::secret::{Missing, show_variable};
 use crate::settings::Unset;
 
 pub(super) const ABOUT: &str = "A program is run for each event, which it reads from its standard input; 0 means done";
@@ -32,8 +32,18 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<ExecSettings> {
     settings.env = reader.texts(&ENV);
     match Exec::new(settings.clone()) {
         Ok(_) => {}
+        Err(ExecError::NotSet { name }) => {
+            let what = format!("`env`: {} is not set", show_variable(&name));
+            match reader.missing {
+                Missing::Warned => reader.mistakes.warn(&place, what),
+                Missing::Refused => {
+                    reader.mistakes.wrong(&place, what);
+                    return None;
+                }
+            }
+        }
         // A configuration may be checked where its program is not.
-        Err(error @ (ExecError::NotFound { .. } | ExecError::NotSet { .. })) if reader.missing == Missing::Warned => {
+        Err(error @ ExecError::NotFound { .. }) if reader.missing == Missing::Warned => {
             reader.mistakes.warn(&place, error.to_string());
         }
         Err(error) => {

@@ -1,10 +1,15 @@
 //! The keys of the handler `file`.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use stream_sqsd::handlers::file::FileSettings;
 
 use super::reader::{Key, MUST_BE_SET, Reader, above_zero};
+use super::{Route, Target};
+use crate::mistakes::{Mistakes, Origin};
 use crate::quantity;
 use crate::settings::Unset;
 
@@ -47,4 +52,62 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<FileSettings> {
     settings.rotate_size = rotate_size?.map(|size| size as u64);
     settings.rotate_age = rotate_age?;
     Some(settings)
+}
+
+/// Notes each route to a file that something else writes to: another route with other settings, or the journal. `journal`
+/// is its path, and where that stands.
+pub(crate) fn find_shared(routes: &[Route], journal: Option<(&Path, &Origin)>, mistakes: &mut Mistakes) {
+    let mut before: Vec<(&Route, &FileSettings)> = Vec::new();
+    for route in routes {
+        let Target::File(settings) = &route.target else { continue };
+        let path = &settings.path;
+        let other = before.iter().find(|(_, other)| *other != settings && is_same(&other.path, path));
+        if let Some((other, _)) = other {
+            let what = format!(
+                "{} is the file of the route at {} too, by another name or with another rotation: give both the same \
+                 `path` and rotation, or each a file of its own",
+                path.display(),
+                other.place
+            );
+            mistakes.wrong(&route.place, what);
+        }
+        if let Some((journal, place)) = journal
+            && ["", ".old", ".lock"].iter().any(|ending| is_same(&with_ending(journal, ending), path))
+        {
+            let what =
+                format!("{} is the journal of {place}, or a file beside it: events need another", path.display());
+            mistakes.wrong(&route.place, what);
+        }
+        before.push((route, settings));
+    }
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(ending);
+    name.into()
+}
+
+/// Whether two paths lead to the same file, which need not be there yet.
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        (Err(_), Err(_)) => resolved(one) == resolved(other),
+        _ => false,
+    }
+}
+
+/// Where a file would be created that is not there.
+fn resolved(path: &Path) -> PathBuf {
+    const LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (directory.canonicalize(), path.file_name()) {
+        (Ok(directory), Some(name)) => directory.join(name),
+        _ => path,
+    }
 }

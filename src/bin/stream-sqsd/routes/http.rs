@@ -35,7 +35,7 @@ const TIMEOUT: Key = Key {
     name: "timeout",
     example: r#""6s""#,
     default: Unset::Value("6s"),
-    help: "How long one request may take, and before it the wait for a connection; twice it and 1s is less than `handler_timeout`",
+    help: "How long one request may take; with 1s for the rest of its answer less than `handler_timeout`",
 };
 
 const CONNECTIONS: Key = Key {
@@ -49,7 +49,8 @@ const REDIRECTS: Key = Key {
     name: "redirects",
     example: "false",
     default: Unset::Value("false"),
-    help: "Whether redirects 307 and 308 are followed, which repeat the POST; no others ever are",
+    help: "Whether redirects 307 and 308 are followed, which repeat the POST, to another origin without key and signature; \
+           no others ever are",
 };
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<HttpSettings> {

@@ -4,7 +4,7 @@
 //! read, [`running`] how handlers are made ready in the end. Nothing here connects to anything.
 
 pub(crate) mod running;
-mod file;
+pub(crate) mod file;
 mod http;
 mod exec;
 mod postgres;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use stream_sqsd::event::{Event, Judgement, Pattern};
 use stream_sqsd::handlers::exec::ExecSettings;
-use stream_sqsd::handlers::file::{FileSettings, STALLED_AFTER};
+use stream_sqsd::handlers::file::FileSettings;
 use stream_sqsd::handlers::http::HttpSettings;
 use stream_sqsd::handlers::postgres::PostgresSettings;
 
@@ -110,17 +110,12 @@ pub(crate) struct Route {
 /// How long a call of a route's handler can take, as far as the handler itself sees to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// Moments; when its target hangs, [`Patience::STALLED_AFTER`].
+    /// Moments: its wait for the target is no part of its time.
     Moments,
-    /// A request and its answer, and all that may come before and after them.
+    /// A request and its answer, and all that may come after them.
     Request { timeout: Duration, longest: Duration },
     /// As long as the engine lets it.
     Endless,
-}
-
-impl Patience {
-    /// After how long without a word lines count as not taken.
-    pub(crate) const STALLED_AFTER: Duration = STALLED_AFTER;
 }
 
 /// Where the events of a route go.

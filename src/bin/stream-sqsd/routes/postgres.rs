@@ -1,9 +1,10 @@
 //! The keys of the handler `postgres`.
 
-use stream_sqsd::handlers::postgres::{Postgres, PostgresSettings};
+use stream_sqsd::handlers::postgres::{Postgres, PostgresSettings, holds_password};
 
 use super::reader::{Key, MUST_BE_SET, Reader, above_zero};
 use crate::quantity;
+use crate::secret;
 use crate::settings::Unset;
 
 pub(super) const ABOUT: &str = "Each event is a row of a PostgreSQL table, committed before its message is deleted";
@@ -14,7 +15,7 @@ const URL: Key = Key {
     name: "url",
     example: r#""postgres://stream@db.example.com/stream""#,
     default: MUST_BE_SET,
-    help: "Where the database is, as text or, where it holds a password, as a secret",
+    help: "Where the database is, as text or, where it holds a password, as a secret only",
 };
 
 const PASSWORD: Key = Key {
@@ -42,7 +43,7 @@ const TIMEOUT: Key = Key {
     name: "timeout",
     example: r#""10s""#,
     default: Unset::Value("10s"),
-    help: "How long one event may take; shorter than `handler_timeout`",
+    help: "How long one event may take from its turn on; shorter than `handler_timeout`",
 };
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<PostgresSettings> {
@@ -53,6 +54,15 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<PostgresSettings> {
     let timeout = reader.value(&TIMEOUT, above_zero(quantity::duration));
 
     let (place, url) = url?;
+    if url.is_in_file() && holds_password(url.reveal()) {
+        let what = format!(
+            "`url` holds a password, which does not stand in the file itself: leave it out and write password = \
+             {{ env = \"NAME\" }}, or give the whole URL by {}",
+            secret::FORMS
+        );
+        reader.mistakes.wrong(&place, what);
+        return None;
+    }
     let mut settings = PostgresSettings::new(url.reveal());
     settings.password = password?.map(|password| password.reveal().to_owned());
     settings.table = table??;

@@ -1,0 +1,263 @@
+//! Leases when the queue is slow, when the process was stopped, and when the machine was suspended.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use stream_sqsd::consumer::{Closing, Consumer, Settings};
+use stream_sqsd::event::Event;
+use stream_sqsd::handler::{Context, HandlerError};
+use stream_sqsd::queue::memory::{Faults, MemoryQueue, MemorySettings};
+use stream_sqsd::queue::{Delivery, EntryResult, MessageId, Queue, QueueError, QueueFacts, Receipt};
+use stream_sqsd::router::Router;
+use tokio::time::{Instant, advance, sleep};
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn queue_of(messages: usize, settings: MemorySettings) -> MemoryQueue {
+    let queue = MemoryQueue::new(settings);
+    for _ in 0..messages {
+        queue.send(r#"{"type":"message.new"}"#);
+    }
+    queue
+}
+
+fn settings(concurrency: usize) -> Settings {
+    Settings { concurrency, handler_timeout: seconds(3_600), random_seed: Some(1), ..Settings::default() }
+}
+
+/// Every message is held and worked on until the shutdown, and handed back by it.
+async fn hold_and_drain(messages: usize, latency: Duration) -> (Closing, MemoryQueue) {
+    let faults = Faults { latency, ..Faults::default() };
+    let queue = queue_of(messages, MemorySettings { faults, seed: 5, ..MemorySettings::default() });
+    let router = Router::new().route("*", |_: Event, _: Context| std::future::pending());
+    let shutdown = sleep(seconds(100));
+    let closing = Consumer::new(queue.clone(), router, settings(messages)).run(shutdown).await.unwrap();
+    (closing, queue)
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_thousand_leases_are_kept_at_half_a_second_of_latency() {
+    let (closing, _) = hold_and_drain(3_000, Duration::from_millis(500)).await;
+    assert_eq!((closing.counts.leases_lost, closing.counts.received), (0, 3_000), "{closing}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_strands_nothing_however_much_is_held_and_slow() {
+    for (messages, latency) in [(64, 3_000), (2_000, 300), (2_000, 500), (10_000, 100), (10_000, 500)] {
+        let (closing, queue) = hold_and_drain(messages, Duration::from_millis(latency)).await;
+        // An answer that is on its way when the message is visible again is of no matter.
+        let stranded = queue.counts().hidden;
+        assert_eq!(stranded, 0, "{messages} at {latency} ms: {closing}");
+    }
+}
+
+/// Which messages are at work, and how often each was received at its last call.
+#[derive(Default)]
+struct Seen {
+    at_work: BTreeSet<MessageId>,
+    twice: bool,
+    receives: BTreeMap<MessageId, Vec<u32>>,
+    order: Vec<MessageId>,
+}
+
+struct AtWork(Arc<Mutex<Seen>>, MessageId);
+
+impl AtWork {
+    fn begins(seen: &Arc<Mutex<Seen>>, context: &Context) -> Self {
+        let id = context.message_id().clone();
+        let mut now = seen.lock().unwrap();
+        now.twice |= !now.at_work.insert(id.clone());
+        now.receives.entry(id.clone()).or_default().push(context.receive_count());
+        now.order.push(id.clone());
+        AtWork(seen.clone(), id)
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().at_work.remove(&self.1);
+    }
+}
+
+/// The process is stopped for 13 s with a visibility timeout of 10 s, and its handlers take a while to stop.
+async fn stopped_for_a_while(fifo: bool) -> (Seen, Vec<MessageId>, Closing) {
+    let visibility_timeout = seconds(10);
+    let queue = MemoryQueue::new(MemorySettings { visibility_timeout, fifo, ..MemorySettings::default() });
+    let send = |_| queue.send_to_group(r#"{"type":"message.new"}"#, "one group");
+    let ids: Vec<MessageId> = (0..8).map(send).collect();
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let noted = seen.clone();
+    let router = Router::new().route("*", move |_: Event, context: Context| {
+        let noted = noted.clone();
+        async move {
+            let _at_work = AtWork::begins(&noted, &context);
+            if context.receive_count() == 1 {
+                context.cancelled().await;
+                sleep(Duration::from_millis(500)).await;
+                return Err(HandlerError::retry("stopped"));
+            }
+            Ok(())
+        }
+    });
+    let stop = async {
+        sleep(seconds(2)).await;
+        advance(seconds(13)).await;
+        sleep(seconds(120)).await;
+    };
+    let closing = Consumer::new(queue.clone(), router, settings(64)).run(stop).await.unwrap();
+    assert_eq!(queue.counts().deleted, 8, "{closing}");
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    (seen, ids, closing)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_was_stopped_loses_one_receive_and_no_more() {
+    let (seen, ids, closing) = stopped_for_a_while(false).await;
+    assert!(!seen.twice, "the same message was at work twice at once");
+    assert!(ids.iter().all(|id| seen.receives[id] == [1, 2]), "{:?}", seen.receives);
+    assert_eq!(closing.counts.leases_lost, 8, "{closing}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_was_stopped_is_worked_on_in_order_at_its_next_receive() {
+    let (seen, ids, closing) = stopped_for_a_while(true).await;
+    assert!(!seen.twice, "the same message was at work twice at once");
+    assert_eq!(seen.order, [&ids[..1], &ids[..]].concat(), "{closing}");
+    assert_eq!(closing.counts.received, 16, "each was received twice: {closing}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_succeeded_while_it_lost_its_lease_is_deleted_unhandled() {
+    let visibility_timeout = seconds(10);
+    let queue = queue_of(1, MemorySettings { visibility_timeout, ..MemorySettings::default() });
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let noted = seen.clone();
+    let router = Router::new().route("*", move |_: Event, context: Context| {
+        let noted = noted.clone();
+        async move {
+            let _at_work = AtWork::begins(&noted, &context);
+            context.cancelled().await;
+            sleep(Duration::from_millis(500)).await;
+            Ok(())
+        }
+    });
+    let stop = async {
+        sleep(seconds(2)).await;
+        advance(seconds(13)).await;
+        sleep(seconds(60)).await;
+    };
+    let closing = Consumer::new(queue, router, settings(64)).run(stop).await.unwrap();
+    assert_eq!((closing.counts.received, closing.counts.repeats_deleted), (2, 1), "{closing}");
+    assert_eq!(seen.lock().unwrap().order.len(), 1);
+}
+
+/// A queue whose receives are answered late.
+#[derive(Clone)]
+struct Late {
+    queue: MemoryQueue,
+    by: Duration,
+}
+
+impl Queue for Late {
+    async fn receive(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        let answer = self.queue.receive(max, wait, visibility).await;
+        if answer.as_ref().is_ok_and(|deliveries| !deliveries.is_empty()) {
+            sleep(self.by).await;
+        }
+        answer
+    }
+
+    async fn delete(&self, batch: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
+        self.queue.delete(batch).await
+    }
+
+    async fn hide(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        self.queue.hide(batch).await
+    }
+
+    async fn facts(&self) -> Result<QueueFacts, QueueError> {
+        self.queue.facts().await
+    }
+
+    fn known(&self) -> QueueFacts {
+        self.queue.known()
+    }
+
+    fn reconnect(&self) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_counts_from_when_its_receive_was_sent() {
+    let visibility_timeout = seconds(10);
+    let queue = queue_of(10, MemorySettings { visibility_timeout, ..MemorySettings::default() });
+    let router = Router::new().route("*", |_: Event, _: Context| async {
+        sleep(seconds(8)).await;
+        Ok(())
+    });
+    let late = Late { queue: queue.clone(), by: seconds(8) };
+    let closing = Consumer::new(late, router, settings(64)).run(sleep(seconds(60))).await.unwrap();
+    assert_eq!((closing.counts.received, closing.counts.deleted), (10, 10), "{closing}");
+}
+
+thread_local! {
+    static SUSPENDED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_was_suspended_knows_that_its_leases_are_lost() {
+    let queue = queue_of(1, MemorySettings::default());
+    let told = Arc::new(Mutex::new(None));
+    let noted = told.clone();
+    let router = Router::new().route("*", move |_: Event, context: Context| {
+        let noted = noted.clone();
+        async move {
+            context.cancelled().await;
+            *noted.lock().unwrap() = Some(Instant::now());
+            Err(HandlerError::retry("suspended"))
+        }
+    });
+    let settings = Settings { time_suspended: || SUSPENDED.get(), ..settings(64) };
+    SUSPENDED.set(seconds(5_000));
+    let resumed = Instant::now() + seconds(3);
+    let shutdown = async {
+        sleep(seconds(3)).await;
+        // The clock that tokio goes by stood still meanwhile.
+        SUSPENDED.set(seconds(5_060));
+        sleep(seconds(10)).await;
+    };
+    let closing = Consumer::new(queue, router, settings).run(shutdown).await.unwrap();
+    let told = told.lock().unwrap().expect("it was told");
+    assert!(told - resumed <= seconds(5), "{:?} later", told - resumed);
+    assert_eq!(closing.counts.leases_lost, 1, "{closing}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_duplicate_brings_its_receive_count() {
+    let memory = MemorySettings { max_receive_count: Some(2), ..MemorySettings::default() };
+    let queue = queue_of(1, memory);
+    let router = Router::new().route("*", |_: Event, _: Context| async {
+        sleep(seconds(5)).await;
+        Err(HandlerError::bad("never"))
+    });
+    let shutdown = async {
+        sleep(seconds(1)).await;
+        queue.set_faults(Faults { duplicate: 1.0, ..Faults::default() });
+        // The receive that waits looks again when something is changed.
+        queue.delete(&[]).await.expect("an answer");
+        sleep(Duration::from_millis(1)).await;
+        queue.set_faults(Faults::default());
+        sleep(seconds(4)).await;
+    };
+    let closing = Consumer::new(queue.clone(), router, settings(64)).run(shutdown).await.unwrap();
+    assert_eq!(closing.counts.duplicates, 1, "or this tests nothing: {closing}");
+    assert_eq!(closing.counts.last_receives_failed, 1, "{closing}");
+}
