@@ -212,6 +212,7 @@ impl Ledger {
             return Vec::new();
         }
         let mut batch = Vec::new();
+        let mut used_up = Vec::new();
         while batch.len() < BATCH
             && state.renewals.first().is_some_and(|(at, _)| *at <= soon)
             && let Some((_, id)) = state.renewals.pop_first()
@@ -229,11 +230,15 @@ impl Ledger {
             if later(now, visibility) <= entry.deadline {
                 // The 12 hours are used up: nothing can be gained, so the end of the lease is awaited.
                 let end = entry.deadline;
-                state.schedule(&id, end);
+                used_up.push((id, end));
                 continue;
             }
             entry.renewing = true;
             batch.push((entry.number, entry.receipt.clone(), visibility));
+        }
+        // After the loop, which would take up at once again what ends soon.
+        for (id, end) in used_up {
+            state.schedule(&id, end);
         }
         batch
     }
@@ -695,6 +700,17 @@ mod tests {
         queue.delete(&[lease.receipt().expect("a receipt")]).await.expect("an answer").remove(0).expect("a delete");
         renewal.await;
         assert!(lease.is_lost(), "there is no such message any longer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_whose_twelve_hours_end_soon_is_looked_at_once() {
+        let ledger = ledger(seconds(3_600));
+        let lease = arrive(&ledger, "m");
+        ledger.state().entry(&"m".into(), lease.number).expect("a lease").ceiling = lease.ceiling() - seconds(39_600);
+        advance(seconds(3_300)).await;
+        // It would never return.
+        assert!(ledger.take_due().is_empty());
+        assert_eq!(next(&ledger), Some(seconds(300)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -167,7 +167,10 @@ impl Witness {
         self.check_order(id);
         let waited = self.truth().given.get(&(life, id.clone())).map(|(_, at)| at.elapsed()).unwrap_or_default();
         let first = call == 1 && self.truth().groups.is_empty();
-        if self.truth().calm && first && waited > Duration::from_secs(1) {
+        // A target that was busy or down is sent less for a while, whatever the message.
+        let degraded = |plan: &Plan| matches!(plan, Plan::BusyAtFirst(_) | Plan::NeedsTarget | Plan::Poison);
+        let most = if self.truth().plans.values().any(degraded) { 60 } else { 1 };
+        if self.truth().calm && first && waited > Duration::from_secs(most) {
             self.broken(format!("{id} waited {waited:?} in this process before anybody worked on it"));
         }
         (plan, call, Working { witness: self.clone(), id: id.clone(), ended: false })
