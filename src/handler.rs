@@ -54,8 +54,9 @@ pub trait Handler<E>: Send + Sync + 'static {
     fn handle(&self, event: E, ctx: Context) -> impl Future<Output = Result<(), HandlerError>> + Send;
 
     /// How many events this handler can work on at a time, for instance the connections that it has: the engine then
-    /// never calls it for more. None, the default, means as many as the engine has slots
-    /// ([`Settings::concurrency`](crate::consumer::Settings::concurrency)).
+    /// never calls it for more, and the wait for a place is part of no time limit and says nothing about the target. None,
+    /// the default, means as many as the engine has slots
+    /// ([`Settings::concurrency`](crate::consumer::Settings::concurrency)). It is asked once, at the start; 0 counts as 1.
     fn max_concurrency(&self) -> Option<usize> {
         None
     }
@@ -324,13 +325,21 @@ impl HandlerError {
         HandlerError { failure: Failure::Bad, after: None, cause: cause.into() }
     }
 
-    /// The target asks for fewer or slower calls, as HTTP's 429 and 503 do, or did not answer in time. It never counts
-    /// against the message: the engine lowers the rate or the concurrency of this route and tries again.
+    /// The target asks for fewer or slower calls, as HTTP's 429 and 503 do, or did not answer in time. The engine lowers
+    /// the rate of calls on this route, or their number at a time, and tries again in this process, which spends no
+    /// receive. It does not count against the message, unless the call takes much longer than others again and again while
+    /// other events of its type succeed.
+    ///
+    /// With [`HandlerError::after`] the whole route pauses for that long, at most 5 minutes.
     pub fn target_busy(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         HandlerError { failure: Failure::TargetBusy, after: None, cause: cause.into() }
     }
 
-    /// The target is down, whatever the message. While it is, nothing more is received for it.
+    /// The target could not do it, as HTTP's 500 says or a connection that is refused; it may be the message's fault all
+    /// the same. The engine tries again in this process, which spends no receive. As long as everything fails it is the
+    /// target: it is tried ever more rarely, and few more messages are received. A message that goes on failing while
+    /// others of its route succeed is at fault: its receives are spent, and it is dead-lettered 5 minutes after its first
+    /// failure at the earliest, or at once where the queue's maxReceiveCount is 1. A delay that is named is not heeded.
     pub fn target_down(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         HandlerError { failure: Failure::TargetDown, after: None, cause: cause.into() }
     }

@@ -3,10 +3,11 @@
 //! Times are ages in seconds: whoever reads them needs no clock that agrees with ours.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::telemetry::{Monitor, QueueSeen, SAMPLE_EVERY, Sample, Snapshot};
+use crate::telemetry::{FlowState, Monitor, QueueSeen, SAMPLE_EVERY, Sample, Snapshot, TargetFlow};
 
 /// How many event types are listed, the most frequent first. The metrics have all that are known.
 const TYPES_LISTED: usize = 60;
@@ -123,7 +124,40 @@ struct Route {
     handled: u64,
     failed: BTreeMap<&'static str, u64>,
     mean_call_seconds: Option<f64>,
+    flow: Flow,
+}
+
+/// The flow to the target of a route.
+#[derive(Serialize)]
+struct Flow {
+    /// flowing, limited, paused, only one fails, down or returning.
+    state: &'static str,
+    /// How long the target still asked to be left alone.
+    pause_ends_seconds: Option<f64>,
     down_for_seconds: Option<f64>,
+    next_probe_seconds: Option<f64>,
+    /// Beyond SQS's 12 hours: when one message is received as the next probe.
+    next_receive_seconds: Option<f64>,
+    /// Calls that succeed, a second.
+    rate: f64,
+    rate_limit: Option<f64>,
+    calls: usize,
+    calls_limit: Option<usize>,
+    refused_last_minute: u64,
+    held: Held,
+}
+
+/// What is held until the target takes it.
+#[derive(Serialize)]
+struct Held {
+    waiting: usize,
+    retrying: usize,
+    /// Of these.
+    doubted: usize,
+    on_last_receive: usize,
+    failing_types: Vec<String>,
+    /// When the first of them goes back to the queue.
+    handed_back_seconds: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -270,9 +304,40 @@ fn routes(monitor: &Monitor) -> Vec<Route> {
         handled: route.handled,
         failed: route.failed.into_iter().collect(),
         mean_call_seconds: route.mean_call.map(|mean| mean.as_secs_f64()),
-        down_for_seconds: route.down_for.map(|since| since.as_secs_f64()),
+        flow: flow(route.flow),
     });
     routes.collect()
+}
+
+fn flow(flow: TargetFlow) -> Flow {
+    let (pause, down, probe, receive) = match flow.state {
+        FlowState::Paused { ends_in } => (Some(ends_in), None, None, None),
+        FlowState::Down { lasts, next_probe_in, next_receive_in } => {
+            (None, Some(lasts), next_probe_in, next_receive_in)
+        }
+        _ => (None, None, None, None),
+    };
+    let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
+    Flow {
+        state: flow.word(),
+        pause_ends_seconds: seconds(pause),
+        down_for_seconds: seconds(down),
+        next_probe_seconds: seconds(probe),
+        next_receive_seconds: seconds(receive),
+        rate: flow.rate,
+        rate_limit: flow.rate_limit,
+        calls: flow.calls,
+        calls_limit: flow.calls_limit,
+        refused_last_minute: flow.refused_last_minute,
+        held: Held {
+            waiting: flow.waiting,
+            retrying: flow.retrying,
+            doubted: flow.doubted,
+            on_last_receive: flow.on_last_receive,
+            failing_types: flow.failing_types.iter().map(|kind| kind.to_string()).collect(),
+            handed_back_seconds: seconds(flow.handed_back_in),
+        },
+    }
 }
 
 /// The most frequent types, and how many events were of others.

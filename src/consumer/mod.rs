@@ -67,6 +67,9 @@ const FIRST_TRIES: u32 = 3;
 /// The engine's loop turns at least this often, which is how it is known to be alive.
 const TICK: Duration = Duration::from_secs(5);
 
+/// How often those who watch are told of the flow to the targets, at the most.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
 /// How often the queue is asked how many messages are visible, where that matters.
 const DEPTH_ASKED: Duration = Duration::from_secs(600);
 
@@ -245,6 +248,8 @@ struct Run<Q> {
     services: JoinSet<()>,
     pace: Pace,
     next_poll: u64,
+    /// When the flow to the targets was last looked at, for those who watch.
+    looked: Instant,
     /// When the last receive was opened, and for how long it waits.
     last_poll: Option<(Instant, Duration)>,
     /// How many messages the open receives may bring.
@@ -315,6 +320,7 @@ impl<Q: Queue> Run<Q> {
             workers: JoinSet::new(),
             services,
             next_poll: 0,
+            looked: Instant::now(),
             last_poll: None,
             asked_for: 0,
             gave_up: false,
@@ -331,8 +337,9 @@ impl<Q: Queue> Run<Q> {
             at_work: self.workers.len(),
             slots_free: engine.budget.free_slots(),
             bytes: engine.budget.bytes_used(),
-            breakers_open: engine.flow.down(),
         });
+        self.look_at_the_flow(now);
+        let engine = &self.engine;
         if engine.drain.has_begun() || now < self.pace.not_before || self.is_empty_for_good() {
             return;
         }
@@ -348,6 +355,18 @@ impl<Q: Queue> Run<Q> {
             let poll = Poll { id: self.next_poll, sent, wait, visibility: self.engine.visibility, claim };
             self.engine.telemetry.poll_opened(poll.id);
             self.polls.spawn(Box::pin(poll.receive(self.queue.clone(), self.engine.drain.token())));
+        }
+    }
+
+    /// Tells those who watch of the flow to the targets, now and then: the look takes time for each message that waits.
+    fn look_at_the_flow(&mut self, now: Instant) {
+        /// Of so many messages each further time makes the looks rarer by `LOOK_EVERY`.
+        const MANY: usize = 4_096;
+        let many = u32::try_from(self.workers.len() / MANY).unwrap_or(u32::MAX);
+        if now >= self.looked + LOOK_EVERY.saturating_mul(1 + many).min(TICK) {
+            self.looked = now;
+            let telemetry = &self.engine.telemetry;
+            telemetry.looked(self.engine.flow.look(telemetry.route_names()));
         }
     }
 
@@ -553,6 +572,7 @@ impl<Q: Queue> Run<Q> {
         telemetry.polls_abandoned.add(self.polls.len() as u64);
         self.hidden.expire(Instant::now());
         telemetry.turned(Turn { slots_free: self.engine.settings.concurrency, ..Turn::default() });
+        telemetry.looked(self.engine.flow.look(telemetry.route_names()));
         telemetry.enter(Phase::Ended);
         Closing {
             counts: Monitor::new(telemetry).snapshot(),

@@ -10,8 +10,10 @@ use crate::queue::{MAX_VISIBILITY, MAX_WAIT};
 /// The settings of a [`Consumer`](super::Consumer). The defaults are right for most.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How many messages are held at the same time, at the most; each of them is worked on alone. 1 to 120,000, which is
-    /// how many messages of a queue SQS lets be in flight; default 64.
+    /// The slots: how many handlers are called at the same time, at the most, each for one message. 1 to 120,000, which is
+    /// how many messages of a queue SQS lets be in flight; default 64. Messages whose target is busy or down give their
+    /// slot to others while they wait to be called again: up to ten times as many are held beyond the slots, within
+    /// [`Settings::max_in_flight_bytes`].
     pub concurrency: usize,
     /// How many bytes of messages are held at the same time, at the most, inflated bytes included. One message always
     /// goes on, however large. At least 1; default 256 MiB.

@@ -16,7 +16,7 @@
 //! |---|---|
 //! | 2xx | done |
 //! | 408, 429, 503, no answer in time | the target is busy, until `Retry-After` if it says so |
-//! | other 5xx, no connection, a broken one | the target is down, until `Retry-After` if it says so |
+//! | other 5xx, no connection, a broken one | the target is down, unless others succeed |
 //! | 401, 403, 404, 407, a redirect that is not followed | the target is down, and the log says so as an error |
 //! | other 4xx | this message is bad |
 //!

@@ -37,6 +37,42 @@ pub struct TargetFlow {
     pub handed_back_in: Option<Duration>,
 }
 
+impl TargetFlow {
+    /// The words for what can be the case, each of which is told apart in the metrics.
+    pub(crate) const WORDS: [&str; 6] = ["flowing", "limited", "paused", "only one fails", "down", "returning"];
+
+    /// What is the case, in stable words: that of [`FlowState::name`], or `only one fails`.
+    pub fn word(&self) -> &'static str {
+        if self.is_lone_failure() { "only one fails" } else { self.state.name() }
+    }
+
+    /// Whether nothing succeeds, and more than one message was tried.
+    pub fn is_down(&self) -> bool {
+        matches!(self.state, FlowState::Down { .. }) && !self.only_one_fails
+    }
+
+    /// Whether nothing succeeds, and only one message was tried: it may be the message or the target.
+    pub fn is_lone_failure(&self) -> bool {
+        matches!(self.state, FlowState::Down { .. }) && self.only_one_fails
+    }
+
+    /// The same, some time after it was looked at.
+    pub(super) fn after(mut self, passed: Duration) -> Self {
+        let less = |left: Duration| left.saturating_sub(passed);
+        self.handed_back_in = self.handed_back_in.map(less);
+        self.state = match self.state {
+            FlowState::Paused { ends_in } => FlowState::Paused { ends_in: less(ends_in) },
+            FlowState::Down { lasts, next_probe_in, next_receive_in } => FlowState::Down {
+                lasts: lasts + passed,
+                next_probe_in: next_probe_in.map(less),
+                next_receive_in: next_receive_in.map(less),
+            },
+            state => state,
+        };
+        self
+    }
+}
+
 /// The state of the flow to a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -28,9 +28,9 @@ pub struct Sample {
     pub oldest: f64,
     /// Deliveries held at its end.
     pub at_work: u64,
-    /// Whether a breaker was open at its end.
+    /// Whether the target of a route was down at its end.
     pub target_down: bool,
-    /// Whether it began and ended with all slots in use.
+    /// Whether it began and ended with more to do than could be done at the same time.
     pub busy: bool,
 }
 

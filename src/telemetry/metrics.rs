@@ -7,6 +7,7 @@
 use std::fmt::{Display, Write};
 
 use super::Telemetry;
+use super::flow::TargetFlow;
 use super::histogram::Reading;
 use super::label::{CallEnd, OTHER, Request};
 use super::snapshot::DepthReading;
@@ -85,18 +86,47 @@ const UNROUTED: Metric = counter("stream_sqsd_unrouted_total", &[], "Events that
 const CALLS: Metric = counter(
     "stream_sqsd_handler_calls_total",
     &["route", "outcome"],
-    "Calls of handlers, by route and by how they ended: handled, retry, bad message, target down, time limit, panic, does \
-     not fit (its type), interrupted (lease lost, or shutdown). One delivery may be tried several times.",
+    "Calls of handlers, by route and by how they ended: handled, retry, bad message, target busy, target down, time \
+     limit, panic, does not fit (its type), interrupted (lease lost, or shutdown). One delivery may be tried several times.",
 );
 const HANDLER_TIME: Metric = histogram(
     "stream_sqsd_handler_duration_seconds",
     &["route"],
     "How long calls of handlers took, however they ended.",
 );
-const BREAKER: Metric = gauge(
-    "stream_sqsd_breaker_open",
+const TARGET_STATE: Metric = gauge(
+    "stream_sqsd_target_state",
+    &["route", "state"],
+    "1 for the state that the flow to the target of a route is in: flowing, limited (to a rate or a number of calls), \
+     paused (as the target asked), only one fails, down, returning (it was down, and the rate grows).",
+);
+const TARGET_DOWN: Metric = gauge(
+    "stream_sqsd_target_down",
     &["route"],
-    "1 while the target of a route is down; nothing is received until it is back.",
+    "1 while the target of a route is down: nothing succeeds, and more than one message was tried.",
+);
+const ONLY_ONE_FAILS: Metric = gauge(
+    "stream_sqsd_target_only_one_fails",
+    &["route"],
+    "1 while one message fails and nothing else was tried: it may be the message or the target.",
+);
+const RATE_LIMIT: Metric = gauge(
+    "stream_sqsd_target_rate_limit",
+    &["route"],
+    "How many calls a second the target is found to take; absent where nothing limits them.",
+);
+const TARGET_CALLS: Metric = gauge("stream_sqsd_target_calls", &["route"], "Calls of the handler in flight.");
+const CALLS_LIMIT: Metric = gauge(
+    "stream_sqsd_target_calls_limit",
+    &["route"],
+    "How many calls at the same time the target is found to take, or the handler can make; absent where only the slots \
+     limit them.",
+);
+const TARGET_HELD: Metric = gauge(
+    "stream_sqsd_target_held",
+    &["route", "reason"],
+    "Messages held until the target takes them: waiting (for the first call) and retrying (called before); of these \
+     doubted (failed while others succeeded) and last_receive (dead-lettered if given up).",
 );
 
 const TIME_IN_QUEUE: Metric = histogram(
@@ -115,10 +145,15 @@ const RECEIVE_COUNT: Metric = histogram(
     "How often a message had been received when its handler succeeded.",
 );
 
-const SLOTS: Metric = gauge("stream_sqsd_slots", &[], "How many messages may be held at the same time.");
+const SLOTS: Metric = gauge(
+    "stream_sqsd_slots",
+    &[],
+    "How many handlers may be called at the same time. A message takes a slot until it is settled, or its target is found \
+     busy or down; then it is held beyond the slots, up to ten times as many.",
+);
 const SLOTS_FREE: Metric =
-    gauge("stream_sqsd_slots_free", &[], "Slots that are neither held by a message nor claimed by an open receive.");
-const IN_FLIGHT: Metric = gauge("stream_sqsd_in_flight", &[], "Messages held now.");
+    gauge("stream_sqsd_slots_free", &[], "Slots that are neither taken by a message nor claimed by an open receive.");
+const IN_FLIGHT: Metric = gauge("stream_sqsd_in_flight", &[], "Messages held now, with and without a slot.");
 const IN_FLIGHT_BYTES: Metric =
     gauge("stream_sqsd_in_flight_bytes", &[], "Bytes held by messages or reserved by open receives.");
 const IN_FLIGHT_BYTES_LIMIT: Metric =
@@ -159,7 +194,7 @@ const WANTED_REPLICAS: Metric = gauge(
     "stream_sqsd_wanted_replicas",
     &[],
     "How many daemons like this one would handle the visible messages within a minute, at its speed when last busy; \
-     absent until that is known, and while a target is down.",
+     absent until that is known, and while a target is down or limits the calls.",
 );
 
 /// All metrics now, in the text format of Prometheus (version 0.0.4).
@@ -206,10 +241,7 @@ pub(super) fn text(t: &Telemetry, live: bool) -> String {
     for route in &t.routes {
         times.histogram(&[&route.name], &route.seconds.read());
     }
-    let mut breakers = page.family(&BREAKER);
-    for (number, route) in t.routes.iter().enumerate() {
-        breakers.sample(&[&route.name], u8::from(now.breakers_open.contains_key(&number)));
-    }
+    page.flows(&now.flows);
 
     page.family(&TIME_IN_QUEUE).histogram(&[], &t.time_in_queue.read());
     page.family(&LEASE_MARGIN).histogram(&[], &t.lease_margin.read());
@@ -270,6 +302,40 @@ impl Page {
     fn one(&mut self, metric: &'static Metric, values: &[&str], value: impl Display) {
         self.family(metric).sample(values, value);
     }
+
+    fn flows(&mut self, flows: &[TargetFlow]) {
+        let mut states = self.family(&TARGET_STATE);
+        for flow in flows {
+            for word in TargetFlow::WORDS {
+                states.sample(&[&flow.route, word], u8::from(flow.word() == word));
+            }
+        }
+        self.each(&TARGET_DOWN, flows, |flow| Some(u8::from(flow.is_down())));
+        self.each(&ONLY_ONE_FAILS, flows, |flow| Some(u8::from(flow.is_lone_failure())));
+        self.each(&RATE_LIMIT, flows, |flow| flow.rate_limit);
+        self.each(&TARGET_CALLS, flows, |flow| Some(flow.calls));
+        self.each(&CALLS_LIMIT, flows, |flow| flow.calls_limit);
+        let mut held = self.family(&TARGET_HELD);
+        for flow in flows {
+            held.sample(&[&flow.route, "waiting"], flow.waiting);
+            held.sample(&[&flow.route, "retrying"], flow.retrying);
+            held.sample(&[&flow.route, "doubted"], flow.doubted);
+            held.sample(&[&flow.route, "last_receive"], flow.on_last_receive);
+        }
+    }
+
+    /// One value for each route, where it has one.
+    fn each<T: Display>(
+        &mut self,
+        metric: &'static Metric,
+        flows: &[TargetFlow],
+        value: impl Fn(&TargetFlow) -> Option<T>,
+    ) {
+        let mut family = self.family(metric);
+        for flow in flows {
+            family.sample_if_known(&[&flow.route], value(flow));
+        }
+    }
 }
 
 /// One metric that is being written.
@@ -284,7 +350,7 @@ impl Family<'_> {
         line(self.text, format_args!("{}{labels} {value}", self.metric.name));
     }
 
-    fn sample_if_known(&mut self, values: &[&str], value: Option<u64>) {
+    fn sample_if_known(&mut self, values: &[&str], value: Option<impl Display>) {
         if let Some(value) = value {
             self.sample(values, value);
         }
@@ -328,7 +394,8 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use super::super::monitor::tests::telemetry;
+    use super::super::FlowState;
+    use super::super::monitor::tests::{down, flow, telemetry};
     use super::*;
 
     /// All of them, in the order in which they are written: what the documentation is made from.
@@ -349,7 +416,13 @@ mod tests {
         &UNROUTED,
         &CALLS,
         &HANDLER_TIME,
-        &BREAKER,
+        &TARGET_STATE,
+        &TARGET_DOWN,
+        &ONLY_ONE_FAILS,
+        &RATE_LIMIT,
+        &TARGET_CALLS,
+        &CALLS_LIMIT,
+        &TARGET_HELD,
         &TIME_IN_QUEUE,
         &LEASE_MARGIN,
         &RECEIVE_COUNT,
@@ -391,8 +464,54 @@ mod tests {
             let (series, _) = line.rsplit_once(' ').expect("a value");
             assert!(known.insert(series), "{series} is there twice");
         }
-        assert!(text.contains(r#"stream_sqsd_breaker_open{route="message.*"} 0"#));
-        assert!(text.contains(r#"stream_sqsd_breaker_open{route="message.* (2)"} 0"#));
+        assert!(text.contains(r#"stream_sqsd_target_down{route="message.*"} 0"#));
+        assert!(text.contains(r#"stream_sqsd_target_down{route="message.* (2)"} 0"#));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_state_of_a_target_is_1_and_a_limit_is_there_where_it_limits() {
+        let telemetry = telemetry();
+        let ours = |text: &str| {
+            let ours = text.lines().filter(|line| line.starts_with("stream_sqsd_target_") && !line.ends_with(" 0"));
+            ours.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            ours(&now(&telemetry)),
+            [r#"{route="message.*",state="flowing"} 1"#, r#"{route="message.* (2)",state="flowing"} 1"#]
+                .map(|line| format!("stream_sqsd_target_state{line}"))
+        );
+        let lone = TargetFlow { only_one_fails: true, retrying: 1, on_last_receive: 1, ..flow(down(Duration::ZERO)) };
+        let limited = TargetFlow {
+            route: "b".into(),
+            rate_limit: Some(4.5),
+            calls: 2,
+            calls_limit: Some(3),
+            waiting: 9,
+            retrying: 8,
+            doubted: 7,
+            ..flow(FlowState::Limited)
+        };
+        telemetry.looked(vec![lone, limited]);
+        assert_eq!(
+            ours(&now(&telemetry)),
+            [
+                r#"state{route="message.*",state="only one fails"} 1"#,
+                r#"state{route="b",state="limited"} 1"#,
+                r#"only_one_fails{route="message.*"} 1"#,
+                r#"rate_limit{route="b"} 4.5"#,
+                r#"calls{route="b"} 2"#,
+                r#"calls_limit{route="b"} 3"#,
+                r#"held{route="message.*",reason="retrying"} 1"#,
+                r#"held{route="message.*",reason="last_receive"} 1"#,
+                r#"held{route="b",reason="waiting"} 9"#,
+                r#"held{route="b",reason="retrying"} 8"#,
+                r#"held{route="b",reason="doubted"} 7"#,
+            ]
+            .map(|line| format!("stream_sqsd_target_{line}"))
+        );
+        telemetry.looked(vec![flow(down(Duration::ZERO)), flow(FlowState::Returning)]);
+        let text = now(&telemetry);
+        assert!(text.contains(r#"stream_sqsd_target_down{route="message.*"} 1"#), "{text}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -428,7 +547,7 @@ mod tests {
 
     #[test]
     fn the_value_of_a_label_is_escaped() {
-        assert_eq!(labels(&BREAKER, &["a\"b\\c\nd"], None), r#"{route="a\"b\\c\nd"}"#);
+        assert_eq!(labels(&TARGET_DOWN, &["a\"b\\c\nd"], None), r#"{route="a\"b\\c\nd"}"#);
     }
 
     #[test]

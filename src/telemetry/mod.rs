@@ -164,6 +164,7 @@ impl Telemetry {
     /// Nothing was counted yet. `routes` are the names of the routes, by number; `started_at` is the time of day.
     pub(crate) fn new(limits: Limits, routes: Vec<Arc<str>>, started_at: SystemTime) -> Self {
         let now = Instant::now();
+        let routes: Vec<Route> = count::distinct(routes).into_iter().map(Route::new).collect();
         Telemetry {
             received: Count::default(),
             redelivered: Count::default(),
@@ -191,7 +192,6 @@ impl Telemetry {
             time_in_queue: Histogram::new(TIME_IN_QUEUE_BOUNDS),
             lease_margin: Histogram::new(LEASE_MARGIN_BOUNDS),
             receive_count_at_success: Histogram::new(RECEIVE_COUNT_BOUNDS),
-            routes: count::distinct(routes).into_iter().map(Route::new).collect(),
             by_type: Mutex::default(),
             logged: Mutex::default(),
             failures: Mutex::default(),
@@ -199,8 +199,9 @@ impl Telemetry {
             depth: Mutex::default(),
             log_lines_dropped: OnceLock::new(),
             queue: Mutex::default(),
-            now: Mutex::new(Now::new(limits.concurrency)),
+            now: Mutex::new(Now::new(limits.concurrency, routes.iter().map(|route| route.name.clone()))),
             phase: watch::Sender::new(Phase::Starting),
+            routes,
             limits,
             started: now,
             started_at,
@@ -244,6 +245,11 @@ impl Telemetry {
     /// The name of a route, which no other has.
     pub(crate) fn route_name(&self, route: usize) -> &Arc<str> {
         &self.routes[route].name
+    }
+
+    /// The names of all routes, in their order.
+    pub(crate) fn route_names(&self) -> impl Iterator<Item = Arc<str>> {
+        self.routes.iter().map(|route| route.name.clone())
     }
 
     /// Remembers a failure for those who watch.
@@ -290,10 +296,19 @@ impl Telemetry {
         now.at_work = turn.at_work;
         now.slots_free = turn.slots_free;
         now.bytes = turn.bytes;
-        now.breakers_open.retain(|route, _| turn.breakers_open.contains(route));
-        for route in turn.breakers_open {
-            now.breakers_open.entry(route).or_insert(at);
+    }
+
+    /// The engine has looked at the flow to its targets, in the order of the routes.
+    pub(crate) fn looked(&self, mut flows: Vec<TargetFlow>) {
+        for kind in flows.iter_mut().flat_map(|flow| &mut flow.failing_types) {
+            // A sender named it.
+            if kind.len() > FOREIGN_SHOWN {
+                *kind = shown(kind).into();
+            }
         }
+        let mut now = self.now();
+        now.flows = flows;
+        now.looked = Instant::now();
     }
 
     pub(crate) fn poll_opened(&self, id: u64) {
@@ -356,7 +371,7 @@ impl Telemetry {
 
     /// The backlog over what one daemon works off in a minute; at least one.
     fn wanted_replicas(&self) -> Option<u64> {
-        if !self.now().breakers_open.is_empty() {
+        if !self.now().all_flow() {
             return None;
         }
         let visible = self.depth()?.depth.visible?;

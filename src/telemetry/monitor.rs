@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::count::Route;
 use super::failures::RecentFailure;
+use super::flow::TargetFlow;
 use super::histogram::Reading;
 use super::history::{Counts, Sample};
 use super::label::{CallEnd, Request};
@@ -65,7 +66,7 @@ impl Monitor {
             slots_free: now.slots_free,
             in_flight_bytes: now.bytes,
             max_in_flight_bytes: t.limits.max_in_flight_bytes,
-            breakers_open: now.breakers_open.keys().map(|route| t.route_name(*route).clone()).collect(),
+            targets_down: now.flows.iter().filter(|flow| flow.is_down()).map(|flow| flow.route.clone()).collect(),
             open_polls: now.polls.len(),
             oldest_poll: now.oldest_poll(),
         }
@@ -78,8 +79,7 @@ impl Monitor {
 
     /// What is counted of each route, in the order in which they are asked.
     pub fn routes(&self) -> Vec<RouteSnapshot> {
-        let open = self.telemetry.now().breakers_open.clone();
-        let route = |(number, route): (usize, &Route)| {
+        let route = |(route, flow): (&Route, TargetFlow)| {
             let seconds = route.seconds.read();
             let failed = CallEnd::ALL.into_iter().filter(|end| *end != CallEnd::Handled);
             RouteSnapshot {
@@ -87,10 +87,16 @@ impl Monitor {
                 handled: route.count(CallEnd::Handled),
                 failed: failed.map(|end| (end.label(), route.count(end))).filter(|(_, count)| *count > 0).collect(),
                 mean_call: mean(&seconds).map(Duration::from_secs_f64),
-                down_for: open.get(&number).map(Instant::elapsed),
+                flow,
             }
         };
-        self.telemetry.routes.iter().enumerate().map(route).collect()
+        self.telemetry.routes.iter().zip(self.flows()).map(route).collect()
+    }
+
+    /// The flow to the target of each route, in the order in which they are asked. The engine looks at it four times a
+    /// second at the most, and every 5 s at the least.
+    pub fn flows(&self) -> Vec<TargetFlow> {
+        self.telemetry.now().flows().collect()
     }
 
     /// How often messages had been received when their handler succeeded: for each receive count from 1, how many; those
@@ -131,22 +137,20 @@ impl Monitor {
 
     /// Takes a sample of what happened since the last one. To be called by one who watches, every [`SAMPLE_EVERY`](super::SAMPLE_EVERY).
     pub fn sample(&self, since_last: Duration) {
-        /// With fewer free slots than a receive could fill, slots are what holds the daemon up.
-        const FEW: usize = 10;
         let t = &self.telemetry;
         let now = t.now().clone();
         let sample = Sample {
             seconds: since_last.as_secs_f64(),
             oldest: t.time_in_queue.take_largest(),
             at_work: now.at_work as u64,
-            target_down: !now.breakers_open.is_empty(),
+            target_down: now.flows.iter().any(TargetFlow::is_down),
             ..Sample::default()
         };
         let counts = Counts {
             received: t.received.get(),
             deleted: t.deleted.get(),
             failed: t.failures_counted(),
-            full: now.slots_free < FEW.min(t.limits.concurrency) && now.breakers_open.is_empty(),
+            full: now.is_full(t.limits.concurrency),
         };
         t.history().add(counts, sample);
     }
@@ -175,8 +179,8 @@ impl Monitor {
     }
 
     /// How many daemons like this one would handle the visible messages within a minute: the backlog over the speed of
-    /// the last busy minute of the hour. None while either is unknown, and while a target is down: more daemons would
-    /// only spend receives.
+    /// the last busy minute of the hour. None while either is unknown, and while a target is down or limits the calls:
+    /// more daemons would only be refused more often.
     pub fn wanted_replicas(&self) -> Option<u64> {
         self.telemetry.wanted_replicas()
     }
@@ -192,7 +196,7 @@ impl Monitor {
     }
 
     /// Whether the consumer is alive: false only when an open poll is older than its wait and 15 s, or when the engine's
-    /// loop has not turned for 15 s. No free slot, an open breaker, back-off and draining are no failures.
+    /// loop has not turned for 15 s. No free slot, a target that is down, back-off and draining are no failures.
     pub fn is_live(&self) -> bool {
         const MARGIN: Duration = Duration::from_secs(15);
         let now = self.telemetry.now();
@@ -216,7 +220,7 @@ fn mean(reading: &Reading) -> Option<f64> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::history::SAMPLE_EVERY;
-    use super::super::{DEPTH_GOOD_FOR, FOREIGN_SHOWN, Limits, Turn, UNKNOWN_TYPES_COUNTED};
+    use super::super::{DEPTH_GOOD_FOR, FOREIGN_SHOWN, FlowState, Limits, Turn, UNKNOWN_TYPES_COUNTED};
     use super::*;
     use std::time::UNIX_EPOCH;
 
@@ -224,6 +228,14 @@ pub(super) mod tests {
     pub(in super::super) fn telemetry() -> Telemetry {
         let limits = Limits { concurrency: 64, max_in_flight_bytes: 1 << 20, wait: Duration::from_secs(20) };
         Telemetry::new(limits, vec!["message.*".into(), "message.*".into()], UNIX_EPOCH)
+    }
+
+    pub(in super::super) fn down(lasts: Duration) -> FlowState {
+        FlowState::Down { lasts, next_probe_in: None, next_receive_in: None }
+    }
+
+    pub(in super::super) fn flow(state: FlowState) -> TargetFlow {
+        TargetFlow { route: "message.*".into(), state, ..TargetFlow::default() }
     }
 
     fn monitor() -> Monitor {
@@ -256,9 +268,11 @@ pub(super) mod tests {
             monitor.sample(SAMPLE_EVERY);
         }
         assert_eq!(monitor.wanted_replicas(), Some(5), "60,000 at 200 a second are five minutes");
-        monitor.telemetry.turned(Turn { breakers_open: vec![0], ..Turn::default() });
-        assert_eq!(monitor.wanted_replicas(), None, "more of them would not bring the target back");
-        monitor.telemetry.turned(Turn::default());
+        for state in [down(Duration::ZERO), FlowState::Limited, FlowState::Paused { ends_in: Duration::ZERO }] {
+            monitor.telemetry.looked(vec![flow(FlowState::Flowing), flow(state)]);
+            assert_eq!(monitor.wanted_replicas(), None, "more of them would only be refused more often: {state:?}");
+        }
+        monitor.telemetry.looked(vec![flow(FlowState::Flowing); 2]);
         monitor.depth_was(Depth { visible: Some(0), ..Depth::default() }, 1);
         assert_eq!(monitor.wanted_replicas(), Some(1));
         tokio::time::advance(DEPTH_GOOD_FOR).await;
@@ -274,7 +288,8 @@ pub(super) mod tests {
                 for _ in 0..n {
                     tokio::time::advance(Duration::from_secs(1)).await;
                     // No free slot and a target that is down: no failures.
-                    monitor.telemetry.turned(Turn { slots_free: 0, breakers_open: vec![0], ..Turn::default() });
+                    monitor.telemetry.turned(Turn { slots_free: 0, ..Turn::default() });
+                    monitor.telemetry.looked(vec![flow(down(Duration::from_secs(9)))]);
                 }
             }
         };
@@ -309,15 +324,50 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_breaker_is_open_since_it_was_first_seen_open() {
+    async fn what_is_told_of_a_target_goes_on_between_two_looks() {
+        const SECOND: Duration = Duration::from_secs(1);
         let monitor = monitor();
-        for _ in 0..3 {
-            monitor.telemetry.turned(Turn { breakers_open: vec![1], ..Turn::default() });
-            tokio::time::advance(Duration::from_secs(5)).await;
-        }
-        let routes = monitor.routes();
-        assert_eq!((routes[0].down_for, routes[1].down_for), (None, Some(Duration::from_secs(15))));
-        monitor.telemetry.turned(Turn::default());
-        assert_eq!(monitor.routes()[1].down_for, None);
+        let paused = FlowState::Paused { ends_in: 3 * SECOND };
+        let held = TargetFlow { handed_back_in: Some(9 * SECOND), ..flow(down(10 * SECOND)) };
+        monitor.telemetry.looked(vec![flow(paused), held]);
+        tokio::time::advance(4 * SECOND).await;
+        let flows = monitor.flows();
+        assert_eq!(flows[0].state, FlowState::Paused { ends_in: Duration::ZERO });
+        assert_eq!((flows[1].state, flows[1].handed_back_in), (down(14 * SECOND), Some(5 * SECOND)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_message_that_fails_alone_is_not_a_target_that_is_down() {
+        let monitor = monitor();
+        let lone = TargetFlow { only_one_fails: true, ..flow(down(Duration::ZERO)) };
+        monitor.telemetry.looked(vec![flow(down(Duration::ZERO)), lone]);
+        assert_eq!(monitor.snapshot().targets_down, ["message.*".into()]);
+        let words: Vec<&str> = monitor.flows().iter().map(TargetFlow::word).collect();
+        assert_eq!(words, ["down", "only one fails"]);
+        assert!(words.iter().all(|word| TargetFlow::WORDS.contains(word)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_is_busy_when_its_handlers_can_do_no_more_at_a_time() {
+        let monitor = monitor();
+        let telemetry = &monitor.telemetry;
+        let full = || telemetry.now().is_full(64);
+        telemetry.turned(Turn { slots_free: 60, ..Turn::default() });
+        let two_connections = TargetFlow { calls: 2, calls_limit: Some(2), ..TargetFlow::default() };
+        telemetry.looked(vec![two_connections.clone()]);
+        assert!(!full(), "nothing waits");
+        telemetry.looked(vec![TargetFlow { waiting: 1, ..two_connections.clone() }]);
+        assert!(full());
+        telemetry.looked(vec![TargetFlow { waiting: 1, state: FlowState::Limited, ..two_connections }]);
+        assert!(!full(), "the target is what holds it up");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_names_of_failing_types_are_cut() {
+        let monitor = monitor();
+        let types = vec!["x".repeat(1 << 20).into(), "message.new".into()];
+        monitor.telemetry.looked(vec![TargetFlow { failing_types: types, ..TargetFlow::default() }]);
+        let lengths: Vec<usize> = monitor.flows()[0].failing_types.iter().map(|kind| kind.len()).collect();
+        assert_eq!(lengths, [FOREIGN_SHOWN, "message.new".len()]);
     }
 }

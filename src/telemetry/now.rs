@@ -1,10 +1,12 @@
 //! What is the case at the moment, as opposed to what was counted.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::flow::{FlowState, TargetFlow};
 use super::label::Request;
 
 /// Where a run stands.
@@ -43,25 +45,48 @@ pub(super) struct Now {
     pub(super) at_work: usize,
     pub(super) slots_free: usize,
     pub(super) bytes: usize,
-    /// By the number of the route: since when its target is down.
-    pub(super) breakers_open: BTreeMap<usize, Instant>,
+    /// The flow to the target of each route, as it was when the engine last looked, and when that was.
+    pub(super) flows: Vec<TargetFlow>,
+    pub(super) looked: Instant,
     pub(super) polls: BTreeMap<u64, Instant>,
     pub(super) failing: BTreeMap<Request, Failing>,
     pub(super) turned: Instant,
 }
 
 impl Now {
-    /// At the start: nothing is at work, and all slots are free.
-    pub(super) fn new(slots_free: usize) -> Self {
+    /// At the start: nothing is at work, all slots are free, and nothing is known of the targets of these routes.
+    pub(super) fn new(slots_free: usize, routes: impl Iterator<Item = Arc<str>>) -> Self {
+        let now = Instant::now();
         Now {
             at_work: 0,
             slots_free,
             bytes: 0,
-            breakers_open: BTreeMap::new(),
+            flows: routes.map(|route| TargetFlow { route, ..TargetFlow::default() }).collect(),
+            looked: now,
             polls: BTreeMap::new(),
             failing: BTreeMap::new(),
-            turned: Instant::now(),
+            turned: now,
         }
+    }
+
+    /// The flow to the target of each route at this moment.
+    pub(super) fn flows(&self) -> impl Iterator<Item = TargetFlow> {
+        let passed = self.looked.elapsed();
+        self.flows.iter().map(move |flow| flow.clone().after(passed))
+    }
+
+    /// Whether every target takes all that it is sent.
+    pub(super) fn all_flow(&self) -> bool {
+        self.flows.iter().all(|flow| flow.state == FlowState::Flowing)
+    }
+
+    /// Whether more is there than can be worked on: slots are what holds the daemon up, or the calls that a handler can
+    /// make at a time.
+    pub(super) fn is_full(&self, slots: usize) -> bool {
+        /// With fewer free slots than a receive could fill there are too few.
+        const FEW: usize = 10;
+        let at_limit = |flow: &TargetFlow| flow.waiting > 0 && flow.calls_limit.is_some_and(|most| flow.calls >= most);
+        self.all_flow() && (self.slots_free < FEW.min(slots) || self.flows.iter().any(at_limit))
     }
 
     pub(super) fn oldest_poll(&self) -> Option<Duration> {
@@ -70,13 +95,11 @@ impl Now {
 }
 
 /// What the loop of the engine sees each time that it turns.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Turn {
     pub(crate) at_work: usize,
     pub(crate) slots_free: usize,
     pub(crate) bytes: usize,
-    /// The numbers of the routes whose target is down.
-    pub(crate) breakers_open: Vec<usize>,
 }
 
 /// A kind of request whose last one failed.

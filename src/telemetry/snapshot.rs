@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::flow::TargetFlow;
 use super::now::Phase;
 
 /// The counts of a run and its state, at one moment.
@@ -63,18 +64,19 @@ pub struct Snapshot {
     pub attributes_calls: u64,
     /// How often the connections were given up and opened anew.
     pub reconnects: u64,
-    /// Deliveries held now.
+    /// Deliveries held now, with and without a slot.
     pub at_work: usize,
-    /// The most that may be held.
+    /// The slots: how many deliveries may be worked on at the same time. Those whose target is busy or down are held
+    /// beyond them while they wait to be called again.
     pub concurrency: usize,
-    /// Slots that are neither held by a delivery nor claimed by an open receive.
+    /// Slots that are neither taken by a delivery nor claimed by an open receive.
     pub slots_free: usize,
     /// Bytes held or reserved now.
     pub in_flight_bytes: usize,
     /// The most bytes that may be held.
     pub max_in_flight_bytes: usize,
-    /// The routes whose target is down.
-    pub breakers_open: Vec<Arc<str>>,
+    /// The routes whose target is down; [`Monitor::flows`](super::Monitor::flows) tells more.
+    pub targets_down: Vec<Arc<str>>,
     /// Receives that wait for their answer.
     pub open_polls: usize,
     /// The age of the oldest of them.
@@ -93,8 +95,8 @@ pub struct RouteSnapshot {
     pub failed: Vec<(&'static str, u64)>,
     /// How long a call takes on the average; None before the first.
     pub mean_call: Option<Duration>,
-    /// For how long its target has been down; None when it is not.
-    pub down_for: Option<Duration>,
+    /// The flow to its target.
+    pub flow: TargetFlow,
 }
 
 /// What the engine found the queue to be.

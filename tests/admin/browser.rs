@@ -57,6 +57,33 @@ async fn browser_shows_what_is_going_on_and_has_nothing_to_complain_about() {
 
 #[tokio::test]
 #[ignore = "needs Chromium: localstack/test --all"]
+async fn browser_shows_the_flow_to_each_target_in_words() {
+    watched(&["message.flagged"], async |watched| {
+        while watched.monitor.flows()[0].word() != "only one fails" {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let seen = open(watched.address).await;
+        assert_eq!(seen.console, "");
+        let has = |text: &str| assert!(seen.document.contains(text), "{text}\n{}", seen.document);
+        has("One message fails: message.*");
+        has("</span>one message fails, and nothing else was tried</div>");
+        has("the first goes back to the queue in");
+        has("</span>flowing</div>");
+        // The delay that its target names is an hour, and the longest pause five minutes.
+        watched.queue.send(body("reaction.new"));
+        while watched.monitor.flows()[1].word() != "paused" {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let seen = open(watched.address).await;
+        assert_eq!(seen.console, "");
+        assert!(seen.document.contains("</span>paused</div>"), "{}", seen.document);
+        assert!(seen.document.contains(", as the target asked"), "{}", seen.document);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: localstack/test --all"]
 async fn browser_takes_a_type_that_looks_like_markup_for_text() {
     watched(&["<img src=x onerror=alert(1)>.x"], async |watched| {
         while watched.monitor.failures().is_empty() {

@@ -94,6 +94,50 @@ async fn what_happened_is_told_and_what_a_message_said_is_not() {
     .await;
 }
 
+/// What `/status` says of the flow to the target of each route.
+async fn flows(watched: &Watched) -> Vec<serde_json::Value> {
+    let status: serde_json::Value = serde_json::from_str(&get(watched.address, "/status").await.body).unwrap();
+    status["routes"].as_array().unwrap().iter().map(|route| route["flow"].clone()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_message_that_fails_is_told_apart_from_a_target_that_is_down() {
+    watched(&["message.flagged"], async |watched| {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let flow = flows(watched).await.swap_remove(0);
+        assert_eq!((&flow["state"], &flow["held"]["retrying"]), (&"only one fails".into(), &1.into()), "{flow}");
+        let lasts = flow["down_for_seconds"].as_f64().unwrap();
+        let probe = flow["next_probe_seconds"].as_f64().unwrap();
+        let handed_back = flow["held"]["handed_back_seconds"].as_f64().unwrap();
+        assert!((28.0..32.0).contains(&lasts) && (0.0..=1.1).contains(&probe), "{flow}");
+        assert!((11.5 * 3_600.0..12.0 * 3_600.0).contains(&handed_back), "{flow}");
+        let down = |metrics: &str| metrics.contains(r#"stream_sqsd_target_down{route="message.*"} 1"#);
+        assert!(!down(&get(watched.address, "/metrics").await.body));
+        for _ in 0..2 {
+            watched.queue.send(body("message.flagged"));
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let flow = flows(watched).await.swap_remove(0);
+        assert_eq!((&flow["state"], &flow["held"]["retrying"]), (&"down".into(), &3.into()), "{flow}");
+        assert!(down(&get(watched.address, "/metrics").await.body));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_is_told_with_its_end_and_what_waits_for_it() {
+    watched(&["reaction.new"], async |watched| {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let flows = flows(watched).await;
+        let ends = flows[1]["pause_ends_seconds"].as_f64().unwrap();
+        assert_eq!((&flows[0]["state"], &flows[1]["state"]), (&"flowing".into(), &"paused".into()));
+        assert!((285.0..=290.0).contains(&ends), "the longest pause is five minutes: {ends}");
+        assert_eq!(flows[1]["held"]["retrying"], 1, "{}", flows[1]);
+        assert_eq!(flows[1]["refused_last_minute"], 1, "{}", flows[1]);
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_kind_of_error_has_a_series_before_it_happens() {
     let decoding = [

@@ -30,6 +30,8 @@ const PRIVATE: &str = "meet me at the old mill";
 async fn handler(event: Event, _ctx: Context) -> Result<(), HandlerError> {
     match event.kind().name() {
         "message.deleted" => Err(HandlerError::retry("the row is locked")),
+        "message.flagged" => Err(HandlerError::target_down("500 Internal Server Error")),
+        "reaction.new" => Err(HandlerError::target_busy("429 Too Many Requests").after(Duration::from_secs(3_600))),
         "<img src=x onerror=alert(1)>.x" => Err(HandlerError::bad("</script><img src=y onerror=alert(2)>")),
         _ => Ok(()),
     }
@@ -53,7 +55,7 @@ async fn watched(kinds: &[&str], look: impl AsyncFnOnce(&Watched)) {
     for kind in kinds {
         queue.send(body(kind));
     }
-    let router = Router::new().route("message.*", handler).fallback(handler);
+    let router = Router::new().route("message.*", handler).route("reaction.*", handler).fallback(handler);
     let consumer = Consumer::new(queue.clone(), router, Settings { random_seed: Some(1), ..Settings::default() });
     let monitor = consumer.monitor();
     let depth = queue.clone();

@@ -2,13 +2,16 @@
 //! real time.
 //!
 //! `cargo run --example watch --no-default-features --features admin -- busy`, then open http://127.0.0.1:9464/. The
-//! other scenes are `idle`, `down` (a target that does not answer) and `hostile` (names and errors that try to be
-//! markup). A second argument is another address.
+//! other scenes are `idle`, `limited` (a target that takes twelve events a second and never one type of them), `paused` (one
+//! that asks to be left alone), `down` (one that does not answer), `returning` (one that answers again after ten seconds),
+//! `alone` (one message fails and nothing else is tried) and `hostile` (names and errors that try to be markup). A second
+//! argument is another address.
 #![allow(clippy::disallowed_methods, reason = "a program has ambient clocks")]
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use stream_sqsd::admin::Admin;
@@ -25,7 +28,11 @@ use tokio::time::Instant;
 enum Scene {
     Idle,
     Busy,
+    Limited,
+    Paused,
     Down,
+    Returning,
+    Alone,
     Hostile,
 }
 
@@ -45,6 +52,9 @@ const TYPES: &[(&str, u32)] = &[
     ("order.shipped", 1),
 ];
 
+/// The second in which the target was last called, and how often it was in it.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
 static BEGAN: OnceLock<(Instant, SystemTime)> = OnceLock::new();
 
 /// A time of day that goes with tokio's clock, paused or not.
@@ -59,9 +69,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let scene = match arguments.next().as_deref() {
         Some("idle") => Scene::Idle,
         None | Some("busy") => Scene::Busy,
+        Some("limited") => Scene::Limited,
+        Some("paused") => Scene::Paused,
         Some("down") => Scene::Down,
+        Some("returning") => Scene::Returning,
+        Some("alone") => Scene::Alone,
         Some("hostile") => Scene::Hostile,
-        Some(other) => return Err(format!("{other:?} is none of idle, busy, down, hostile").into()),
+        Some(other) => {
+            return Err(
+                format!("{other:?} is none of idle, busy, limited, paused, down, returning, alone, hostile").into()
+            );
+        }
     };
     let address: SocketAddr = arguments.next().as_deref().unwrap_or("127.0.0.1:9464").parse()?;
 
@@ -118,10 +136,8 @@ async fn work(scene: Scene, event: Event, ctx: Context) -> Result<(), HandlerErr
     let number =
         ctx.message_id().as_str().trim_start_matches(|c: char| !c.is_ascii_digit()).parse::<u64>().unwrap_or(0);
     let mut random = fastrand::Rng::with_seed(number * 31 + u64::from(ctx.receive_count()));
-    let target_is_down = scene == Scene::Down && since_start() > BEFORE - Duration::from_secs(260);
-    if target_is_down && event.kind().name().starts_with("message.") {
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        return Err(HandlerError::target_down("POST https://example.com/webhooks/stream: connection refused"));
+    if event.kind().name().starts_with("message.") {
+        target(scene, event.kind().name()).await?;
     }
     tokio::time::sleep(Duration::from_millis(20 + random.u64(0..60))).await;
     match (scene, random.u32(0..4_000)) {
@@ -132,6 +148,40 @@ async fn work(scene: Scene, event: Event, ctx: Context) -> Result<(), HandlerErr
     }
 }
 
+/// What the target of messages answers where something is the matter with it.
+async fn target(scene: Scene, kind: &str) -> Result<(), HandlerError> {
+    let at = since_start();
+    let lately = |seconds| at > BEFORE - Duration::from_secs(seconds);
+    let is_down = match scene {
+        Scene::Down => lately(260),
+        Scene::Returning => lately(260) && at < BEFORE + Duration::from_secs(10),
+        Scene::Alone => lately(60),
+        _ => false,
+    };
+    if is_down {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        return Err(HandlerError::target_down("POST https://example.com/webhooks/stream: connection refused"));
+    }
+    match scene {
+        Scene::Paused if lately(20) => {
+            Err(HandlerError::target_busy("503 Service Unavailable").after(Duration::from_secs(300)))
+        }
+        Scene::Limited if lately(600) && kind == "message.updated" => {
+            Err(HandlerError::target_down("500 Internal Server Error"))
+        }
+        Scene::Limited if lately(600) && calls_of_second(at.as_secs()) > 12 => {
+            Err(HandlerError::target_busy("429 Too Many Requests"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How often the target was called in this second, this time included.
+fn calls_of_second(second: u64) -> u64 {
+    CALLS.fetch_max(second << 8, Ordering::Relaxed);
+    (CALLS.fetch_add(1, Ordering::Relaxed) & 0xff) + 1
+}
+
 fn since_start() -> Duration {
     wall_clock().duration_since(BEGAN.get().map_or(SystemTime::UNIX_EPOCH, |began| began.1)).unwrap_or_default()
 }
@@ -140,6 +190,7 @@ fn since_start() -> Duration {
 async fn send(queue: &MemoryQueue, scene: Scene) {
     let mut random = fastrand::Rng::with_seed(1);
     let mut owed = 0.0;
+    let mut alone = false;
     let step = Duration::from_millis(500);
     loop {
         let at = since_start().as_secs_f64();
@@ -147,9 +198,13 @@ async fn send(queue: &MemoryQueue, scene: Scene) {
         let rate = match scene {
             Scene::Idle => 0.0,
             Scene::Hostile => 2.0,
-            Scene::Busy | Scene::Down if rush => 400.0,
-            Scene::Busy | Scene::Down => 24.0 + 14.0 * (at / 700.0).sin() + random.f64() * 9.0,
+            Scene::Alone if at > BEFORE.as_secs_f64() - 60.0 => 0.0,
+            _ if rush => 400.0,
+            _ => 24.0 + 14.0 * (at / 700.0).sin() + random.f64() * 9.0,
         };
+        if scene == Scene::Alone && at > BEFORE.as_secs_f64() - 40.0 && !std::mem::replace(&mut alone, true) {
+            queue.send_at(r#"{"type":"message.new"}"#, wall_clock());
+        }
         owed += rate * step.as_secs_f64();
         while owed >= 1.0 {
             owed -= 1.0;

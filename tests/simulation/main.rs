@@ -22,6 +22,7 @@ mod scenario;
 mod settlement;
 mod start;
 mod target;
+mod until_empty;
 mod witness;
 mod world;
 

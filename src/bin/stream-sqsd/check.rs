@@ -347,7 +347,9 @@ impl Subject<'_> {
             findings.push(Finding {
                 grade: Grade::Harm,
                 what: "with maxReceiveCount 1 a message is dead-lettered after its first failure".to_owned(),
-                why: "A receive is also spent by a crash, a restart and a lost answer, whatever the message."
+                why: "A receive is also spent by a crash, a restart and a lost answer, whatever the message. What fails \
+                      while others succeed is dead-lettered at once, and where a target fails at random that is one good \
+                      message in 500."
                     .to_owned(),
                 fix,
             });
@@ -366,8 +368,8 @@ impl Subject<'_> {
             findings.push(Finding {
                 grade: Grade::Advice,
                 what: format!("with maxReceiveCount {count} a failing message is dead-lettered after about {about}"),
-                why: "A receive is also spent by a crash, a restart and a lost answer. While a target is down none is \
-                      spent."
+                why: "A receive is also spent by a crash, a restart and a lost answer. A target that is busy or down \
+                      spends none, but for one in each 12 hours."
                     .to_owned(),
                 fix,
             });

@@ -71,6 +71,7 @@ have sqs:GetQueueAttributes.
 
 SIGTERM or SIGINT drains: what is at work is finished or handed back, and the exit code is 0. A second one ends at once.
 A reader of standard output that goes away while messages wait drains too, and the exit code is 69.
+With --until-empty, a run in which nothing succeeds for 15 minutes hands back what it holds, and the exit code is 69.
 
 Examples:
   stream-sqsd run --queue-url https://sqs.us-east-1.amazonaws.com/123456789012/chat-events

@@ -6,7 +6,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use stream_sqsd::consumer::{Closing, Consumer, RunError};
+use stream_sqsd::consumer::{Closing, Consumer, Ended, RunError};
 use stream_sqsd::handlers::file::Reopener;
 use stream_sqsd::queue::sqs::SqsQueue;
 use tokio::runtime::{Builder, Runtime};
@@ -49,6 +49,14 @@ pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Fai
         print_ledger(&closing, log_format, &screen);
     }
     Ok(exit)
+}
+
+/// With which code a run ends, and otherwise with this one.
+fn exit_of(ended: Ended, otherwise: Exit) -> Exit {
+    match ended {
+        Ended::TargetUnavailable => Exit::Unavailable,
+        _ => otherwise,
+    }
 }
 
 /// Threads for as many cores as there are to use, and none beside this one where that is one.
@@ -98,7 +106,15 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<(Opt
         closing = consumer.run(shutdown) => closing,
     };
     match closing {
-        Ok(closing) => Ok((Some(closing), exit)),
+        Ok(closing) => {
+            let ended = closing.ended;
+            if ended == Ended::TargetUnavailable {
+                tracing::error!(
+                    "the queue is not empty: what is left in it fails, and nothing succeeded for 15 minutes"
+                );
+            }
+            Ok((Some(closing), exit_of(ended, exit)))
+        }
         Err(RunError::Queue(error)) => Err(advice::refused(error, &resource)),
         Err(RunError::Settings(error)) => Err(Failure::new(Exit::Usage, error)),
         Err(RunError::Journal(error)) => Err(Failure::new(Exit::Usage, error)),
@@ -146,4 +162,19 @@ pub(crate) fn print_ledger(closing: &Closing, format: LogFormat, screen: &Screen
         adds_up = closing.adds_up(),
         "{closing}"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_until_empty_that_is_stuck_ends_as_unavailable() {
+        assert_eq!(exit_of(Ended::TargetUnavailable, Exit::Done), Exit::Unavailable);
+        assert_eq!(Exit::Unavailable as u8, 69);
+        for ended in [Ended::Drained, Ended::GraceRanOut, Ended::QueueEmpty] {
+            assert_eq!(exit_of(ended, Exit::Done), Exit::Done, "{ended:?}");
+            assert_eq!(exit_of(ended, Exit::Unavailable), Exit::Unavailable, "nobody reads: {ended:?}");
+        }
+    }
 }

@@ -126,7 +126,8 @@ pub(crate) const CONCURRENCY: Setting = Setting {
     value: "NUMBER",
     choices: &[],
     default: Unset::Value("64"),
-    help: "How many messages are worked on at the same time, at the most; 1 to 120,000",
+    help: "How many handlers are called at the same time, at the most; 1 to 120,000. Up to ten times as many messages are \
+           held beyond them while their target is busy or down",
 };
 
 /// The byte budget.

@@ -145,8 +145,13 @@ impl<'a> Teller<'a> {
             _ => format!("{}: {rate:.1} messages/s done, {} in flight", now.phase.name(), now.at_work),
         };
         // Writing to a string cannot fail.
-        for route in &now.breakers_open {
-            let _ = write!(line, "; the target of {route} is down");
+        for flow in self.monitor.flows() {
+            let route = &flow.route;
+            let _ = match flow.word() {
+                "flowing" => Ok(()),
+                "only one fails" => write!(line, "; one message of {route} fails and nothing else was tried"),
+                word => write!(line, "; the target of {route} is {word}"),
+            };
         }
         for trouble in self.monitor.troubles() {
             let since = show_duration(Duration::from_secs(trouble.since.as_secs()));

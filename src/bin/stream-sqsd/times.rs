@@ -210,6 +210,13 @@ pub(crate) fn relations() -> Vec<Relation> {
             otherwise: "cannot be seen from here".to_owned(),
         },
         Relation {
+            limit: "the queue's `maxReceiveCount`, for targets that may be down",
+            must: "3 or more".to_owned(),
+            why: "SQS lets a message be held for 12 hours in each receive: with 3 or more, and three messages that wait, an outage of 64 hours \
+                  dead-letters nothing. With 1, what fails while others succeed is dead-lettered at once, not 5 minutes later",
+            otherwise: "advice by `check --online`; 1 is exit code 1".to_owned(),
+        },
+        Relation {
             limit: "the delays before the receives that the queue's `maxReceiveCount` allows",
             must: format!(
                 "10s or more in all, and less than the queue keeps messages; they begin at {first_delay} and double up to {longest_delay}"

@@ -163,6 +163,11 @@ impl Limits {
         self.pause.map(|(until, _)| until).filter(|until| *until > now)
     }
 
+    /// The time up to which the limits have grown: while paused they do not.
+    pub(super) fn frozen_at(&self, now: Instant) -> Instant {
+        self.pause.map_or(now, |(until, since)| if until > now { since } else { now })
+    }
+
     /// Whether the rate still grows after an outage.
     pub(super) fn is_returning(&self, now: Instant) -> bool {
         match (self.slow_start, self.rate) {

@@ -382,7 +382,7 @@ impl Route {
             route,
             state: self.state(visible, now),
             rate: self.limits.taken(now),
-            rate_limit: self.limits.rate(now),
+            rate_limit: self.limits.rate(self.limits.frozen_at(now)),
             calls: self.active,
             calls_limit: self.limits.calls(now).or(Some(self.places).filter(|places| *places < self.slots)),
             refused_last_minute: self.refused.about(now),
@@ -391,8 +391,17 @@ impl Route {
             doubted: waiters().filter(|waiter| waiter.doubt <= DISPENSABLE).count(),
             on_last_receive: waiters().filter(|waiter| waiter.last_receive).count(),
             failing_types: self.evidence.types_at_fault(now),
-            only_one_fails: self.failing.len() == 1 && self.here == 1,
+            only_one_fails: self.only_one_fails(visible),
             handed_back_in: self.retries.values().map(|waiter| until(waiter.limit)).min(),
+        }
+    }
+
+    /// Whether one message fails and nothing else was tried. Beyond SQS's 12 hours one at a time is received, however many
+    /// wait; then it is the only one if none is visible beside it.
+    fn only_one_fails(&self, visible: Option<usize>) -> bool {
+        match self.down.and_then(|down| down.handed_back) {
+            Some(_) => self.here <= 1 && visible.is_some_and(|visible| visible + self.here <= 1),
+            None => self.here == 1 && self.failing.len() == 1,
         }
     }
 
