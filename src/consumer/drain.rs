@@ -45,8 +45,9 @@ impl Drain {
     /// receive brings a message nearer to the dead-letter queue.
     pub(super) fn hidden_for(&self) -> Duration {
         let left = self.receives_over.get().map(|over| over.saturating_duration_since(Instant::now()));
-        // In the whole seconds of SQS, and not before.
-        Duration::from_secs(left.map_or(0, |left| left.as_millis().div_ceil(1_000) as u64))
+        // In the whole seconds of SQS, and after the receives have returned, not at that moment.
+        left.filter(|left| !left.is_zero())
+            .map_or(Duration::ZERO, |left| Duration::from_secs(left.as_secs().saturating_add(1)))
     }
 
     pub(super) fn has_begun(&self) -> bool {
@@ -84,7 +85,8 @@ impl Drain {
     pub(super) async fn holds_over(&self) {
         self.begun.cancelled().await;
         let begun = self.at.get().copied().unwrap_or_else(Instant::now);
-        tokio::time::sleep_until(begun + self.grace - self.reserve() / 3).await;
+        let over = self.grace.saturating_sub(part(self.reserve(), 3));
+        tokio::time::sleep_until(later(begun, over)).await;
     }
 
     /// When everything must be done.

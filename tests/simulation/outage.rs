@@ -108,9 +108,9 @@ async fn ten_minutes_of_outage_at_a_hundred_messages_a_second_dead_letter_nothin
     let counts = outcome.queue.counts();
     assert_eq!((counts.dead_lettered, counts.deleted), (0, counts.sent), "{counts:?}");
     assert_eq!(outcome.highest_receive_count, 1, "an outage costs no receive");
-    // What came before the breaker opened, and one more after each probe that failed.
-    assert!(outcome.received_while_down < 45, "{} received from a target that is down", outcome.received_while_down);
-    assert!(outcome.calls_while_down < 200, "{} calls of a target that is down", outcome.calls_while_down);
+    // Ten for each of the 64 slots and one more, each called once, and probes that became ever rarer.
+    assert!(outcome.received_while_down <= 641, "{} received from a target that is down", outcome.received_while_down);
+    assert!(outcome.calls_while_down < 1_000, "{} calls of a target that is down", outcome.calls_while_down);
     assert!(outcome.back_after < Duration::from_secs(90), "back after {:?}", outcome.back_after);
 }
 
@@ -158,37 +158,6 @@ async fn what_is_held_for_twelve_hours_is_handed_back_while_there_is_time_to_do_
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_it_is_open_one_message_at_a_time_is_let_in() {
-    let queue = MemoryQueue::new(Default::default());
-    queue.send(r#"{"type":"message.new"}"#);
-    let calls = Arc::new(AtomicU64::new(0));
-    let router = Router::new().route("*", move |_: Event, _: Context| {
-        let first = calls.fetch_add(1, Ordering::Relaxed) == 0;
-        async move {
-            if !first {
-                tokio::time::sleep(Duration::from_secs(20)).await;
-            }
-            Err(HandlerError::target_down("503"))
-        }
-    });
-    let settings = Settings { wait: Duration::from_secs(1), random_seed: Some(7), ..Settings::default() };
-    let consumer = Consumer::new(queue.clone(), router, settings);
-    let monitor = consumer.monitor();
-    let look = async {
-        // By then the receive has come back that was issued before the breaker opened.
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        for _ in 0..5 {
-            queue.send(r#"{"type":"message.new"}"#);
-        }
-        tokio::time::sleep(Duration::from_secs(15)).await;
-        assert_eq!(monitor.snapshot().received, 2, "the answer of the second is waited for");
-        tokio::time::sleep(Duration::from_secs(15)).await;
-        assert_eq!(monitor.snapshot().received, 3);
-    };
-    consumer.run(look).await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_poisonous_head_of_a_group_does_not_hold_up_the_other_groups() {
     let queue = MemoryQueue::new(MemorySettings { fifo: true, ..Default::default() });
     let poison = queue.send_to_group(r#"{"type":"message.new"}"#, "one");
@@ -199,7 +168,7 @@ async fn a_poisonous_head_of_a_group_does_not_hold_up_the_other_groups() {
     });
     let settings = Settings { wait: Duration::from_secs(1), random_seed: Some(7), ..Settings::default() };
     let shutdown = async {
-        // By then the receive has come back that was issued before the breaker opened.
+        // By then the receive has come back that was issued before the target was down.
         tokio::time::sleep(Duration::from_secs(5)).await;
         queue.send_to_group(r#"{"type":"message.new"}"#, "another");
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -218,7 +187,7 @@ async fn three_messages_that_never_succeed_do_not_stop_the_queue() {
     });
     let settings = Settings { wait: Duration::from_secs(1), random_seed: Some(7), ..Settings::default() };
     let shutdown = async {
-        // By then the receive has come back that was issued before the breaker opened.
+        // By then the receive has come back that was issued before the target was down.
         tokio::time::sleep(Duration::from_secs(3)).await;
         queue.send(r#"{"type":"message.new"}"#);
         tokio::time::sleep(Duration::from_secs(30)).await;

@@ -279,6 +279,10 @@ impl Scenario {
     /// Whether nothing stands in the way of a receive that would bring a good message: no receive is open, there are
     /// slots and bytes, and each target was there and took messages not long ago.
     fn could_receive(&self, watched: &Watched, now: Duration) -> bool {
+        if self.fifo && (0..self.messages.len()).any(|number| self.always_fails(number)) {
+            // The heads of all groups may be such.
+            return false;
+        }
         let record = watched.record();
         let lately = now < record.last_receive + LOOK * 2;
         if lately || record.open_receives > 0 || record.at_work >= self.slots || !self.targets_are_well(&record, now) {
