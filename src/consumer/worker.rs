@@ -564,12 +564,12 @@ impl Work<Engine> {
         if let Some(place) = &self.place {
             place.hand_back_the_rest();
         }
-        match self.engine.settler.let_go(&self.lease, delay.max(self.engine.drain.hidden_for())).await {
-            true if delay.is_zero() => {
-                let until = later(Instant::now(), self.engine.drain.hidden_for());
-                Settlement::Released(self.lease.message_id().clone(), until)
-            }
-            true => Settlement::Left(self.lease.message_id().clone(), later(Instant::now(), delay)),
+        let hidden_for = delay.max(self.engine.drain.hidden_for());
+        let handed_back = self.engine.settler.let_go(&self.lease, hidden_for).await;
+        let (id, until) = (self.lease.message_id().clone(), later(Instant::now(), hidden_for));
+        match handed_back {
+            true if delay.is_zero() => Settlement::Released(id, until),
+            true => Settlement::Left(id, until),
             false => Settlement::Interrupted,
         }
     }

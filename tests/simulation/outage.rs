@@ -108,8 +108,8 @@ async fn ten_minutes_of_outage_at_a_hundred_messages_a_second_dead_letter_nothin
     let counts = outcome.queue.counts();
     assert_eq!((counts.dead_lettered, counts.deleted), (0, counts.sent), "{counts:?}");
     assert_eq!(outcome.highest_receive_count, 1, "an outage costs no receive");
-    // Ten for each of the 64 slots and one more, each called once, and probes that became ever rarer.
-    assert!(outcome.received_while_down <= 641, "{} received from a target that is down", outcome.received_while_down);
+    // Ten for each of the 64 slots, and what was on its way, each called once; and probes that became ever rarer.
+    assert!(outcome.received_while_down <= 700, "{} received from a target that is down", outcome.received_while_down);
     assert!(outcome.calls_while_down < 1_000, "{} calls of a target that is down", outcome.calls_while_down);
     assert!(outcome.back_after < Duration::from_secs(90), "back after {:?}", outcome.back_after);
 }

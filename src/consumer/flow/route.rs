@@ -315,15 +315,15 @@ impl Route {
             return Some(0);
         }
         if let Some(down) = &self.down {
+            if self.retries.values().any(|waiter| waiter.limit < now + LONG_POLL_OVER) {
+                // A long poll that is open when a message is handed back takes it straight back.
+                return Some(0);
+            }
             if let Some(handed_back) = down.handed_back
                 && handed_back.spend_from.is_none_or(|spend| now < spend)
             {
                 let over = now >= handed_back.next_receive(visible);
                 return Some(if over { self.probes_held(down, visible, now).saturating_sub(self.here) } else { 0 });
-            }
-            if self.retries.values().any(|waiter| waiter.limit < now + LONG_POLL_OVER) {
-                // A long poll that is open when a message is handed back takes it straight back.
-                return Some(0);
             }
             return Some(self.may_hold(down.since, now).saturating_sub(self.here));
         }
