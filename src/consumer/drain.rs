@@ -22,29 +22,50 @@ pub(super) struct Drain {
     /// The time of the handlers is over.
     handlers_over: CancellationToken,
     at: OnceLock<Instant>,
-    /// When the receives that were open at the beginning have returned.
-    receives_over: OnceLock<Instant>,
+    /// No receive is open any longer.
+    receives_over: CancellationToken,
+    /// When the receives that were open at the beginning will have returned.
+    receives_end: OnceLock<Instant>,
     cut_short: AtomicBool,
 }
 
 impl Drain {
     pub(super) fn new(grace: Duration) -> Self {
         let (begun, handlers_over) = (CancellationToken::new(), CancellationToken::new());
-        let (at, receives_over) = (OnceLock::new(), OnceLock::new());
-        Drain { grace, begun, handlers_over, at, receives_over, cut_short: AtomicBool::new(false) }
+        let (at, receives_end, receives_over) = (OnceLock::new(), OnceLock::new(), CancellationToken::new());
+        Drain { grace, begun, handlers_over, at, receives_over, receives_end, cut_short: AtomicBool::new(false) }
     }
 
     /// The shutdown begins now, with receives open until then, if any are.
-    pub(super) fn begin(&self, receives_over: Option<Instant>) {
+    pub(super) fn begin(&self, receives_end: Option<Instant>) {
         let now = *self.at.get_or_init(Instant::now);
-        self.receives_over.get_or_init(|| receives_over.unwrap_or(now));
+        self.receives_end.get_or_init(|| receives_end.unwrap_or(now));
         self.begun.cancel();
     }
 
-    /// For how long what is handed back stays hidden. A receive that is still open would take it straight back, and each
-    /// receive brings a message nearer to the dead-letter queue.
+    /// No receive is open any longer.
+    pub(super) fn end_receives(&self) {
+        self.receives_over.cancel();
+    }
+
+    /// Completes when something may be handed back, in a shutdown. A receive that is still open would take it straight back,
+    /// and each receive brings a message nearer to the dead-letter queue; so open ones are waited for while there is time.
+    pub(super) async fn may_hand_back(&self) {
+        if self.has_begun() {
+            tokio::select! {
+                biased;
+                () = self.receives_over.cancelled() => {}
+                () = self.handlers_over.cancelled() => {}
+            }
+        }
+    }
+
+    /// For how long what is handed back stays hidden: for as long as a receive is open after all.
     pub(super) fn hidden_for(&self) -> Duration {
-        let left = self.receives_over.get().map(|over| over.saturating_duration_since(Instant::now()));
+        if self.receives_over.is_cancelled() {
+            return Duration::ZERO;
+        }
+        let left = self.receives_end.get().map(|over| over.saturating_duration_since(Instant::now()));
         // In the whole seconds of SQS, and after the receives have returned, not at that moment.
         left.filter(|left| !left.is_zero())
             .map_or(Duration::ZERO, |left| Duration::from_secs(left.as_secs().saturating_add(1)))

@@ -179,6 +179,9 @@ impl<Q: Queue> Consumer<Q> {
         }
         loop {
             run.open_polls();
+            if run.engine.drain.has_begun() && run.polls.is_empty() {
+                run.engine.drain.end_receives();
+            }
             if let Some(ended) = run.ended() {
                 return Ok(run.close(ended));
             }

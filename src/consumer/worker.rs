@@ -564,6 +564,11 @@ impl Work<Engine> {
         if let Some(place) = &self.place {
             place.hand_back_the_rest();
         }
+        tokio::select! {
+            biased;
+            () = self.engine.drain.may_hand_back() => {}
+            () = self.lease.lost().cancelled() => {}
+        }
         let hidden_for = delay.max(self.engine.drain.hidden_for());
         let handed_back = self.engine.settler.let_go(&self.lease, hidden_for).await;
         let (id, until) = (self.lease.message_id().clone(), later(Instant::now(), hidden_for));
