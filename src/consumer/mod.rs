@@ -294,7 +294,7 @@ impl<Q: Queue> Run<Q> {
         let engine = Engine {
             budget: Budget::new(
                 settings.concurrency,
-                settings.concurrency.saturating_mul(flow::HELD_FOR_EACH_SLOT),
+                flow::most_held(settings.concurrency),
                 settings.max_in_flight_bytes,
             ),
             flow,

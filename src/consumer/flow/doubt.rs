@@ -228,3 +228,123 @@ impl Evidence {
         found.map(|(kind, _)| kind.clone()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first calls of other messages, all of a type of their own.
+    fn others(evidence: &mut Evidence, succeed: u32, fail: u32) {
+        for _ in 0..succeed {
+            evidence.succeeded("other", true);
+        }
+        for _ in 0..fail {
+            evidence.failed("failing", &mut None, true, Instant::now());
+        }
+    }
+
+    fn fails(evidence: &mut Evidence, doubt: &mut Option<Doubt>, first_call: bool) -> Fault {
+        evidence.failed("message.new", doubt, first_call, Instant::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn three_comparisons_are_needed_however_many_others_succeed() {
+        let (mut evidence, mut doubt) = (Evidence::default(), None);
+        others(&mut evidence, 1_000, 0);
+        assert_eq!(fails(&mut evidence, &mut doubt, true), Fault::default());
+        let mut certain = Vec::new();
+        for _ in 0..3 {
+            others(&mut evidence, 1_000, 0);
+            certain.push(fails(&mut evidence, &mut doubt, false).certain);
+        }
+        assert_eq!(certain, [false, false, true]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_long_as_everything_fails_it_is_the_target() {
+        let (mut evidence, mut doubt) = (Evidence::default(), None);
+        for call in 0..100 {
+            others(&mut evidence, 0, 5);
+            assert!(!fails(&mut evidence, &mut doubt, call == 0).certain);
+        }
+        assert_eq!(doubt.map(|doubt| doubt.value), Some(1.0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_fails_alone_is_not_at_fault() {
+        let (mut evidence, mut doubt) = (Evidence::default(), None);
+        for call in 0..100 {
+            assert_eq!(fails(&mut evidence, &mut doubt, call == 0), Fault::default());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_half_of_all_calls_fail_nine_comparisons_are_needed() {
+        let (mut evidence, mut doubt) = (Evidence::default(), None);
+        fails(&mut evidence, &mut doubt, true);
+        let mut comparisons = 0;
+        while !fails(&mut evidence, &mut doubt, false).certain {
+            others(&mut evidence, 500, 499);
+            comparisons += 1;
+        }
+        assert_eq!(comparisons, 9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_of_other_messages_are_no_evidence() {
+        let (mut evidence, mut doubt, mut poison) = (Evidence::default(), None, None);
+        evidence.failed("poison", &mut poison, true, Instant::now());
+        fails(&mut evidence, &mut doubt, true);
+        others(&mut evidence, 1, 0);
+        for _ in 0..1_000 {
+            evidence.failed("poison", &mut poison, false, Instant::now());
+        }
+        fails(&mut evidence, &mut doubt, false);
+        assert_eq!(doubt.map(|doubt| doubt.value), Some(0.5), "one other message succeeded");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_type_is_at_fault_until_one_of_it_succeeds() {
+        let mut evidence = Evidence::default();
+        others(&mut evidence, 10, 0);
+        for _ in 0..5 {
+            let first = fails(&mut evidence, &mut None, true);
+            others(&mut evidence, 10, 0);
+            assert!(!first.certain, "each of them failed once");
+        }
+        assert!(fails(&mut evidence, &mut None, true).known);
+        assert_eq!(evidence.types_at_fault(Instant::now()), ["message.new".into()]);
+        evidence.succeeded("message.new", true);
+        assert!(evidence.types_at_fault(Instant::now()).is_empty());
+        assert!(!fails(&mut evidence, &mut None, true).known);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_at_fault_is_known_again_with_a_part_of_its_credit() {
+        let (mut evidence, mut doubt) = (Evidence::default(), None);
+        fails(&mut evidence, &mut doubt, true);
+        for _ in 0..4 {
+            others(&mut evidence, 1_000, 0);
+            fails(&mut evidence, &mut doubt, false);
+        }
+        let id = MessageId::from("m");
+        evidence.remember(id.clone(), doubt.expect("a doubt"));
+        let mut again = evidence.recall(&id);
+        assert_eq!(again.map(|doubt| doubt.value), Some(STRONGEST));
+        assert!(evidence.recall(&id).is_none(), "it is with its delivery now");
+        assert!(evidence.failed("other", &mut again, true, Instant::now()).known);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_remembered_is_bounded() {
+        let mut evidence = Evidence::default();
+        for n in 0..MESSAGES + 10 {
+            evidence.remember(MessageId::from(format!("{n}")), Doubt::new(First::default(), Instant::now()));
+        }
+        for n in 0..TYPES + 10 {
+            evidence.failed(&format!("type {n}"), &mut None, true, Instant::now());
+        }
+        assert_eq!((evidence.condemned.len(), evidence.types.len()), (MESSAGES, TYPES));
+        assert!(evidence.recall(&"0".into()).is_none() && evidence.recall(&"10".into()).is_some());
+    }
+}

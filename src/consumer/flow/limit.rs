@@ -361,3 +361,118 @@ impl Taken {
         of_the_last.max(of_the_second)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    /// Limits of a target that has taken so many calls of 20 ms, one after the other.
+    async fn after(successes: u32) -> Limits {
+        let mut limits = Limits::new(Instant::now());
+        for _ in 0..successes {
+            let began = Instant::now();
+            advance(Duration::from_millis(20)).await;
+            limits.succeeded(began, Instant::now());
+        }
+        limits
+    }
+
+    /// A call that is refused at once, with others in flight.
+    async fn refused(limits: &mut Limits, others: usize, named: Option<Duration>) {
+        let began = Instant::now();
+        advance(Duration::from_millis(1)).await;
+        limits.refused(began, others, named, Instant::now());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_refusal_starts_slowly_from_what_was_taken() {
+        let mut limits = after(50).await;
+        assert_eq!((limits.any(), limits.when(63, Instant::now())), (false, When::Now));
+        refused(&mut limits, 13, None).await;
+        let rate = limits.rate(Instant::now()).expect("a rate");
+        assert!((45.0..55.0).contains(&rate), "fifty were taken in the last second: {rate}");
+        advance(seconds(2)).await;
+        let rate = limits.rate(Instant::now()).expect("a rate");
+        assert!((100.0..125.0).contains(&rate), "it grows by half each second: {rate}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_among_others_lowers_the_calls_and_a_lone_one_the_rate() {
+        let mut limits = after(50).await;
+        refused(&mut limits, 13, None).await;
+        limits.succeeded(Instant::now(), Instant::now());
+        limits.succeeded(Instant::now(), Instant::now());
+        refused(&mut limits, 8, None).await;
+        limits.succeeded(Instant::now(), Instant::now());
+        assert_eq!(limits.calls(Instant::now()), Some(7), "85 % of eight");
+        limits.succeeded(Instant::now(), Instant::now());
+        let before = limits.rate(Instant::now()).expect("a rate");
+        refused(&mut limits, 0, None).await;
+        let after = limits.rate(Instant::now()).expect("a rate");
+        assert!(after < 0.9 * before, "from {before} to {after}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_grows_back_to_the_last_refusal_and_beyond() {
+        let now = Instant::now();
+        let ceiling = Ceiling { max: 100.0, cut_at: now, period: seconds(10) };
+        let at = |after: u64| ceiling.at(now + seconds(after)).round();
+        assert_eq!([0, 5, 10, 15, 20, 22].map(at), [85.0, 98.0, 100.0, 102.0, 115.0, 259.0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_named_delay_stops_the_route_and_an_earlier_call_ends_it() {
+        let mut limits = after(3).await;
+        let earlier = Instant::now();
+        refused(&mut limits, 1, Some(seconds(60))).await;
+        let until = Instant::now() + seconds(60);
+        assert_eq!(limits.when(0, Instant::now()), When::At(until));
+        limits.succeeded(Instant::now(), Instant::now());
+        assert_eq!(limits.paused_until(Instant::now()), Some(until), "a call that began later says nothing of it");
+        limits.succeeded(earlier, Instant::now());
+        assert_eq!(limits.paused_until(Instant::now()), None);
+        refused(&mut limits, 0, Some(seconds(86_400))).await;
+        assert_eq!(
+            limits.paused_until(Instant::now()),
+            Some(Instant::now() + LONGEST_PAUSE),
+            "five minutes at the most"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn limits_do_not_grow_while_the_route_stands() {
+        let mut limits = after(50).await;
+        refused(&mut limits, 0, Some(seconds(100))).await;
+        let before = limits.rate(Instant::now()).expect("a rate").round();
+        for _ in 0..100 {
+            advance(seconds(1)).await;
+            limits.tidy(Instant::now(), 64);
+        }
+        assert_eq!(limits.rate(Instant::now()).map(f64::round), Some(before));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_with_no_success_between_wait_ever_longer_one_by_one() {
+        let mut limits = after(3).await;
+        refused(&mut limits, 5, None).await;
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            let When::At(at) = limits.when(0, Instant::now()) else { panic!("it waits") };
+            assert_eq!(limits.calls(Instant::now()), Some(1));
+            advance(at.saturating_duration_since(Instant::now())).await;
+            let now = Instant::now();
+            refused(&mut limits, 0, None).await;
+            let Some((until, _)) = limits.back_off else { panic!("it was refused") };
+            waits.push(until.saturating_duration_since(now).as_millis() - 1);
+        }
+        assert_eq!(waits, [40, 80, 160, 320, 640, 1_000, 1_000]);
+        limits.succeeded(Instant::now(), Instant::now());
+        assert!(limits.back_off.is_none());
+    }
+}

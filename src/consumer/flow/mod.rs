@@ -35,8 +35,11 @@ use route::{Key, Pick, Route, Waiter};
 use crate::queue::MessageId;
 use crate::telemetry::TargetFlow;
 
-/// How many messages that wait to be tried again may be held for each slot.
-pub(crate) const HELD_FOR_EACH_SLOT: usize = 10;
+/// How many messages that wait to be tried again may be held: ten for each slot, and well below the 120,000 that SQS lets
+/// a queue have in flight.
+pub(crate) fn most_held(slots: usize) -> usize {
+    slots.saturating_mul(10).min(100_000)
+}
 
 /// A message that is at fault is dead-lettered no sooner than this after its first failure: a shorter fault of one type of
 /// event costs nothing.

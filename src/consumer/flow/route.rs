@@ -363,7 +363,7 @@ impl Route {
     fn may_hold(&self, since: Instant, now: Instant) -> usize {
         let doublings = now.saturating_duration_since(since).as_secs_f64() / HELD_DOUBLES.as_secs_f64();
         // One more, so that a good message behind as many as can be held is found.
-        let most = super::HELD_FOR_EACH_SLOT * self.slots + 1;
+        let most = super::most_held(self.slots) + 1;
         most.min((HELD_AT_FIRST * doublings.min(40.0).exp2()) as usize)
     }
 
