@@ -469,8 +469,8 @@ impl Caller {
         let fault = route.evidence.failed(kind, &mut self.doubt, self.calls == 1, now);
         let went_down = route.not_succeeded(self.number, fault.known, false, now);
         let known = fault.known && (self.failures >= KNOWN_AFTER || mutant!("known-at-once"));
-        let at_fault = fault.certain || (known && route.is_explained());
-        let at_fault = (at_fault || mutant!("judge-at-the-first-failure")) && !mutant!("never-judge");
+        let certain = fault.certain || mutant!("judge-at-the-first-failure");
+        let at_fault = (certain || (known && route.is_explained())) && !mutant!("never-judge");
         let is_down = route.down.is_some();
         self.flow.end(&mut state, self.route, call);
         drop(state);
