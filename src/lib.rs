@@ -66,6 +66,28 @@
 //! and one for each handler that ships: `stdout`, `file`, `http`, `exec`, `postgres`. All are on by default; a library
 //! user wants `default-features = false, features = ["sqs"]`.
 
+/// Whether the engine is broken on purpose in the way of this name. Never, unless it is compiled with
+/// `--cfg stream_sqsd_mutants` for `tests/simulation/mutations.py`, which shows that the tests notice.
+#[cfg(not(stream_sqsd_mutants))]
+macro_rules! mutant {
+    ($name:literal) => {
+        false
+    };
+}
+
+#[cfg(stream_sqsd_mutants)]
+macro_rules! mutant {
+    ($name:literal) => {
+        $crate::is_the_mutant($name)
+    };
+}
+
+#[cfg(stream_sqsd_mutants)]
+fn is_the_mutant(name: &str) -> bool {
+    static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    CHOSEN.get_or_init(|| std::env::var("STREAM_SQSD_MUTANT").ok()).as_deref() == Some(name)
+}
+
 // In reading order: each room imports only from those below it.
 pub mod handlers;
 #[cfg(feature = "admin")]

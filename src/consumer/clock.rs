@@ -54,7 +54,7 @@ impl Clock {
     fn noticed(&self) -> Duration {
         let suspended = (self.suspended)().saturating_sub(self.before);
         let mut noticed = self.noticed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if suspended >= noticed.saturating_add(NOTICED) {
+        if suspended >= noticed.saturating_add(NOTICED) && !mutant!("do-not-notice-a-suspension") {
             *noticed = suspended;
         }
         *noticed

@@ -51,7 +51,7 @@ impl Drain {
     /// Completes when something may be handed back, in a shutdown. A receive that is still open would take it straight back,
     /// and each receive brings a message nearer to the dead-letter queue; so open ones are waited for while there is time.
     pub(super) async fn may_hand_back(&self) {
-        if self.has_begun() {
+        if self.has_begun() && !mutant!("hand-back-to-an-open-receive") {
             tokio::select! {
                 biased;
                 () = self.receives_over.cancelled() => {}
@@ -62,7 +62,7 @@ impl Drain {
 
     /// For how long what is handed back stays hidden: for as long as a receive is open after all.
     pub(super) fn hidden_for(&self) -> Duration {
-        if self.receives_over.is_cancelled() {
+        if self.receives_over.is_cancelled() || mutant!("hand-back-to-an-open-receive") {
             return Duration::ZERO;
         }
         let left = self.receives_end.get().map(|over| over.saturating_duration_since(Instant::now()));
@@ -112,7 +112,8 @@ impl Drain {
 
     /// When everything must be done.
     pub(super) fn end(&self) -> Option<Instant> {
-        self.at.get().map(|begun| later(*begun, self.grace))
+        let grace = if mutant!("drain-without-end") { self.grace.saturating_mul(100) } else { self.grace };
+        self.at.get().map(|begun| later(*begun, grace))
     }
 
     /// A handler was interrupted because its time was over.
@@ -135,6 +136,7 @@ impl Drain {
     fn reserve_for(&self, held: usize, slow: Duration) -> Duration {
         let calls = time_for(held, calls_for(held, CALLS), slow);
         let needed = self.courtesy().saturating_add(slow.saturating_mul(2)).saturating_add(calls);
+        let needed = if mutant!("keep-the-same-reserve-whatever-is-held") { Duration::ZERO } else { needed };
         needed.min(part(self.grace, 2)).max(self.reserve())
     }
 

@@ -49,7 +49,8 @@ impl Facts {
 
     /// Whether order within a group is kept.
     pub(super) fn fifo(&self) -> bool {
-        self.known.fifo || self.read.get().is_some_and(|read| read.fifo)
+        let known = self.known.fifo && !mutant!("no-order-without-attributes");
+        known || self.read.get().is_some_and(|read| read.fifo)
     }
 
     /// What is to be shown of it.

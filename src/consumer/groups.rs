@@ -157,7 +157,9 @@ impl Place {
                 return;
             }
             let mut behind = line.places.iter().filter(|standing| standing.id > self.id);
-            let came_back = |standing: &&Standing| standing.former.is_some_and(|former| former >= self.id);
+            let came_back = |standing: &&Standing| {
+                standing.former.is_some_and(|former| former >= self.id) && !mutant!("hand-back-what-came-back")
+            };
             let end = behind.clone().find(came_back).map(|standing| standing.id);
             let end = end.or_else(|| behind.next_back().map(|last| last.id.saturating_add(1))).unwrap_or_default();
             let (first, before) = line.handed_back.unwrap_or((self.id, end));

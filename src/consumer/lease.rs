@@ -103,6 +103,7 @@ impl Ledger {
     /// visibility timeout has mostly waited, so half of it is counted on, and a renewal makes sure of it soon. Not at once:
     /// most handlers are done before.
     fn counted_from(&self, sent: Instant, now: Instant) -> (Instant, Instant) {
+        let sent = if mutant!("count-leases-from-the-answer") { now.max(sent) } else { sent };
         let deadline = later(sent, self.visibility).max(later(now, part(self.visibility, 2)));
         let half = deadline.checked_sub(part(self.visibility, 2)).unwrap_or(now);
         let half = half.checked_sub(self.early(self.held())).unwrap_or(now);
@@ -113,6 +114,7 @@ impl Ledger {
     pub(crate) fn arrive(self: &Arc<Self>, delivery: &Delivery, sent: Instant) -> Arrival {
         let now = self.now();
         let (deadline, renew_at) = self.counted_from(sent, now);
+        let renew_at = if mutant!("renew-too-late") { later(renew_at, self.visibility) } else { renew_at };
         let ceiling = later(sent, MAX_VISIBILITY);
         let id = delivery.receipt.message_id.clone();
         let mut state = self.state();
@@ -122,10 +124,16 @@ impl Ledger {
                 entry.lost.cancel();
             }
             let lost = entry.lost.is_cancelled();
-            if !entry.stopped && !lost {
+            let is_let_go = entry.stopped && !mutant!("take-the-returned-for-a-duplicate");
+            let is_lost = lost && !mutant!("join-a-lease-that-was-lost");
+            if !is_let_go && !is_lost && !mutant!("run-a-duplicate") {
                 // Only the newest receipt settles a message; with an older one SQS may answer OK and delete nothing.
-                entry.receipt = delivery.receipt.clone();
-                entry.receive_count = entry.receive_count.max(delivery.receive_count);
+                if !mutant!("keep-the-old-receipt") {
+                    entry.receipt = delivery.receipt.clone();
+                }
+                if !mutant!("keep-the-old-receive-count") {
+                    entry.receive_count = entry.receive_count.max(delivery.receive_count);
+                }
                 entry.deadline = deadline;
                 entry.ceiling = ceiling;
                 if !entry.renewing {
@@ -191,6 +199,7 @@ impl Ledger {
     /// How many renewals may be on their way at the same time with so many leases: enough for all of them to be renewed within
     /// an eighth of the visibility timeout.
     fn calls(&self, held: usize) -> usize {
+        let held = if mutant!("four-renewals-whatever-is-held") { held.min(1) } else { held };
         calls_within(held, self.latency.slow(), part(self.visibility, 8), CALLS)
     }
 
@@ -226,7 +235,8 @@ impl Ledger {
             }
             // Asking for more than is left of the 12 hours is an error, and what is left is given in whole seconds.
             let left = Duration::from_secs(entry.ceiling.saturating_duration_since(now).as_secs().saturating_sub(1));
-            let visibility = self.visibility.min(left);
+            let visibility =
+                if mutant!("renew-beyond-twelve-hours") { self.visibility } else { self.visibility.min(left) };
             if later(now, visibility) <= entry.deadline {
                 // The 12 hours are used up: nothing can be gained, so the end of the lease is awaited.
                 let end = entry.deadline;
@@ -254,10 +264,10 @@ impl Ledger {
         let newer = entry.receipt != *receipt;
         match outcome {
             // The timeout counts from the call; when exactly SQS took it up is not known, so from before the call.
-            Renewal::Done if !newer => entry.deadline = later(issued, visibility),
+            Renewal::Done if !newer || mutant!("believe-an-old-renewal") => entry.deadline = later(issued, visibility),
             // A duplicate arrived meanwhile: what happened to the old receipt says nothing about the new one.
             _ if newer => {}
-            Renewal::Refused => {
+            Renewal::Refused if !mutant!("go-on-after-a-refused-renewal") => {
                 entry.lost.cancel();
                 return;
             }
@@ -383,7 +393,7 @@ impl Lease {
 
     /// Waits until no worker is left that had this message before: it is never at work twice at the same time.
     pub(crate) async fn alone(&self) {
-        if !self.returned {
+        if !self.returned || mutant!("begin-before-the-worker-before-has-ended") {
             return;
         }
         loop {

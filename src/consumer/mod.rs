@@ -312,7 +312,9 @@ impl<Q: Queue> Run<Q> {
             settings,
         };
         let engine = Arc::new(engine);
-        if let Some(failure) = facts::take_in(&engine, facts) {
+        if let Some(failure) = facts::take_in(&engine, facts)
+            && !mutant!("ask-for-attributes-once")
+        {
             services.spawn(facts::ask_again(engine.clone(), queue.clone(), failure));
         }
         Run {
@@ -493,7 +495,7 @@ impl<Q: Queue> Run<Q> {
         } else {
             Task::Work
         };
-        let group = group.filter(|_| task == Task::Work);
+        let group = group.filter(|_| task == Task::Work && !mutant!("no-order-in-a-group"));
         let place = group.map(|group| engine.groups.join(group, lease.message_id().clone(), lease.returned()));
         let work = Work { engine: engine.clone(), lease, held, place, receive_count: delivery.receive_count };
         // On the heap once, rather than moved from the stack into the task and about in it.

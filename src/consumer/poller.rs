@@ -61,14 +61,16 @@ impl Poll {
     /// Receives once.
     pub(super) async fn receive<Q: Queue>(self, queue: Arc<Q>, draining: CancellationToken) -> Polled {
         let opened = Instant::now();
-        let receive = queue.receive(self.claim.slots().min(BATCH), self.wait, Some(self.visibility));
+        let most = if mutant!("over-fetch") { BATCH } else { self.claim.slots().min(BATCH) };
+        let receive = queue.receive(most, self.wait, Some(self.visibility));
         tokio::pin!(receive);
         let outcome = tokio::select! {
             biased;
             answer = &mut receive => Some(answer),
-            () = tokio::time::sleep_until(opened + self.wait + HUNG_AFTER) => None,
+            () = tokio::time::sleep_until(opened + self.wait + HUNG_AFTER), if !mutant!("wait-for-ever-on-a-hung-poll") => None,
             () = draining.cancelled() => {
-                tokio::time::timeout_at(opened + self.wait + HUNG_AFTER_DRAINING, &mut receive).await.ok()
+                let wait = if mutant!("cancel-the-poll") { Duration::ZERO } else { self.wait + HUNG_AFTER_DRAINING };
+                tokio::time::timeout_at(opened + wait, &mut receive).await.ok()
             }
         };
         let outcome = match outcome {
@@ -169,7 +171,9 @@ impl Pace {
         let pause = doubled.mul_f64(0.75 + jitter / 2.0);
         self.failures += 1;
         self.wanted = 1;
-        self.not_before = self.not_before.max(Instant::now() + pause);
+        if !mutant!("no-back-off") {
+            self.not_before = self.not_before.max(Instant::now() + pause);
+        }
         pause
     }
 }

@@ -118,7 +118,7 @@ impl Settler {
             match ask(&self.deletes, receipt.clone()).await {
                 // With an older receipt SQS may answer OK and delete nothing. The lease has none any longer when its message has
                 // come back as a delivery of its own.
-                _ if lease.receipt().as_ref() != Some(&receipt) => continue,
+                _ if lease.receipt().as_ref() != Some(&receipt) && !mutant!("believe-an-old-receipt") => continue,
                 Ok(()) => return Deleted::Confirmed,
                 Err(Refusal::Entry(error)) if error.is_final() => {
                     if let Some(times) = self.telemetry.worth_logging(("delete", "refused")) {
@@ -147,7 +147,9 @@ impl Settler {
     /// Lets a message go, to be received again after `delay`. True when the queue confirmed it; otherwise the message
     /// comes back when its visibility timeout runs out.
     pub(crate) async fn let_go(&self, lease: &Lease, delay: Duration) -> bool {
-        lease.stop_renewing().await;
+        if !mutant!("renew-what-was-let-go") {
+            lease.stop_renewing().await;
+        }
         let end = later(Instant::now(), LET_GO_LIMIT);
         let mut pause = Duration::from_millis(100);
         while let Some(receipt) = lease.receipt() {
@@ -184,10 +186,11 @@ where
 {
     let mut calls = JoinSet::new();
     loop {
+        let waiting = if mutant!("sixteen-hand-backs-whatever-waits") { 0 } else { entries.len() };
         let first = tokio::select! {
             biased;
             Some(_) = calls.join_next(), if !calls.is_empty() => continue,
-            entry = entries.recv(), if calls.len() < calls_for(entries.len(), CALLS) => entry,
+            entry = entries.recv(), if calls.len() < calls_for(waiting, CALLS) => entry,
         };
         let Some(first) = first else { break };
         let mut batch = vec![first.item];
@@ -211,6 +214,7 @@ where
         // On the heap once, rather than moved from the stack into the task and about in it.
         calls.spawn(Box::pin(async move {
             let results = call.await.into_iter().flatten().map(|result| result.map_err(Refusal::Entry));
+            let results = results.map(|result| if mutant!("ignore-failed-entries") { Ok(()) } else { result });
             // An entry that the queue did not answer for is one that failed.
             let results = results.chain(std::iter::repeat_with(|| Err(Refusal::Call)));
             for (answer, result) in answers.into_iter().zip(results) {

@@ -110,7 +110,11 @@ impl Work<Engine> {
         }
         match task {
             // The worker before may have succeeded after all.
-            Task::Work if self.lease.returned() && self.engine.recent.knows(self.lease.message_id()) => {
+            Task::Work
+                if self.lease.returned()
+                    && self.engine.recent.knows(self.lease.message_id())
+                    && !mutant!("forget-the-success-of-the-worker-before") =>
+            {
                 self.delete_repeat().await
             }
             Task::DeleteRepeat => self.delete_repeat().await,
@@ -138,7 +142,8 @@ impl Work<Engine> {
                 "the condition of a route panicked, or this crate, which is a defect; the message is left for a retry"
             );
         }
-        if self.lease.is_lost() { self.interrupted() } else { self.give_up(None).await }
+        let given_up = self.lease.is_lost() || mutant!("lose-what-panics");
+        if given_up { self.interrupted() } else { self.give_up(None).await }
     }
 
     async fn work(&mut self, delivery: Delivery) -> Settlement {
@@ -244,6 +249,9 @@ impl Work<Engine> {
                     self.remember().await;
                     drop(event);
                     self.held.drop_bytes();
+                    if mutant!("drop-the-lease-before-the-delete") {
+                        self.lease.stop_renewing().await;
+                    }
                     return self.delete().await;
                 }
                 Attempt::LeaseLost(succeeded) => {
@@ -258,6 +266,7 @@ impl Work<Engine> {
                     engine.drain.cut_short();
                     return self.release().await;
                 }
+                Attempt::Hopeless if mutant!("delete-without-success") => return self.delete().await,
                 Attempt::Hopeless => return self.give_up(None).await,
                 Attempt::Failed(delay) => {
                     failures = failures.saturating_add(1);
@@ -271,6 +280,8 @@ impl Work<Engine> {
                 }
                 Attempt::TargetBusy(_) | Attempt::TargetDown => match verdict {
                     Verdict::Leave(delay) => return self.give_up(Some(delay)).await,
+                    Verdict::Hold if mutant!("spend-receives-in-an-outage") => return self.give_up(None).await,
+                    Verdict::Hold if mutant!("hold-nothing-beyond-the-slots") => {}
                     Verdict::Hold => self.park(),
                 },
             }
@@ -290,7 +301,8 @@ impl Work<Engine> {
             let receives_left = self.engine.max_receive_count().map(|most| most.saturating_sub(self.receive_count()));
             // The last day of its time in the queue is kept for the receives that it has left.
             const LAST_DAY: Duration = Duration::from_secs(24 * 3600);
-            let keeps = self.time_left(expires).map(|left| left.saturating_sub(LAST_DAY.min(part(left, 2))));
+            let keeps = self.time_left(expires).filter(|_| !mutant!("spend-no-receives-at-the-end"));
+            let keeps = keeps.map(|left| left.saturating_sub(LAST_DAY.min(part(left, 2))));
             let at = Instant::now();
             caller.handed_back(HandedBack { at, receives_left, spend_from: keeps.map(|keeps| later(at, keeps)) });
         }
@@ -439,7 +451,8 @@ impl Work<Engine> {
     /// The handler succeeded, which must be known before the delete is asked for.
     async fn remember(&self) {
         let engine = &self.engine;
-        if let Err(failure) = engine.recent.handled(self.lease.message_id(), engine.settings.wall_clock).await
+        if !mutant!("forget-a-success")
+            && let Err(failure) = engine.recent.handled(self.lease.message_id(), engine.settings.wall_clock).await
             && let Some(times) = engine.telemetry.worth_logging(("journal", "write"))
         {
             warn!(error = %failure, times, "a success is not yet in the journal; it is known in memory only");
@@ -466,9 +479,10 @@ impl Work<Engine> {
         let now = Instant::now();
         let margin =
             Duration::from_secs(120).saturating_add(self.engine.settings.handler_timeout.min(Duration::from_secs(600)));
+        let margin = if mutant!("hold-until-the-lease-ends") { Duration::ZERO } else { margin };
         let by_lease = self.lease.ceiling().checked_sub(margin).unwrap_or(now);
         match (self.time_left(expires), self.engine.max_receive_count()) {
-            (Some(left), Some(most)) => {
+            (Some(left), Some(most)) if !mutant!("hold-what-fails-until-it-expires") => {
                 let receives = most.saturating_sub(self.receive_count()).saturating_add(1);
                 by_lease.min(later(now, part(left, receives.saturating_mul(2))))
             }
@@ -541,13 +555,17 @@ impl Work<Engine> {
         let delay = delay.unwrap_or_else(|| engine.settings.retry.after(self.receive_count(), engine.jitter()));
         // On its last receive it is given up instead: to hand back the rest would spend their receives unworked.
         let place = self.place.as_ref().filter(|_| !self.is_last_receive());
-        if let Some(place) = place {
+        if let Some(place) = place
+            && !mutant!("let-the-rest-overtake")
+        {
             place.hand_back_the_rest();
         }
         // Where that is not confirmed, it comes back when its visibility timeout runs out.
         let hidden_for = if engine.settler.let_go(&self.lease, delay).await { delay } else { engine.visibility };
         let (id, until) = (self.lease.message_id(), later(Instant::now(), hidden_for));
-        if let Some(place) = place {
+        if let Some(place) = place
+            && !mutant!("receive-what-a-hidden-head-blocks")
+        {
             place.hidden_until(id, until);
         }
         Settlement::Left(id.clone(), until)
@@ -570,7 +588,7 @@ impl Work<Engine> {
             () = self.lease.lost().cancelled() => {}
         }
         let hidden_for = delay.max(self.engine.drain.hidden_for());
-        let handed_back = self.engine.settler.let_go(&self.lease, hidden_for).await;
+        let handed_back = mutant!("forget-to-release") || self.engine.settler.let_go(&self.lease, hidden_for).await;
         let (id, until) = (self.lease.message_id().clone(), later(Instant::now(), hidden_for));
         match handed_back {
             true if delay.is_zero() => Settlement::Released(id, until),

@@ -12,6 +12,7 @@ mod degraded;
 mod drain;
 mod draw;
 mod hold;
+mod last_receive;
 mod leases;
 mod order;
 mod outage;

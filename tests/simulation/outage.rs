@@ -1,7 +1,8 @@
 //! A target that is down for ten minutes, with a dead-letter queue that takes messages after three receives.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use stream_sqsd::consumer::{Consumer, Settings};
@@ -194,4 +195,33 @@ async fn three_messages_that_never_succeed_do_not_stop_the_queue() {
         assert_eq!(queue.counts().deleted, 1, "one more is let in after each probe that failed");
     };
     Consumer::new(queue.clone(), router, settings).run(shutdown).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_does_not_wait_until_nothing_new_comes() {
+    let queue = MemoryQueue::new(Default::default());
+    for _ in 0..1_000 {
+        queue.send(r#"{"type":"message.new"}"#);
+    }
+    let next = Arc::new(Mutex::new(Instant::now()));
+    let waited = Arc::new(Mutex::new((BTreeMap::new(), Duration::ZERO)));
+    let longest = waited.clone();
+    let router = Router::new().route("*", move |_: Event, context: Context| {
+        let now = Instant::now();
+        let mut waited = waited.lock().unwrap();
+        let refused = *waited.0.entry(context.message_id().clone()).or_insert(now);
+        let mut next = next.lock().unwrap();
+        // Five a second.
+        let answer = if now < *next { Err(HandlerError::target_busy("429")) } else { Ok(()) };
+        if answer.is_ok() {
+            *next = now + Duration::from_millis(200);
+            waited.1 = waited.1.max(now - refused);
+        }
+        async { answer }
+    });
+    let settings = Settings { random_seed: Some(7), ..Settings::default() };
+    Consumer::new(queue.clone(), router, settings).run(tokio::time::sleep(Duration::from_secs(150))).await.unwrap();
+    let longest = longest.lock().unwrap().1;
+    assert!(queue.counts().deleted > 300, "{:?}", queue.counts());
+    assert!(longest < Duration::from_secs(30), "one waited {longest:?} though the target took others");
 }

@@ -125,7 +125,7 @@ pub(super) struct Evidence {
 impl Evidence {
     /// What is known of a message that was condemned at an earlier receive. It is given a part of its credit back.
     pub(super) fn recall(&mut self, id: &MessageId) -> Option<Doubt> {
-        if self.condemned.is_empty() {
+        if self.condemned.is_empty() || mutant!("forget-who-was-at-fault") {
             return None;
         }
         let doubt = self.condemned.remove(id)?;
@@ -134,6 +134,7 @@ impl Evidence {
 
     /// A call succeeded.
     pub(super) fn succeeded(&mut self, kind: &str, first_call: bool) {
+        let first_call = first_call || mutant!("count-the-successes-of-retries");
         if first_call {
             self.first.count(true);
             self.failing_lately *= 1.0 - LATELY;
@@ -167,6 +168,7 @@ impl Evidence {
 
     /// A call failed; what that says about the message.
     pub(super) fn failed(&mut self, kind: &str, doubt: &mut Option<Doubt>, first_call: bool, now: Instant) -> Fault {
+        let first_call = first_call || mutant!("count-the-failures-of-retries");
         let first = self.first;
         let mut fault = Fault::default();
         match doubt {
@@ -175,23 +177,26 @@ impl Evidence {
                 let share = first.since(doubt.seen).share_failed();
                 doubt.value *= share.max(STRONGEST);
                 doubt.seen = first;
-                fault.certain = doubt.value <= CONDEMNED && share <= MOSTLY_FINE;
+                fault.certain =
+                    doubt.value <= CONDEMNED && (share <= MOSTLY_FINE || mutant!("condemn-while-most-fail"));
                 fault.known = doubt.condemned_before;
             }
         }
         if first_call {
             self.first.count(false);
-            if let Some(doubt) = doubt {
+            if let Some(doubt) = doubt
+                && !mutant!("take-its-own-failure-for-evidence")
+            {
                 // Its own failure is no evidence against it.
                 doubt.seen = self.first;
             }
         }
-        fault.known |= self.type_failed(kind, first_call, first, now);
+        fault.known |= self.type_failed(kind, first_call, first, now) && !mutant!("ignore-the-evidence-of-types");
         if first_call && !fault.known {
             self.failing_lately += LATELY * (1.0 - self.failing_lately);
         }
         // Where most calls fail at random, a message that failed again was unlucky again.
-        fault.known &= self.failing_lately <= MOSTLY_FINE;
+        fault.known &= self.failing_lately <= MOSTLY_FINE || mutant!("what-is-known-counts-while-most-fail");
         fault
     }
 

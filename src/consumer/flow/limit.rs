@@ -53,7 +53,7 @@ impl Ceiling {
     fn at(&self, now: Instant) -> f64 {
         let elapsed = now.saturating_duration_since(self.cut_at).as_secs_f64();
         let period = self.period.as_secs_f64();
-        let x = elapsed / period;
+        let x = if mutant!("never-grow-a-limit-back") { 0.0 } else { elapsed / period };
         if x <= 2.0 {
             self.max * (1.0 + CUT * (x - 1.0).powi(3))
         } else {
@@ -260,13 +260,14 @@ impl Limits {
     /// The target refused a call that began at `began`, with `others` in flight, and perhaps named a delay.
     pub(super) fn refused(&mut self, began: Instant, others: usize, named: Option<Duration>, now: Instant) {
         self.refused_since_cut = self.refused_since_cut.saturating_add(1);
-        if let Some(named) = named.filter(|named| !named.is_zero()) {
-            let until = now + named.min(LONGEST_PAUSE);
+        if let Some(named) = named.filter(|named| !named.is_zero() && !mutant!("ignore-a-named-delay")) {
+            let most = if mutant!("pause-for-a-named-day") { Duration::MAX } else { LONGEST_PAUSE };
+            let until = now + named.min(most);
             if self.paused_until(now).is_none_or(|before| before < until) {
                 self.pause = Some((until, now));
             }
         }
-        if began < self.last_cut {
+        if began < self.last_cut && !mutant!("cut-for-each-refusal") {
             // One cut for all that was in flight together.
             return;
         }
@@ -275,7 +276,9 @@ impl Limits {
             self.back_off = Some((now + wait, wait));
             return;
         }
-        self.cut(others, now);
+        if !mutant!("never-cut-a-limit") {
+            self.cut(others, now);
+        }
     }
 
     fn cut(&mut self, others: usize, now: Instant) {
@@ -308,7 +311,9 @@ impl Limits {
             self.rate = None;
             self.calls = None;
         }
-        self.slow_start = Some(SlowStart { rate: FIRST_RATE, since: now });
+        if !mutant!("no-slow-start-after-an-outage") {
+            self.slow_start = Some(SlowStart { rate: FIRST_RATE, since: now });
+        }
         self.next_start = now;
         // Refusals of calls that began while it was down say nothing about it now.
         self.last_cut = now;

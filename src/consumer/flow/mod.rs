@@ -277,7 +277,7 @@ impl Flow {
     pub(crate) fn drain(&self) {
         let mut state = self.state();
         state.draining = true;
-        let keep = |waiter: &Waiter| waiter.last_receive;
+        let keep = |waiter: &Waiter| waiter.last_receive && !mutant!("drain-also-the-last-receives");
         let mut left = 0;
         for route in &mut state.routes {
             // A sender that is dropped tells its worker to hand back.
@@ -449,7 +449,7 @@ impl Caller {
         if timed_out && self.successes_seen.replace(successes).is_some_and(|before| successes > before) {
             self.time_outs += 1;
         }
-        if timed_out && self.time_outs >= TIMED_OUT_TOO_OFTEN {
+        if timed_out && self.time_outs >= TIMED_OUT_TOO_OFTEN && !mutant!("time-outs-never-count") {
             drop(state);
             return self.failed(kind);
         }
@@ -471,7 +471,9 @@ impl Caller {
         let route = &mut state.routes[self.route];
         let fault = route.evidence.failed(kind, &mut self.doubt, self.calls == 1, now);
         let went_down = route.not_succeeded(self.number, fault.known, false, now);
-        let at_fault = fault.certain || (fault.known && self.failures >= KNOWN_AFTER && route.is_explained());
+        let known = fault.known && (self.failures >= KNOWN_AFTER || mutant!("known-at-once"));
+        let certain = fault.certain || mutant!("judge-at-the-first-failure");
+        let at_fault = (certain || (known && route.is_explained())) && !mutant!("never-judge");
         let is_down = route.down.is_some();
         self.flow.end(&mut state, self.route, call);
         drop(state);
@@ -491,7 +493,8 @@ impl Caller {
     /// Whether a message that is at fault may be left now: on its last receive only after it has failed for long enough.
     fn may_leave(&self, now: Instant) -> bool {
         let failed_for = self.doubt.map_or(Duration::ZERO, |doubt| now.saturating_duration_since(doubt.first_failure));
-        !self.is_last_receive() || self.max_receive_count == Some(1) || failed_for >= DEAD_LETTERED_AFTER
+        let dispensable = !self.is_last_receive() || mutant!("give-up-at-once-on-the-last-receive");
+        dispensable || self.max_receive_count == Some(1) || failed_for >= DEAD_LETTERED_AFTER
     }
 
     fn leave(&mut self) -> Next {

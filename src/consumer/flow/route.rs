@@ -83,7 +83,7 @@ pub(super) struct Down {
 impl Down {
     fn interval(&self, now: Instant) -> Duration {
         let part = now.saturating_duration_since(self.since) / PROBE_PART;
-        part.clamp(FIRST_PROBE, SLOWEST_PROBE)
+        if mutant!("probe-without-a-pause") { Duration::ZERO } else { part.clamp(FIRST_PROBE, SLOWEST_PROBE) }
     }
 
     /// When the next probe may start.
@@ -109,6 +109,8 @@ impl HandedBack {
     /// received every 12 hours and soon be dead-lettered: so their last two receives are kept for later.
     fn next_receive(&self, visible: Option<usize>) -> Instant {
         let gap = match self.receives_left {
+            _ if mutant!("no-gap-though-few-wait") => Duration::ZERO,
+            _ if mutant!("a-gap-though-many-wait") => 2 * HALF_A_DAY,
             _ if visible.is_some_and(|visible| visible >= MANY) => Duration::ZERO,
             Some(0 | 1) => 2 * HALF_A_DAY,
             Some(2) => HALF_A_DAY,
@@ -184,7 +186,9 @@ impl Route {
 
     /// Who is to be called next, if somebody is.
     pub(super) fn pick(&mut self, now: Instant) -> Pick {
-        if (self.fresh.is_empty() && self.retries.is_empty()) || self.active >= self.places {
+        if (self.fresh.is_empty() && self.retries.is_empty())
+            || (self.active >= self.places && !mutant!("call-a-handler-more-often-than-it-can"))
+        {
             return Pick::Nothing;
         }
         if self.down.is_some() {
@@ -202,7 +206,7 @@ impl Route {
             When::AfterACall => return Pick::Nothing,
             When::Now => {}
         }
-        self.retry_next = !retry;
+        self.retry_next = !retry && !mutant!("retry-only-when-nothing-is-new");
         let next = if retry {
             self.retries.pop_first().map(|(_, waiter)| waiter)
         } else {
@@ -290,7 +294,7 @@ impl Route {
         let failing = self.failing.len();
         let many = failing >= ENOUGH.min(self.here) || self.refusals_in_a_row >= REFUSALS;
         let quiet = now.saturating_duration_since(since) >= self.limits.quiet(now);
-        let down = (many && quiet) || (failing >= CERTAIN && !refused);
+        let down = ((many && quiet) || (failing >= CERTAIN && !refused)) && !mutant!("never-find-it-down");
         if down {
             self.down = Some(Down { since, last_probe: now, probes: 0, handed_back: None });
         }
@@ -314,8 +318,11 @@ impl Route {
         if self.limits.paused_until(now).is_some() {
             return Some(0);
         }
-        if let Some(down) = &self.down {
-            if self.retries.values().any(|waiter| waiter.limit < now + LONG_POLL_OVER) {
+        if let Some(down) = &self.down
+            && !mutant!("receive-in-an-outage")
+        {
+            let soon = now + if mutant!("receive-until-it-is-handed-back") { Duration::ZERO } else { LONG_POLL_OVER };
+            if self.retries.values().any(|waiter| waiter.limit < soon) {
                 // A long poll that is open when a message is handed back takes it straight back.
                 return Some(0);
             }
@@ -364,6 +371,7 @@ impl Route {
         let doublings = now.saturating_duration_since(since).as_secs_f64() / HELD_DOUBLES.as_secs_f64();
         // One more, so that a good message behind as many as can be held is found.
         let most = super::most_held(self.slots) + 1;
+        let doublings = if mutant!("hold-only-three-while-down") { 0.0 } else { doublings };
         most.min((HELD_AT_FIRST * doublings.min(40.0).exp2()) as usize)
     }
 

@@ -99,7 +99,9 @@ impl JournalFile {
         let file = Locked::new(file).map_err(failed)?.ok_or_else(in_use)?;
         let mut found = Found::default();
         let oldest = now.checked_sub(MEMORY).unwrap_or(UNIX_EPOCH);
-        found.read(&beside(&path, "old"), oldest)?;
+        if !mutant!("forget-the-old-generation") {
+            found.read(&beside(&path, "old"), oldest)?;
+        }
         found.read(&path, oldest)?;
         if found.damaged > 0 || found.left_out > 0 {
             warn!(
@@ -115,16 +117,19 @@ impl JournalFile {
 
     /// Writes whole records.
     pub(super) fn write(&mut self, records: &[u8]) -> io::Result<()> {
-        if !self.is_in_its_place()? {
+        if !self.is_in_its_place()? && !mutant!("write-into-a-removed-journal") {
             info!(path = %self.path.display(), "the journal was removed or renamed; a new one is begun");
             self.begin()?;
         }
         let length = self.file.0.metadata()?.len();
-        if length > 0 && length.saturating_add(records.len() as u64) > GENERATION {
+        if !mutant!("one-generation-without-end")
+            && length > 0
+            && length.saturating_add(records.len() as u64) > GENERATION
+        {
             fs::rename(&self.path, beside(&self.path, "old"))?;
             self.begin()?;
         }
-        if self.torn {
+        if self.torn && !mutant!("append-to-half-a-line") {
             self.file.0.write_all(b"\n")?;
         }
         self.torn = true;
@@ -162,6 +167,7 @@ impl Locked {
     fn new(file: File) -> io::Result<Option<Locked>> {
         match file.try_lock() {
             Ok(()) => Ok(Some(Locked(file))),
+            Err(TryLockError::WouldBlock) if mutant!("share-a-journal") => Ok(Some(Locked(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -268,9 +274,11 @@ impl Found {
             if line.is_empty() && expected.is_none() {
                 continue;
             }
-            let whole = !torn && expected.is_none_or(|expected| expected == checksum_of(line));
+            let torn = torn && !mutant!("believe-half-a-line");
+            let whole = !torn
+                && expected.is_none_or(|expected| expected == checksum_of(line) || mutant!("believe-a-wrong-checksum"));
             match record(line).filter(|_| whole) {
-                Some((at, id)) if at >= oldest => self.known.push(id),
+                Some((at, id)) if at >= oldest || mutant!("remember-for-ever") => self.known.push(id),
                 Some(_) => {}
                 None => self.damaged += 1,
             }
