@@ -48,10 +48,14 @@ impl Drain {
         self.receives_over.cancel();
     }
 
+    fn no_receive_is_open(&self) -> bool {
+        self.receives_over.is_cancelled() || mutant!("hand-back-to-an-open-receive")
+    }
+
     /// Completes when something may be handed back, in a shutdown. A receive that is still open would take it straight back,
     /// and each receive brings a message nearer to the dead-letter queue; so open ones are waited for while there is time.
     pub(super) async fn may_hand_back(&self) {
-        if self.has_begun() && !mutant!("hand-back-to-an-open-receive") {
+        if self.has_begun() && !self.no_receive_is_open() {
             tokio::select! {
                 biased;
                 () = self.receives_over.cancelled() => {}
@@ -62,7 +66,7 @@ impl Drain {
 
     /// For how long what is handed back stays hidden: for as long as a receive is open after all.
     pub(super) fn hidden_for(&self) -> Duration {
-        if self.receives_over.is_cancelled() || mutant!("hand-back-to-an-open-receive") {
+        if self.no_receive_is_open() {
             return Duration::ZERO;
         }
         let left = self.receives_end.get().map(|over| over.saturating_duration_since(Instant::now()));
