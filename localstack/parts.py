@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FEATURES = ["--features", "localstack-tests"]
 STATIC = "-C target-feature=+crt-static"
 RELEASE = ["cargo", "build", "--release", "--locked", "--target", "x86_64-unknown-linux-gnu"]
+WITHOUT_AWS = ["--no-default-features"]
 OPTIMISED = ["CARGO_TARGET_DIR=target/worlds", "CARGO_PROFILE_DEV_OPT_LEVEL=1", "CARGO_PROFILE_DEV_DEBUG=none"]
 DEPLOYED = ROOT / "tests" / "deploy" / "requirements.txt"
 # How long a part that is told to stop may take for it.
@@ -56,7 +57,10 @@ def parts(filters):
             "worlds",
             "Rust",
             # Optimised, in a target directory of its own: ten times as many worlds in the same time.
-            [["env", "STREAM_SQSD_SEEDS=10000", *OPTIMISED, "cargo", "test", "--no-default-features", "--test", "simulation", "every_"]],
+            [
+                ["env", f"STREAM_SQSD_SEEDS={seeds}", *OPTIMISED, "cargo", "test", *WITHOUT_AWS, "--test", "simulation", test]
+                for seeds, test in [(10_000, "every_promise"), (2_000, "every_degraded_world")]
+            ],
             takes_long=True,
         ),
         Part("mutations", "Rust", [[sys.executable, "tests/simulation/mutations.py"]], takes_long=True),
