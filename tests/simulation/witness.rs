@@ -169,7 +169,7 @@ impl Witness {
         let first = call == 1 && self.truth().groups.is_empty();
         // A target that was busy or down is sent less for a while, whatever the message.
         let degraded = |plan: &Plan| matches!(plan, Plan::BusyAtFirst(_) | Plan::NeedsTarget | Plan::Poison);
-        let most = if self.truth().plans.values().any(degraded) { 60 } else { 1 };
+        let most = if self.truth().plans.values().any(degraded) { 300 } else { 1 };
         if self.truth().calm && first && waited > Duration::from_secs(most) {
             self.broken(format!("{id} waited {waited:?} in this process before anybody worked on it"));
         }
