@@ -1,11 +1,12 @@
 //! How often the queue is asked when there is nothing to be had from it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stream_sqsd::consumer::{Closing, Consumer, Settings};
 use stream_sqsd::event::Event;
-use stream_sqsd::handler::Context;
+use stream_sqsd::handler::{Context, Handler, HandlerError};
 use stream_sqsd::queue::memory::{Faults, MemoryQueue, MemorySettings};
 use stream_sqsd::router::Router;
 use tokio::time::Instant;
@@ -139,4 +140,31 @@ async fn a_queue_is_empty_when_a_receive_has_waited_its_full_time_and_not_before
     };
     let (closing, ()) = tokio::join!(consumer.run(std::future::pending()), late);
     assert_eq!(closing.unwrap().counts.deleted, 1);
+}
+
+/// Notes how many of its calls there were at the same time at the most.
+struct Two(Arc<AtomicUsize>, Arc<AtomicUsize>);
+
+impl Handler<Event> for Two {
+    async fn handle(&self, _: Event, _: Context) -> Result<(), HandlerError> {
+        self.1.fetch_max(self.0.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn max_concurrency(&self) -> Option<usize> {
+        Some(2)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_is_called_for_no_more_than_it_can_take() {
+    let queue = MemoryQueue::new(Default::default());
+    send(&queue, 20);
+    let most = Arc::<AtomicUsize>::default();
+    let router = Router::new().route("*", Two(Arc::default(), most.clone()));
+    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    Consumer::new(queue.clone(), router, settings).run(tokio::time::sleep(Duration::from_secs(30))).await.unwrap();
+    assert_eq!((queue.counts().deleted, most.load(Ordering::Relaxed)), (20, 2));
 }

@@ -266,6 +266,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn its_own_failure_is_no_evidence_about_others() {
+        let (mut evidence, mut doubt) = (Evidence::default(), None);
+        fails(&mut evidence, &mut doubt, true);
+        others(&mut evidence, 7, 0);
+        fails(&mut evidence, &mut doubt, false);
+        assert_eq!(doubt.map(|doubt| doubt.value), Some(1.0 / 8.0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_certain_or_known_while_most_calls_fail() {
+        let (mut evidence, mut doubt) = (Evidence::default(), None);
+        fails(&mut evidence, &mut doubt, true);
+        for _ in 0..3 {
+            others(&mut evidence, 1_000, 0);
+            fails(&mut evidence, &mut doubt, false);
+        }
+        assert!(doubt.is_some_and(|doubt| doubt.value <= CONDEMNED), "{doubt:?}");
+        let id = MessageId::from("m");
+        evidence.remember(id.clone(), doubt.expect("a doubt"));
+        others(&mut evidence, 0, 100);
+        assert_eq!(fails(&mut evidence, &mut doubt, false), Fault::default());
+        let mut again = evidence.recall(&id);
+        assert_eq!(evidence.failed("another", &mut again, true, Instant::now()), Fault::default());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn as_long_as_everything_fails_it_is_the_target() {
         let (mut evidence, mut doubt) = (Evidence::default(), None);
         for call in 0..100 {

@@ -206,7 +206,7 @@ impl Route {
             When::AfterACall => return Pick::Nothing,
             When::Now => {}
         }
-        self.retry_next = !retry && !mutant!("retry-only-when-nothing-is-new");
+        self.retry_next = !retry;
         let next = if retry {
             self.retries.pop_first().map(|(_, waiter)| waiter)
         } else {
