@@ -424,6 +424,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_was_in_flight_together_is_refused_as_one() {
+        let mut limits = after(50).await;
+        refused(&mut limits, 13, None).await;
+        limits.succeeded(Instant::now(), Instant::now());
+        let began = Instant::now();
+        advance(Duration::from_millis(5)).await;
+        for others in (1..9).rev() {
+            limits.refused(began, others, None, Instant::now());
+        }
+        assert_eq!(limits.back_off.map(|(_, wait)| wait), Some(FIRST_BACK_OFF));
+        limits.succeeded(Instant::now(), Instant::now());
+        assert_eq!(limits.calls(Instant::now()), Some(7), "85 % of eight");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_limit_grows_back_to_the_last_refusal_and_beyond() {
         let now = Instant::now();
         let ceiling = Ceiling { max: 100.0, cut_at: now, period: seconds(10) };
