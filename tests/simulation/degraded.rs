@@ -22,23 +22,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Runs a scenario, and panics over the first promise that it breaks.
 fn keeps_the_promises(scenario: Scenario) -> Record {
     let record = scenario.run();
-    if std::env::var("TRACE").is_ok() {
-        for c in &record.calls {
-            println!(
-                "CALL {:.3} {:.3} r{} m{} k{} g{} {:?}",
-                c.begun.as_secs_f64(),
-                c.ended.as_secs_f64(),
-                c.route,
-                c.message,
-                scenario.messages[c.message].kind,
-                scenario.messages[c.message].group,
-                c.answer
-            );
-        }
-        for r in &record.received {
-            println!("RECV {:.3} m{}", r.at.as_secs_f64(), r.message);
-        }
-    }
     if let Err(broken) = check(&scenario, &record) {
         panic!("{broken}");
     }

@@ -64,11 +64,12 @@ fn nothing_went_wrong(scenario: &Scenario, record: &Record) -> Kept {
     let failing = (0..scenario.messages.len()).filter(|number| scenario.always_fails(*number));
     let bytes: usize = failing.clone().map(|number| scenario.messages[number].bytes).sum();
     let can_be_held = failing.count() <= 10 * scenario.slots && bytes < scenario.bytes / 2;
-    // Without a redrive policy what always fails comes again and again, and after a long outage may be all that does.
-    let for_ever = scenario.max_receive_count.is_none()
+    // After a long outage what always fails may be all that is received: for ever where there is no redrive policy, and for
+    // days where it holds up the receives of another route.
+    let outlived = (scenario.max_receive_count.is_none() || scenario.targets.len() > 1)
         && scenario.targets.iter().flat_map(|target| &target.outages).any(|one| one.lasts() > 11 * HOUR)
         && (0..scenario.messages.len()).any(|number| scenario.always_fails(number));
-    if !left.is_empty() && scenario.retention.is_none() && can_be_held && !hopeless && !for_ever {
+    if !left.is_empty() && scenario.retention.is_none() && can_be_held && !hopeless && !outlived {
         let first = left[0];
         return Err(format!("{} that can succeed were not handled by {:?}, such as {first}", left.len(), record.end));
     }
@@ -191,7 +192,8 @@ fn a_named_delay_is_honoured(scenario: &Scenario, record: &Record) -> Kept {
 }
 
 fn nothing_stands_by_a_named_delay(scenario: &Scenario, record: &Record) -> Kept {
-    for (route, target) in scenario.targets.iter().enumerate() {
+    // Where nearly all calls fail any message may seem to be at fault.
+    for (route, target) in scenario.targets.iter().enumerate().filter(|(_, target)| target.random <= 0.9) {
         let begun: Vec<Duration> =
             record.calls.iter().filter(|call| call.route == route).map(|call| call.begun).collect();
         for (refused, until) in pauses(record, route) {

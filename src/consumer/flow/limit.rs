@@ -308,7 +308,9 @@ impl Limits {
             let max = (calls as f64 * factor).max(1.0);
             self.calls = Some(Ceiling { max, cut_at: now, period: PERIOD });
         } else {
-            let max = (rate.unwrap_or_else(|| self.taken(now).max(1.0)) * factor).max(LOWEST_RATE);
+            // A rate that was not used up has grown beyond what it says of the target.
+            let used = (2.0 * self.taken(now)).max(1.0);
+            let max = (rate.map_or(used, |rate| rate.min(used)) * factor).max(LOWEST_RATE);
             let period = PERIOD.max(Duration::from_secs_f64((5.0 / max).min(300.0)));
             self.rate = Some(Ceiling { max, cut_at: now, period });
             self.slow_start = None;
