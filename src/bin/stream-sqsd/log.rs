@@ -8,7 +8,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::screen::Screen;
-use crate::stderr::{self, Importance, say};
+use crate::stderr::{self, say};
+use crate::writer::Importance;
 
 /// The form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

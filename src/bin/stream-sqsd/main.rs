@@ -43,6 +43,7 @@ mod screen;
 mod signals;
 mod exit;
 mod stderr;
+mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
