@@ -324,6 +324,10 @@ impl Handler<Event> for Http {
         Some(self.places)
     }
 
+    fn address(&self) -> Option<String> {
+        Some(origin(&self.url))
+    }
+
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         let _connection = ctx.turn(self.connections.acquire()).await.map_err(HandlerError::target_down)?;
         let late = |_| HandlerError::target_busy(PostError::TimedOut(self.timeout));

@@ -278,6 +278,7 @@ pub fn holds_password(url: &str) -> bool {
 /// A message that comes again meets its own row and changes nothing.
 pub struct Postgres {
     rows: mpsc::Sender<Waiting>,
+    address: String,
     timeout: Duration,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
@@ -292,6 +293,7 @@ impl Postgres {
     /// [`PostgresError`].
     pub fn new(settings: PostgresSettings) -> Result<Self, PostgresError> {
         let target = Target::new(&settings)?;
+        let address = addresses(&target.config);
         let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(PostgresError::Thread)?;
         let (rows, waiting) = mpsc::channel(WAITING);
         let stop = CancellationToken::new();
@@ -311,11 +313,27 @@ impl Postgres {
             runtime.shutdown_background();
         };
         let thread = thread::Builder::new().name("postgres".into()).spawn(run).map_err(PostgresError::Thread)?;
-        Ok(Postgres { rows, timeout: settings.timeout, stop, thread: Some(thread) })
+        Ok(Postgres { rows, address, timeout: settings.timeout, stop, thread: Some(thread) })
     }
 }
 
+/// Hosts and ports, with commas between: neither the user nor the database.
+fn addresses(config: &Config) -> String {
+    const PORT: u16 = 5432;
+    let ports = config.get_ports();
+    let port = |number: usize| ports.get(number).or(ports.first()).copied().unwrap_or(PORT);
+    let hosts = config.get_hosts().iter().enumerate().map(|(number, host)| match host {
+        Host::Tcp(name) => format!("{name}:{}", port(number)),
+        Host::Unix(path) => path.display().to_string(),
+    });
+    hosts.collect::<Vec<_>>().join(",")
+}
+
 impl Handler<Event> for Postgres {
+    fn address(&self) -> Option<String> {
+        Some(self.address.clone())
+    }
+
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         let columns = Columns::of(&event);
         let (done, answer) = oneshot::channel();
