@@ -35,6 +35,7 @@ mod mistakes;
 mod quantity;
 
 mod admin;
+mod reasons;
 mod advice;
 mod input;
 mod json;

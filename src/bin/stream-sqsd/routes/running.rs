@@ -107,4 +107,14 @@ impl Handler<Event> for Shipped {
             Shipped::Postgres(postgres) => postgres.handle(event, ctx).await,
         }
     }
+
+    fn address(&self) -> Option<String> {
+        match self {
+            Shipped::Stdout(stdout) => stdout.address(),
+            Shipped::File(file) => file.address(),
+            Shipped::Http(http) => http.address(),
+            Shipped::Exec(exec) => exec.address(),
+            Shipped::Postgres(postgres) => postgres.address(),
+        }
+    }
 }
