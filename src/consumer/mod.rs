@@ -8,6 +8,7 @@
 //! claim slots and bytes → receive → arrive: ledger, group → one worker each: flow → settlement → count
 //! ```
 
+mod account;
 mod budget;
 mod clock;
 mod closing;
@@ -497,7 +498,7 @@ impl<Q: Queue> Run<Q> {
         };
         let group = group.filter(|_| task == Task::Work && !mutant!("no-order-in-a-group"));
         let place = group.map(|group| engine.groups.join(group, lease.message_id().clone(), lease.returned()));
-        let work = Work { engine: engine.clone(), lease, held, place, receive_count: delivery.receive_count };
+        let work = Work::new(engine.clone(), lease, held, place, delivery.receive_count);
         // On the heap once, rather than moved from the stack into the task and about in it.
         self.workers.spawn(Box::pin(work.run(delivery, task)));
     }

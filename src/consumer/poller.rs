@@ -12,7 +12,7 @@ use tracing::{debug, error, warn};
 
 use super::budget::Claim;
 use crate::queue::{BATCH, Delivery, Queue, QueueError};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Cause, Telemetry};
 
 /// How much longer than its wait a receive may take before it is given up.
 const HUNG_AFTER: Duration = Duration::from_secs(10);
@@ -141,7 +141,9 @@ impl Pace {
         self.hung = 0;
         self.empty = false;
         let pause = self.back_off(if failure.needs_action() { 5 } else { 1 }, jitter);
-        let Some(times) = telemetry.worth_logging(("receive", failure.label())) else { return pause };
+        let cause = failure.to_string();
+        let cause = Cause::new(("receive", failure.label()), &cause);
+        let Some(times) = telemetry.worth_logging(cause) else { return pause };
         let (kind, retry_in) = (failure.label(), pause.as_secs_f64());
         match failure {
             QueueError::Throttled { .. } | QueueError::OverLimit => {

@@ -125,6 +125,7 @@ pub struct File {
     // The order counts: the thread ends when the way to it is closed.
     lines: LineWriter,
     _end: WaitedForOnDrop,
+    path: PathBuf,
 }
 
 impl File {
@@ -141,8 +142,9 @@ impl File {
     }
 
     fn writing_to(log: Log) -> Result<Self, FileError> {
+        let path = log.settings.path.clone();
         let (lines, end) = LineWriter::start("file", log).map_err(FileError::Thread)?;
-        Ok(File { lines, _end: WaitedForOnDrop(end) })
+        Ok(File { lines, _end: WaitedForOnDrop(end), path })
     }
 
     /// For asking, on SIGHUP, that the file be opened anew under its name.
@@ -152,6 +154,10 @@ impl File {
 }
 
 impl Handler<Event> for File {
+    fn address(&self) -> Option<String> {
+        Some(self.path.display().to_string())
+    }
+
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         self.lines.write(event, ctx).await
     }

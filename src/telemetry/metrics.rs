@@ -65,7 +65,8 @@ const LAST_RECEIVES: Metric = counter(
 const LAST_RECEIVES_FAILED: Metric = counter(
     "stream_sqsd_last_receives_failed_total",
     &[],
-    "Deliveries on their last receive that were not handled: SQS moves these to the dead-letter queue.",
+    "Deliveries on their last receive whose message was not deleted: SQS moves it to the dead-letter queue. The log and the \
+     file of reasons say why, by a record each.",
 );
 const REPEATS: Metric = counter(
     "stream_sqsd_repeats_deleted_total",
@@ -179,6 +180,12 @@ const LOG_LINES_DROPPED: Metric = counter(
     &[],
     "Lines of the log that were dropped because standard error did not take them.",
 );
+const DEAD_LETTER_RECORDS_DROPPED: Metric = counter(
+    "stream_sqsd_dead_letter_records_dropped_total",
+    &[],
+    "Records of failed last receives that are missing in the file of reasons, because its disk did not take them; absent \
+     where no file is kept.",
+);
 
 const QUEUE_MESSAGES: Metric = gauge(
     "stream_sqsd_queue_messages",
@@ -273,7 +280,8 @@ pub(super) fn text(t: &Telemetry, live: bool) -> String {
     page.one(&POLLS_OPEN, &[], now.polls.len());
     page.one(&POLL_AGE, &[], now.oldest_poll().unwrap_or_default().as_secs_f64());
 
-    page.family(&LOG_LINES_DROPPED).sample_if_known(&[], t.log_lines_dropped.get().map(|count| count()));
+    page.family(&LOG_LINES_DROPPED).sample_if_known(&[], t.log_lines_dropped());
+    page.family(&DEAD_LETTER_RECORDS_DROPPED).sample_if_known(&[], t.dead_letters.dropped());
 
     let depth = t.depth().unwrap_or_else(DepthReading::unknown).depth;
     let mut queue = page.family(&QUEUE_MESSAGES);
@@ -438,6 +446,7 @@ mod tests {
         &POLLS_OPEN,
         &POLL_AGE,
         &LOG_LINES_DROPPED,
+        &DEAD_LETTER_RECORDS_DROPPED,
         &QUEUE_MESSAGES,
         &DEAD_LETTERS,
         &WANTED_REPLICAS,

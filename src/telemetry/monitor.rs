@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::count::Route;
+use super::dead_letter::DeadLetterKeeper;
 use super::failures::RecentFailure;
 use super::flow::TargetFlow;
 use super::histogram::Reading;
@@ -176,6 +177,22 @@ impl Monitor {
     pub fn counts_dropped_log_lines(&self, count: fn() -> u64) {
         // A second one has nowhere to go.
         let _ = self.telemetry.log_lines_dropped.set(count);
+    }
+
+    /// How many lines the program's log has dropped; None where nobody counts them.
+    pub fn log_lines_dropped(&self) -> Option<u64> {
+        self.telemetry.log_lines_dropped()
+    }
+
+    /// Names who keeps the record of each message that was not handled on its last receive, besides the log. To be called
+    /// before the run. The first that is named stays.
+    pub fn keep_dead_letters(&self, keeper: impl DeadLetterKeeper) {
+        self.telemetry.dead_letters.set(keeper);
+    }
+
+    /// How many of these records could not be kept; None where nobody keeps them.
+    pub fn dead_letter_records_dropped(&self) -> Option<u64> {
+        self.telemetry.dead_letters.dropped()
     }
 
     /// How many daemons like this one would handle the visible messages within a minute: the backlog over the speed of

@@ -40,6 +40,7 @@ async fn open(address: SocketAddr) -> Seen {
 #[ignore = "needs Chromium: localstack/test --all"]
 async fn browser_shows_what_is_going_on_and_has_nothing_to_complain_about() {
     watched(&["message.new", "message.new", "message.deleted"], async |watched| {
+        watched.monitor.counts_dropped_log_lines(|| 7);
         while watched.monitor.snapshot().deleted < 2 {
             tokio::task::yield_now().await;
         }
@@ -50,6 +51,7 @@ async fn browser_shows_what_is_going_on_and_has_nothing_to_complain_about() {
         has("<code>message.new</code>");
         has(r#"<span class="error">the row is locked</span>"#);
         has("<code>memory-00000003</code>");
+        has("Dropped from the log, which did not take them in time: 7 lines.");
         assert!(!seen.document.contains(PRIVATE));
     })
     .await;

@@ -13,6 +13,7 @@ mod run;
 mod send;
 mod check;
 mod watch;
+mod dead_letters;
 mod stalls;
 mod supervisor;
 mod describe;

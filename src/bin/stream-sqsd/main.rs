@@ -35,6 +35,7 @@ mod mistakes;
 mod quantity;
 
 mod admin;
+mod reasons;
 mod advice;
 mod input;
 mod json;
@@ -43,6 +44,7 @@ mod screen;
 mod signals;
 mod exit;
 mod stderr;
+mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

@@ -18,6 +18,7 @@ use crate::config::{self, Config};
 use crate::exit::{Exit, Failure, say};
 use crate::log::{self, LogFormat};
 use crate::quantity::show_duration;
+use crate::reasons::Reasons;
 use crate::routes::running::{self, Running};
 use crate::screen::Screen;
 use crate::secret::Missing;
@@ -33,15 +34,20 @@ pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Fai
         tracing::warn!("{warning}");
     }
     let handlers = running::start(&config.routes)?;
+    let reasons = config.reasons.as_deref().map(Reasons::start).transpose()?;
     let asked = signals.drain(if handlers.files.is_empty() { OnHangup::Drain } else { OnHangup::Reopen })?;
 
     let runtime = runtime()?;
     let log_format = config.log_format;
     // As a task, and so on a thread that has the other tasks too: where `block_on` waits, each message that comes and goes
     // would wake another thread.
-    let closing = runtime.block_on(runtime.spawn(consume(config, handlers, asked)));
+    let closing = runtime.block_on(runtime.spawn(consume(config, handlers, reasons.clone(), asked)));
     // What still runs is a handler's own thread, if anything: nobody waits for it any more.
     runtime.shutdown_background();
+
+    if let Some(reasons) = reasons {
+        reasons.flush();
+    }
 
     let closing = closing.unwrap_or_else(|failure| resume_unwind(failure.into_panic()));
     let (closing, exit) = closing?;
@@ -66,7 +72,12 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 /// Consumes, and returns the ledger, none when the run was asked to stop before it began, and how the process ends.
-async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<(Option<Closing>, Exit), Failure> {
+async fn consume(
+    config: Config,
+    handlers: Running,
+    reasons: Option<Reasons>,
+    asked: Asked,
+) -> Result<(Option<Closing>, Exit), Failure> {
     let queue = tokio::select! { biased;
         () = asked.drain.cancelled() => {
             tracing::info!("stopped before anything was received");
@@ -98,6 +109,9 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<(Opt
     };
     let consumer = Consumer::new(queue.clone(), router, config.engine);
     consumer.monitor().counts_dropped_log_lines(stderr::dropped);
+    if let Some(reasons) = reasons {
+        consumer.monitor().keep_dead_letters(reasons);
+    }
     // Answered beside the run, until its end.
     let _watched = admin::serve(config.admin, &config.admin_hosts, consumer.monitor(), &queue).await?;
     let _told = supervisor::keep_told(consumer.monitor(), grace);

@@ -252,6 +252,18 @@ pub(crate) const ADMIN_HOSTS: Setting = Setting {
            answered 421, so that no web page can read the status by pointing a name of its own here",
 };
 
+/// Where it is kept why messages were dead-lettered.
+pub(crate) const DEAD_LETTERS_REASONS: Setting = Setting {
+    flag: "dead-letters-reasons",
+    file: ("dead_letters", "reasons"),
+    value: "PATH",
+    choices: &[],
+    default: Unset::Words("in the log only"),
+    help: "A file for the records that say why messages were dead-lettered, a JSON line each, as they stand in the log too. \
+           Only its owner may read it; it is rotated at 16 MiB, and four files are kept (PATH, PATH.1 to PATH.3). Nobody waits \
+           for its disk: what it does not take is dropped and counted. Each daemon needs a file of its own",
+};
+
 /// All of them, in the order in which they are explained.
 pub(crate) const ALL: &[&Setting] = &[
     &QUEUE_URL,
@@ -274,6 +286,7 @@ pub(crate) const ALL: &[&Setting] = &[
     &LOG_FORMAT,
     &ADMIN,
     &ADMIN_HOSTS,
+    &DEAD_LETTERS_REASONS,
 ];
 
 impl Setting {

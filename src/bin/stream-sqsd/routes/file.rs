@@ -54,9 +54,31 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<FileSettings> {
     Some(settings)
 }
 
-/// Notes each route to a file that something else writes to: another route with other settings, or the journal. `journal`
-/// is its path, and where that stands.
-pub(crate) fn find_shared(routes: &[Route], journal: Option<(&Path, &Origin)>, mistakes: &mut Mistakes) {
+/// A file that the daemon writes for itself, and those beside it.
+pub(crate) struct OwnFile<'a> {
+    pub(crate) what: &'static str,
+    pub(crate) path: &'a Path,
+    /// Where its path stands.
+    pub(crate) place: &'a Origin,
+    /// What the names of the files end in, its own first.
+    pub(crate) endings: &'a [&'static str],
+}
+
+impl OwnFile<'_> {
+    fn has(&self, path: &Path) -> bool {
+        self.endings.iter().any(|ending| is_same(&with_ending(self.path, ending), path))
+    }
+}
+
+/// Notes each file that two write to: a route and another one with other settings, or the daemon itself.
+pub(crate) fn find_shared(routes: &[Route], own: &[OwnFile<'_>], mistakes: &mut Mistakes) {
+    for (position, file) in own.iter().enumerate() {
+        let other = own[..position].iter().find(|other| other.has(file.path) || file.has(other.path));
+        if let Some(OwnFile { what, place, .. }) = other {
+            let what = format!("{} is {what} of {place}, or a file beside it: name another", file.path.display());
+            mistakes.wrong(file.place, what);
+        }
+    }
     let mut before: Vec<(&Route, &FileSettings)> = Vec::new();
     for route in routes {
         let Target::File(settings) = &route.target else { continue };
@@ -71,11 +93,8 @@ pub(crate) fn find_shared(routes: &[Route], journal: Option<(&Path, &Origin)>, m
             );
             mistakes.wrong(&route.place, what);
         }
-        if let Some((journal, place)) = journal
-            && ["", ".old", ".lock"].iter().any(|ending| is_same(&with_ending(journal, ending), path))
-        {
-            let what =
-                format!("{} is the journal of {place}, or a file beside it: events need another", path.display());
+        if let Some(OwnFile { what, place, .. }) = own.iter().find(|own| own.has(path)) {
+            let what = format!("{} is {what} of {place}, or a file beside it: events need another", path.display());
             mistakes.wrong(&route.place, what);
         }
         before.push((route, settings));
