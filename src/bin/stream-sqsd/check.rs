@@ -2,7 +2,6 @@
 //!
 //! The queue is asked and never changed. What is found is of two grades: what loses or delays messages, and advice.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ use tokio::runtime::Builder;
 use crate::advice;
 use crate::cli::CheckArguments;
 use crate::config::{self, Config};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, print};
 use crate::log;
 use crate::quantity::{show_duration, show_size};
 use crate::screen::Screen;
@@ -86,7 +85,7 @@ pub(crate) fn check(arguments: CheckArguments) -> Result<Exit, Failure> {
         true => as_json(&config, &facts, &findings, arguments.online),
         false => for_people(&config, &facts, &findings, &arguments),
     };
-    io::stdout().lock().write_all(text.as_bytes())?;
+    print(&text)?;
     Ok(if findings.iter().any(|finding| finding.grade == Grade::Harm) { Exit::Findings } else { Exit::Done })
 }
 

@@ -11,12 +11,12 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    a check has found something that loses or delays messages, or the daemon is not healthy
-  2    the arguments or the configuration are wrong
+  2    the arguments are wrong, or the configuration is wrong, or cannot be read
   65   what was read cannot be decoded
-  66   a file cannot be read
-  69   what is needed is not available (queue, target, reader)
+  66   a file of bodies or events cannot be read
+  69   what is needed is not available (queue, target, journal, reader, room behind standard output)
   70   what should not have happened: please report it
-  130, 143   ended at once by SIGINT or SIGTERM";
+  129, 130, 143   ended at once by SIGHUP, SIGINT or SIGTERM";
 
 #[derive(Debug, Parser)]
 #[command(name = "stream-sqsd", version, after_help = EXIT_CODES, max_term_width = 110)]

@@ -1,14 +1,12 @@
 //! `stream-sqsd init-postgres`: makes the tables that the configuration's routes write to.
 
-use std::io::{self, Write};
-
 use anyhow::anyhow;
 use stream_sqsd::handlers::postgres;
 use tokio::runtime::Builder;
 
 use crate::cli::InitPostgresArguments;
 use crate::config;
-use crate::exit::{Exit, Failure, say};
+use crate::exit::{Exit, Failure, print, say};
 use crate::secret::Missing;
 
 pub(crate) fn init_postgres(arguments: InitPostgresArguments) -> Result<Exit, Failure> {
@@ -25,10 +23,9 @@ pub(crate) fn init_postgres(arguments: InitPostgresArguments) -> Result<Exit, Fa
         return Err(Failure::usage("no route of this configuration has the handler \"postgres\""));
     }
     if arguments.print {
-        let mut stdout = io::stdout().lock();
-        for (_, settings) in tables {
-            stdout.write_all(postgres::schema(&settings.table)?.as_bytes())?;
-        }
+        let statements: Vec<String> =
+            tables.iter().map(|(_, settings)| postgres::schema(&settings.table)).collect::<Result<_, _>>()?;
+        print(&statements.concat())?;
         return Ok(Exit::Done);
     }
     let runtime = Builder::new_current_thread().enable_all().build()?;

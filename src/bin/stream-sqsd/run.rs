@@ -6,7 +6,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use stream_sqsd::consumer::{Closing, Consumer, Ended, RunError};
+use stream_sqsd::consumer::{Closing, Consumer, Ended, JournalError, RunError};
 use stream_sqsd::handlers::file::Reopener;
 use stream_sqsd::queue::sqs::SqsQueue;
 use tokio::runtime::{Builder, Runtime};
@@ -123,6 +123,10 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<(Opt
 }
 
 /// Opens files anew whenever that is asked for.
+        // A predecessor that is still draining has it open, or its disk fails: another start may succeed.
+        Err(RunError::Journal(error @ (JournalError::InUse { .. } | JournalError::Io { .. }))) => {
+            Err(Failure::new(Exit::Unavailable, error))
+        }
 async fn reopen(asked: &Asked, files: &[Reopener]) -> Infallible {
     loop {
         asked.reopen.notified().await;
