@@ -12,6 +12,7 @@ mod config;
 mod run;
 mod send;
 mod check;
+mod guidance;
 mod exits;
 mod watch;
 mod stalls;

@@ -65,7 +65,7 @@ enum Grade {
 }
 
 pub(crate) fn check(arguments: CheckArguments) -> Result<Exit, Failure> {
-    let config = config::of_run(arguments.settings.clone(), arguments.config.as_deref(), Missing::Warned)?;
+    let config = config::of_run(arguments.settings.clone(), arguments.config.path(), Missing::Warned)?;
     let screen = Screen::new();
     log::start(config.log_format, &screen)?;
     let mut findings: Vec<Finding> = config

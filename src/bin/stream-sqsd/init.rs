@@ -25,7 +25,7 @@ pub(crate) fn init(arguments: &InitArguments) -> Result<Exit, Failure> {
     match created.and_then(|mut file| file.write_all(text.as_bytes())) {
         Ok(()) => {
             say(&format!(
-                "{shown} is written. Put in the URL of your queue, then try: stream-sqsd check --online --config {shown}"
+                "{shown} is written. Put in the URL of your queue, then try: stream-sqsd check --online {shown}"
             ));
             Ok(Exit::Done)
         }
@@ -37,7 +37,7 @@ pub(crate) fn init(arguments: &InitArguments) -> Result<Exit, Failure> {
 }
 
 const HEAD: &str = "\
-# The configuration of stream-sqsd: stream-sqsd run --config THIS_FILE
+# The configuration of stream-sqsd: stream-sqsd run THIS_FILE
 #
 # A line that begins with one # and a key shows what holds when nothing is said. Flags and environment variables beat what
 # stands here. Times are written as 500ms, 20s, 5m or 12h, sizes as 64KiB or 256MiB. stream-sqsd check finds mistakes.

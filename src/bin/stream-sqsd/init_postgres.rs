@@ -12,7 +12,7 @@ use crate::secret::Missing;
 pub(crate) fn init_postgres(arguments: InitPostgresArguments) -> Result<Exit, Failure> {
     // To print the statements nobody needs the password.
     let missing = if arguments.print { Missing::Warned } else { Missing::Refused };
-    let config = config::of_run(arguments.settings, arguments.config.as_deref(), missing)?;
+    let config = config::of_run(arguments.settings, arguments.config.path(), missing)?;
     let mut tables = Vec::new();
     for (place, settings) in config.routes.iter().filter_map(|route| route.postgres()) {
         if !tables.iter().any(|(_, known)| *known == settings) {

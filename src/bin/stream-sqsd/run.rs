@@ -26,8 +26,8 @@ use crate::stderr;
 use crate::supervisor;
 
 pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Failure> {
-    let config = config::of_run(arguments.settings, arguments.config.as_deref(), Missing::Refused)?;
     let screen = Screen::new();
+    let config = config::of_run(arguments.settings, arguments.config.path(), Missing::Refused)?;
     log::start(config.log_format, &screen)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -117,16 +117,16 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<(Opt
         }
         Err(RunError::Queue(error)) => Err(advice::refused(error, &resource)),
         Err(RunError::Settings(error)) => Err(Failure::new(Exit::Usage, error)),
+        // A predecessor that is still draining has it open, or its disk fails: another start may succeed.
+        Err(RunError::Journal(error @ (JournalError::InUse { .. } | JournalError::Io { .. }))) => {
+            Err(Failure::new(Exit::Unavailable, error))
+        }
         Err(RunError::Journal(error)) => Err(Failure::new(Exit::Usage, error)),
         Err(error) => Err(error.into()),
     }
 }
 
 /// Opens files anew whenever that is asked for.
-        // A predecessor that is still draining has it open, or its disk fails: another start may succeed.
-        Err(RunError::Journal(error @ (JournalError::InUse { .. } | JournalError::Io { .. }))) => {
-            Err(Failure::new(Exit::Unavailable, error))
-        }
 async fn reopen(asked: &Asked, files: &[Reopener]) -> Infallible {
     loop {
         asked.reopen.notified().await;
@@ -163,8 +163,11 @@ pub(crate) fn print_ledger(closing: &Closing, format: LogFormat, screen: &Screen
         polls = c.polls,
         polls_abandoned = c.polls_abandoned,
         still_hidden = closing.still_hidden,
+        still_hidden_ids = closing.still_hidden_ids.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(" "),
         adds_up = closing.adds_up(),
-        "{closing}"
+        // One line: what stands below the first is in the fields.
+        "{}",
+        closing.to_string().lines().next().unwrap_or_default()
     );
 }
 
