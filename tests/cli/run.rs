@@ -256,6 +256,43 @@ fn a_terminal_is_sent_no_commands_of_a_sender() {
     assert!(!shown.contains(['\u{9d}', '\u{9c}', '\u{202e}']), "{shown:?}");
 }
 
+/// How long the receives after the first, which is short, are to wait.
+fn waits(sqs: &Sqs) -> Vec<Value> {
+    sqs.calls("ReceiveMessage").iter().skip(1).map(|call| call["WaitTimeSeconds"].clone()).collect()
+}
+
+#[test]
+fn on_a_terminal_a_receive_waits_2s_unless_told_otherwise() {
+    let sqs = Sqs::start(MemorySettings::default());
+    let queue = ["run", "--until-empty", "--queue-url", &sqs.url()];
+    run(on_a_terminal(&daemon(&queue))).with(0);
+    assert!(!waits(&sqs).is_empty() && waits(&sqs).iter().all(|wait| *wait == 2), "{:?}", waits(&sqs));
+
+    let named = Sqs::start(MemorySettings::default());
+    run(on_a_terminal(&daemon(&["run", "--until-empty", "--wait", "3s", "--queue-url", &named.url()]))).with(0);
+    assert!(!waits(&named).is_empty() && waits(&named).iter().all(|wait| *wait == 3), "{:?}", waits(&named));
+}
+
+#[test]
+fn off_a_terminal_a_receive_waits_20s_and_the_drain_says_so() {
+    let sqs = Sqs::start(MemorySettings::default());
+    let mut daemon = start(daemon(&["run", "--queue-url", &sqs.url()]));
+    sqs.until_called("ReceiveMessage", 2);
+    assert_eq!(waits(&sqs)[0], 20);
+    daemon.signal(Signal::INT);
+    daemon.until("draining: the open long poll returns within 20s");
+    daemon.signal(Signal::INT);
+    daemon.wait().with(130);
+}
+
+#[test]
+fn a_wait_of_the_terminal_is_no_reason_to_pass_a_check() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(directory.path(), "c.toml", "grace = \"10s\"\n[queue]\nurl = \"http://127.0.0.1:1/1/q\"\n");
+    // Under a supervisor it would be refused.
+    run(on_a_terminal(&daemon(&["check", "--config", &path]))).with(2);
+}
+
 #[test]
 fn no_message_of_a_json_log_holds_a_line_end() {
     let sqs = Sqs::start(MemorySettings::default());

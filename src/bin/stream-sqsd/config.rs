@@ -343,7 +343,7 @@ fn read<T>(
                 None
             }
         },
-        None => match setting.default {
+        None => match given.unset(setting) {
             Unset::Value(text) => Some(parse(text).ok()),
             Unset::Words(_) => Some(None),
         },

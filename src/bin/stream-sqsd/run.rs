@@ -21,13 +21,19 @@ use crate::quantity::show_duration;
 use crate::routes::running::{self, Running};
 use crate::screen::Screen;
 use crate::secret::Missing;
+use crate::settings;
 use crate::signals::{Asked, OnHangup, Signals};
 use crate::stderr;
 use crate::supervisor;
 
 pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Failure> {
     let screen = Screen::new();
-    let config = config::of_run(arguments.settings, arguments.config.path(), Missing::Refused)?;
+    // A drain waits for the open receive, and a person at the keyboard for the drain.
+    let settings = match screen.shows_stderr() {
+        true => arguments.settings.unless_set(&settings::WAIT, settings::WAIT_AT_A_TERMINAL),
+        false => arguments.settings,
+    };
+    let config = config::of_run(settings, arguments.config.path(), Missing::Refused)?;
     log::start(config.log_format, &screen)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
