@@ -682,7 +682,7 @@ mod tests {
     }
 
     #[test]
-    fn no_rotated_file_is_deleted_unless_told_to_and_then_the_oldest() {
+    fn no_rotated_file_is_deleted_unless_told_so_the_oldest_first() {
         let before = [
             "events-2026-01-30T00-00-00Z-10.jsonl",
             "events-2026-01-30T00-00-00Z-9.jsonl",

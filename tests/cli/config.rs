@@ -440,7 +440,7 @@ fn two_routes_to_one_file_say_so_and_blame_no_other_process() {
 }
 
 #[test]
-fn how_many_rotated_files_are_kept_is_a_number_above_zero_and_needs_rotation() {
+fn max_files_is_above_zero_and_needs_rotation() {
     let route = |more: &str| {
         let path = "path = \"/tmp/events.jsonl\"";
         check(&format!("[[route]]\nevents = [\"*\"]\nhandler = \"file\"\n{path}\n{more}\n"))

@@ -59,7 +59,7 @@ fn a_full_disk_behind_standard_output_is_69_whatever_is_printed() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_read_is_2_and_other_files_are_66() {
+fn an_unreadable_configuration_is_2_and_another_file_is_66() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("missing").to_str().unwrap().to_owned();
     for command in ["run", "check", "health", "init-postgres"] {

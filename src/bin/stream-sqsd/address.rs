@@ -26,7 +26,13 @@ pub(crate) fn meant_queue(text: &str) -> Option<String> {
 /// The URL that was meant by one without its scheme: `secure`, or `http` where it leads to this machine and the scheme is
 /// one of the web. None where there is a scheme.
 pub(crate) fn with_scheme(text: &str, secure: &str) -> Option<String> {
-    if text.is_empty() || text.contains("://") {
+    if text.contains("://") {
+        return None;
+    }
+    // `https:/h` and `//h` have half of it.
+    let half = ["https:", "http:", "postgres:", "postgresql:"].into_iter().find_map(|half| text.strip_prefix(half));
+    let text = half.unwrap_or(text).trim_start_matches('/');
+    if text.is_empty() {
         return None;
     }
     let authority = text.split(['/', '?', '#']).next().unwrap_or_default();
@@ -64,6 +70,16 @@ mod tests {
         assert_eq!(shown("https://h#hush"), "https://h#…");
         assert_eq!(origin("https://u:hush@h:1/hush?hush"), "https://h:1");
         assert_eq!(origin("https://h?hush"), "https://h");
+    }
+
+    #[test]
+    fn half_a_scheme_is_made_a_whole_one() {
+        let with_scheme = |text| with_scheme(text, "https");
+        assert_eq!(with_scheme("h/a").as_deref(), Some("https://h/a"));
+        assert_eq!(with_scheme("//h/a").as_deref(), Some("https://h/a"));
+        assert_eq!(with_scheme("https:/h/a").as_deref(), Some("https://h/a"));
+        assert_eq!(with_scheme("[::1]:8080/a").as_deref(), Some("http://[::1]:8080/a"));
+        assert_eq!((with_scheme("ftp://h"), with_scheme("https:"), with_scheme("")), (None, None, None));
     }
 
     #[test]
