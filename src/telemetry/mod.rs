@@ -12,11 +12,12 @@ mod label;
 mod metrics;
 mod monitor;
 mod now;
+mod process;
 mod snapshot;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -129,7 +130,6 @@ pub(crate) struct Telemetry {
     phase: watch::Sender<Phase>,
     limits: Limits,
     started: Instant,
-    started_at: SystemTime,
 }
 
 /// What a consumer may do at the most, as far as watching it needs to know.
@@ -161,8 +161,8 @@ pub(crate) fn cut(text: &str, bytes: usize) -> &str {
 }
 
 impl Telemetry {
-    /// Nothing was counted yet. `routes` are the names of the routes, by number; `started_at` is the time of day.
-    pub(crate) fn new(limits: Limits, routes: Vec<Arc<str>>, started_at: SystemTime) -> Self {
+    /// Nothing was counted yet. `routes` are the names of the routes, by number.
+    pub(crate) fn new(limits: Limits, routes: Vec<Arc<str>>) -> Self {
         let now = Instant::now();
         let routes: Vec<Route> = count::distinct(routes).into_iter().map(Route::new).collect();
         Telemetry {
@@ -204,7 +204,6 @@ impl Telemetry {
             routes,
             limits,
             started: now,
-            started_at,
         }
     }
 
@@ -358,10 +357,6 @@ impl Telemetry {
     fn failures_counted(&self) -> u64 {
         let failed = CallEnd::ALL.into_iter().filter(|end| !matches!(end, CallEnd::Handled | CallEnd::Interrupted));
         failed.map(|end| self.calls(end)).sum::<u64>() + self.undecodable.total()
-    }
-
-    fn started_at_seconds(&self) -> f64 {
-        self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
     }
 
     fn depth(&self) -> Option<DepthReading> {

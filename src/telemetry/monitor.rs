@@ -222,12 +222,11 @@ pub(super) mod tests {
     use super::super::history::SAMPLE_EVERY;
     use super::super::{DEPTH_GOOD_FOR, FOREIGN_SHOWN, FlowState, Limits, Turn, UNKNOWN_TYPES_COUNTED};
     use super::*;
-    use std::time::UNIX_EPOCH;
 
     /// Two routes of the same name.
     pub(in super::super) fn telemetry() -> Telemetry {
         let limits = Limits { concurrency: 64, max_in_flight_bytes: 1 << 20, wait: Duration::from_secs(20) };
-        Telemetry::new(limits, vec!["message.*".into(), "message.*".into()], UNIX_EPOCH)
+        Telemetry::new(limits, vec!["message.*".into(), "message.*".into()])
     }
 
     pub(in super::super) fn down(lasts: Duration) -> FlowState {
