@@ -72,6 +72,8 @@ struct Failures {
     time_limits: u64,
     panics: u64,
     leases_lost: u64,
+    /// Those in `last_failures` of the last ten minutes, and those like them that it has no room for.
+    last_ten_minutes: u64,
 }
 
 #[derive(Serialize)]
@@ -228,6 +230,7 @@ pub(super) fn json(monitor: &Monitor, queue: &str) -> String {
             time_limits: now.timeouts,
             panics: now.panics,
             leases_lost: now.leases_lost,
+            last_ten_minutes: monitor.failed_lately(),
         },
         in_flight: InFlight {
             messages: now.at_work,

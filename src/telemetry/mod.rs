@@ -86,6 +86,9 @@ const LEASE_MARGIN_BOUNDS: &[f64] = &[0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0
 
 const RECEIVE_COUNT_BOUNDS: &[f64] = &[1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0];
 
+/// How long a failure counts as one of late.
+const LATELY: Duration = Duration::from_secs(600);
+
 /// What the engine counts, shared by all its tasks.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
@@ -253,7 +256,7 @@ impl Telemetry {
 
     /// Remembers a failure for those who watch.
     pub(crate) fn failed(&self, failed: Failed<'_>) {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).add(failed);
+        self.failures().add(failed);
     }
 
     /// Whether something that happens again and again is to be logged this time, and how often it has happened since it
@@ -353,10 +356,8 @@ impl Telemetry {
         self.routes.iter().map(|route| route.count(end)).sum()
     }
 
-    /// Everything that went wrong with a message: calls that did not succeed and bodies that could not be decoded.
-    fn failures_counted(&self) -> u64 {
-        let failed = CallEnd::ALL.into_iter().filter(|end| !matches!(end, CallEnd::Handled | CallEnd::Interrupted));
-        failed.map(|end| self.calls(end)).sum::<u64>() + self.undecodable.total()
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn depth(&self) -> Option<DepthReading> {

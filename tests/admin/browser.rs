@@ -97,3 +97,31 @@ async fn browser_takes_a_type_that_looks_like_markup_for_text() {
     })
     .await;
 }
+
+#[tokio::test]
+#[ignore = "needs Chromium: localstack/test --all"]
+async fn browser_headline_and_table_of_failures_agree() {
+    watched(&["message.new"], async |watched| {
+        while watched.monitor.snapshot().deleted < 1 {
+            tokio::task::yield_now().await;
+        }
+        let seen = open(watched.address).await;
+        let has = |text: &str| assert!(seen.document.contains(text), "{text}\n{}", seen.document);
+        // Not idle for a minute, which is not over.
+        has(r#"<strong id="says">Receiving</strong><span id="because">No failure in the last ten minutes.</span>"#);
+        has("No message has failed since the daemon started");
+
+        watched.queue.send(body("message.deleted"));
+        while watched.monitor.failures().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Within the ten seconds before the next sample.
+        let seen = open(watched.address).await;
+        let has = |text: &str| assert!(seen.document.contains(text), "{text}\n{}", seen.document);
+        has(r#"<strong id="says">Receiving, with failures</strong>"#);
+        let behind = |mark: &str| seen.document.split_once(mark).unwrap().1.split(" in the last ten").next().unwrap();
+        assert_eq!(behind(r#"<span id="because">"#), behind(r#"<output id="failures-at">"#));
+        has(r#"<span class="error">the row is locked</span>"#);
+    })
+    .await;
+}
