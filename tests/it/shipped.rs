@@ -1,4 +1,4 @@
-//! What ships beside the crate: the documentation, in the repository and in the Debian package.
+//! What ships beside the crate: the documentation, in the repository and in the Debian package, and the images that are named.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -112,4 +112,43 @@ fn the_packages_documentation_links_only_to_what_it_holds() {
             assert!(held.contains(&target), "{} links to {link}, which the package does not hold", page.display());
         }
     }
+}
+
+/// The images that the documentation builds, runs, tags and pushes.
+fn documented_images(page: &str) -> Vec<String> {
+    let commands = page.replace("\\\n", " ");
+    let docker = commands.lines().map(str::trim).filter(|line| line.starts_with("docker "));
+    let words = docker.flat_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let images = words.windows(2).filter(|pair| pair[0] != "--name").map(|pair| pair[1].to_owned());
+        images.collect::<Vec<_>>()
+    });
+    words.filter(|word| word.rsplit('/').next().unwrap().split(':').next() == Some("stream-sqsd")).collect()
+}
+
+#[test]
+fn every_image_is_named_by_an_exact_tag_or_a_digest() {
+    let exact = |image: &str| {
+        let tag = image.rsplit('/').next().unwrap().split_once(':').map(|(_, tag)| tag);
+        let is_version = |tag: &str| tag.split('.').count() >= 3 && tag.starts_with(|c: char| c.is_ascii_digit());
+        image == "scratch" || image.contains("@sha256:") || tag.is_some_and(is_version)
+    };
+    let behind = |file: &str, mark: &str| -> Vec<String> {
+        let ends = |c: char| c.is_whitespace() || c == '"';
+        text(file).split(mark).skip(1).map(|rest| rest.split(ends).next().unwrap().to_owned()).collect()
+    };
+    for (source, images) in [
+        ("the Dockerfile", behind("deploy/container/Dockerfile", "\nFROM ")),
+        ("compose.yaml", behind("localstack/compose.yaml", "image: ")),
+        ("the task definition", behind("deploy/ecs/task-definition.json", "\"image\": \"")),
+        ("the stack's command", behind("deploy/README.md", " Image=")),
+        ("the documentation", documented_images(&text("deploy/README.md"))),
+    ] {
+        assert!(!images.is_empty(), "{source} names no image");
+        for image in images {
+            assert!(exact(&image), "{source}: {image} is not named by an exact tag");
+        }
+    }
+    let others = fs::read_dir(root().join("deploy/container")).unwrap().count();
+    assert_eq!(others, 1, "a file in deploy/container that this test does not read");
 }
