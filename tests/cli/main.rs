@@ -15,6 +15,7 @@ mod check;
 mod watch;
 mod stalls;
 mod supervisor;
+mod upgrade;
 mod describe;
 #[cfg(target_os = "linux")]
 mod memory;
