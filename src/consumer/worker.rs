@@ -302,6 +302,7 @@ impl Work<Engine> {
             // The last day of its time in the queue is kept for the receives that it has left.
             const LAST_DAY: Duration = Duration::from_secs(24 * 3600);
             let keeps = self.time_left(expires).map(|left| left.saturating_sub(LAST_DAY.min(part(left, 2))));
+            let keeps = keeps.filter(|_| !mutant!("spend-no-receives-at-the-end"));
             let at = Instant::now();
             caller.handed_back(HandedBack { at, receives_left, spend_from: keeps.map(|keeps| later(at, keeps)) });
         }

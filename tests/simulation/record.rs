@@ -44,6 +44,8 @@ pub(crate) struct Record {
     pub(crate) lives: Vec<(Duration, Duration)>,
     /// What was wrong while it happened.
     pub(crate) wrong: Vec<String>,
+    /// When nothing was received though nothing stood in the way.
+    pub(crate) stood: Vec<String>,
     pub(crate) expired: u64,
     pub(crate) end: Duration,
     pub(crate) ids: BTreeMap<MessageId, usize>,

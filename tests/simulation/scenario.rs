@@ -270,7 +270,7 @@ impl Scenario {
             let began = *since.get_or_insert(now);
             if now - began > STANDS && watched.record().last_receive < began {
                 let what = format!("nothing was received from {began:?} to {now:?}, though all that it needs is there");
-                watched.record().wrong.push(what);
+                watched.record().stood.push(what);
                 since = None;
             }
         }

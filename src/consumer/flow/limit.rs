@@ -1,7 +1,7 @@
 //! How much a target takes: a limit on the rate of calls, one on their number at a time, and pauses.
 //!
 //! The limits are found, not configured. A refusal while other calls of ours were in flight lowers the concurrency limit;
-//! one while the call was alone lowers the rate. In between both grow back along the curve of CUBIC (the TCP congestion
+//! one while the call was alone, or beside as many calls as others succeeded beside just before, lowers the rate. In between both grow back along the curve of CUBIC (the TCP congestion
 //! control): fast to just below where the target last refused, slowly across it, then fast beyond it. A limit that is far
 //! beyond what is used is dropped.
 //!
@@ -76,6 +76,14 @@ impl SlowStart {
     }
 }
 
+/// The beginning of a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    pub(super) at: Instant,
+    /// Calls that were in flight then, without this one.
+    pub(super) beside: usize,
+}
+
 /// When a call may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum When {
@@ -101,6 +109,8 @@ pub(super) struct Limits {
     last_cut: Instant,
     refused_since_cut: u32,
     succeeded_since_cut: u32,
+    /// The most calls beside which one succeeded that began since the last cut. As many are no reason for a refusal.
+    succeeded_beside: usize,
     /// How long a successful call takes, in seconds, on average of the last ones.
     latency: f64,
     taken: Taken,
@@ -118,6 +128,7 @@ impl Limits {
             last_cut: now,
             refused_since_cut: 0,
             succeeded_since_cut: 0,
+            succeeded_beside: 0,
             latency: 0.0,
             taken: Taken::default(),
         }
@@ -242,23 +253,26 @@ impl Limits {
         }
     }
 
-    /// A call that began at `began` succeeded.
-    pub(super) fn succeeded(&mut self, began: Instant, now: Instant) {
+    /// A call succeeded.
+    pub(super) fn succeeded(&mut self, call: Begun, now: Instant) {
         self.succeeded_since_cut = self.succeeded_since_cut.saturating_add(1);
-        let took = now.saturating_duration_since(began).as_secs_f64();
+        if call.at > self.last_cut {
+            self.succeeded_beside = self.succeeded_beside.max(call.beside);
+        }
+        let took = now.saturating_duration_since(call.at).as_secs_f64();
         self.latency = if self.latency == 0.0 { took } else { self.latency * 0.9 + took * 0.1 };
         self.taken.count(now);
         self.back_off = None;
         if let Some((_, since)) = self.pause
-            && began < since
+            && call.at < since
         {
             // The target takes calls all the same, so what it named was not meant for all.
             self.end_pause(now);
         }
     }
 
-    /// The target refused a call that began at `began`, with `others` in flight, and perhaps named a delay.
-    pub(super) fn refused(&mut self, began: Instant, others: usize, named: Option<Duration>, now: Instant) {
+    /// The target refused a call with `others` in flight, and perhaps named a delay.
+    pub(super) fn refused(&mut self, call: Begun, others: usize, named: Option<Duration>, now: Instant) {
         self.refused_since_cut = self.refused_since_cut.saturating_add(1);
         if let Some(named) = named.filter(|named| !named.is_zero() && !mutant!("ignore-a-named-delay")) {
             let most = if mutant!("pause-for-a-named-day") { Duration::MAX } else { LONGEST_PAUSE };
@@ -267,7 +281,7 @@ impl Limits {
                 self.pause = Some((until, now));
             }
         }
-        if began < self.last_cut && !mutant!("cut-for-each-refusal") {
+        if call.at < self.last_cut && !mutant!("cut-for-each-refusal") {
             // One cut for all that was in flight together.
             return;
         }
@@ -277,10 +291,12 @@ impl Limits {
             return;
         }
         if !mutant!("never-cut-a-limit") {
-            self.cut(others, now);
+            let too_many = call.beside > self.succeeded_beside || mutant!("blame-the-number-of-calls");
+            self.cut(if too_many { others } else { 0 }, now);
         }
     }
 
+    /// Fewer calls at a time than the `others` that were in flight, or a lower rate where that was not the reason.
     fn cut(&mut self, others: usize, now: Instant) {
         let factor = if self.refused_since_cut > self.succeeded_since_cut { 0.5 } else { 1.0 };
         let rate = self.rate(now);
@@ -292,7 +308,9 @@ impl Limits {
             let max = (calls as f64 * factor).max(1.0);
             self.calls = Some(Ceiling { max, cut_at: now, period: PERIOD });
         } else {
-            let max = (rate.unwrap_or_else(|| self.taken(now).max(1.0)) * factor).max(LOWEST_RATE);
+            // A rate that was not used up has grown beyond what it says of the target.
+            let used = (2.0 * self.taken(now)).max(1.0);
+            let max = (rate.map_or(used, |rate| rate.min(used)) * factor).max(LOWEST_RATE);
             let period = PERIOD.max(Duration::from_secs_f64((5.0 / max).min(300.0)));
             self.rate = Some(Ceiling { max, cut_at: now, period });
             self.slow_start = None;
@@ -300,6 +318,7 @@ impl Limits {
         self.last_cut = now;
         self.refused_since_cut = 0;
         self.succeeded_since_cut = 0;
+        self.succeeded_beside = 0;
         self.back_off = Some((now + FIRST_BACK_OFF, FIRST_BACK_OFF));
     }
 
@@ -319,6 +338,7 @@ impl Limits {
         self.last_cut = now;
         self.refused_since_cut = 0;
         self.succeeded_since_cut = 0;
+        self.succeeded_beside = 0;
     }
 }
 
@@ -377,13 +397,17 @@ mod tests {
         Duration::from_secs(n)
     }
 
+    fn alone(at: Instant) -> Begun {
+        Begun { at, beside: 0 }
+    }
+
     /// Limits of a target that has taken so many calls of 20 ms, one after the other.
     async fn after(successes: u32) -> Limits {
         let mut limits = Limits::new(Instant::now());
         for _ in 0..successes {
             let began = Instant::now();
             advance(Duration::from_millis(20)).await;
-            limits.succeeded(began, Instant::now());
+            limits.succeeded(alone(began), Instant::now());
         }
         limits
     }
@@ -392,7 +416,7 @@ mod tests {
     async fn refused(limits: &mut Limits, others: usize, named: Option<Duration>) {
         let began = Instant::now();
         advance(Duration::from_millis(1)).await;
-        limits.refused(began, others, named, Instant::now());
+        limits.refused(Begun { at: began, beside: others }, others, named, Instant::now());
     }
 
     #[tokio::test(start_paused = true)]
@@ -411,12 +435,12 @@ mod tests {
     async fn a_refusal_among_others_lowers_the_calls_and_a_lone_one_the_rate() {
         let mut limits = after(50).await;
         refused(&mut limits, 13, None).await;
-        limits.succeeded(Instant::now(), Instant::now());
-        limits.succeeded(Instant::now(), Instant::now());
+        limits.succeeded(alone(Instant::now()), Instant::now());
+        limits.succeeded(alone(Instant::now()), Instant::now());
         refused(&mut limits, 8, None).await;
-        limits.succeeded(Instant::now(), Instant::now());
+        limits.succeeded(alone(Instant::now()), Instant::now());
         assert_eq!(limits.calls(Instant::now()), Some(7), "85 % of eight");
-        limits.succeeded(Instant::now(), Instant::now());
+        limits.succeeded(alone(Instant::now()), Instant::now());
         let before = limits.rate(Instant::now()).expect("a rate");
         refused(&mut limits, 0, None).await;
         let after = limits.rate(Instant::now()).expect("a rate");
@@ -424,17 +448,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_refusal_among_as_many_as_succeeded_lowers_the_rate() {
+        let mut limits = after(50).await;
+        refused(&mut limits, 13, None).await;
+        advance(seconds(1)).await;
+        let began = Begun { at: Instant::now(), beside: 3 };
+        limits.succeeded(began, Instant::now());
+        let before = limits.rate(Instant::now()).expect("a rate");
+        refused(&mut limits, 3, None).await;
+        limits.succeeded(alone(Instant::now()), Instant::now());
+        let after = limits.rate(Instant::now()).expect("a rate");
+        assert!(limits.calls(Instant::now()).is_none() && after < 0.9 * before, "from {before} to {after}");
+        refused(&mut limits, 3, None).await;
+        limits.succeeded(alone(Instant::now()), Instant::now());
+        assert_eq!(limits.calls(Instant::now()), Some(3), "none of those since the cut succeeded beside three");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_was_in_flight_together_is_refused_as_one() {
         let mut limits = after(50).await;
         refused(&mut limits, 13, None).await;
-        limits.succeeded(Instant::now(), Instant::now());
+        limits.succeeded(alone(Instant::now()), Instant::now());
         let began = Instant::now();
         advance(Duration::from_millis(5)).await;
         for others in (1..9).rev() {
-            limits.refused(began, others, None, Instant::now());
+            limits.refused(Begun { at: began, beside: others }, others, None, Instant::now());
         }
         assert_eq!(limits.back_off.map(|(_, wait)| wait), Some(FIRST_BACK_OFF));
-        limits.succeeded(Instant::now(), Instant::now());
+        limits.succeeded(alone(Instant::now()), Instant::now());
         assert_eq!(limits.calls(Instant::now()), Some(7), "85 % of eight");
     }
 
@@ -453,9 +494,9 @@ mod tests {
         refused(&mut limits, 1, Some(seconds(60))).await;
         let until = Instant::now() + seconds(60);
         assert_eq!(limits.when(0, Instant::now()), When::At(until));
-        limits.succeeded(Instant::now(), Instant::now());
+        limits.succeeded(alone(Instant::now()), Instant::now());
         assert_eq!(limits.paused_until(Instant::now()), Some(until), "a call that began later says nothing of it");
-        limits.succeeded(earlier, Instant::now());
+        limits.succeeded(alone(earlier), Instant::now());
         assert_eq!(limits.paused_until(Instant::now()), None);
         refused(&mut limits, 0, Some(seconds(86_400))).await;
         assert_eq!(
@@ -492,7 +533,7 @@ mod tests {
             waits.push(until.saturating_duration_since(now).as_millis() - 1);
         }
         assert_eq!(waits, [40, 80, 160, 320, 640, 1_000, 1_000]);
-        limits.succeeded(Instant::now(), Instant::now());
+        limits.succeeded(alone(Instant::now()), Instant::now());
         assert!(limits.back_off.is_none());
     }
 }

@@ -29,6 +29,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use doubt::Doubt;
+use limit::Begun;
 pub(crate) use route::HandedBack;
 use route::{Key, Pick, Route, Waiter};
 
@@ -95,9 +96,9 @@ struct State {
 
 /// A turn that was given.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Grant {
+enum Grant {
     /// The handler is called, perhaps as a probe of a target that is down.
-    Call { probe: bool },
+    Call { probe: bool, begun: Begun },
     /// Its place is needed: it is treated as at fault.
     Leave,
 }
@@ -318,13 +319,13 @@ impl State {
             let number = self.first % routes;
             self.first = (self.first + 1) % routes;
             match self.routes[number].pick(now) {
-                Pick::Start { waiter, probe } => {
+                Pick::Start { waiter, probe, begun } => {
                     self.waiting -= 1;
                     self.active += 1;
                     in_vain = 0;
                     next = None;
                     // Whoever is gone meanwhile gives it back: see `Turn`.
-                    let _ = waiter.go.send(Grant::Call { probe });
+                    let _ = waiter.go.send(Grant::Call { probe, begun });
                     continue;
                 }
                 Pick::At(at) => next = Some(next.map_or(at, |next| next.min(at))),
@@ -359,7 +360,7 @@ pub(crate) struct Caller {
 /// A call that is in flight.
 #[derive(Clone, Copy, Debug)]
 struct Calling {
-    began: Instant,
+    begun: Begun,
     probe: bool,
 }
 
@@ -376,10 +377,10 @@ impl Caller {
             let draining = state.draining;
             let route = &mut state.routes[self.route];
             if slots_free && self.calls == 0 && route.is_open() {
-                route.starts(now);
+                let begun = route.starts(now);
                 state.active += 1;
                 drop(state);
-                return self.begin(now, false);
+                return self.begin(begun, false);
             }
             if draining && !last_receive {
                 return Next::HandBack;
@@ -403,9 +404,9 @@ impl Caller {
             () = tokio::time::sleep_until(limit) => None,
         };
         match grant {
-            Some(Grant::Call { probe }) => {
+            Some(Grant::Call { probe, begun }) => {
                 turn.answer = None;
-                self.begin(Instant::now(), probe)
+                self.begin(begun, probe)
             }
             Some(Grant::Leave) => {
                 turn.answer = None;
@@ -415,9 +416,9 @@ impl Caller {
         }
     }
 
-    fn begin(&mut self, began: Instant, probe: bool) -> Next {
+    fn begin(&mut self, begun: Begun, probe: bool) -> Next {
         self.calls += 1;
-        self.calling = Some(Calling { began, probe });
+        self.calling = Some(Calling { begun, probe });
         Next::Call
     }
 
@@ -429,7 +430,7 @@ impl Caller {
         let mut state = self.flow.state();
         let route = &mut state.routes[self.route];
         route.evidence.succeeded(kind, first_call);
-        let back = route.succeeded(call.began, now);
+        let back = route.succeeded(call.begun, now);
         if state.stuck_since.is_some() {
             state.stuck_since = None;
         }
@@ -445,7 +446,7 @@ impl Caller {
         state.stuck_since.get_or_insert(now);
         let route = &mut state.routes[self.route];
         let successes = route.evidence.successes_of(kind, now);
-        let timed_out = route.limits.is_time_out(now.saturating_duration_since(call.began));
+        let timed_out = route.limits.is_time_out(now.saturating_duration_since(call.begun.at));
         if timed_out && self.successes_seen.replace(successes).is_some_and(|before| successes > before) {
             self.time_outs += 1;
         }
@@ -453,7 +454,7 @@ impl Caller {
             drop(state);
             return self.failed(kind);
         }
-        route.limits.refused(call.began, route.active.saturating_sub(1), named, now);
+        route.limits.refused(call.begun, route.active.saturating_sub(1), named, now);
         let went_down = route.not_succeeded(self.number, false, true, now);
         self.retry_at = Some(now);
         self.calling = None;
@@ -580,7 +581,7 @@ impl Drop for Turn {
         let mut state = self.flow.state();
         if state.routes[self.route].take(self.key).is_some() {
             state.waiting -= 1;
-        } else if let Ok(Grant::Call { probe }) = answer.try_recv() {
+        } else if let Ok(Grant::Call { probe, .. }) = answer.try_recv() {
             state.active -= 1;
             state.routes[self.route].ends(probe);
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Grant;
 use super::doubt::{DISPENSABLE, Evidence};
-use super::limit::{Limits, When};
+use super::limit::{Begun, Limits, When};
 use crate::telemetry::{FlowState, TargetFlow};
 
 /// How many different messages must fail with no success between for a target to be down; all that are here, if fewer.
@@ -38,6 +38,10 @@ const HELD_DOUBLES: Duration = Duration::from_secs(12);
 
 /// How long before a message is handed back for good nothing is received any longer: more than a long poll lasts.
 const LONG_POLL_OVER: Duration = Duration::from_secs(35);
+
+/// Of those that wait, so many that were never called are called before one that is to be called again. Half of a low
+/// rate would be too much for a few that always fail.
+const FRESH_FOR_A_RETRY: u32 = 3;
 
 /// For how long the messages that wait may wait at the rate that the target takes.
 const PREFETCH: f64 = 2.0;
@@ -123,7 +127,7 @@ impl HandedBack {
 /// What may happen next on a route.
 pub(super) enum Pick {
     /// This one's handler is called.
-    Start { waiter: Waiter, probe: bool },
+    Start { waiter: Waiter, probe: bool, begun: Begun },
     /// Nothing before this.
     At(Instant),
     /// Nothing until something ends or arrives.
@@ -143,7 +147,7 @@ pub(super) struct Route {
     pub(super) active: usize,
     pub(super) fresh: BTreeMap<u64, Waiter>,
     pub(super) retries: BTreeMap<(Instant, u64), Waiter>,
-    retry_next: bool,
+    fresh_in_a_row: u32,
     pub(super) last_success: Option<Instant>,
     /// The deliveries that failed since the last success, each with whether it was found at fault before, and since when
     /// there are any.
@@ -165,7 +169,7 @@ impl Route {
             active: 0,
             fresh: BTreeMap::new(),
             retries: BTreeMap::new(),
-            retry_next: false,
+            fresh_in_a_row: 0,
             last_success: None,
             failing: BTreeMap::new(),
             failing_since: None,
@@ -198,7 +202,7 @@ impl Route {
         let due = self.retries.first_key_value().map(|((at, _), _)| *at);
         let retry = match (due, self.fresh.is_empty()) {
             (Some(at), true) if at > now => return Pick::At(at),
-            (Some(at), false) => at <= now && self.retry_next,
+            (Some(at), false) => at <= now && self.fresh_in_a_row >= FRESH_FOR_A_RETRY,
             (due, _) => due.is_some(),
         };
         match self.limits.when(self.active, now) {
@@ -206,7 +210,7 @@ impl Route {
             When::AfterACall => return Pick::Nothing,
             When::Now => {}
         }
-        self.retry_next = !retry;
+        self.fresh_in_a_row = if retry { 0 } else { self.fresh_in_a_row.saturating_add(1) };
         let next = if retry {
             self.retries.pop_first().map(|(_, waiter)| waiter)
         } else {
@@ -242,14 +246,16 @@ impl Route {
 
     fn started(&mut self, waiter: Option<Waiter>, probe: bool, now: Instant) -> Pick {
         let Some(waiter) = waiter else { return Pick::Nothing };
-        self.starts(now);
-        Pick::Start { waiter, probe }
+        let begun = self.starts(now);
+        Pick::Start { waiter, probe, begun }
     }
 
     /// A call starts now.
-    pub(super) fn starts(&mut self, now: Instant) {
+    pub(super) fn starts(&mut self, now: Instant) -> Begun {
+        let begun = Begun { at: now, beside: self.active };
         self.active += 1;
         self.limits.starts(now);
+        begun
     }
 
     /// A call is over, however it ended.
@@ -263,8 +269,8 @@ impl Route {
     }
 
     /// A call succeeded; for how long the target was down before.
-    pub(super) fn succeeded(&mut self, began: Instant, now: Instant) -> Option<Duration> {
-        self.limits.succeeded(began, now);
+    pub(super) fn succeeded(&mut self, call: Begun, now: Instant) -> Option<Duration> {
+        self.limits.succeeded(call, now);
         self.last_success = Some(now);
         if self.failing_since.take().is_some() {
             self.failing.clear();
@@ -334,7 +340,7 @@ impl Route {
             }
             return Some(self.may_hold(down.since, now).saturating_sub(self.here));
         }
-        if let (Some(since), true) = (self.failing_since, self.failing.len() >= SUSPICIOUS) {
+        if let Some(since) = self.suspicious_since() {
             return Some(self.may_hold(since, now).saturating_sub(self.here));
         }
         let by_rate = self.limits.rate(now).map(|rate| ((rate * PREFETCH) as usize).max(1));
@@ -347,24 +353,33 @@ impl Route {
     }
 
     /// How many messages may be held to probe a target with that was down for longer than SQS lets a message be held. Where
-    /// many wait it is one at first and another one every two hours: the one may be a message that always fails. Where few
-    /// do, each of them spends a receive after a gap, and it makes no difference to it how many others do.
+    /// many wait it is one at first, and twice as many every two hours, since all of them may be messages that always fail;
+    /// up to a part of those that wait, so that each spends a receive only rarely. Where few do, each of them spends a
+    /// receive after a gap, and it makes no difference to it how many others do.
     fn probes_held(&self, down: &Down, visible: Option<usize>, now: Instant) -> usize {
-        const ANOTHER_AFTER: u64 = 2 * 3600;
-        const MOST: usize = 6;
-        if visible.is_none_or(|visible| visible < MANY) {
-            return MOST;
+        const TWICE_AFTER: u64 = 2 * 3600;
+        const FEW: usize = 6;
+        const PART: usize = 8;
+        let visible = visible.unwrap_or_default();
+        if visible < MANY {
+            return FEW;
         }
         let beyond = now.saturating_duration_since(down.since).saturating_sub(HALF_A_DAY);
-        (1 + (beyond.as_secs() / ANOTHER_AFTER) as usize).min(MOST)
+        let doublings = (beyond.as_secs() / TWICE_AFTER).min(30);
+        (1 << doublings).min(FEW.max(visible / PART)).min(super::most_held(self.slots))
     }
 
     /// When the allowance may have grown though nothing happened.
     pub(super) fn allowance_grows(&self, now: Instant) -> Option<Instant> {
-        let suspicious = self.failing_since.filter(|_| self.failing.len() >= SUSPICIOUS);
+        let suspicious = self.suspicious_since();
         let down = self.down.map(|down| now + down.interval(now));
         let paused = self.limits.paused_until(now);
         down.or(suspicious.map(|_| now + FIRST_PROBE)).into_iter().chain(paused).min()
+    }
+
+    /// Since when so many fail that the target may be down, and not because they were found at fault before.
+    fn suspicious_since(&self) -> Option<Instant> {
+        self.failing_since.filter(|_| self.failing.len() >= SUSPICIOUS && !self.is_explained())
     }
 
     fn may_hold(&self, since: Instant, now: Instant) -> usize {
