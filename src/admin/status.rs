@@ -73,6 +73,8 @@ struct Failures {
     time_limits: u64,
     panics: u64,
     leases_lost: u64,
+    /// Those in `last_failures` of the last ten minutes, and those like them that it has no room for.
+    last_ten_minutes: u64,
 }
 
 /// What is missing because nobody took it in time; null where it is not counted.
@@ -236,6 +238,7 @@ pub(super) fn json(monitor: &Monitor, queue: &str) -> String {
             time_limits: now.timeouts,
             panics: now.panics,
             leases_lost: now.leases_lost,
+            last_ten_minutes: monitor.failed_lately(),
         },
         dropped: dropped(monitor),
         in_flight: InFlight {

@@ -474,7 +474,6 @@ impl Drop for Lease {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::time::SystemTime;
 
     use tokio::time::{advance, timeout};
 
@@ -682,7 +681,7 @@ mod tests {
         let Arrival::New(lease) = ledger.arrive(&delivery, ledger.now()) else { panic!("it is the first") };
         advance(seconds(20)).await;
         let limits = Limits { concurrency: 1, max_in_flight_bytes: 1, wait: Duration::ZERO };
-        let telemetry = Arc::new(Telemetry::new(limits, Vec::new(), SystemTime::UNIX_EPOCH));
+        let telemetry = Arc::new(Telemetry::new(limits, Vec::new()));
         let renewal = renew(ledger.clone(), Arc::new(queue.clone()), telemetry, ledger.take_due());
         (ledger, lease, renewal)
     }

@@ -133,9 +133,9 @@ pub enum RunError {
 impl<Q: Queue> Consumer<Q> {
     /// Puts a consumer together. Nothing happens before [`Consumer::run`].
     pub fn new(queue: Q, router: Router, settings: Settings) -> Self {
-        let Settings { concurrency, max_in_flight_bytes, wait, wall_clock, .. } = settings;
+        let Settings { concurrency, max_in_flight_bytes, wait, .. } = settings;
         let limits = Limits { concurrency, max_in_flight_bytes, wait };
-        let telemetry = Arc::new(Telemetry::new(limits, router.names(), wall_clock()));
+        let telemetry = Arc::new(Telemetry::new(limits, router.names()));
         Consumer { queue: Arc::new(queue), router, settings, telemetry }
     }
 

@@ -184,7 +184,6 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
 
     use super::*;
     use crate::telemetry::Limits;
@@ -194,7 +193,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_failure_in_a_row_doubles_the_pause_up_to_a_minute() {
         let limits = Limits { concurrency: 1, max_in_flight_bytes: 1, wait: Duration::ZERO };
-        let telemetry = Telemetry::new(limits, Vec::new(), SystemTime::UNIX_EPOCH);
+        let telemetry = Telemetry::new(limits, Vec::new());
         let mut pace = Pace::new(64);
         let pauses = [(); 8].map(|()| pace.failed(&QueueError::OverLimit, 0.5, &telemetry).as_secs());
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);

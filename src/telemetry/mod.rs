@@ -14,12 +14,13 @@ mod metrics;
 mod monitor;
 mod now;
 mod outage;
+mod process;
 mod snapshot;
 mod throttle;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -108,6 +109,9 @@ const LEASE_MARGIN_BOUNDS: &[f64] = &[0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0
 
 const RECEIVE_COUNT_BOUNDS: &[f64] = &[1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0];
 
+/// How long a failure counts as one of late.
+const LATELY: Duration = Duration::from_secs(600);
+
 /// What the engine counts, shared by all its tasks.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
@@ -153,7 +157,6 @@ pub(crate) struct Telemetry {
     phase: watch::Sender<Phase>,
     limits: Limits,
     started: Instant,
-    started_at: SystemTime,
 }
 
 /// What a consumer may do at the most, as far as watching it needs to know.
@@ -175,8 +178,8 @@ pub(crate) fn cut(text: &str, bytes: usize) -> &str {
 }
 
 impl Telemetry {
-    /// Nothing was counted yet. `routes` are the names of the routes, by number; `started_at` is the time of day.
-    pub(crate) fn new(limits: Limits, routes: Vec<Arc<str>>, started_at: SystemTime) -> Self {
+    /// Nothing was counted yet. `routes` are the names of the routes, by number.
+    pub(crate) fn new(limits: Limits, routes: Vec<Arc<str>>) -> Self {
         let now = Instant::now();
         let routes: Vec<Route> = count::distinct(routes).into_iter().map(Route::new).collect();
         Telemetry {
@@ -219,7 +222,6 @@ impl Telemetry {
             routes,
             limits,
             started: now,
-            started_at,
         }
     }
 
@@ -269,7 +271,7 @@ impl Telemetry {
 
     /// Remembers a failure for those who watch.
     pub(crate) fn failed(&self, failed: Failed<'_>) {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).add(failed);
+        self.failures().add(failed);
     }
 
     /// A message was not handled on its last receive: counts that, and writes down why.
@@ -381,19 +383,13 @@ impl Telemetry {
         self.routes.iter().map(|route| route.count(end)).sum()
     }
 
-    /// Everything that went wrong with a message: calls that did not succeed and bodies that could not be decoded.
-    fn failures_counted(&self) -> u64 {
-        let failed = CallEnd::ALL.into_iter().filter(|end| !matches!(end, CallEnd::Handled | CallEnd::Interrupted));
-        failed.map(|end| self.calls(end)).sum::<u64>() + self.undecodable.total()
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many lines the log has dropped, where that is counted.
     fn log_lines_dropped(&self) -> Option<u64> {
         self.log_lines_dropped.get().map(|count| count())
-    }
-
-    fn started_at_seconds(&self) -> f64 {
-        self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
     }
 
     fn depth(&self) -> Option<DepthReading> {

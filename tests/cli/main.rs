@@ -18,6 +18,7 @@ mod watch;
 mod dead_letters;
 mod stalls;
 mod supervisor;
+mod upgrade;
 mod describe;
 #[cfg(target_os = "linux")]
 mod memory;
