@@ -16,10 +16,10 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::{Instrument, Level, debug, enabled, error, info, info_span, warn};
 
-use super::Engine;
 use super::account::{Account, HANDLED, REPEAT};
 use super::budget::Held;
 use super::clock::{later, part};
+use super::engine::Engine;
 use super::flow::{Caller, HandedBack, Next, Verdict};
 use super::groups::{Place, Turn};
 use super::lease::Lease;
