@@ -241,6 +241,15 @@ impl Engine {
     fn fifo(&self) -> bool {
         self.facts.fifo()
     }
+
+    /// What becomes of a message that fails each time, as far as the queue's attributes tell.
+    fn fate(&self) -> &'static str {
+        match self.facts.read().map(|facts| facts.max_receive_count) {
+            Some(Some(_)) => "it is left for the dead-letter queue",
+            Some(None) => "it stays in the queue, and comes again until the queue's retention ends",
+            None => "it stays in the queue",
+        }
+    }
 }
 
 /// One run: what its loop owns. Dropping it ends every task.

@@ -144,13 +144,15 @@ impl Pace {
         let cause = failure.to_string();
         let cause = Cause::new(("receive", failure.label()), &cause);
         let Some(times) = telemetry.worth_logging(cause) else { return pause };
-        let (kind, retry_in) = (failure.label(), pause.as_secs_f64());
+        let (kind, retry_in_seconds) = (failure.label(), pause.as_secs_f64());
         match failure {
             QueueError::Throttled { .. } | QueueError::OverLimit => {
-                debug!(kind, times, retry_in, "receiving more slowly: {failure}");
+                debug!(error = %failure, kind, times, retry_in_seconds, "receiving more slowly");
             }
-            _ if failure.needs_action() => error!(kind, times, retry_in, "nothing can be received: {failure}"),
-            _ => warn!(kind, times, retry_in, "a receive failed: {failure}"),
+            _ if failure.needs_action() => {
+                error!(error = %failure, kind, times, retry_in_seconds, "nothing can be received");
+            }
+            _ => warn!(error = %failure, kind, times, retry_in_seconds, "a receive failed"),
         }
         pause
     }

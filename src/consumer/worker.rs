@@ -211,13 +211,14 @@ impl Work<Engine> {
             None => return self.interrupted(),
             Some(Ok(event)) => event,
             Some(Err(failure)) => {
+                let Undecodable { failure, hint } = failure;
                 engine.telemetry.undecodable.add(failure.label());
                 let error = failure.to_string();
                 self.note(None, failure.label(), &error);
-                let cause = Cause::new(("decode", failure.label()), &error);
+                let cause = Cause::new(("decode", hint.unwrap_or(failure.label())), &error);
                 if let Some(times) = engine.telemetry.worth_logging(cause) {
-                    warn!(message_id = %receipt.message_id, receive_count, error, times,
-                        "a body cannot be decoded; it is left for the dead-letter queue");
+                    warn!(message_id = %receipt.message_id, receive_count, error, hint, times,
+                        "a body cannot be decoded; {}", engine.fate());
                 }
                 return self.give_up(None).await;
             }
@@ -471,10 +472,7 @@ impl Work<Engine> {
             Ok(Err(CallError::Parse(failure))) => {
                 self.note(Some(at), CallEnd::DoesNotFit.label(), &failure);
                 if let Some(times) = telemetry.worth_logging(Cause::new(("parse", "event"), &failure).on(at.number)) {
-                    warn!(
-                        error = failure,
-                        times, "an event does not fit its type; it is left for the dead-letter queue"
-                    );
+                    warn!(error = failure, times, "an event does not fit its type; {}", self.engine.fate());
                 }
                 (CallEnd::DoesNotFit, Attempt::Hopeless)
             }
@@ -711,7 +709,7 @@ impl Work<Engine> {
 }
 
 /// Decodes a body within the bytes that the budget gives for it.
-async fn decode(held: &mut Held, body: String, limit: usize) -> Result<Event, DecodeError> {
+async fn decode(held: &mut Held, body: String, limit: usize) -> Result<Event, Undecodable> {
     let hint = decode::size_hint(&body).min(limit);
     held.reserve(hint).await;
     let decoded = match decode::decode(&body, hint) {
@@ -726,5 +724,17 @@ async fn decode(held: &mut Held, body: String, limit: usize) -> Result<Event, De
         Ok(event) => held.decoded(event.json().len()),
         Err(_) => held.give_up_reserved(),
     }
-    decoded
+    decoded.map_err(|failure| {
+        let hint = decode::may_be_connection_test(&body).then_some(CONNECTION_TEST);
+        Undecodable { failure, hint }
+    })
 }
+
+/// A body that is no event.
+struct Undecodable {
+    failure: DecodeError,
+    /// What the operator is told of it besides.
+    hint: Option<&'static str>,
+}
+
+const CONNECTION_TEST: &str = "it may be Stream's connection test, with which nothing is lost";

@@ -12,6 +12,8 @@ mod config;
 mod run;
 mod send;
 mod check;
+mod guidance;
+mod exits;
 mod watch;
 mod dead_letters;
 mod stalls;

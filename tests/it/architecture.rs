@@ -136,6 +136,16 @@ fn one_seed_gives_one_history() {
     }
 }
 
+/// `30s` in one line of the log and `1.5m` in another cannot be compared: a time is a number, with its unit in its name.
+#[test]
+fn no_field_of_the_log_is_rusts_own_rendering() {
+    for (name, lines) in files(&source()).iter().map(|path| read(path)) {
+        for (number, line) in lines {
+            assert!(!line.contains(" = ?"), "src/{name}.rs:{number}: a field as Debug renders it: {line}");
+        }
+    }
+}
+
 #[test]
 fn tasks_belong_to_somebody() {
     for (name, lines) in library() {

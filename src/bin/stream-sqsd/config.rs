@@ -13,7 +13,9 @@ use std::time::Duration;
 use stream_sqsd::consumer::{Settings, Unrouted};
 use stream_sqsd::queue::sqs::{QueueAddress, QueueUrl, SqsOptions};
 
+use crate::address;
 use crate::admin::Listen;
+use crate::cli::DEFAULT_FILE;
 use crate::document::{Entry, Item, Section};
 use crate::exit::Failure;
 use crate::log::LogFormat;
@@ -61,7 +63,15 @@ pub(crate) fn of_run(flags: Flags<OfRun>, file: Option<&Path>, missing: Missing)
             let Some(root) = root else { return Err(mistakes.into_failure()) };
             read_file(root, &mut given, &mut mistakes)
         }
-        None => None,
+        None => {
+            if Path::new(DEFAULT_FILE).is_file() {
+                mistakes.advise(format!(
+                    "there is a {DEFAULT_FILE} here, which is read only where it is named, as in `stream-sqsd run \
+                     {DEFAULT_FILE}`"
+                ));
+            }
+            None
+        }
     };
 
     let queue = queue(&given, &mut mistakes);
@@ -273,7 +283,8 @@ fn queue(given: &Given, mistakes: &mut Mistakes) -> Option<SqsOptions> {
             match QueueUrl::parse(url.text.trim()) {
                 Ok(url) => QueueAddress::Url(url),
                 Err(error) => {
-                    mistakes.wrong(&url.origin, error.to_string());
+                    let meant = address::meant_queue(url.text.trim()).map(|meant| format!("; {meant}"));
+                    mistakes.wrong(&url.origin, format!("{error}{}", meant.unwrap_or_default()));
                     return None;
                 }
             }
@@ -299,6 +310,12 @@ fn queue(given: &Given, mistakes: &mut Mistakes) -> Option<SqsOptions> {
     options.region = text(&settings::REGION);
     options.profile = text(&settings::PROFILE);
     options.endpoint_url = text(&settings::ENDPOINT_URL);
+    if let Some(endpoint) = given.get(&settings::ENDPOINT_URL)
+        && let Some(meant) = address::with_scheme(endpoint.text.trim(), "https")
+    {
+        let what = format!("no scheme: did you mean {}?", address::shown(&meant));
+        mistakes.wrong(&endpoint.origin, named(settings::ENDPOINT_URL.file.1, &endpoint.origin, &what));
+    }
     Some(options)
 }
 
@@ -358,7 +375,7 @@ fn read<T>(
                 None
             }
         },
-        None => match setting.default {
+        None => match given.unset(setting) {
             Unset::Value(text) => Some(parse(text).ok()),
             Unset::Words(_) => Some(None),
         },

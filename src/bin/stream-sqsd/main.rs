@@ -31,6 +31,7 @@ mod secret;
 mod document;
 mod cli;
 mod settings;
+mod address;
 mod mistakes;
 mod quantity;
 

@@ -6,7 +6,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use stream_sqsd::consumer::{Closing, Consumer, Ended, RunError};
+use stream_sqsd::consumer::{Closing, Consumer, Ended, JournalError, RunError};
 use stream_sqsd::handlers::file::Reopener;
 use stream_sqsd::queue::sqs::SqsQueue;
 use tokio::runtime::{Builder, Runtime};
@@ -22,13 +22,19 @@ use crate::reasons::Reasons;
 use crate::routes::running::{self, Running};
 use crate::screen::Screen;
 use crate::secret::Missing;
+use crate::settings;
 use crate::signals::{Asked, OnHangup, Signals};
 use crate::stderr;
 use crate::supervisor;
 
 pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Failure> {
-    let config = config::of_run(arguments.settings, arguments.config.as_deref(), Missing::Refused)?;
     let screen = Screen::new();
+    // A drain waits for the open receive, and a person at the keyboard for the drain.
+    let settings = match screen.shows_stderr() {
+        true => arguments.settings.unless_set(&settings::WAIT, settings::WAIT_AT_A_TERMINAL),
+        false => arguments.settings,
+    };
+    let config = config::of_run(settings, arguments.config.path(), Missing::Refused)?;
     log::start(config.log_format, &screen)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -131,6 +137,10 @@ async fn consume(
         }
         Err(RunError::Queue(error)) => Err(advice::refused(error, &resource)),
         Err(RunError::Settings(error)) => Err(Failure::new(Exit::Usage, error)),
+        // A predecessor that is still draining has it open, or its disk fails: another start may succeed.
+        Err(RunError::Journal(error @ (JournalError::InUse { .. } | JournalError::Io { .. }))) => {
+            Err(Failure::new(Exit::Unavailable, error))
+        }
         Err(RunError::Journal(error)) => Err(Failure::new(Exit::Usage, error)),
         Err(error) => Err(error.into()),
     }
@@ -173,8 +183,11 @@ pub(crate) fn print_ledger(closing: &Closing, format: LogFormat, screen: &Screen
         polls = c.polls,
         polls_abandoned = c.polls_abandoned,
         still_hidden = closing.still_hidden,
+        still_hidden_ids = closing.still_hidden_ids.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(" "),
         adds_up = closing.adds_up(),
-        "{closing}"
+        // One line: what stands below the first is in the fields.
+        "{}",
+        closing.to_string().lines().next().unwrap_or_default()
     );
 }
 

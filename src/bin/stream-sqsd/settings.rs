@@ -105,8 +105,12 @@ pub(crate) const WAIT: Setting = Setting {
     value: "TIME",
     choices: &[],
     default: Unset::Value("20s"),
-    help: "How long one receive waits for a message: whole seconds, 0s to 20s. A shorter wait costs more requests",
+    help: "How long one receive waits for a message: whole seconds, 0s to 20s. A shorter wait costs more requests. Since a \
+           drain waits for the open receive, `run` on a terminal takes 2s unless this is set, so that Ctrl-C ends it soon",
 };
+
+/// What holds for [`WAIT`] in a run whose standard error is a terminal.
+pub(crate) const WAIT_AT_A_TERMINAL: &str = "2s";
 
 /// The visibility timeout.
 pub(crate) const VISIBILITY: Setting = Setting {
@@ -396,6 +400,12 @@ impl<G: Group> FromArgMatches for Flags<G> {
 }
 
 impl<G: Group> Flags<G> {
+    /// The same, with another default for a setting, which every layer beats.
+    pub(crate) fn unless_set(mut self, setting: &Setting, value: &'static str) -> Self {
+        self.given.unset.insert(setting.flag, value);
+        self
+    }
+
     /// The flags, and under them the environment. A variable that is empty counts as not set.
     pub(crate) fn with_environment(self) -> Given {
         let mut given = self.given;
@@ -412,7 +422,11 @@ impl<G: Group> Flags<G> {
 
 /// What was given for each setting: raw text and where it came from. The first layer that gives a value has it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Given(BTreeMap<&'static str, Value>);
+pub(crate) struct Given {
+    values: BTreeMap<&'static str, Value>,
+    /// What holds here instead of the default of the table.
+    unset: BTreeMap<&'static str, &'static str>,
+}
 
 /// The text of a setting, and where it came from.
 #[derive(Clone, Debug)]
@@ -424,14 +438,19 @@ pub(crate) struct Value {
 impl Given {
     /// Adds a value of a lower layer: one that is there already stays.
     pub(crate) fn add(&mut self, setting: &'static Setting, value: Value) {
-        self.0.entry(setting.flag).or_insert(value);
+        self.values.entry(setting.flag).or_insert(value);
     }
 
     pub(crate) fn get(&self, setting: &Setting) -> Option<&Value> {
-        self.0.get(setting.flag)
+        self.values.get(setting.flag)
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &Value> {
-        self.0.values()
+        self.values.values()
+    }
+
+    /// What holds for a setting that no layer gives.
+    pub(crate) fn unset(&self, setting: &Setting) -> Unset {
+        self.unset.get(setting.flag).map_or(setting.default, |text| Unset::Value(text))
     }
 }

@@ -89,13 +89,53 @@ fn a_pattern_that_matches_nothing_known_names_what_was_meant() {
     for known in ["message.new", "call.*", "*", "feeds.activity.reaction.*", "custom"] {
         assert_eq!(judge(known), Judgement::Known, "{known}");
     }
-    assert_eq!(judge("order-paid"), Judgement::Custom);
+    assert_eq!(judge("order-paid"), Judgement::Custom { nearest: None });
     assert_eq!(judge("messages.new"), unknown("message.new", 1));
     assert_eq!(judge("mesage.*"), unknown("message.*", 1));
     assert_eq!(judge("feeds.activities.*"), unknown("feeds.activity.*", 3));
-    assert_eq!(judge("mesasge.new"), unknown("message.new", 2));
+    assert_eq!(judge("mesasge.new"), unknown("message.new", 1));
     assert!(judge("mesasge.new").is_slip() && !judge("feeds.activities.*").is_slip());
     assert!(!judge("message.teleported").is_slip() && !judge("*").is_slip() && !judge("order").is_slip());
+}
+
+#[test]
+fn a_type_in_other_words_or_another_spelling_is_named() {
+    let judge = |pattern: &str| Pattern::new(pattern).unwrap().judge();
+    let unknown = |nearest: &str| Judgement::Unknown { nearest: nearest.to_owned(), distance: 1 };
+    for (written, meant) in [
+        ("message.created", "message.new"),
+        ("message.sent", "message.new"),
+        ("message.edited", "message.updated"),
+        ("message.removed", "message.deleted"),
+        ("reaction.added", "reaction.new"),
+        ("channel.new", "channel.created"),
+        ("member.created", "member.added"),
+        ("feeds.comment.new", "feeds.comment.added"),
+        ("MESSAGE.NEW", "message.new"),
+        ("Message.*", "message.*"),
+        ("call.session.started", "call.session_started"),
+    ] {
+        assert_eq!(judge(written), unknown(meant), "{written}");
+    }
+    let custom = |nearest: &str| Judgement::Custom { nearest: Some(nearest.to_owned()) };
+    for (written, meant) in [
+        ("channel_created", "channel.created"),
+        ("MESSAGE_NEW", "message.new"),
+        ("messageNew", "message.new"),
+        ("message-created", "message.new"),
+        ("call_session_started", "call.session_started"),
+    ] {
+        assert_eq!(judge(written), custom(meant), "{written}");
+    }
+    for own in ["order_created", "plant_watered", "new", "order-paid", "user_created", "friendship_ended"] {
+        assert_eq!(judge(own), Judgement::Custom { nearest: None }, "{own}");
+    }
+    // A custom event may have any name, so nobody is refused for it.
+    assert!(judge("message.created").is_slip() && !judge("channel_created").is_slip());
+    let pattern = Pattern::new("channel_created").unwrap();
+    let warning = "`channel_created` has no dot, so only a custom event of yours can be of this type; did you mean \
+                   `channel.created`?";
+    assert_eq!(pattern.judge().warning(&pattern).as_deref(), Some(warning));
 }
 
 #[test]
