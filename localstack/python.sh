@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs one of the programs of this folder with the Python that is there, or says what to install.
+# Runs one of the programs of this folder, or tests/parts.py, with the Python that is there, or says what to install.
 # Any Python from 3.9 will do for them; which one LocalStack itself runs on, server.py decides.
 set -eu
 if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then

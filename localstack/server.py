@@ -4,7 +4,7 @@ With a Docker engine that answers it is a container (compose.yaml), without one 
 (requirements.txt) in a virtual environment. Everything that it needs or writes lies in localstack/.run, which git ignores
 and which can be deleted while nothing runs.
 
-Not here: what is made in it (queues.py) and what is tested against it (parts.py).
+Not here: what is made in it (queues.py) and what is tested against it (../tests/parts.py).
 """
 
 import argparse
@@ -322,9 +322,9 @@ def docker_answers():
     return True
 
 
-def environment(what="LocalStack", requirements=REQUIREMENTS, name="python"):
+def environment(what="LocalStack without Docker", requirements=REQUIREMENTS, name="python"):
     """The Python of a virtual environment with what the pins say in it, made at the first call and when they change."""
-    python, version = suitable_python()
+    python, version = suitable_python(what)
     venv = RUN / "{}-{}.{}".format(name, *version)
     # Named last, so that an environment that was broken off is never taken for a whole one.
     complete = venv / "complete"
@@ -349,8 +349,8 @@ def environment(what="LocalStack", requirements=REQUIREMENTS, name="python"):
         return str(inside)
 
 
-def suitable_python():
-    """A Python that LocalStack runs on and that can make virtual environments, with its version."""
+def suitable_python(what):
+    """A Python that LocalStack and the other tools run on and that can make virtual environments, with its version."""
     wanted = ", ".join("{}.{}".format(*version) for version in PYTHONS)
     found = []
     ask = "import json, sys; print(json.dumps(sys.version_info[:2])); import ensurepip, venv"
@@ -372,7 +372,7 @@ def suitable_python():
         else:
             return python, version
     raise Trouble(
-        f"LocalStack without Docker needs a Python of {wanted}:\n    "
+        f"{what} needs a Python of {wanted}:\n    "
         + "\n    ".join(found or ["no Python was found"])
         + "\n    Debian 12: apt-get install python3 python3-venv    macOS: brew install python@3.13"
     )

@@ -41,7 +41,7 @@ async fn browse(url: &str) -> Seen {
 }
 
 #[tokio::test]
-#[ignore = "needs Chromium: localstack/test --all"]
+#[ignore = "needs Chromium: tests/run --all"]
 async fn browser_shows_what_is_going_on_and_has_nothing_to_complain_about() {
     watched(&["message.new", "message.new", "message.deleted"], async |watched| {
         watched.monitor.counts_dropped_log_lines(|| 7);
@@ -62,7 +62,7 @@ async fn browser_shows_what_is_going_on_and_has_nothing_to_complain_about() {
 }
 
 #[tokio::test]
-#[ignore = "needs Chromium: localstack/test --all"]
+#[ignore = "needs Chromium: tests/run --all"]
 async fn browser_shows_the_flow_to_each_target_in_words() {
     watched(&["message.flagged"], async |watched| {
         while watched.monitor.flows()[0].word() != "only one fails" {
@@ -89,7 +89,7 @@ async fn browser_shows_the_flow_to_each_target_in_words() {
 }
 
 #[tokio::test]
-#[ignore = "needs Chromium: localstack/test --all"]
+#[ignore = "needs Chromium: tests/run --all"]
 async fn browser_takes_a_type_that_looks_like_markup_for_text() {
     watched(&["<img src=x onerror=alert(1)>.x"], async |watched| {
         while watched.monitor.failures().is_empty() {
@@ -145,7 +145,7 @@ async fn framed(watched: &Watched, listener: tokio::net::TcpListener) {
 }
 
 #[tokio::test]
-#[ignore = "needs Chromium: localstack/test --all"]
+#[ignore = "needs Chromium: tests/run --all"]
 async fn browser_shows_all_of_the_page_on_a_phone() {
     let long = format!("{}.{}", "x".repeat(60), "y".repeat(60));
     watched(
@@ -171,7 +171,7 @@ async fn browser_shows_all_of_the_page_on_a_phone() {
 }
 
 #[tokio::test]
-#[ignore = "needs Chromium: localstack/test --all"]
+#[ignore = "needs Chromium: tests/run --all"]
 async fn browser_headline_and_table_of_failures_agree() {
     watched(&["message.new"], async |watched| {
         while watched.monitor.snapshot().deleted < 1 {

@@ -8,7 +8,7 @@ use stream_sqsd::telemetry::Phase;
 use super::*;
 
 #[tokio::test]
-#[ignore = "needs promtool: localstack/test --all"]
+#[ignore = "needs promtool: tests/run --all"]
 async fn promtool_finds_nothing_to_say_about_the_metrics() {
     watched(&["message.new", "<img src=x onerror=alert(1)>.x"], async |watched| {
         watched.monitor.reached(Phase::Receiving).await;
@@ -25,7 +25,7 @@ async fn promtool_finds_nothing_to_say_about_the_metrics() {
 }
 
 #[test]
-#[ignore = "needs promtool: localstack/test --all"]
+#[ignore = "needs promtool: tests/run --all"]
 fn promtool_can_read_every_expression_of_the_dashboard() {
     let dashboard = deployed::dashboard();
     let panels = dashboard["panels"].as_array().unwrap();

@@ -1,7 +1,7 @@
 """The container image, built as deploy/README.md says and run without Docker: it consumes LocalStack's queues, as nobody,
 with nothing to write to.
 
-Run by `localstack/test --all`. It wants root, and the Debian packages buildah, podman, runc, openssl and ca-certificates.
+Run by `tests/run --all`. It wants root, and the Debian packages buildah, podman, runc, openssl and ca-certificates.
 """
 
 import contextlib

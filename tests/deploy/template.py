@@ -1,7 +1,7 @@
 """The CloudFormation template: the queue part of it made by LocalStack's CloudFormation and judged by `check --online`, the
 rest held to the daemon, to the Dockerfile and to the plain task definition by reading it.
 
-Run by `localstack/test --all`. It wants the environment of requirements.txt beside it, for YAML.
+Run by `tests/run --all`. It wants the environment of requirements.txt beside it, for YAML.
 """
 
 import json

@@ -305,7 +305,7 @@ async fn child_on_a_small_disk() {
 
 /// On a file system of 256 KiB, which only its own process sees.
 #[test]
-#[ignore = "needs root, or a kernel that gives name spaces to everybody: `localstack/test --all` runs it"]
+#[ignore = "needs root, or a kernel that gives name spaces to everybody: `tests/run --all` runs it"]
 fn disk_that_is_full_is_a_target_that_is_down_leaves_no_half_line_and_passes() {
     let place = tempdir().unwrap();
     let inner = child("file::child_on_a_small_disk", place.path().to_str().unwrap());
@@ -335,7 +335,7 @@ async fn child_that_is_looked_over() {
 
 /// The calls of the system, as they were made: what a success stands on is no matter of trust.
 #[test]
-#[ignore = "needs strace: `localstack/test --all` runs it"]
+#[ignore = "needs strace: `tests/run --all` runs it"]
 fn disk_has_every_line_and_every_name_before_success_is_told() {
     let place = tempdir().unwrap();
     let (directory, calls) = (place.path().join("here"), place.path().join("calls"));

@@ -22,7 +22,7 @@ const CALL: Duration = Duration::from_secs(30);
 /// Where LocalStack is, such as `http://127.0.0.1:4566`.
 pub(crate) fn endpoint() -> String {
     env::var("STREAM_SQSD_TEST_ENDPOINT")
-        .expect("STREAM_SQSD_TEST_ENDPOINT says where LocalStack is: run these tests by localstack/test")
+        .expect("STREAM_SQSD_TEST_ENDPOINT says where LocalStack is: run these tests by tests/run")
 }
 
 /// A call of SQS.

@@ -1,6 +1,6 @@
 //! The daemon and the library over the wire, against LocalStack: a queue for each test, and all tests side by side.
 //!
-//! `localstack/test` starts LocalStack and runs these. What LocalStack does not do (duplicates, stale receipts, lost
+//! `tests/run` starts LocalStack and runs these. What LocalStack does not do (duplicates, stale receipts, lost
 //! answers, access denied) is not shown here: the simulation and the scripted answers of `tests/wire` do that.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::disallowed_methods, reason = "the bans are for the engine; a test watches it by the real clock")]

@@ -1,7 +1,7 @@
 //! Many messages through one daemon on a wire that breaks: what it holds stays the same, and its log stays readable.
 //!
 //! ```text
-//! STREAM_SQSD_TEST_SOAK_WIRE_MESSAGES=200000 localstack/test -- soak
+//! STREAM_SQSD_TEST_SOAK_WIRE_MESSAGES=200000 tests/run -- soak
 //! ```
 #![cfg(target_os = "linux")]
 

@@ -1,4 +1,5 @@
-"""The one test command: the parts of the tests, run against a LocalStack of their own that goes away afterwards.
+"""The one test command: all parts of the tests. Parts that need LocalStack get an instance of their own, which is stopped at the
+end.
 
 A part that cannot run fails. What is left out is left out by name, and the last line says so.
 """
@@ -14,16 +15,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import queues
-import server
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "localstack"))
+import queues  # noqa: E402
+import server  # noqa: E402
+
 FEATURES = ["--features", "localstack-tests"]
 STATIC = "-C target-feature=+crt-static"
 RELEASE = ["cargo", "build", "--release", "--locked", "--target", "x86_64-unknown-linux-gnu"]
 WITHOUT_AWS = ["--no-default-features"]
 OPTIMISED = ["CARGO_TARGET_DIR=target/worlds", "CARGO_PROFILE_DEV_OPT_LEVEL=1", "CARGO_PROFILE_DEV_DEBUG=none"]
 DEPLOYED = ROOT / "tests" / "deploy" / "requirements.txt"
+SPELLING = ROOT / "tests" / "spelling" / "requirements.txt"
 # How long a part that is told to stop may take for it.
 STOPPED_WITHIN = 20.0
 
@@ -37,6 +40,8 @@ class Part:
     packages: tuple = ()
     # Needs no package, but more time than one wants to wait for between two changes.
     takes_long: bool = False
+    # Runs against LocalStack, which is started only when a part of the run needs it.
+    localstack: bool = False
     # What Python and the programs of PyPI that it runs come from, in an environment of their own.
     requirements: Path = None
 
@@ -51,8 +56,9 @@ def parts(filters):
     else:
         run = ["cargo", "test", "--no-fail-fast", "--lib", "--bins", "--tests", "--examples", *FEATURES]
     return [
-        Part("rust", "Rust", [[*run, *filters]]),
+        Part("rust", "Rust", [[*run, *filters]], localstack=True),
         Part("doctests", "Rust", [["cargo", "test", "--doc", *FEATURES]]),
+        Part("spelling", "typos from PyPI", [["typos"]], requirements=SPELLING),
         Part(
             "worlds",
             "Rust",
@@ -114,6 +120,7 @@ def parts(filters):
                 [sys.executable, "-B", "tests/deploy/systemd.py"],
             ],
             packages=("debootstrap", "systemd-container", "dpkg-dev"),
+            localstack=True,
         ),
         Part(
             "template",
@@ -124,6 +131,7 @@ def parts(filters):
             ],
             requirements=DEPLOYED,
             takes_long=True,
+            localstack=True,
         ),
         Part(
             "container",
@@ -134,6 +142,7 @@ def parts(filters):
             ],
             packages=("buildah", "podman", "runc", "openssl", "ca-certificates"),
             requirements=DEPLOYED,
+            localstack=True,
         ),
     ]
 
@@ -191,8 +200,7 @@ def with_requirements(part, environment):
     return {**environment, "PATH": os.pathsep.join([str(Path(python).parent), environment["PATH"]])}
 
 
-def run_parts(chosen, endpoint):
-    environment = {**os.environ, "STREAM_SQSD_TEST_ENDPOINT": endpoint}
+def run_parts(chosen, environment):
     passed, failed = [], []
     for part in chosen:
         start = time.monotonic()
@@ -210,63 +218,83 @@ def run_parts(chosen, endpoint):
     return passed, failed
 
 
+def with_localstack(chosen):
+    """Runs the parts beside a LocalStack on a free port, which is stopped at the end."""
+    instance = server.Instance("test")
+    with server.locked(server.RUN / "testing.lock", "another tests/run of this clone uses LocalStack; waiting"):
+        try:
+            # What a run left behind that was killed outright.
+            instance.down()
+            return run_parts(chosen, {**os.environ, "STREAM_SQSD_TEST_ENDPOINT": instance.up()})
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            instance.down()
+
+
 def read_arguments(arguments):
     # What stands after `--` goes to the test runner as it is.
     cut = arguments.index("--") if "--" in arguments else len(arguments)
     filters = arguments[cut + 1 :]
     names = [part.name for part in parts([])]
     parser = argparse.ArgumentParser(
-        prog="localstack/test",
-        usage="%(prog)s [--all] [--without NAME]... [-- FILTER...]",
-        description="Runs the tests against a LocalStack that it starts on a free port and stops afterwards.",
+        prog="tests/run",
+        usage="%(prog)s [--all] [--without NAME]... [PART]... [-- FILTER...]",
+        description="Runs the tests. Starts a LocalStack on a free port for the parts that need one, and stops it at the end.",
         epilog="With a FILTER only the part `rust` runs, with those arguments for cargo nextest, or cargo test. "
         f"Parts: {', '.join(names)}.",
     )
+    parser.add_argument("parts", metavar="PART", nargs="*", help="run only these, also where they need --all")
     parser.add_argument("--all", action="store_true", help="also the parts that need root and Debian packages, and those that take long")
     parser.add_argument("--without", metavar="NAME", action="append", default=[], choices=names, help="leave one out")
     chosen = parser.parse_args(arguments[:cut])
-    if filters and (chosen.all or chosen.without):
-        parser.error("a FILTER chooses already: without --all and --without")
+    for name in chosen.parts:
+        if name not in names:
+            parser.error(f"unknown part {name!r}; must be one of: {', '.join(names)}")
+    if filters and (chosen.all or chosen.without or chosen.parts):
+        parser.error("a FILTER chooses already: without --all, --without and PART")
+    if chosen.parts and (chosen.all or chosen.without):
+        parser.error("a PART chooses already: without --all and --without")
     return chosen, filters
 
 
-def main():
-    chosen, filters = read_arguments(sys.argv[1:])
+def choose(chosen, filters):
+    """The parts to run, and why the others are left out."""
     run_these, left_out = [], []
     for part in parts(filters):
         if part.name in chosen.without:
             left_out.append(part.name)
+        elif chosen.parts and part.name not in chosen.parts:
+            left_out.append(part.name)
         elif filters and part.name != "rust":
             left_out.append(f"{part.name} (a filter was given)")
-        elif part.only_with_all and not chosen.all:
+        elif part.only_with_all and not chosen.all and not chosen.parts:
             left_out.append(f"{part.name} (needs --all)")
         else:
             run_these.append(part)
+    return run_these, left_out
 
+
+def main():
+    run_these, left_out = choose(*read_arguments(sys.argv[1:]))
     start = time.monotonic()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, server.end_like_ctrl_c)
-    instance = server.Instance("test")
     try:
-        with server.locked(server.RUN / "testing.lock", "another localstack/test of this clone is running; waiting"):
-            try:
-                # What a run left behind that was killed outright.
-                instance.down()
-                passed, failed = run_parts(run_these, instance.up())
-            finally:
-                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                    signal.signal(number, signal.SIG_IGN)
-                instance.down()
+        if any(part.localstack for part in run_these):
+            passed, failed = with_localstack(run_these)
+        else:
+            passed, failed = run_parts(run_these, dict(os.environ))
     except (server.Trouble, queues.CallFailed) as error:
         server.say(str(error))
         passed, failed = [], ["LocalStack"]
     except KeyboardInterrupt:
-        print("localstack/test: interrupted; LocalStack is stopped", file=sys.stderr)
+        print("tests/run: interrupted; what it started is stopped", file=sys.stderr)
         return 130
     words = [f"passed: {', '.join(passed) or 'nothing'}", f"left out: {', '.join(left_out) or 'nothing'}"]
     if failed:
         words.insert(0, f"FAILED: {', '.join(failed)}")
-    print(f"localstack/test: {'; '.join(words)}; {time.monotonic() - start:.0f} s", file=sys.stderr)
+    print(f"tests/run: {'; '.join(words)}; {time.monotonic() - start:.0f} s", file=sys.stderr)
     return 1 if failed else 0
 
 
