@@ -298,7 +298,7 @@ fn from_base64(text: &[u8]) -> Result<Vec<u8>, DecodeError> {
     if let Ok(bytes) = LENIENT.decode(text) {
         return Ok(bytes);
     }
-    // Line breaks as in MIME, or the alphabet for URLs. Seldom, so it may cost a copy.
+    // Line breaks as in MIME, or the alphabet for URLs. Rare, so it may cost a copy.
     let plain: Vec<u8> = text
         .iter()
         .filter(|byte| !byte.is_ascii_whitespace())

@@ -761,7 +761,7 @@ mod tests {
 
     /// A descriptor that is open for reading only makes every write fail, as a broken disk does.
     #[test]
-    fn after_a_failed_write_the_file_is_opened_anew() {
+    fn after_a_failed_write_the_file_is_opened_again() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("events");
         let mut log = Log::new(FileSettings::new(&path), SystemTime::now).unwrap();

@@ -740,7 +740,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn calls_take_their_time_and_hang_until_the_connections_are_opened_anew() {
+    async fn calls_take_time_and_hang_until_the_reconnect() {
         let queue = broken(Faults { latency: 4 * SECOND, ..Faults::default() });
         let mut times = Vec::new();
         for _ in 0..20 {

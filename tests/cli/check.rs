@@ -69,7 +69,7 @@ fn a_good_queue_gives_no_cause_and_loses_no_receive() {
 }
 
 #[test]
-fn what_loses_or_delays_messages_is_1_and_names_the_command_that_mends_it() {
+fn what_loses_or_delays_messages_is_1_and_names_the_fix() {
     let (once, a_thousand_times) = (redrive(1), redrive(1000));
     let cases = [
         ("RedrivePolicy", "", "there is no dead-letter queue"),
@@ -104,7 +104,7 @@ fn what_loses_or_delays_messages_is_1_and_names_the_command_that_mends_it() {
 }
 
 #[test]
-fn when_a_failing_message_is_dead_lettered_is_told_though_nothing_is_to_be_mended() {
+fn when_a_failing_message_is_dead_lettered_is_always_told() {
     let sqs = good();
     let sentence = "with maxReceiveCount 5 a failing message is dead-lettered after about 15s";
     let told_of_five = told(&sqs, 0);

@@ -71,7 +71,7 @@ fn a_second_signal_ends_at_once_and_says_which_it_was() {
 }
 
 #[test]
-fn a_hangup_opens_files_anew_and_the_run_goes_on() {
+fn a_hangup_opens_files_again_and_the_run_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let events = directory.path().join("events.jsonl");
     let sqs = Sqs::start(MemorySettings::default());
@@ -357,7 +357,7 @@ fn a_body_that_looks_like_streams_connection_test_is_said_to() {
 }
 
 #[test]
-fn the_demo_shows_everything_that_can_befall_a_message_and_ends_by_itself() {
+fn the_demo_shows_what_can_happen_to_a_message_and_ends() {
     let ended = run(daemon(&["demo", "--messages", "40", "--log-format", "human"])).with(0).saying(&[
         "deleted 38 +",
         "what the demo's queue knows",

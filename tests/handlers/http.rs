@@ -335,7 +335,7 @@ fn child_posts(url: &str, environment: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn tls_trusts_a_companys_certificates_and_nobody_elses() {
+fn tls_trusts_the_companies_certificates_and_no_others() {
     let place = tempfile::tempdir().unwrap();
     certify(place.path());
     let mut receiver = Receiver::start(Some(place.path()));

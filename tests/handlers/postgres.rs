@@ -324,7 +324,7 @@ async fn a_slow_database_is_given_no_more_than_the_slots_and_the_rest_waits_in_t
 }
 
 #[tokio::test]
-async fn a_missing_table_or_permission_is_a_target_that_is_down_and_passes_when_it_is_mended() {
+async fn a_missing_table_or_permission_is_down_until_it_is_fixed() {
     let cluster = Cluster::start();
     let postgres = Postgres::new(cluster.settings()).unwrap();
     let error = insert(&postgres, "1").await.unwrap_err();
@@ -522,7 +522,7 @@ async fn many_events_share_a_round_trip_and_connections_are_no_more_than_configu
 }
 
 #[tokio::test]
-async fn the_index_that_the_readme_shows_finds_what_is_inside_and_refuses_what_jsonb_cannot_hold() {
+async fn the_documented_index_works_and_refuses_what_jsonb_cannot_hold() {
     let cluster = Cluster::start();
     let postgres = cluster.handler().await;
     let readme = include_str!("../../README.md");

@@ -167,7 +167,7 @@ async fn company_server(answers: Vec<Answer>) -> (std::net::SocketAddr, Arc<Scri
 }
 
 #[tokio::test]
-async fn a_proxy_and_a_companys_own_authority_stand_between_and_the_region_is_the_urls() {
+async fn a_proxy_with_a_private_authority_works_and_the_url_sets_the_region() {
     let folder = Folder::new("authority");
     let (address, script, pem) = company_server(vec![Answer::messages(vec![message("m-1", "{}")])]).await;
     let proxy = Proxy::start(Some(address), vec![Answer::Reset]).await;

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_line_is_ended_and_a_removed_file_begun_anew() {
+    fn half_a_line_is_ended_and_a_removed_file_started_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("reasons");
         fs::write(&path, "{\"torn").unwrap();
