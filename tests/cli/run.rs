@@ -369,3 +369,22 @@ fn the_demo_shows_what_can_happen_to_a_message_and_ends() {
     assert_eq!(events.len(), 38);
     assert!(events.iter().any(|line| line["receive_count"] == 3), "one succeeds at its third try");
 }
+
+#[test]
+fn on_a_terminal_the_demo_prints_one_short_line_an_event() {
+    let shown = run(on_a_terminal(&daemon(&["demo", "--messages", "40"]))).with(0).stdout;
+    assert!(!shown.contains(r#"{"type":"#), "{shown}");
+    let types = ["message.", "member.added", "plant_watered", "reaction.new"];
+    let is_event = |line: &&str| types.iter().any(|name| line.starts_with(name));
+    // Between two of the terminal's commands, which move the progress line out of the way.
+    let events: Vec<&str> = shown.split(['\r', '\n', '\u{1b}']).map(after_command).filter(is_event).collect();
+    assert_eq!(events.len(), 38, "{shown}");
+    assert!(events.iter().all(|line| line.chars().count() <= 80), "{events:?}");
+    assert_eq!(events.iter().filter(|line| line.ends_with("(receive 3)")).count(), 1, "{events:?}");
+}
+
+/// What stands behind the rest of a command to the terminal, such as `[2K`.
+fn after_command(text: &str) -> &str {
+    let rest = text.strip_prefix('[').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';'));
+    rest.map_or(text, |rest| rest.get(1..).unwrap_or_default())
+}

@@ -169,7 +169,8 @@ pub(crate) struct InitPostgresArguments {
 const DEMO_HELP: &str = "\
 The queue is filled with sample events in every form in which Stream's events arrive. One of them cannot be decoded, the \
 handler of one fails twice and then succeeds, and the handler of one always fails; retry delays are short. Events go to \
-standard output, the log to standard error, and the shutdown summary and what the queue knows come at the end.
+standard output, a short line each on a terminal and JSON lines elsewhere, the log to standard error, and the shutdown \
+summary and what the queue knows come at the end.
 
 Example:
   stream-sqsd demo > events.jsonl";

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use stream_sqsd::consumer::{Consumer, RetryDelay, Settings, Summary};
 use stream_sqsd::decode;
 use stream_sqsd::event::Event;
@@ -189,19 +189,39 @@ fn print_queue(queue: &MemoryQueue, format: LogFormat, screen: &Screen) {
     say(&text);
 }
 
-/// Standard output that does not run into the progress line.
+/// Standard output that does not run into the progress line. A person gets a short line for each event, a program all of it.
 struct BesideProgress(Screen);
 
 impl Write for BesideProgress {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let write = || {
+        let write = |shown: &[u8]| {
             let mut stdout = io::stdout().lock();
-            stdout.write_all(line).and_then(|()| stdout.flush())
+            stdout.write_all(shown).and_then(|()| stdout.flush())
         };
-        if self.0.shows_stdout() { self.0.beside_progress(write) } else { write() }.map(|()| line.len())
+        if self.0.shows_stdout() {
+            let short = short(line);
+            self.0.beside_progress(|| write(short.as_deref().map_or(line, str::as_bytes)))
+        } else {
+            write(line)
+        }
+        .map(|()| line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// One of the JSON lines of [`Stdout`] in few words: type, user, text, and which receive it was if not the first.
+fn short(line: &[u8]) -> Option<String> {
+    let line: Value = serde_json::from_slice(line).ok()?;
+    let event = &line["event"];
+    let mut text = format!("{:<16}{:<8}", line["type"].as_str()?, event["user"]["id"].as_str().unwrap_or_default());
+    let said = event["reaction"]["type"].as_str().or(event["message"]["text"].as_str());
+    text.push_str(said.unwrap_or_default());
+    let receives = line["receive_count"].as_u64()?;
+    if receives > 1 {
+        text.push_str(&format!(" (receive {receives})"));
+    }
+    Some(format!("{}\n", text.trim_end()))
 }
