@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::cli::InitArguments;
 use crate::config;
 use crate::config::routes::HANDLERS;
-use crate::config::routes::reader::{Key, MUST_BE_SET};
+use crate::config::routes::reader::{Key, REQUIRED};
 use crate::config::settings::{self, Setting, Unset};
 use crate::terminal::exit::{Exit, Failure, print, say};
 
@@ -82,10 +82,10 @@ fn starting_file() -> String {
 /// What holds without this line of a route, where the line does not show it.
 fn remark(key: &Key) -> String {
     match key.default {
-        MUST_BE_SET => "   # must be set".to_owned(),
+        REQUIRED => "   # required".to_owned(),
         Unset::Value(value) if as_toml(value) == key.example => String::new(),
-        Unset::Value(value) => format!("   # unless set: {}", as_toml(value)),
-        Unset::Words(words) => format!("   # unless set: {words}"),
+        Unset::Value(value) => format!("   # default: {}", as_toml(value)),
+        Unset::Words(words) => format!("   # default: {words}"),
     }
 }
 
@@ -106,7 +106,7 @@ fn push(setting: &Setting, text: &mut String) {
                 Some((one, _)) => format!("[\"{one}\"]"),
                 None => format!("\"{}\"", setting.value),
             };
-            text.push_str(&format!("# {key} = {example}   # unless set: {words}\n"));
+            text.push_str(&format!("# {key} = {example}   # default: {words}\n"));
         }
     }
 }
@@ -160,8 +160,8 @@ mod tests {
     #[test]
     fn a_key_that_must_be_set_is_said_to_be_and_a_default_that_the_line_shows_is_not_said_twice() {
         let text = starting_file();
-        assert!(text.contains("# path = \"/var/lib/stream-sqsd/events.jsonl\"   # must be set\n"), "{text}");
-        assert!(text.contains("# rotate_age = \"1d\"   # unless set: never\n"), "{text}");
+        assert!(text.contains("# path = \"/var/lib/stream-sqsd/events.jsonl\"   # required\n"), "{text}");
+        assert!(text.contains("# rotate_age = \"1d\"   # default: never\n"), "{text}");
         assert!(text.contains("# redirects = false\n"), "{text}");
     }
 

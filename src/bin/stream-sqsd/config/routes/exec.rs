@@ -2,7 +2,7 @@
 
 use stream_sqsd::handlers::exec::{Exec, ExecError, ExecSettings};
 
-use super::reader::{Key, MUST_BE_SET, Reader};
+use super::reader::{Key, REQUIRED, Reader};
 use crate::config::secret::{Missing, show_variable};
 use crate::config::settings::Unset;
 
@@ -13,7 +13,7 @@ pub(super) const KEYS: &[&Key] = &[&COMMAND, &ENV];
 const COMMAND: Key = Key {
     name: "command",
     example: r#"["/usr/local/bin/on-event", "--verbose"]"#,
-    default: MUST_BE_SET,
+    default: REQUIRED,
     help: "The program and its arguments; there is no shell. A name without a slash is looked for in PATH",
 };
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use stream_sqsd::handlers::file::FileSettings;
 
-use super::reader::{Key, MUST_BE_SET, Reader, above_zero};
+use super::reader::{Key, REQUIRED, Reader, above_zero};
 use super::{Route, Target};
 use crate::config::diagnostics::{Diagnostics, Origin};
 use crate::config::settings::Unset;
@@ -21,7 +21,7 @@ pub(super) const KEYS: &[&Key] = &[&PATH, &ROTATE_SIZE, &ROTATE_AGE, &MAX_FILES]
 const PATH: Key = Key {
     name: "path",
     example: r#""/var/lib/stream-sqsd/events.jsonl""#,
-    default: MUST_BE_SET,
+    default: REQUIRED,
     help: "The file that lines are appended to. It is created when it is not there, its directory is not",
 };
 

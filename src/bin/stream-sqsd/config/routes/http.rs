@@ -2,7 +2,7 @@
 
 use stream_sqsd::handlers::http::{Http, HttpSettings, is_exposed};
 
-use super::reader::{Key, MUST_BE_SET, Reader, above_zero};
+use super::reader::{Key, REQUIRED, Reader, above_zero};
 use crate::config::address;
 use crate::config::settings::Unset;
 use crate::config::units;
@@ -14,7 +14,7 @@ pub(super) const KEYS: &[&Key] = &[&URL, &API_KEY, &API_SECRET, &TIMEOUT, &CONNE
 const URL: Key = Key {
     name: "url",
     example: r#""https://example.com/webhooks/stream""#,
-    default: MUST_BE_SET,
+    default: REQUIRED,
     help: "Where each event is POSTed to, as text or, where it holds a token, as a secret",
 };
 

@@ -19,7 +19,7 @@ use stream_sqsd::handlers::file::FileSettings;
 use stream_sqsd::handlers::http::HttpSettings;
 use stream_sqsd::handlers::postgres::PostgresSettings;
 
-use self::reader::{Key, MUST_BE_SET, Reader};
+use self::reader::{Key, REQUIRED, Reader};
 use crate::config::diagnostics::{Diagnostics, Origin, nearest};
 use crate::config::document::{Entry, Item, Section};
 use crate::config::secret::Missing;
@@ -28,14 +28,14 @@ use crate::config::settings::Unset;
 const EVENTS: Key = Key {
     name: "events",
     example: r#"["message.*", "reaction.new"]"#,
-    default: MUST_BE_SET,
+    default: REQUIRED,
     help: "Which events: `message.new`, all below a dot (`message.*`), or all (`*`)",
 };
 
 const HANDLER: Key = Key {
     name: "handler",
     example: r#""http""#,
-    default: MUST_BE_SET,
+    default: REQUIRED,
     help: "What is done with them: one of the handlers below",
 };
 

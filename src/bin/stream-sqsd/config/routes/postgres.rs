@@ -2,7 +2,7 @@
 
 use stream_sqsd::handlers::postgres::{Postgres, PostgresSettings, holds_password};
 
-use super::reader::{Key, MUST_BE_SET, Reader, above_zero};
+use super::reader::{Key, REQUIRED, Reader, above_zero};
 use crate::config::secret;
 use crate::config::settings::Unset;
 use crate::config::units;
@@ -14,7 +14,7 @@ pub(super) const KEYS: &[&Key] = &[&URL, &PASSWORD, &TABLE, &CONNECTIONS, &TIMEO
 const URL: Key = Key {
     name: "url",
     example: r#""postgres://stream@db.example.com/stream""#,
-    default: MUST_BE_SET,
+    default: REQUIRED,
     help: "Where the database is, as text or, where it holds a password, as a secret only",
 };
 

@@ -19,7 +19,7 @@ pub(crate) struct Key {
 }
 
 /// The default of a key that has none.
-pub(crate) const MUST_BE_SET: Unset = Unset::Words("must be set");
+pub(crate) const REQUIRED: Unset = Unset::Words("required");
 
 /// Reads one route of the file.
 pub(super) struct Reader<'a> {
