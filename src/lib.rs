@@ -65,6 +65,10 @@
 //! `sqs` (the real queue, which brings the AWS SDK), `daemon` (the binary), `admin` (the listener to watch a consumer by),
 //! and one for each handler that ships: `stdout`, `file`, `http`, `exec`, `postgres`. All are on by default; a library
 //! user wants `default-features = false, features = ["sqs"]`.
+//!
+//! # Guides
+//!
+//! [`docs`] has a tutorial, the handlers, delivery guarantees, configuration, monitoring, performance and a glossary.
 
 /// Whether the engine is broken on purpose in the way of this name. Never, unless it is compiled with
 /// `--cfg stream_sqsd_mutants` for `tests/simulation/mutations.py`, which shows that the tests notice.
@@ -100,6 +104,36 @@ pub mod decode;
 pub mod event;
 pub mod queue;
 pub mod telemetry;
+
+/// The guides: what `src/docs` holds for people who read the repository or the package.
+#[cfg(doc)]
+pub mod docs {
+    macro_rules! page {
+        ($name:ident) => {
+            // Ahead of the page's own definitions, which lead to files: in Markdown the first definition of a name counts.
+            #[doc = "[configuration]: crate::docs::configuration"]
+            #[doc = "[glossary]: crate::docs::glossary"]
+            #[doc = "[guarantees]: crate::docs::guarantees"]
+            #[doc = "[handlers]: crate::docs::handlers"]
+            #[doc = "[monitoring]: crate::docs::monitoring"]
+            #[doc = "[performance]: crate::docs::performance"]
+            #[doc = "[tutorial]: crate::docs::tutorial"]
+            #[doc = ""]
+            #[doc = include_str!(concat!("docs/", stringify!($name), ".md"))]
+            // The generated tables hold example URLs, which are not links.
+            #[allow(rustdoc::bare_urls)]
+            pub mod $name {}
+        };
+    }
+
+    page!(tutorial);
+    page!(handlers);
+    page!(guarantees);
+    page!(configuration);
+    page!(monitoring);
+    page!(performance);
+    page!(glossary);
+}
 
 /// What most programs import.
 pub mod prelude {

@@ -601,7 +601,7 @@ mod tests {
         assert_eq!(names.len(), ALL.len());
     }
 
-    /// The table of the README.
+    /// The table of src/docs/monitoring.md.
     fn documentation() -> String {
         let mut text = "| metric | kind | labels | meaning |\n|---|---|---|---|\n".to_owned();
         for metric in ALL {
@@ -613,19 +613,19 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_the_table_of_the_metrics() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-        let readme = std::fs::read_to_string(&path).expect("a README.md");
-        let (before, rest) = readme.split_once("<!-- metrics -->\n\n").expect("where the table begins");
+    fn the_monitoring_page_has_the_table_of_the_metrics() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs/monitoring.md");
+        let page = std::fs::read_to_string(&path).expect("a monitoring.md");
+        let (before, rest) = page.split_once("<!-- metrics -->\n\n").expect("where the table begins");
         let (table, after) = rest.split_once("\n<!-- /metrics -->").expect("where the table ends");
         if table == documentation() {
             return;
         }
         let fresh = format!("{before}<!-- metrics -->\n\n{}\n<!-- /metrics -->{after}", documentation());
         if std::env::var_os("WRITE_DOCUMENTATION").is_some() {
-            std::fs::write(&path, fresh).expect("a README.md that can be written");
+            std::fs::write(&path, fresh).expect("a monitoring.md that can be written");
         } else {
-            panic!("the table of metrics in README.md is stale: run this test with WRITE_DOCUMENTATION=1");
+            panic!("the table of metrics in src/docs/monitoring.md is stale: run this test with WRITE_DOCUMENTATION=1");
         }
     }
 }

@@ -388,9 +388,9 @@ fn the_statements_that_make_a_table_need_neither_database_nor_password() {
 }
 
 #[test]
-fn the_configuration_that_the_readme_shows_is_good() {
+fn the_configuration_in_the_readme_is_valid() {
     let readme = include_str!("../../README.md");
-    let (_, example) = readme.split_once("## Configure it").unwrap().1.split_once("```toml\n").unwrap();
+    let (_, example) = readme.split_once("## Configuration").unwrap().1.split_once("```toml\n").unwrap();
     let (example, _) = example.split_once("```").unwrap();
     let checked = check_text(example).with(0);
     assert!(checked.stdout.contains("route 1: message.* reaction.new to https://example.com"), "{}", checked.stdout);

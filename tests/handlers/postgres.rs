@@ -525,10 +525,10 @@ async fn many_events_share_a_round_trip_and_connections_are_no_more_than_configu
 async fn the_documented_index_works_and_refuses_what_jsonb_cannot_hold() {
     let cluster = Cluster::start();
     let postgres = cluster.handler().await;
-    let readme = include_str!("../../README.md");
+    let tutorial = include_str!("../../src/docs/tutorial.md");
     let index = "CREATE INDEX ON stream_events USING gin ((payload::jsonb) jsonb_path_ops)";
     let condition = r#"WHERE payload::jsonb @> '{"user": {"id": "ada"}}'"#;
-    assert!(readme.contains(&format!("`{index}`")) && readme.contains(&format!("`{condition}`")));
+    assert!(tutorial.contains(&format!("`{index}`")) && tutorial.contains(&format!("`{condition}`")));
     cluster.ask(index);
     let insert = async |id: &str, body: &str| postgres.handle(decode(body, 1000).unwrap(), Context::for_test(id)).await;
     insert("1", r#"{"type":"a.b","user":{"name":"x","id":"ada"}}"#).await.unwrap();

@@ -33,7 +33,9 @@ fn assets() -> BTreeMap<PathBuf, PathBuf> {
 
 /// The links of a page to other files and to its own sections: file and section.
 fn links(page: &str) -> Vec<(&str, &str)> {
-    let targets = page.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+    let within = page.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+    let defined = page.lines().filter(|line| line.starts_with('[')).filter_map(|line| Some(line.split_once("]: ")?.1));
+    let targets = within.chain(defined);
     let ours = targets.filter(|target| !target.contains("://"));
     ours.map(|target| target.split_once('#').unwrap_or((target, ""))).collect()
 }
@@ -86,18 +88,40 @@ fn is_page(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "md")
 }
 
+/// The pages in a directory of the repository.
+fn pages(directory: &str) -> impl Iterator<Item = PathBuf> {
+    let names = fs::read_dir(root().join(directory)).unwrap().map(|entry| entry.unwrap().file_name());
+    names.map(move |name| Path::new(directory).join(name)).filter(|path| is_page(path))
+}
+
 #[test]
 fn every_link_of_the_documentation_leads_somewhere() {
-    let beside = fs::read_dir(root().join("deploy")).unwrap().map(|entry| entry.unwrap().file_name());
-    let pages = beside.map(|name| Path::new("deploy").join(name)).filter(|path| is_page(path));
     let mut followed = 0;
-    for page in pages.chain(["README.md".into(), "CHANGELOG.md".into()]) {
+    for page in [".", ".github", "deploy", "src/docs"].into_iter().flat_map(pages) {
         for target in targets_of(&page) {
             assert!(root().join(&target).exists(), "{} links to {}", page.display(), target.display());
             followed += 1;
         }
     }
     assert!(followed > 30, "the pages were not read: {followed}");
+}
+
+#[test]
+fn every_guide_is_in_the_package_and_in_rustdoc() {
+    let (assets, library) = (assets(), text("src/lib.rs"));
+    for guide in pages("src/docs") {
+        assert!(assets.contains_key(&guide), "{} is not in the package", guide.display());
+        let name = guide.file_stem().unwrap().to_str().unwrap();
+        assert!(library.contains(&format!("page!({name});")), "{name} is not in rustdoc");
+        let definition = format!("\"[{name}]: crate::docs::{name}\"");
+        assert!(library.contains(&definition), "links to {name} lead nowhere in rustdoc");
+    }
+}
+
+#[test]
+fn the_readme_stays_a_front_door() {
+    let lines = text("README.md").lines().count();
+    assert!(lines <= 200, "README.md has {lines} lines: what is not for a first visit belongs into src/docs");
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! The reference in the README, of the settings and of how time limits must relate: made from the tables, and held to them
-//! by a test.
+//! The reference in src/docs/configuration.md, of the settings and of how time limits must relate: generated from the tables,
+//! and held to them by a test.
 //!
-//! After a change, `STREAM_SQSD_WRITE_REFERENCE=1 cargo test --bin stream-sqsd reference` writes it again.
+//! After a change, `WRITE_DOCUMENTATION=1 cargo test --bin stream-sqsd reference` writes it again.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ fn times() -> String {
 }
 
 fn settings() -> String {
-    let mut text = String::from("\n| in the file | flag and variable | unless set | what it is |\n|---|---|---|---|\n");
+    let mut text = String::from("\n| in the file | flag and variable | default | meaning |\n|---|---|---|---|\n");
     for setting in crate::config::settings::ALL {
         text.push_str(&row(setting));
     }
@@ -39,19 +39,19 @@ fn settings() -> String {
 fn row(setting: &Setting) -> String {
     let (section, key) = setting.file;
     let place = if section.is_empty() { format!("`{key}`") } else { format!("`{key}` in `[{section}]`") };
-    let default = unless_set(setting.default);
+    let default = in_words(setting.default);
     format!("| {place} | `--{}`<br>`{}` | {default} | {}. |\n", setting.flag, setting.variable(), setting.help)
 }
 
 fn keys<'a>(keys: impl Iterator<Item = (&'a str, &'a str, Unset, &'a str)>) -> String {
-    let mut text = String::from("| key | such as | unless set | what it is |\n|---|---|---|---|\n");
+    let mut text = String::from("| key | example | default | meaning |\n|---|---|---|---|\n");
     for (name, example, default, help) in keys {
-        text.push_str(&format!("| `{name}` | `{example}` | {} | {help}. |\n", unless_set(default)));
+        text.push_str(&format!("| `{name}` | `{example}` | {} | {help}. |\n", in_words(default)));
     }
     text
 }
 
-fn unless_set(default: Unset) -> String {
+fn in_words(default: Unset) -> String {
     match default {
         Unset::Value(value) => format!("`{value}`"),
         Unset::Words(words) => words.to_owned(),
@@ -60,24 +60,24 @@ fn unless_set(default: Unset) -> String {
 
 #[test]
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-fn the_readme_says_what_the_code_knows() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let mut readme = fs::read_to_string(path).unwrap();
+fn the_configuration_page_has_the_tables_of_the_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/docs/configuration.md");
+    let mut page = fs::read_to_string(path).unwrap();
     // What stands between `<!-- NAME -->` and `<!-- /NAME -->`.
     for (name, part) in [("settings", settings()), ("times", times())] {
         let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
-        let begin = readme.find(&begin).expect("the README has a place for it") + begin.len();
-        let end = readme[begin..].find(&end).expect("the place has an end") + begin;
-        if std::env::var_os("STREAM_SQSD_WRITE_REFERENCE").is_some() {
-            readme.replace_range(begin..end, &part);
+        let begin = page.find(&begin).expect("the page has a place for it") + begin.len();
+        let end = page[begin..].find(&end).expect("the place has an end") + begin;
+        if std::env::var_os("WRITE_DOCUMENTATION").is_some() {
+            page.replace_range(begin..end, &part);
         } else {
             assert!(
-                readme[begin..end] == part,
-                "the {name} in README.md are stale; STREAM_SQSD_WRITE_REFERENCE=1 cargo test --bin stream-sqsd reference"
+                page[begin..end] == part,
+                "the {name} in configuration.md are stale; WRITE_DOCUMENTATION=1 cargo test --bin stream-sqsd reference"
             );
         }
     }
-    if std::env::var_os("STREAM_SQSD_WRITE_REFERENCE").is_some() {
-        fs::write(path, readme).unwrap();
+    if std::env::var_os("WRITE_DOCUMENTATION").is_some() {
+        fs::write(path, page).unwrap();
     }
 }

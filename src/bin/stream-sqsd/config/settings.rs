@@ -2,7 +2,7 @@
 //! it is for.
 //!
 //! The flags of the subcommands, their help, the environment, the keys that a file may have and the reference in the
-//! README all come from this table. What the values mean is read in [`config`](crate::config).
+//! documentation all come from this table. What the values mean is read in [`config`](crate::config).
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;

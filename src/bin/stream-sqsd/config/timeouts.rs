@@ -2,7 +2,7 @@
 //!
 //! The engine knows what its own settings must be ([`Settings::check`]), a handler how long one of its calls can take, and
 //! nobody else knows both. What cannot work is a mistake; what works, but costs receives or does work twice, is advice. Of
-//! the supervisor's limit nothing can be seen from here. [`relations`] says all of it in words, for the README.
+//! the supervisor's limit nothing can be seen from here. [`relations`] says all of it in words, for the documentation.
 
 use std::time::Duration;
 
@@ -114,7 +114,7 @@ pub(crate) fn visibility_concern(visibility: Duration, engine: &Settings) -> Opt
     }
 }
 
-/// One row of the README's table.
+/// One row of the table in src/docs/configuration.md.
 #[cfg(test)]
 pub(crate) struct Relation {
     pub(crate) limit: &'static str,
