@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::value::RawValue;
 
-use crate::event::{Event, MAX_TYPE_LENGTH, NotAnEvent, kind_of, last_values, text_of};
+use crate::event::{Event, MAX_TYPE_LENGTH, NotAnEvent, NotAnObject, kind_of, last_values, text_of};
 
 /// How many bytes a body may inflate to when nothing else is said: 16 MiB. What Stream sends stays under 256 KiB.
 pub const DEFAULT_LIMIT: usize = 16 * 1024 * 1024;
@@ -241,11 +241,8 @@ pub(crate) fn from_text(json: String) -> Result<Event, DecodeError> {
 
 /// Why this is not an event.
 #[cold]
-fn refused(json: &str, fault: NotAnEvent) -> DecodeError {
-    match fault {
-        NotAnEvent::NoObject { .. } if is_feeds_batch(json) => DecodeError::Json(JsonFault::FeedsBatch),
-        fault => fault.into(),
-    }
+fn refused(json: &str, fault: NotAnObject) -> DecodeError {
+    if is_feeds_batch(json) { DecodeError::Json(JsonFault::FeedsBatch) } else { NotAnEvent::from(fault).into() }
 }
 
 /// Whether it has the shape of a batch of Stream's older Feeds product: a list, whose first item says what is new in a feed

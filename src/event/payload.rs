@@ -1,9 +1,15 @@
 //! From an event as it came to a struct, and what can be wrong on the way.
 
+use super::event::Event;
 use super::field::Described;
-use super::kind::escape_controls;
-use super::read::{Fault, Object, Reader};
-use super::{AnyPayload, CustomEvent, Event, EventKind};
+use super::json::{Cursor, Fault};
+use super::kind::EventKind;
+use super::object::RequestInfo;
+use super::read::read_object;
+use super::table::parts::*;
+use super::table::structs;
+use super::text::escape_controls;
+use super::view::Object;
 use crate::telemetry::shown;
 
 /// A type that events parse into: each struct of the catalogue for its wire type, [`CustomEvent`] for every custom type,
@@ -45,6 +51,16 @@ pub trait Payload: Sized + Send + 'static {
     fn from_event(event: &Event) -> Result<Self, PayloadError>;
 }
 
+structs! {
+    /// An event that you or your users defined: any type without a dot that is not Stream's own.
+    CustomEvent {
+        r#type: String;
+        created_at, received_at: Timestamp;
+        custom: Extra;
+        request_info: Box<RequestInfo>;
+    }
+}
+
 impl Payload for CustomEvent {
     const TYPE: &'static str = "*";
 
@@ -54,6 +70,17 @@ impl Payload for CustomEvent {
 
     fn from_event(event: &Event) -> Result<Self, PayloadError> {
         read_payload(event)
+    }
+}
+
+impl Event {
+    /// Parses the event into the struct of its type.
+    ///
+    /// # Errors
+    ///
+    /// When the event is of another type, and when its JSON does not fit.
+    pub fn parse<E: Payload>(&self) -> Result<E, PayloadError> {
+        if E::takes(self.kind()) { E::from_event(self) } else { Err(PayloadError::other_type(E::TYPE, self.kind())) }
     }
 }
 
@@ -148,14 +175,5 @@ pub(super) fn read_payload<T: Described>(event: &Event) -> Result<T, PayloadErro
 /// The part of [`read_payload`] that is the same for all types, and is compiled once.
 fn read_event(event: &Event, payload: &mut dyn Object) -> Result<(), PayloadError> {
     let json = event.json();
-    Reader::new(json).object(payload).map_err(|fault| PayloadError::mismatch(json, &fault))
-}
-
-/// [`Event::payload`].
-pub(super) fn read_any(event: &Event) -> Result<AnyPayload, PayloadError> {
-    match event.kind().known() {
-        Some(known) => (known.parse)(event),
-        None if event.kind().is_custom() => event.parse().map(|custom| AnyPayload::CustomEvent(Box::new(custom))),
-        None => Ok(AnyPayload::Unknown(event.clone())),
-    }
+    read_object(&mut Cursor::new(json), payload).map_err(|fault| PayloadError::mismatch(json, &fault))
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::ser::{Serialize, Serializer};
 
-use super::extra::raw_value;
+use super::json::raw_value;
 
 /// A point in time: RFC 3339 text with up to nine digits of a second and any offset, or integer nanoseconds since 1970.
 ///
