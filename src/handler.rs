@@ -30,7 +30,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use crate::event::escape_controls;
+use crate::event::escape_controls;
 use crate::queue::{MAX_VISIBILITY, MessageId, Trace};
 use crate::telemetry::{ERROR_SHOWN, cut};
 

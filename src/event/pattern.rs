@@ -124,14 +124,11 @@ impl Judgement {
     }
 
     fn unknown(text: &str, candidates: impl Iterator<Item = String>) -> Self {
-        let nearest = candidates.map(|candidate| (distance(text, &candidate), candidate)).min();
+        let nearest = candidates.map(|candidate| (strsim::levenshtein(text, &candidate), candidate)).min();
         let (distance, nearest) = nearest.expect("the catalogue is not empty");
         Judgement::Unknown { nearest, distance }
     }
-}
 
-/// The sentence for a log or an error; None where there is nothing to say.
-impl Judgement {
     /// What to tell the author of `pattern`; None where all is well.
     pub fn warning(&self, pattern: &Pattern) -> Option<String> {
         match self {
@@ -141,19 +138,4 @@ impl Judgement {
             )),
         }
     }
-}
-
-/// The edits between two texts (Levenshtein's distance), byte by byte: names are ASCII.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let change = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

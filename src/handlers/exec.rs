@@ -54,8 +54,8 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::processes;
-use crate::event::Event;
-use crate::handler::{Context, Handler, HandlerError, Hold, escape_controls};
+use crate::event::{Event, escape_controls};
+use crate::handler::{Context, Handler, HandlerError, Hold};
 
 /// What of the daemon's environment every program sees.
 const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];

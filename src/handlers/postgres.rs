@@ -56,8 +56,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::columns::Columns;
 use super::tls::{self, TlsError};
-use crate::event::Event;
-use crate::handler::{Context, Handler, HandlerError, escape_controls};
+use crate::event::{Event, escape_controls};
+use crate::handler::{Context, Handler, HandlerError};
 use crate::telemetry::shown;
 
 /// How many bytes of payload one statement takes before it is sent, give or take the last row. The protocol ends at
