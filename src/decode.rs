@@ -132,22 +132,14 @@ pub fn decode(body: &str, limit: usize) -> Result<Event, DecodeError> {
     Err(DecodeError::Json(JsonFault::Envelopes))
 }
 
-/// [`decode`] with the [`DEFAULT_LIMIT`], by the name that it has in Stream's SDKs.
+/// [`decode`] with the [`DEFAULT_LIMIT`], by the name that it has in Stream's SDKs. It is their `parse_sns` too: an SNS
+/// envelope is recognised by itself.
 ///
 /// # Errors
 ///
 /// See [`DecodeError`].
+#[doc(alias = "parse_sns")]
 pub fn parse_sqs(body: &str) -> Result<Event, DecodeError> {
-    decode(body, DEFAULT_LIMIT)
-}
-
-/// The same as [`parse_sqs`], which sees for itself whether there is an SNS envelope; by the name that it has in Stream's
-/// SDKs.
-///
-/// # Errors
-///
-/// See [`DecodeError`].
-pub fn parse_sns(body: &str) -> Result<Event, DecodeError> {
     decode(body, DEFAULT_LIMIT)
 }
 

@@ -24,16 +24,6 @@ pub enum WebhookError {
     Decode(#[from] DecodeError),
 }
 
-impl WebhookError {
-    /// A stable word for the kind of error: the label of a metric.
-    pub fn label(&self) -> &'static str {
-        match self {
-            WebhookError::Signature => "signature mismatch",
-            WebhookError::Decode(error) => error.label(),
-        }
-    }
-}
-
 /// An app's API secret, ready to sign many bodies.
 ///
 /// Its `Debug` shows nothing of the secret.

@@ -49,6 +49,7 @@ pub enum Shape {
 
 /// A struct of the table: its name and its fields.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct ObjectInfo {
     /// The name of the struct, which is Stream's own for everything that is no event.
     pub name: &'static str,
@@ -58,6 +59,7 @@ pub struct ObjectInfo {
 
 /// A field of the table.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct FieldInfo {
     /// The key in the JSON.
     pub name: &'static str,
@@ -446,7 +448,7 @@ impl<T: Item> Item for Map<T> {
     }
 }
 
-/// An id or a name where some events have the whole object.
+/// An id or a name where some events have the whole object. There is no third form, so it can be matched exhaustively.
 ///
 /// The `members` of an event and the `commands` of a channel come in both ways.
 #[derive(Clone, Debug, PartialEq)]

@@ -140,6 +140,7 @@ impl EventType {
 
 /// A product of Stream's. One hook can carry the events of all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Product {
     /// Chat.
     Chat,

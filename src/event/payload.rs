@@ -129,15 +129,6 @@ impl From<serde_json::Error> for PayloadError {
 }
 
 impl PayloadError {
-    /// A stable word for the kind of error: the label of the metric.
-    pub fn label(&self) -> &'static str {
-        match self {
-            PayloadError::OtherType { .. } => "other_type",
-            PayloadError::Mismatch { .. } => "mismatch",
-            PayloadError::Foreign { .. } => "foreign",
-        }
-    }
-
     pub(super) fn other_type(expected: &'static str, found: &EventKind) -> Self {
         PayloadError::OtherType { expected, found: found.clone() }
     }

@@ -16,6 +16,7 @@ macro_rules! structs {
     )*) => {$(
         $(#[$attribute])*
         #[derive(Clone, Default)]
+        #[non_exhaustive]
         pub struct $name {
             $($(
                 #[doc = concat!("`", stringify!($field), "`")]
