@@ -19,8 +19,7 @@
 //!     let url = QueueUrl::parse("https://sqs.us-east-1.amazonaws.com/123456789012/chat-events")?;
 //!     let queue = SqsQueue::connect(SqsOptions::new(QueueAddress::Url(url))).await?;
 //!     let router = Router::new().on(welcome);
-//!     let shutdown = async { tokio::time::sleep(std::time::Duration::from_secs(3600)).await };
-//!     println!("{}", Consumer::new(queue, router, Settings::default()).run(shutdown).await?);
+//!     println!("{}", Consumer::new(queue, router, Settings::default()).run(stream_sqsd::shutdown_signal()).await?);
 //!     Ok(())
 //! }
 //! # #[cfg(not(feature = "sqs"))]
@@ -56,6 +55,7 @@
 //! | [`event`] | every event type of Stream's and its fields: tables of facts |
 //! | [`queue`] | what the engine asks of a queue; the real one, and one in memory |
 //! | [`telemetry`] | everything that can be observed, by its one name |
+//! | `shutdown` | [`shutdown_signal`], for `main` |
 //!
 //! Within the engine, [`Consumer::run`](consumer::Consumer::run) is one loop that owns every task, so that dropping its
 //! future is a crash that a test can cause. Time is tokio's, so that a test can pause it; chance comes from a seed.
@@ -100,12 +100,15 @@ pub mod decode;
 pub mod event;
 pub mod queue;
 pub mod telemetry;
+mod shutdown;
+
+pub use shutdown::shutdown_signal;
 
 /// What most programs import.
 pub mod prelude {
     pub use crate::consumer::{Closing, Consumer, Settings};
     pub use crate::event::{self, Event};
-    pub use crate::handler::{Context, Handler, HandlerError};
+    pub use crate::handler::{Context, Failure, Handler, HandlerError, OrFailure};
     pub use crate::queue::memory::MemoryQueue;
     #[cfg(feature = "sqs")]
     pub use crate::queue::sqs::{QueueAddress, QueueUrl, SqsOptions, SqsQueue};

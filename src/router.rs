@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tracing::warn;
 
 use crate::event::{Event, EventKind, Pattern, Payload};
-use crate::handler::{Context, Handler, HandlerError};
+use crate::handler::{Context, Failure, Handler, HandlerError};
 
 /// The routes of a consumer, asked in the order in which they were added: the first that takes an event gets it.
 ///
@@ -56,7 +56,6 @@ type Condition = Arc<dyn Fn(&Event) -> bool + Send + Sync>;
 enum Takes {
     Kind(fn(&EventKind) -> bool),
     Pattern(Pattern),
-    When(Pattern, Condition),
     If(Condition),
     All,
 }
@@ -68,6 +67,12 @@ pub(crate) enum CallError {
     Parse(String),
     /// The handler said so.
     Handler(HandlerError),
+}
+
+impl CallError {
+    fn of_handler(failure: impl Failure) -> Self {
+        CallError::Handler(failure.into_handler_error())
+    }
 }
 
 impl Router {
@@ -92,27 +97,19 @@ impl Router {
     ///
     /// # Panics
     ///
-    /// When the pattern is none of these forms: it is a constant of your program. For patterns from elsewhere there is
-    /// [`Pattern::new`] and [`Router::route_when`].
+    /// When the pattern has none of these forms: it is a constant of your program. For patterns from elsewhere there is
+    /// [`Pattern::new`], and [`Router::route_named`] with [`Pattern::matches`] as the condition.
     #[track_caller]
     pub fn route(self, pattern: &str, handler: impl Handler<Event>) -> Self {
-        match Pattern::new(pattern) {
-            Ok(pattern) => self.add_whole(pattern, Takes::Pattern, handler),
-            Err(error) => panic!("{error}"),
+        let pattern = Pattern::new(pattern).unwrap_or_else(|error| panic!("{error}"));
+        if let Some(warning) = pattern.judge().warning(&pattern) {
+            warn!("{warning}");
         }
+        let name = pattern.as_str().to_owned();
+        self.add(&name, Takes::Pattern(pattern), Whole(handler))
     }
 
-    /// Sends whole events to a handler, by a pattern and a condition on the event.
-    pub fn route_when(
-        self,
-        pattern: Pattern,
-        condition: impl Fn(&Event) -> bool + Send + Sync + 'static,
-        handler: impl Handler<Event>,
-    ) -> Self {
-        self.add_whole(pattern, |pattern| Takes::When(pattern, Arc::new(condition)), handler)
-    }
-
-    /// Sends whole events to a handler, by a condition alone. `name` is what logs and metrics call the route.
+    /// Sends whole events to a handler, by a condition. `name` is what logs and metrics call the route.
     pub fn route_named(
         self,
         name: &str,
@@ -126,14 +123,6 @@ impl Router {
     pub fn fallback(mut self, handler: impl Handler<Event>) -> Self {
         self.fallback = Some(Route { name: "fallback".into(), takes: Takes::All, handler: Arc::new(Whole(handler)) });
         self
-    }
-
-    fn add_whole(self, pattern: Pattern, takes: impl FnOnce(Pattern) -> Takes, handler: impl Handler<Event>) -> Self {
-        if let Some(warning) = pattern.judge().warning(&pattern) {
-            warn!("{warning}");
-        }
-        let name = pattern.as_str().to_owned();
-        self.add(&name, takes(pattern), Whole(handler))
     }
 
     fn add(mut self, name: &str, takes: Takes, handler: impl Erased + 'static) -> Self {
@@ -168,7 +157,6 @@ impl Route {
         match &self.takes {
             Takes::Kind(takes) => takes(event.kind()),
             Takes::Pattern(pattern) => pattern.matches(event.kind().name()),
-            Takes::When(pattern, condition) => pattern.matches(event.kind().name()) && condition(event),
             Takes::If(condition) => condition(event),
             Takes::All => true,
         }
@@ -197,7 +185,7 @@ impl<H: Handler<Event>> Erased for Whole<H> {
     }
 
     fn call(&self, event: Event, ctx: Context) -> Call<'_> {
-        Box::pin(async move { self.0.handle(event, ctx).await.map_err(CallError::Handler) })
+        Box::pin(async move { self.0.handle(event, ctx).await.map_err(CallError::of_handler) })
     }
 }
 
@@ -215,7 +203,7 @@ impl<E: Payload, H: Handler<E>> Erased for Typed<E, H> {
         Box::pin(async move {
             let parsed = event.parse::<E>().map_err(|error| CallError::Parse(error.to_string()))?;
             drop(event);
-            self.handler.handle(parsed, ctx).await.map_err(CallError::Handler)
+            self.handler.handle(parsed, ctx).await.map_err(CallError::of_handler)
         })
     }
 }
@@ -239,10 +227,14 @@ mod tests {
         let router = Router::new()
             .fallback(whole)
             .on(typed)
-            .route_when(Pattern::new("message.*").expect("a pattern"), long, whole)
+            .route_named(
+                "long messages",
+                move |event| event.kind().name().starts_with("message.") && long(event),
+                whole,
+            )
             .route_named("short users", move |event| event.kind().name() == "user.updated" && !long(event), whole)
             .route("user.*", whole);
-        let names = ["message.new", "message.*", "short users", "user.*", "fallback"];
+        let names = ["message.new", "long messages", "short users", "user.*", "fallback"];
         assert_eq!(format!("{router:?}"), format!("{names:?}"));
         let taken_by = |json: &str| {
             let event = Event::from_json(json).expect("an event");

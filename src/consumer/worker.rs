@@ -26,7 +26,7 @@ use super::settings::Unrouted;
 use super::settle::Deleted;
 use crate::decode::{self, DecodeError};
 use crate::event::Event;
-use crate::handler::{Call, Context, Failure};
+use crate::handler::{Call, Context, FailureKind};
 use crate::queue::{Delivery, MessageId};
 use crate::router::{CallError, Route};
 use crate::telemetry::{CallEnd, Failed, shown};
@@ -412,11 +412,11 @@ impl Work<Engine> {
                 (CallEnd::DoesNotFit, Attempt::Hopeless)
             }
             Ok(Err(CallError::Handler(failure))) => {
-                let (end, attempt) = match failure.failure() {
-                    Failure::Retry => (CallEnd::Retry, Attempt::Failed(failure.delay())),
-                    Failure::Bad => (CallEnd::BadMessage, Attempt::Hopeless),
-                    Failure::TargetBusy => (CallEnd::TargetBusy, Attempt::TargetBusy(failure.delay())),
-                    Failure::TargetDown => (CallEnd::TargetDown, Attempt::TargetDown),
+                let (end, attempt) = match failure.kind() {
+                    FailureKind::Retry => (CallEnd::Retry, Attempt::Failed(failure.delay())),
+                    FailureKind::Reject => (CallEnd::BadMessage, Attempt::Hopeless),
+                    FailureKind::TargetBusy => (CallEnd::TargetBusy, Attempt::TargetBusy(failure.delay())),
+                    FailureKind::TargetDown => (CallEnd::TargetDown, Attempt::TargetDown),
                 };
                 let (kind, error) = (end.label(), failure.chain());
                 self.note(Some(at), kind, &error);

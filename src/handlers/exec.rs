@@ -171,6 +171,8 @@ impl Exec {
 }
 
 impl Handler<Event> for Exec {
+    type Error = HandlerError;
+
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         let mut child = processes::spawn(&mut self.command(&event, &ctx))
             .map_err(|source| HandlerError::target_down(Unstarted(source)))?;
@@ -214,7 +216,7 @@ fn outcome(status: ExitStatus) -> Result<(), HandlerError> {
     let told = format!("the program ended by {status}");
     match status.code() {
         Some(0) => Ok(()),
-        Some(65) => Err(HandlerError::bad(told)),
+        Some(65) => Err(HandlerError::reject(told)),
         Some(69) => Err(HandlerError::target_down(told)),
         _ => Err(HandlerError::retry(told)),
     }
@@ -463,7 +465,7 @@ mod tests {
 
     use super::*;
     use crate::decode::decode;
-    use crate::handler::{Call, Failure};
+    use crate::handler::{Call, FailureKind};
     use crate::queue::Trace;
 
     #[tokio::test]
@@ -480,7 +482,7 @@ mod tests {
             call.cancel();
         };
         let (handled, ()) = tokio::join!(timeout(30 * second, exec.handle(event, ctx)), cancelling);
-        assert_eq!(handled.expect("it ends before the program").unwrap_err().failure(), Failure::Retry);
+        assert_eq!(handled.expect("it ends before the program").unwrap_err().kind(), FailureKind::Retry);
         assert!(began.elapsed() < second, "the handler waits for nothing");
         timeout(30 * second, call.released()).await.expect("the program is gone");
         assert!(began.elapsed() > second + second / 2, "killed after {:?}", began.elapsed());

@@ -152,6 +152,8 @@ impl File {
 }
 
 impl Handler<Event> for File {
+    type Error = HandlerError;
+
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         self.lines.write(event, ctx).await
     }
@@ -417,7 +419,7 @@ mod tests {
 
     use super::*;
     use crate::consumer::{Consumer, Settings};
-    use crate::handler::Failure;
+    use crate::handler::FailureKind;
     use crate::queue::memory::{MemoryQueue, MemorySettings};
     use crate::router::Router;
 
@@ -445,7 +447,7 @@ mod tests {
         let file = File::writing_to(log).unwrap();
         let event = || Event::from_json(r#"{"type":"a.b"}"#).unwrap();
         let error = file.handle(event(), Context::for_test("1")).await.unwrap_err();
-        assert_eq!((error.failure(), fs::metadata(&path).unwrap().len()), (Failure::TargetDown, 0), "{error}");
+        assert_eq!((error.kind(), fs::metadata(&path).unwrap().len()), (FailureKind::TargetDown, 0), "{error}");
         file.handle(event(), Context::for_test("1")).await.unwrap();
         let length = fs::metadata(&path).unwrap().len();
         assert_eq!(*lengths.lock().unwrap(), [length, length], "it was all written before each of the syncs");

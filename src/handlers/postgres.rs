@@ -217,7 +217,7 @@ impl DatabaseError {
 
     fn into_handler_error(self) -> HandlerError {
         match self.blame() {
-            Blame::Row => HandlerError::bad(self),
+            Blame::Row => HandlerError::reject(self),
             Blame::Chance => HandlerError::retry(self),
             Blame::Load => HandlerError::target_busy(self),
             Blame::Target | Blame::Setup => HandlerError::target_down(self),
@@ -316,6 +316,8 @@ impl Postgres {
 }
 
 impl Handler<Event> for Postgres {
+    type Error = HandlerError;
+
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         let columns = Columns::of(&event);
         let (done, answer) = oneshot::channel();

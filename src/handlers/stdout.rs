@@ -87,6 +87,8 @@ impl Stdout {
 }
 
 impl Handler<Event> for Stdout {
+    type Error = HandlerError;
+
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         self.lines.write(event, ctx).await
     }

@@ -15,7 +15,7 @@
 //! use stream_sqsd::router::Router;
 //!
 //! async fn picky(event: Event, _ctx: Context) -> Result<(), HandlerError> {
-//!     if event.kind().name() == "message.new" { Ok(()) } else { Err(HandlerError::bad("not for me")) }
+//!     if event.kind().name() == "message.new" { Ok(()) } else { Err(HandlerError::reject("not for me")) }
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]

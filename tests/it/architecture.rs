@@ -5,8 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from top to bottom: each may import from those after it.
-const ROOMS: [&str; 10] =
-    ["handlers", "admin", "consumer", "router", "handler", "webhook", "decode", "event", "queue", "telemetry"];
+const ROOMS: [&str; 11] = [
+    "handlers",
+    "admin",
+    "consumer",
+    "router",
+    "handler",
+    "webhook",
+    "decode",
+    "event",
+    "queue",
+    "telemetry",
+    "shutdown",
+];
 
 /// Where one seed must give one history: chance and time are passed in, and nothing depends on the order of a hash map.
 const DETERMINISTIC: [&str; 4] = ["consumer", "router", "handler", "queue/memory"];
@@ -248,6 +259,10 @@ fn aws_is_named_in_its_room_only() {
 fn what_is_the_binarys_stays_in_the_binary() {
     for (name, lines) in library() {
         for (number, line) in lines {
+            // What handlers of users return, behind a feature.
+            if line == "impl Failure for anyhow::Error {" {
+                continue;
+            }
             for foreign in ["clap::", "anyhow::", "std::env::args", "std::process::exit"] {
                 assert!(!line.contains(foreign), "src/{name}.rs:{number} has {foreign}");
             }

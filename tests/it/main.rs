@@ -7,4 +7,5 @@ mod corpus;
 mod decode;
 mod event;
 mod scale;
+mod shutdown;
 mod webhook;

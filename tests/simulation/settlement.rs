@@ -108,7 +108,7 @@ async fn a_handled_message_stays_hidden_until_its_delete_is_confirmed() {
     let counted = calls.clone();
     let router = Router::new().route("*", move |_: Event, context: Context| {
         counted.fetch_add(1, Ordering::Relaxed);
-        async move { if context.receive_count() == 1 { Ok(()) } else { Err(HandlerError::bad("a second receive")) } }
+        async move { if context.receive_count() == 1 { Ok(()) } else { Err(HandlerError::reject("a second receive")) } }
     });
     let settings = Settings { until_empty: true, random_seed: Some(1), ..Settings::default() };
     let closing = Consumer::new(stubborn, router, settings).run(std::future::pending()).await.unwrap();
@@ -152,7 +152,7 @@ async fn a_renewal_that_is_on_its_way_does_not_hide_what_is_handed_back() {
     queue.send(r#"{"type":"message.new"}"#);
     // A renewal sets out after 4 s and takes 0.8 s. The drain begins after 1 s and hands back what is at work 3 s later.
     let stubborn = Stubborn { renewals_take: Duration::from_millis(800), ..Stubborn::new(&queue) };
-    let router = Router::new().route("*", |_: Event, _: Context| std::future::pending());
+    let router = Router::new().route("*", |_: Event, _: Context| std::future::pending::<Result<(), HandlerError>>());
     let settings =
         Settings { wait: Duration::ZERO, grace: Duration::from_secs(4), random_seed: Some(1), ..Settings::default() };
     let shutdown = tokio::time::sleep(Duration::from_secs(1));
@@ -230,7 +230,7 @@ async fn letting_go_is_given_up_within_ten_seconds_and_the_slot_is_free_again() 
     let (calls, hide_calls) = (Calls::default(), stubborn.hide_calls.clone());
     let settings = Settings { concurrency: 1, random_seed: Some(1), ..Settings::default() };
     let shutdown = tokio::time::sleep(Duration::from_secs(30));
-    let router = noting(&calls, |_| Err(HandlerError::bad("never")));
+    let router = noting(&calls, |_| Err(HandlerError::reject("never")));
     let closing = Consumer::new(stubborn, router, settings).run(shutdown).await.unwrap();
     assert!((5..10).contains(&between(&calls).as_secs()), "{:?}", between(&calls));
     assert_eq!(hide_calls.load(Ordering::Relaxed), 14, "seven for each, ever further apart");
@@ -248,7 +248,7 @@ async fn a_message_that_can_no_longer_be_hidden_is_let_go_at_once() {
     let (calls, hide_calls) = (Calls::default(), stubborn.hide_calls.clone());
     let settings = Settings { concurrency: 1, random_seed: Some(1), ..Settings::default() };
     let shutdown = tokio::time::sleep(Duration::from_secs(30));
-    let router = noting(&calls, |_| Err(HandlerError::bad("never")));
+    let router = noting(&calls, |_| Err(HandlerError::reject("never")));
     Consumer::new(stubborn, router, settings).run(shutdown).await.unwrap();
     assert!(between(&calls) < Duration::from_secs(1), "{:?}", between(&calls));
     assert_eq!(hide_calls.load(Ordering::Relaxed), 2);
@@ -327,7 +327,7 @@ async fn a_body_that_is_longer_than_it_says_at_its_end_is_decoded_all_the_same()
     assert!(decode::size_hint(&body) < 2_000, "or this tests nothing");
     let queue = MemoryQueue::new(Default::default());
     queue.send(&body);
-    let router = Router::new().route("*", |_: Event, _: Context| async { Ok(()) });
+    let router = Router::new().route("*", |_: Event, _: Context| async { Ok::<_, HandlerError>(()) });
     let settings = Settings { until_empty: true, random_seed: Some(7), ..Settings::default() };
     let closing = Consumer::new(queue, router, settings).run(std::future::pending()).await.unwrap();
     assert_eq!((closing.counts.deleted, closing.counts.undecodable), (1, 0), "{closing}");

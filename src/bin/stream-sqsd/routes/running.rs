@@ -98,6 +98,8 @@ enum Shipped {
 }
 
 impl Handler<Event> for Shipped {
+    type Error = HandlerError;
+
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         match self {
             Shipped::Stdout(stdout) => stdout.handle(event, ctx).await,
