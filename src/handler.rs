@@ -13,12 +13,104 @@
 //! ```
 //!
 //! The type of its first argument is its route: `Router::new().on(welcome)` sends it each `message.new`, parsed. A
-//! handler that takes an [`Event`](crate::event::Event) gets the event as it came and costs no parse.
+//! handler that takes an [`Event`](crate::event::Event) gets the event as it came and costs no parse. Where a closure is the
+//! handler, it names its error: `Ok::<_, HandlerError>(())`.
 //!
 //! **Only success deletes.** `Ok(())` means that the work is done for good, and the message is deleted. Every other end
 //! (an error, a panic, the time limit, a lost lease) leaves the message in the queue, whose redrive policy carries it to
 //! the dead-letter queue in the end. Delivery is at least once: a handler meets the same message again after a crash, so
 //! it should be idempotent on [`Context::message_id`].
+//!
+//! # Share state
+//!
+//! A handler with state, such as a database pool, is a struct that implements [`Handler`]. It is shared by all calls, so
+//! nothing is cloned:
+//!
+//! ```
+//! use stream_sqsd::event::message::MessageNew;
+//! use stream_sqsd::prelude::*;
+//! # struct Pool;
+//! # impl Pool {
+//! #     fn size(&self) -> usize { 8 }
+//! #     async fn insert(&self, _id: &str, _text: Option<String>) -> std::io::Result<()> { Ok(()) }
+//! # }
+//!
+//! struct SaveMessage {
+//!     pool: Pool,
+//! }
+//!
+//! impl Handler<MessageNew> for SaveMessage {
+//!     type Error = HandlerError;
+//!
+//!     async fn handle(&self, event: MessageNew, ctx: Context) -> Result<(), HandlerError> {
+//!         let text = event.message.and_then(|message| message.text);
+//!         // `insert … on conflict do nothing`, with the message id as the key: at-least-once delivery is harmless then.
+//!         self.pool.insert(ctx.message_id().as_str(), text).await.or_target_down()
+//!     }
+//!
+//!     /// The engine never calls it more often at a time than there are connections.
+//!     fn max_concurrency(&self) -> Option<usize> {
+//!         Some(self.pool.size())
+//!     }
+//! }
+//!
+//! let router = Router::new().on(SaveMessage { pool: Pool });
+//! ```
+//!
+//! # Return my own errors
+//!
+//! Any error passed on by `?` becomes a [`HandlerError`] that asks for a retry, and [`OrFailure`] says it at the place:
+//! `.or_reject()?`, `.or_target_down()?`. With an enum of your own, say once for each case what it means:
+//!
+//! ```
+//! use stream_sqsd::event::message::MessageNew;
+//! use stream_sqsd::prelude::*;
+//!
+//! #[derive(Debug, thiserror::Error)]
+//! enum ShopError {
+//!     #[error("the message has no order")]
+//!     NoOrder,
+//!     #[error("the database does not answer")]
+//!     Database(#[from] std::io::Error),
+//! }
+//!
+//! impl Failure for ShopError {
+//!     fn into_handler_error(self) -> HandlerError {
+//!         match self {
+//!             ShopError::NoOrder => HandlerError::reject(self), // this message never succeeds
+//!             ShopError::Database(_) => HandlerError::target_down(self), // tried again, and no receive is spent
+//!         }
+//!     }
+//! }
+//!
+//! async fn ship(event: MessageNew, _ctx: Context) -> Result<(), ShopError> {
+//!     let _message = event.message.ok_or(ShopError::NoOrder)?;
+//!     Ok(())
+//! }
+//!
+//! let router = Router::new().on(ship);
+//! ```
+//!
+//! With the feature `anyhow` a handler may return `anyhow::Result<()>`, whose errors ask for a retry.
+//!
+//! # Test a handler
+//!
+//! Call it with [`Context::for_test`], or run it through the engine on a
+//! [`MemoryQueue`](crate::queue::memory::MemoryQueue), which keeps the promises of SQS and can break them on demand:
+//!
+//! ```
+//! # use stream_sqsd::event::message::MessageNew;
+//! # use stream_sqsd::prelude::*;
+//! # async fn welcome(_event: MessageNew, _ctx: Context) -> Result<(), HandlerError> { Ok(()) }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let event = Event::from_json(r#"{"type":"message.new","cid":"messaging:garden"}"#)?.parse()?;
+//! assert!(welcome(event, Context::for_test("id-1")).await.is_ok());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! How to shut down, read metrics and bring a queue of one's own stands on the [front page](crate#how-do-i).
 
 use std::error::Error;
 use std::fmt;
@@ -485,6 +577,10 @@ impl HandlerError {
     /// The delay that the handler named, if it named one.
     pub fn delay(&self) -> Option<Duration> {
         self.after
+    }
+
+    pub(crate) fn cause(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.cause
     }
 
     /// The cause and its causes in one line, with control characters escaped and cut to 300 bytes: fit for a log.

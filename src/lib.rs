@@ -32,6 +32,19 @@
 //! message stays in the queue, and the queue's redrive policy carries it to the dead-letter queue in the end. Delivery is
 //! at least once, so handlers should be idempotent on [`Context::message_id`](handler::Context::message_id).
 //!
+//! # How do I
+//!
+//! * **share state** with a handler, such as a database pool? [A struct that implements `Handler`](handler#share-state).
+//! * **return my own errors?** [`Failure`](handler::Failure) says [what they mean](handler#return-my-own-errors).
+//! * **shut down gracefully?** [`Consumer::run`](consumer::Consumer::run) takes a future and drains when it completes:
+//!   [`shutdown_signal`] for SIGTERM and Ctrl-C, or one of your own.
+//! * **test a handler?** [`Context::for_test`](handler::Context::for_test), and the engine with a
+//!   [`MemoryQueue`](queue::memory::MemoryQueue): see [here](handler#test-a-handler).
+//! * **do something around every handler**, such as timing or a time limit? [`Router::layer`](router::Router::layer).
+//! * **read metrics?** [`Consumer::monitor`](consumer::Consumer::monitor) gives a [`Monitor`](telemetry::Monitor) on the
+//!   run; with the feature `admin` it is served over HTTP, for Prometheus too.
+//! * **bring my own queue?** Implement [`Queue`](queue::Queue): receive, delete, change visibility.
+//!
 //! # The plan of the house
 //!
 //! One message goes through seven rooms and there is no way back; what comes back up is a return value, and nothing calls
@@ -63,8 +76,8 @@
 //! # Features
 //!
 //! `sqs` (the real queue, which brings the AWS SDK), `daemon` (the binary), `admin` (the listener to watch a consumer by),
-//! and one for each handler that ships: `stdout`, `file`, `http`, `exec`, `postgres`. All are on by default; a library
-//! user wants `default-features = false, features = ["sqs"]`.
+//! and one for each handler that ships: `stdout`, `file`, `http`, `exec`, `postgres`. These are on by default; a library
+//! user wants `default-features = false, features = ["sqs"]`. With `anyhow` handlers may return `anyhow::Result<()>`.
 
 /// Whether the engine is broken on purpose in the way of this name. Never, unless it is compiled with
 /// `--cfg stream_sqsd_mutants` for `tests/simulation/mutations.py`, which shows that the tests notice.

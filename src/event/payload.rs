@@ -31,6 +31,13 @@ use crate::telemetry::shown;
 /// let event = Event::from_json(r#"{"type":"order-paid","order":7}"#).unwrap();
 /// assert_eq!(event.parse::<OrderPaid>().unwrap().order, 7);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the type of an event",
+    label = "the handler's first argument is not an owned event type",
+    note = "`Router::on` takes `async fn(event: MessageNew, ctx: Context) -> Result<(), HandlerError>`, both arguments owned",
+    note = "for whole events take an `Event` and use `Router::route`, `route_named` or `fallback`; `event.json()` is its JSON",
+    note = "for a custom event implement `Payload` for a struct of yours"
+)]
 pub trait Payload: Sized + Send + 'static {
     /// The wire type. For [`CustomEvent`], which has many, it is `*`: ask [`Payload::takes`] what a type takes.
     const TYPE: &'static str;

@@ -259,8 +259,8 @@ fn aws_is_named_in_its_room_only() {
 fn what_is_the_binarys_stays_in_the_binary() {
     for (name, lines) in library() {
         for (number, line) in lines {
-            // What handlers of users return, behind a feature.
-            if line == "impl Failure for anyhow::Error {" {
+            // What handlers of users may return, behind a feature.
+            if name == "handler" && line.contains("anyhow::Error") {
                 continue;
             }
             for foreign in ["clap::", "anyhow::", "std::env::args", "std::process::exit"] {
