@@ -23,20 +23,20 @@ const ENVELOPES: usize = 2;
 /// Deflate cannot do better than this: 258 bytes for two bits.
 const MOST_PER_BYTE: usize = 1032;
 
-/// Why a body is no event.
+/// Why a body is not an event.
 ///
 /// The first three begin with the words of Stream's own SDKs (`InvalidWebhookError`), which are also their
 /// [`label`](DecodeError::label)s.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// It does not begin with `{` and is no base64.
+    /// It does not begin with `{` and is not base64.
     #[error("invalid base64 encoding")]
     Base64,
     /// It is base64 of something that begins like gzip, and a member of it is damaged or short, or other bytes follow.
     #[error("gzip decompression failed: {0}")]
     Gzip(GzipFault),
-    /// What came out is no UTF-8, or no JSON object with a `type`.
+    /// What came out is not UTF-8, or not a JSON object with a `type`.
     #[error("invalid JSON payload: {0}")]
     Json(JsonFault),
     /// It is, or inflates to, more than the limit. It may be a good event all the same.
@@ -69,10 +69,10 @@ pub enum GzipFault {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonFault {
-    /// The bytes are no UTF-8.
-    #[error("no UTF-8")]
+    /// The bytes are not UTF-8.
+    #[error("not valid UTF-8")]
     Utf8,
-    /// It is no JSON object, or has no `type`.
+    /// It is not a JSON object, or has no `type`.
     #[error(transparent)]
     NotAnEvent(#[from] NotAnEvent),
     /// It is what Stream's older Feeds product sends: a list of changes, which are not events.
@@ -145,7 +145,7 @@ pub fn parse_sqs(body: &str) -> Result<Event, DecodeError> {
 
 /// How many bytes decoding will hold beside the body, as far as the body tells at a glance.
 ///
-/// A hint: gzip says at its end how long its last member was, and a sender can write there what he likes. Given as the
+/// A hint: gzip says at its end how long its last member was, and a sender can write anything there. Given as the
 /// limit to [`decode`], it is enough for every honest body of one member; where it is not, the answer is
 /// [`DecodeError::TooLarge`], which says nothing about the body until it was tried with the real limit.
 pub fn size_hint(body: &str) -> usize {
@@ -251,7 +251,7 @@ fn is_feeds_batch(json: &str) -> bool {
     }
 }
 
-/// Both alphabets are made one before; padding and the bits behind the last byte are nobody's concern.
+/// Both alphabets are made one before; padding and the bits behind the last byte do not matter.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -267,7 +267,7 @@ fn from_base64(text: &[u8]) -> Result<Vec<u8>, DecodeError> {
     if let Ok(bytes) = LENIENT.decode(text) {
         return Ok(bytes);
     }
-    // Line breaks as in MIME, or the alphabet for URLs. Seldom, so it may cost a copy.
+    // Line breaks as in MIME, or the alphabet for URLs. Rare, so it may cost a copy.
     let plain: Vec<u8> = text
         .iter()
         .filter(|byte| !byte.is_ascii_whitespace())
@@ -300,10 +300,10 @@ thread_local! {
     static TABLES: RefCell<libdeflater::Decompressor> = RefCell::new(libdeflater::Decompressor::new());
 }
 
-/// The way of a gzip as everybody writes it: one member, a header without extras, honest about its length. It is inflated
+/// The fast path, for gzip as almost all senders write it: one member, a header without extras, honest about its length. It is inflated
 /// in one go into a buffer of that length.
 ///
-/// Whatever is otherwise, or wrong, is `None`, and for [`inflate_piece_by_piece`] to judge. What it takes, that one takes
+/// `None` for everything else, and for what is damaged: [`inflate_piece_by_piece`] decides. What this accepts, that accepts
 /// too, save that libdeflate gives a meaning to the few codes that deflate reserves, which no compressor writes.
 fn inflate_at_once(bytes: &[u8], limit: usize) -> Option<Vec<u8>> {
     let (&[_, _, DEFLATE, 0, ..], rest) = bytes.split_first_chunk::<10>()? else { return None };
@@ -322,7 +322,7 @@ fn inflate_at_once(bytes: &[u8], limit: usize) -> Option<Vec<u8>> {
     (written == Ok(length)).then_some(inflated)
 }
 
-/// The way of every gzip: all its members, into a buffer that grows up to the limit.
+/// The slow path, for every gzip: all its members, into a buffer that grows up to the limit.
 #[allow(clippy::disallowed_methods, reason = "this is the place that inflates up to a limit")]
 fn inflate_piece_by_piece(bytes: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
     let claimed = bytes.last_chunk().map_or(0, |length| u32::from_le_bytes(*length));

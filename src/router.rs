@@ -105,7 +105,7 @@ impl Router {
         H: Handler<Event>, // async fn(event: Event, ctx: Context) -> Result<(), HandlerError>; for parsed events Router::on
     {
         let pattern = Pattern::new(pattern).unwrap_or_else(|error| panic!("{error}"));
-        if let Some(warning) = pattern.judge().warning(&pattern) {
+        if let Some(warning) = pattern.check().warning(&pattern) {
             warn!("{warning}");
         }
         let name = pattern.as_str().to_owned();
@@ -205,7 +205,7 @@ impl Route {
 /// The future of one call.
 pub(crate) type Call<'a> = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send + 'a>>;
 
-/// A handler whose event type was forgotten.
+/// A handler whose event type is erased.
 trait Erased: Send + Sync {
     fn places(&self) -> Option<usize>;
     fn call(&self, event: Event, ctx: Context) -> Call<'_>;

@@ -75,12 +75,12 @@ impl Serialize for Event {
     }
 }
 
-/// Why a text is no event.
+/// Why a text is not an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotAnEvent {
-    /// It is no JSON, or the JSON is no object.
-    #[error("no JSON object (line {line} column {column})")]
+    /// It is not JSON, or the JSON is not an object.
+    #[error("not a JSON object (line {line} column {column})")]
     NoObject {
         /// The line, from 1.
         line: usize,

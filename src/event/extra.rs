@@ -36,7 +36,7 @@ impl Extra {
         Extra { members: members.to_owned() }
     }
 
-    /// The value under `key`, read as a `T`. None where there is none, where it is null, or where it is no `T`:
+    /// The value under `key`, read as a `T`. None where there is none, where it is null, or where it is not a `T`:
     /// [`raw`](Extra::raw) tells these apart.
     ///
     /// Where the key stands twice, the last one counts.

@@ -51,7 +51,7 @@ pub enum Shape {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ObjectInfo {
-    /// The name of the struct, which is Stream's own for everything that is no event.
+    /// The name of the struct, which is Stream's own for everything but events.
     pub name: &'static str,
     /// The fields, in the order of the table.
     pub fields: &'static [FieldInfo],

@@ -44,7 +44,7 @@ pub(crate) fn kind_of(value: Option<&str>) -> Result<EventKind, NotAnEvent> {
 }
 
 impl Event {
-    /// An event from its JSON, for tests: an object with a `type` of 1 to [`MAX_TYPE_LENGTH`] bytes. White space around it is no part of the event.
+    /// An event from its JSON, for tests: an object with a `type` of 1 to [`MAX_TYPE_LENGTH`] bytes. White space around it is not part of the event.
     ///
     /// # Errors
     ///

@@ -55,7 +55,7 @@ pub use event::{Event, MAX_TYPE_LENGTH, NotAnEvent};
 pub use extra::Extra;
 pub use field::{FieldInfo, IdOr, List, Map, ObjectInfo, Shape};
 pub use kind::{EventKind, EventType, Product};
-pub use pattern::{Judgement, Pattern, PatternError};
+pub use pattern::{Pattern, PatternCheck, PatternError};
 pub use payload::{CustomEvent, Payload, PayloadError};
 pub use text::is_unsafe_to_show;
 pub use timestamp::Timestamp;

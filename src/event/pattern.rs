@@ -7,7 +7,7 @@ use super::kind::EventType;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern(Box<str>);
 
-/// Why a text is no pattern.
+/// Why a text is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatternError {
@@ -25,7 +25,7 @@ pub enum PatternError {
 }
 
 impl Pattern {
-    /// Reads a pattern. Only its form is judged here; [`Pattern::judge`] says whether it matches anything known.
+    /// Reads a pattern. Only its form is checked here; [`Pattern::check`] says whether it matches anything known.
     ///
     /// # Errors
     ///
@@ -70,19 +70,19 @@ impl Pattern {
     }
 
     /// Whether the pattern matches anything known, and if it does not, what may have been meant.
-    pub fn judge(&self) -> Judgement {
+    pub fn check(&self) -> PatternCheck {
         if &*self.0 == "*" || self.known().next().is_some() {
-            return Judgement::Known;
+            return PatternCheck::Known;
         }
         let Some(stem) = self.0.strip_suffix('*') else {
             if !self.0.contains('.') {
-                return Judgement::Custom;
+                return PatternCheck::Custom;
             }
-            return Judgement::unknown(&self.0, KNOWN.iter().map(|known| known.name().to_owned()));
+            return PatternCheck::unknown(&self.0, KNOWN.iter().map(|known| known.name().to_owned()));
         };
         // `mesage.*`: the known beginnings with a dot at their end, each written as a pattern.
         let dots = KNOWN.iter().flat_map(|known| known.name().match_indices('.').map(|(at, _)| &known.name()[..=at]));
-        Judgement::unknown(&format!("{stem}*"), dots.map(|stem| format!("{stem}*")))
+        PatternCheck::unknown(&format!("{stem}*"), dots.map(|stem| format!("{stem}*")))
     }
 }
 
@@ -100,9 +100,10 @@ impl std::str::FromStr for Pattern {
     }
 }
 
-/// What there is to say of a pattern.
+/// Whether a pattern matches anything known: the answer of [`Pattern::check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judgement {
+#[non_exhaustive]
+pub enum PatternCheck {
     /// It matches at least one known type.
     Known,
     /// It is one name without a dot: a custom event, of which nothing can be known.
@@ -116,24 +117,24 @@ pub enum Judgement {
     },
 }
 
-impl Judgement {
-    /// Whether it is so near to a known type, two edits at most, that it must be a slip: what a configuration file is
+impl PatternCheck {
+    /// Whether it is so near to a known type, two edits at most, that it must be a typo: what a configuration file is
     /// refused for. Code, which its author compiles and tests, is only warned.
-    pub fn is_slip(&self) -> bool {
-        matches!(self, Judgement::Unknown { distance: ..=2, .. })
+    pub fn is_typo(&self) -> bool {
+        matches!(self, PatternCheck::Unknown { distance: ..=2, .. })
     }
 
     fn unknown(text: &str, candidates: impl Iterator<Item = String>) -> Self {
         let nearest = candidates.map(|candidate| (strsim::levenshtein(text, &candidate), candidate)).min();
         let (distance, nearest) = nearest.expect("the catalogue is not empty");
-        Judgement::Unknown { nearest, distance }
+        PatternCheck::Unknown { nearest, distance }
     }
 
     /// What to tell the author of `pattern`; None where all is well.
     pub fn warning(&self, pattern: &Pattern) -> Option<String> {
         match self {
-            Judgement::Known | Judgement::Custom => None,
-            Judgement::Unknown { nearest, .. } => Some(format!(
+            PatternCheck::Known | PatternCheck::Custom => None,
+            PatternCheck::Unknown { nearest, .. } => Some(format!(
                 "the pattern `{pattern}` matches no event type that this version knows; the nearest is `{nearest}`"
             )),
         }

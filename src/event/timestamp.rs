@@ -87,7 +87,7 @@ impl Timestamp {
         self.0 == other.0
     }
 
-    /// The time as it was sent: the text between its quotation marks, escapes included, or the JSON where it is no text.
+    /// The time as it was sent: the text between its quotation marks, escapes included, or the JSON where it is not a text.
     pub fn text(&self) -> Cow<'_, str> {
         match &self.0 {
             Form::Other(json) => {

@@ -14,7 +14,7 @@ use super::timestamp::Timestamp;
 
 /// A struct of the table.
 pub(crate) trait Object {
-    /// The wire type, for events: it is no field, since it is always the same.
+    /// The wire type, for events: it is not a field, since it is always the same.
     fn tag(&self) -> Option<&'static str>;
     fn slot(&mut self, key: &str) -> Option<&mut dyn Slot>;
     fn fields(&self) -> Vec<(&'static str, View<'_>)>;

@@ -25,7 +25,7 @@
 //! discarded. Its standard error goes to the log: of each run the first 64 lines and 16 KiB, and then how much that left out.
 //!
 //! A program whose time or lease runs out, or that a shutdown interrupts, is sent SIGTERM, and SIGKILL a second later
-//! ([`Context::courtesy`]), with its whole process group; so is what a program leaves running that did not exit with 0.
+//! ([`Context::cancellation_grace`]), with its whole process group; so is what a program leaves running that did not exit with 0.
 //! Its message stays here until all of them are gone, so that no other run of the message begins before. The limits: what
 //! leaves the group (`setsid`) is not followed, a process that waits for a broken disk cannot be killed and is given up a
 //! second after SIGKILL, and a daemon that is itself killed outright leaves its programs running.
@@ -395,7 +395,7 @@ impl Drop for Running<'_> {
         // It may have ended just now; then there is nobody to hear it.
         let _ = kill_process_group(group, Signal::TERM);
         if let Some(queue) = &self.ender.queue {
-            let (asked, courtesy) = (Instant::now(), self.ctx.courtesy());
+            let (asked, courtesy) = (Instant::now(), self.ctx.cancellation_grace());
             let _ = queue.send(Ending { leader, group, asked, courtesy, killed: false, _hold: self.ctx.hold() });
         }
     }

@@ -312,7 +312,7 @@ fn the_texts_are_those_of_streams_sdks_and_say_nothing_of_the_content() {
     for (body, text) in [
         ("$ecret", "invalid base64 encoding"),
         (&*STANDARD.encode(b"\x1f\x8bsecret"), "gzip decompression failed: it ends too soon"),
-        (r#"{"secret":"#, "invalid JSON payload: no JSON object (line 1 column 10)"),
+        (r#"{"secret":"#, "invalid JSON payload: not a JSON object (line 1 column 10)"),
         (r#"{"type":5,"a":"secret"}"#, "invalid JSON payload: no `type`"),
     ] {
         assert_eq!(parse_sqs(body).unwrap_err().to_string(), text);

@@ -12,7 +12,7 @@ pub(crate) fn events(arguments: &EventsArguments) -> Result<Exit, Failure> {
     let found: Vec<&EventType> = pattern.known().collect();
     let text = match found.as_slice() {
         [] => {
-            let warning = pattern.judge().warning(&pattern);
+            let warning = pattern.check().warning(&pattern);
             let custom =
                 || format!("`{pattern}` has no dot, so it can only be a custom event of yours: nothing is known of it");
             return Err(Failure::usage(warning.unwrap_or_else(custom)));

@@ -104,7 +104,7 @@ impl<'de> Cursor<'de> {
         }
     }
 
-    /// That the value which stands next is of another kind.
+    /// The fault of a value of another kind than expected.
     #[cold]
     pub(crate) fn expected(&mut self, expected: &'static str) -> Box<Fault> {
         self.peek();
@@ -116,7 +116,7 @@ impl<'de> Cursor<'de> {
         Box::new(Fault { at, expected, found: Some(found), path: Vec::new() })
     }
 
-    /// That the text is no JSON.
+    /// The fault of a text that is not JSON.
     #[cold]
     fn broken(&self, at: usize) -> Box<Fault> {
         self.found(at, "JSON", "something else")
@@ -127,7 +127,7 @@ impl<'de> Cursor<'de> {
         self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
-    /// Passes over so many bytes, which were seen to be a value.
+    /// Passes over `bytes` bytes, which were seen to be a value.
     pub(crate) fn pass_over(&mut self, bytes: usize) {
         self.at += bytes;
     }
@@ -192,7 +192,7 @@ impl<'de> Cursor<'de> {
                     self.at = end + 1;
                     return Ok(());
                 }
-                // Whatever is escaped, it is no end of the text.
+                // Whatever is escaped, it does not end the text.
                 Some(escape) => at = escape + 2,
                 None => return Err(self.broken(self.at)),
             }
@@ -221,7 +221,7 @@ impl<'de> Cursor<'de> {
         self.at += end.unwrap_or(bytes.len());
     }
 
-    /// An object or a list, in a loop: there is no limit to what may stand in each other where nothing is built from it.
+    /// An object or a list, in a loop: nesting has no limit where nothing is built from it.
     fn pass_over_nested(&mut self) -> Result<(), Box<Fault>> {
         let start = self.at;
         let mut open = 0_usize;

@@ -31,7 +31,7 @@ pub(crate) fn last_values<'de, const N: usize>(
 ) -> Result<[Option<&'de str>; N], NotAnObject> {
     match Check::new(json).last_values(keys) {
         Some(values) => Ok(values),
-        None => judged_by_serde(json, keys),
+        None => by_serde_json(json, keys),
     }
 }
 
@@ -49,13 +49,13 @@ impl<'de> Check<'de> {
 
     /// See [`last_values`].
     fn last_values<const N: usize>(mut self, keys: [&str; N]) -> Option<[Option<&'de str>; N]> {
-        // So a text needs no look at each of its characters. Servers write no line breaks; people who do are judged too.
+        // So a text needs no look at each of its characters. Servers write no line breaks; texts with them take the slow path.
         if self.text.bytes().fold(u8::MAX, u8::min) < b' ' {
             return None;
         }
         let mut values = [None; N];
         self.expect(b'{')?;
-        // An object without members is no event, and seldom enough to be left to the judge.
+        // An object without members is not an event, and rare enough for the slow path.
         loop {
             let key = self.text.get(self.key()?)?;
             self.peek();
@@ -159,7 +159,7 @@ impl<'de> Check<'de> {
         there.then_some(())
     }
 
-    /// Any value, in a loop. What is nested deeper than the bits of a word is left to the judge.
+    /// Any value, in a loop. What is nested deeper than the bits of a word takes the slow path.
     fn value(&mut self) -> Option<()> {
         // A bit for each object or list that is open, the innermost lowest: 1 for an object.
         let mut open = 0_u64;
@@ -220,7 +220,7 @@ impl<'de> Check<'de> {
 
 /// [`last_values`] by serde_json alone.
 #[cold]
-fn judged_by_serde<'de, const N: usize>(json: &'de str, keys: [&str; N]) -> Result<[Option<&'de str>; N], NotAnObject> {
+fn by_serde_json<'de, const N: usize>(json: &'de str, keys: [&str; N]) -> Result<[Option<&'de str>; N], NotAnObject> {
     let mut values = [None; N];
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let scan = Scan { keys: &keys, values: &mut values };
@@ -285,11 +285,11 @@ mod tests {
 
     /// What the loop says must be what serde_json says, wherever it says something.
     fn agrees(json: &str) -> bool {
-        let vouched = Check::new(json).last_values(KEYS);
-        if let Some(values) = &vouched {
-            assert_eq!(Ok(values), judged_by_serde(json, KEYS).as_ref(), "{json}");
+        let fast = Check::new(json).last_values(KEYS);
+        if let Some(values) = &fast {
+            assert_eq!(Ok(values), by_serde_json(json, KEYS).as_ref(), "{json}");
         }
-        vouched.is_some()
+        fast.is_some()
     }
 
     const PIECES: &[&str] = &[
@@ -335,7 +335,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_stream_sends_is_vouched_for() {
+    fn what_stream_sends_takes_the_fast_path() {
         for json in [
             r#"{"type":"message.new"}"#,
             " { \"a\" : [ 1.5e-7 , { } , [ ] , \"\\ud83d\\ude00\" , {\"b\":{\"c\":[-0,true,false,null]}} ] ,\"type\":\"x\"}  ",
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_and_every_other_byte_of_an_event_is_judged_as_serde_json_does() {
+    fn a_damaged_event_is_read_as_serde_json_reads_it() {
         let json = r#"{"type":"x","a":[1.5e-7,{"b":"gr\u00fc\"n","c":[{},[],-0]},true,null],"d":"\ud83d\ude00 and more text"}"#;
         for at in 0..json.len() {
             agrees(&json[..at]);
@@ -361,7 +361,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn whatever_stands_in_an_object_is_judged_as_serde_json_does(
+        fn whatever_an_object_holds_is_read_as_serde_json_reads_it(
             pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..12),
         ) {
             let inside = pieces.concat();

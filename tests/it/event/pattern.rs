@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use stream_sqsd::event::{EventKind, EventType, Judgement, KNOWN, Pattern, PatternError, Product};
+use stream_sqsd::event::{EventKind, EventType, KNOWN, Pattern, PatternCheck, PatternError, Product};
 
 #[test]
 fn a_kind_is_known_new_or_custom() {
@@ -84,25 +84,25 @@ fn other_forms_are_no_patterns() {
 
 #[test]
 fn a_pattern_that_matches_nothing_known_names_what_was_meant() {
-    let judge = |pattern: &str| Pattern::new(pattern).unwrap().judge();
-    let unknown = |nearest: &str, distance| Judgement::Unknown { nearest: nearest.to_owned(), distance };
+    let check = |pattern: &str| Pattern::new(pattern).unwrap().check();
+    let unknown = |nearest: &str, distance| PatternCheck::Unknown { nearest: nearest.to_owned(), distance };
     for known in ["message.new", "call.*", "*", "feeds.activity.reaction.*", "custom"] {
-        assert_eq!(judge(known), Judgement::Known, "{known}");
+        assert_eq!(check(known), PatternCheck::Known, "{known}");
     }
-    assert_eq!(judge("order-paid"), Judgement::Custom);
-    assert_eq!(judge("messages.new"), unknown("message.new", 1));
-    assert_eq!(judge("mesage.*"), unknown("message.*", 1));
-    assert_eq!(judge("feeds.activities.*"), unknown("feeds.activity.*", 3));
-    assert_eq!(judge("mesasge.new"), unknown("message.new", 2));
-    assert!(judge("mesasge.new").is_slip() && !judge("feeds.activities.*").is_slip());
-    assert!(!judge("message.teleported").is_slip() && !judge("*").is_slip() && !judge("order").is_slip());
+    assert_eq!(check("order-paid"), PatternCheck::Custom);
+    assert_eq!(check("messages.new"), unknown("message.new", 1));
+    assert_eq!(check("mesage.*"), unknown("message.*", 1));
+    assert_eq!(check("feeds.activities.*"), unknown("feeds.activity.*", 3));
+    assert_eq!(check("mesasge.new"), unknown("message.new", 2));
+    assert!(check("mesasge.new").is_typo() && !check("feeds.activities.*").is_typo());
+    assert!(!check("message.teleported").is_typo() && !check("*").is_typo() && !check("order").is_typo());
 }
 
 #[test]
 fn the_warning_is_a_sentence_and_silent_where_all_is_well() {
     let warning = |text: &str| {
         let pattern = Pattern::new(text).unwrap();
-        pattern.judge().warning(&pattern)
+        pattern.check().warning(&pattern)
     };
     assert_eq!(
         warning("messages.new").as_deref(),

@@ -13,7 +13,7 @@ pub(crate) mod reader;
 use std::fmt;
 use std::time::Duration;
 
-use stream_sqsd::event::{Event, Judgement, Pattern};
+use stream_sqsd::event::{Event, Pattern, PatternCheck};
 use stream_sqsd::handlers::exec::ExecSettings;
 use stream_sqsd::handlers::file::FileSettings;
 use stream_sqsd::handlers::http::HttpSettings;
@@ -313,13 +313,13 @@ fn patterns(reader: &mut Reader<'_>) -> Option<Vec<Pattern>> {
     for (place, text) in texts {
         match Pattern::new(&text) {
             Ok(pattern) => {
-                let judgement = pattern.judge();
-                match &judgement {
-                    Judgement::Unknown { nearest, .. } if judgement.is_slip() => reader
+                let check = pattern.check();
+                match &check {
+                    PatternCheck::Unknown { nearest, .. } if check.is_typo() => reader
                         .mistakes
                         .wrong(&place, format!("the pattern `{pattern}` matches no event; did you mean `{nearest}`?")),
                     _ => {
-                        if let Some(warning) = judgement.warning(&pattern) {
+                        if let Some(warning) = check.warning(&pattern) {
                             reader.mistakes.warn(&place, warning);
                         }
                     }
