@@ -68,7 +68,7 @@ macro_rules! catalogue {
             }
         )*)*
 
-        /// Every wire type that this version knows, in alphabetical order: what [`EventKind::new`] looks up.
+        /// Every wire type that this version knows, in alphabetical order: what [`EventKind::new`](crate::event::EventKind::new) looks up.
         pub static KNOWN: &[EventType] = &[$($(
             EventType {
                 name: $wire,
