@@ -72,6 +72,9 @@ pub enum JsonFault {
     /// The bytes are not UTF-8.
     #[error("not valid UTF-8")]
     Utf8,
+    /// It does not begin with `{`, and what it is base64 of is not text: most words are base64 of something.
+    #[error("neither a JSON object nor base64 of one")]
+    Neither,
     /// It is not a JSON object, or has no `type`.
     #[error(transparent)]
     NotAnEvent(#[from] NotAnEvent),
@@ -143,6 +146,23 @@ pub fn parse_sqs(body: &str) -> Result<Event, DecodeError> {
     decode(body, DEFAULT_LIMIT)
 }
 
+/// Whether a body that is not an event may be the connection test of Stream's dashboard or of its `check_sqs`: what that sends
+/// is documented nowhere, so this is a guess at what such a test looks like. It is short, and either a JSON object without
+/// a `type`, which every event has, or text that says so in words.
+pub fn may_be_connection_test(body: &str) -> bool {
+    const LONGEST: usize = 256;
+    const WORDS: [&str; 5] = ["test", "check", "ping", "hello", "getstream"];
+    let text = trim(body);
+    if text.is_empty() || text.len() > LONGEST {
+        return false;
+    }
+    if matches!(decode(text, LONGEST), Err(DecodeError::Json(JsonFault::NotAnEvent(NotAnEvent::NoType)))) {
+        return true;
+    }
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    !text.starts_with(['{', '[']) && words.any(|word| WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)))
+}
+
 /// How many bytes decoding will hold beside the body, as far as the body tells at a glance.
 ///
 /// A hint: gzip says at its end how long its last member was, and a sender can write anything there. Given as the
@@ -206,11 +226,11 @@ fn unpack(text: Cow<'_, str>, limit: usize) -> Result<Cow<'_, str>, DecodeError>
     } else {
         let bytes = from_base64(text.as_bytes())?;
         drop(text);
-        let bytes = match gunzip(&bytes, limit)? {
-            Cow::Owned(inflated) => inflated,
-            Cow::Borrowed(_) => bytes,
+        let text = match gunzip(&bytes, limit)? {
+            Cow::Owned(inflated) => into_text(inflated)?,
+            Cow::Borrowed(_) => String::from_utf8(bytes).map_err(|_| DecodeError::Json(JsonFault::Neither))?,
         };
-        trim_cow(Cow::Owned(into_text(bytes)?))
+        trim_cow(Cow::Owned(text))
     };
     if json.len() > limit { Err(DecodeError::TooLarge { limit }) } else { Ok(json) }
 }

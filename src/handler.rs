@@ -156,6 +156,13 @@ pub trait Handler<E>: Send + Sync + 'static {
     fn max_concurrency(&self) -> Option<usize> {
         None
     }
+
+    /// Where this handler's target is, for the log when it is down and when it is back: scheme, host and port of a URL, or
+    /// the name of a file or a program. Never a path of a URL, a user or a secret. None, the default, where there is
+    /// nothing to name.
+    fn address(&self) -> Option<String> {
+        None
+    }
 }
 
 impl<E, F, Fut> Handler<E> for F

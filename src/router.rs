@@ -196,6 +196,11 @@ impl Route {
         }
     }
 
+    /// Where its handler's target is.
+    pub(crate) fn address(&self) -> Option<String> {
+        self.handler.address()
+    }
+
     /// Calls the handler once.
     pub(crate) fn call(&self, event: Event, ctx: Context) -> Call<'_> {
         self.handler.call(event, ctx)
@@ -208,6 +213,7 @@ pub(crate) type Call<'a> = Pin<Box<dyn Future<Output = Result<(), CallError>> + 
 /// A handler whose event type is erased.
 trait Erased: Send + Sync {
     fn places(&self) -> Option<usize>;
+    fn address(&self) -> Option<String>;
     fn call(&self, event: Event, ctx: Context) -> Call<'_>;
 }
 
@@ -216,6 +222,10 @@ struct Whole<H>(H);
 impl<H: Handler<Event>> Erased for Whole<H> {
     fn places(&self) -> Option<usize> {
         self.0.max_concurrency()
+    }
+
+    fn address(&self) -> Option<String> {
+        self.0.address()
     }
 
     fn call(&self, event: Event, ctx: Context) -> Call<'_> {
@@ -231,6 +241,10 @@ struct Typed<E, H> {
 impl<E: Payload, H: Handler<E>> Erased for Typed<E, H> {
     fn places(&self) -> Option<usize> {
         self.handler.max_concurrency()
+    }
+
+    fn address(&self) -> Option<String> {
+        self.handler.address()
     }
 
     fn call(&self, event: Event, ctx: Context) -> Call<'_> {

@@ -24,6 +24,7 @@ struct Status<'a> {
     uptime_seconds: f64,
     deliveries: Deliveries,
     failures: Failures,
+    dropped: Dropped,
     in_flight: InFlight,
     polls: Polls,
     requests: Requests,
@@ -72,6 +73,15 @@ struct Failures {
     time_limits: u64,
     panics: u64,
     leases_lost: u64,
+    /// Those in `last_failures` of the last ten minutes, and those like them that it has no room for.
+    last_ten_minutes: u64,
+}
+
+/// What is missing because nobody took it in time; null where it is not counted.
+#[derive(Serialize)]
+struct Dropped {
+    log_lines: Option<u64>,
+    dead_letter_records: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -228,7 +238,9 @@ pub(super) fn json(monitor: &Monitor, queue: &str) -> String {
             time_limits: now.timeouts,
             panics: now.panics,
             leases_lost: now.leases_lost,
+            last_ten_minutes: monitor.failed_lately(),
         },
+        dropped: dropped(monitor),
         in_flight: InFlight {
             messages: now.at_work,
             slots: now.concurrency,
@@ -265,6 +277,10 @@ pub(super) fn json(monitor: &Monitor, queue: &str) -> String {
         history: history(&monitor.history()),
     };
     serde_json::to_string(&status).expect("strings and numbers, and every key is a string")
+}
+
+fn dropped(monitor: &Monitor) -> Dropped {
+    Dropped { log_lines: monitor.log_lines_dropped(), dead_letter_records: monitor.dead_letter_records_dropped() }
 }
 
 fn found(queue: QueueSeen) -> Found {

@@ -102,7 +102,7 @@ impl fmt::Display for Closing {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     use super::*;
     use crate::telemetry::{Limits, Monitor, Telemetry};
@@ -110,7 +110,7 @@ mod tests {
     /// The ledger of a run in which nothing happened.
     fn closing() -> Closing {
         let limits = Limits { concurrency: 1, max_in_flight_bytes: 1, wait: Duration::ZERO };
-        let telemetry = Arc::new(Telemetry::new(limits, Vec::new(), SystemTime::UNIX_EPOCH));
+        let telemetry = Arc::new(Telemetry::new(limits, Vec::new()));
         let counts = Monitor::new(telemetry).snapshot();
         Closing { counts, still_hidden: 0, still_hidden_ids: Vec::new(), ended: Ended::Drained }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::Engine;
+use super::engine::Engine;
 use super::latency::Latency;
 use crate::queue::{Queue, QueueError, QueueFacts};
 use crate::telemetry::{QueueSeen, Telemetry};
@@ -115,7 +115,7 @@ fn announce(engine: &Engine, what: &str) {
     info!(
         queue = seen.name.as_deref().unwrap_or("?"),
         fifo = seen.fifo,
-        visibility = ?seen.visibility,
+        visibility_seconds = seen.visibility.as_secs_f64(),
         max_receive_count = seen.max_receive_count,
         dead_letter_queue = seen.dead_letter_queue.as_deref(),
         concurrency = engine.settings.concurrency,

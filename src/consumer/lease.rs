@@ -22,7 +22,7 @@ use tracing::warn;
 use super::clock::{Clock, later, part};
 use super::latency::{Latency, calls_within, time_for};
 use crate::queue::{BATCH, Delivery, EntryResult, MAX_VISIBILITY, MessageId, Queue, QueueError, Receipt};
-use crate::telemetry::{Request, Telemetry};
+use crate::telemetry::{Cause, Request, Telemetry};
 
 /// How many batches of renewals may be on their way at the same time; more where many leases are held and the queue is slow.
 const CALLS: usize = 4;
@@ -351,7 +351,7 @@ async fn renew<Q: Queue>(
         }
         Ok(Err(error)) => {
             telemetry.requested(Request::Hide, Err(error.label()));
-            if let Some(times) = telemetry.worth_logging(("renew", error.label())) {
+            if let Some(times) = telemetry.worth_logging(Cause::new(("renew", error.label()), &error.to_string())) {
                 warn!(error = %error, kind = error.label(), times, "leases could not be renewed; trying again");
             }
             Vec::new()
@@ -474,7 +474,6 @@ impl Drop for Lease {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::time::SystemTime;
 
     use tokio::time::{advance, timeout};
 
@@ -682,7 +681,7 @@ mod tests {
         let Arrival::New(lease) = ledger.arrive(&delivery, ledger.now()) else { panic!("it is the first") };
         advance(seconds(20)).await;
         let limits = Limits { concurrency: 1, max_in_flight_bytes: 1, wait: Duration::ZERO };
-        let telemetry = Arc::new(Telemetry::new(limits, Vec::new(), SystemTime::UNIX_EPOCH));
+        let telemetry = Arc::new(Telemetry::new(limits, Vec::new()));
         let renewal = renew(ledger.clone(), Arc::new(queue.clone()), telemetry, ledger.take_due());
         (ledger, lease, renewal)
     }

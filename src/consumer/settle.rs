@@ -19,7 +19,7 @@ use super::clock::later;
 use super::latency::{Latency, calls_for};
 use super::lease::Lease;
 use crate::queue::{BATCH, EntryError, EntryResult, Queue, QueueError, Receipt};
-use crate::telemetry::{Request, Telemetry};
+use crate::telemetry::{Cause, Request, Telemetry};
 
 /// How long the first entry of a batch waits for others. A delete that waits costs nothing but this.
 const LINGER: Duration = Duration::from_millis(20);
@@ -121,14 +121,18 @@ impl Settler {
                 _ if lease.receipt().as_ref() != Some(&receipt) && !mutant!("believe-an-old-receipt") => continue,
                 Ok(()) => return Deleted::Confirmed,
                 Err(Refusal::Entry(error)) if error.is_final() => {
-                    if let Some(times) = self.telemetry.worth_logging(("delete", "refused")) {
+                    if let Some(times) =
+                        self.telemetry.worth_logging(Cause::new(("delete", "refused"), &error.to_string()))
+                    {
                         warn!(message_id = %lease.message_id(), error = %error, times,
                             "a handled message could not be deleted; its repeat will be, without calling the handler");
                     }
                     return Deleted::Unconfirmed;
                 }
                 Err(Refusal::Entry(error)) => {
-                    if let Some(times) = self.telemetry.worth_logging(("delete", "entry")) {
+                    if let Some(times) =
+                        self.telemetry.worth_logging(Cause::new(("delete", "entry"), &error.to_string()))
+                    {
                         warn!(message_id = %lease.message_id(), error = %error, times, "a delete failed; trying again");
                     }
                 }
@@ -242,7 +246,7 @@ fn read(
     };
     telemetry.requested(request, Err(failure.label()));
     let what = request.label();
-    if let Some(times) = telemetry.worth_logging((what, failure.label())) {
+    if let Some(times) = telemetry.worth_logging(Cause::new((what, failure.label()), &failure.to_string())) {
         if failure.needs_action() {
             error!(error = %failure, kind = failure.label(), times, "a {what} is refused; handled messages are kept until it is not");
         } else {

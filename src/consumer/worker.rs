@@ -14,12 +14,13 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use tokio::time::Instant;
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, Level, debug, enabled, error, info, info_span, warn};
 
-use super::Engine;
+use super::account::{Account, HANDLED, REPEAT};
 use super::budget::Held;
 use super::clock::{later, part};
-use super::flow::{Caller, Change, HandedBack, Next, Verdict};
+use super::engine::Engine;
+use super::flow::{Caller, HandedBack, Next, Verdict};
 use super::groups::{Place, Turn};
 use super::lease::Lease;
 use super::settings::Unrouted;
@@ -29,7 +30,7 @@ use crate::event::Event;
 use crate::handler::{Call, Context, FailureKind};
 use crate::queue::{Delivery, MessageId};
 use crate::router::{CallError, Route};
-use crate::telemetry::{CallEnd, Failed, shown};
+use crate::telemetry::{CallEnd, Cause, Failed, FailedLastReceive, Told, shown};
 
 /// How long what a handler left behind may hold its message: longer than it takes to end what can be ended.
 const HELD_AT_MOST: Duration = Duration::from_secs(5);
@@ -47,6 +48,18 @@ pub(super) enum Settlement {
     Interrupted,
 }
 
+impl Settlement {
+    /// The word for it, as in the metrics.
+    fn word(&self) -> &'static str {
+        match self {
+            Settlement::Deleted => "deleted",
+            Settlement::Left(..) => "left",
+            Settlement::Released(..) => "released",
+            Settlement::Interrupted => "interrupted",
+        }
+    }
+}
+
 /// What a worker is to do with its delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
@@ -61,11 +74,12 @@ pub(super) enum Task {
 
 /// One delivery and everything that it holds, given back when this is dropped.
 pub(super) struct Work<E> {
-    pub(super) engine: Arc<E>,
-    pub(super) lease: Lease,
-    pub(super) held: Held,
-    pub(super) place: Option<Place>,
-    pub(super) receive_count: u32,
+    engine: Arc<E>,
+    lease: Lease,
+    held: Held,
+    place: Option<Place>,
+    receive_count: u32,
+    account: Account,
 }
 
 /// Which event is with which handler.
@@ -94,12 +108,30 @@ enum Attempt {
 }
 
 impl Work<Engine> {
+    pub(super) fn new(engine: Arc<Engine>, lease: Lease, held: Held, place: Option<Place>, receive_count: u32) -> Self {
+        Work { engine, lease, held, place, receive_count, account: Account::default() }
+    }
+
     /// Works on a delivery until it is settled.
     pub(super) async fn run(mut self, delivery: Delivery, task: Task) -> Settlement {
-        match AssertUnwindSafe(self.carry_out(delivery, task)).catch_unwind().await {
+        let began = enabled!(Level::DEBUG).then(Instant::now);
+        let settlement = match AssertUnwindSafe(self.carry_out(delivery, task)).catch_unwind().await {
             Ok(settlement) => settlement,
             Err(_panic) => self.panicked().await,
+        };
+        if let Some(began) = began {
+            let route = self.account.route.map(|number| &**self.engine.telemetry.route_name(number));
+            debug!(
+                message_id = %self.lease.message_id(),
+                r#type = self.account.event_type(),
+                route,
+                outcome = self.account.outcome,
+                settled = settlement.word(),
+                milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+                "an event is settled"
+            );
         }
+        settlement
     }
 
     async fn carry_out(&mut self, delivery: Delivery, task: Task) -> Settlement {
@@ -124,7 +156,7 @@ impl Work<Engine> {
     }
 
     async fn delete_repeat(&mut self) -> Settlement {
-        debug!(message_id = %self.lease.message_id(), "the message was handled before; deleting the repeat");
+        self.account.outcome = REPEAT;
         let settlement = self.delete().await;
         if settlement == Settlement::Deleted {
             self.engine.telemetry.repeats_deleted.add(1);
@@ -179,19 +211,24 @@ impl Work<Engine> {
             None => return self.interrupted(),
             Some(Ok(event)) => event,
             Some(Err(failure)) => {
+                let Undecodable { failure, hint } = failure;
                 engine.telemetry.undecodable.add(failure.label());
-                self.note(None, failure.label(), &failure.to_string());
-                if let Some(times) = engine.telemetry.worth_logging(("decode", failure.label())) {
-                    warn!(message_id = %receipt.message_id, receive_count, error = %failure, times,
-                        "a body cannot be decoded; it is left for the dead-letter queue");
+                let error = failure.to_string();
+                self.note(None, failure.label(), &error);
+                let cause = Cause::new(("decode", hint.unwrap_or(failure.label())), &error);
+                if let Some(times) = engine.telemetry.worth_logging(cause) {
+                    warn!(message_id = %receipt.message_id, receive_count, error, hint, times,
+                        "a body cannot be decoded; {}", engine.fate());
                 }
                 return self.give_up(None).await;
             }
         };
+        self.account.decoded(&event, self.is_last_receive());
         let first_of_its_type = engine.telemetry.seen(event.kind().name(), event.kind().known().is_some());
         let Some((number, route)) = engine.router.find(&event) else {
             return self.unrouted(&event, first_of_its_type).await;
         };
+        self.account.route = Some(number);
         let span = info_span!(
             "message",
             message_id = %receipt.message_id,
@@ -218,7 +255,6 @@ impl Work<Engine> {
         let engine = self.engine.clone();
         let mut caller = engine.flow.enter(number, self.lease.message_id().clone());
         let at = At { number, route, event: &event };
-        let kind = event.kind().name();
         let mut attempt = 0_u32;
         let mut failures = 0_u32;
         loop {
@@ -232,16 +268,7 @@ impl Work<Engine> {
             let began = Instant::now();
             let (end, ended) = self.call(at, &context, attempt).await;
             engine.telemetry.called(number, end, began.elapsed());
-            let (verdict, change) = match &ended {
-                Attempt::TargetBusy(named) => caller.refused(kind, *named),
-                Attempt::TargetDown => caller.failed(kind),
-                Attempt::Succeeded | Attempt::LeaseLost(true) => (Verdict::Hold, caller.succeeded(kind)),
-                _ => {
-                    caller.ended();
-                    (Verdict::Hold, None)
-                }
-            };
-            self.tell(route, change);
+            let verdict = self.judge(at, &ended, &mut caller);
             match ended {
                 Attempt::Succeeded => {
                     drop(caller);
@@ -317,16 +344,59 @@ impl Work<Engine> {
         }
     }
 
+    /// Takes in what the end of a call says about the target; what it means for the message where that is the target's.
+    fn judge(&mut self, at: At<'_>, ended: &Attempt, caller: &mut Caller) -> Verdict {
+        let kind = at.event.kind().name();
+        let verdict = match ended {
+            Attempt::TargetBusy(named) => caller.refused(kind, *named),
+            Attempt::TargetDown => caller.failed(kind),
+            Attempt::Succeeded | Attempt::LeaseLost(true) => {
+                self.account.outcome = HANDLED;
+                caller.succeeded(kind);
+                Verdict::Hold
+            }
+            _ => {
+                caller.ended();
+                Verdict::Hold
+            }
+        };
+        self.tell_of_the_target(at, ended);
+        verdict
+    }
+
     /// Tells the log that a target is down, or that it is back.
-    fn tell(&self, route: &Route, change: Option<Change>) {
-        match change {
-            Some(Change::WentDown) => {
-                warn!(route = &*route.name, "the target is down; its messages are held and tried again now and then");
+    fn tell_of_the_target(&self, at: At<'_>, ended: &Attempt) {
+        let Engine { telemetry, flow, .. } = &*self.engine;
+        let told = match ended {
+            Attempt::Succeeded | Attempt::LeaseLost(true) => telemetry.outage_is_over(at.number),
+            Attempt::TargetBusy(_) | Attempt::TargetDown => {
+                flow.outage(at.number).and_then(|outage| telemetry.outage_goes_on(at.number, outage))
             }
-            Some(Change::Back(after)) => {
-                info!(route = &*route.name, down_for = ?after, "the target is back");
+            _ => None,
+        };
+        let Some(told) = told else { return };
+        let (route, address) = (&**telemetry.route_name(at.number), at.route.address());
+        let error = &*self.account.error;
+        match told {
+            Told::Down { times } => warn!(
+                route,
+                address,
+                error,
+                times,
+                "the target is down: nothing succeeds; its messages are held and tried again now and then"
+            ),
+            Told::OnlyOneFails { times } => warn!(
+                route,
+                address,
+                error,
+                times,
+                "one message fails and nothing else was tried: it may be the message or the target; it is held and tried \
+                 again now and then"
+            ),
+            Told::Back { down_for, attempts } => {
+                let down_for_seconds = (down_for.as_secs_f64() * 1e3).round() / 1e3;
+                info!(route, address, down_for_seconds, attempts, "the target is back");
             }
-            None => {}
         }
     }
 
@@ -370,13 +440,11 @@ impl Work<Engine> {
             (Some(Stop::GraceOver), _) => (CallEnd::Interrupted, Attempt::GraceOver),
             (_, _) => {
                 let limit = engine.settings.handler_timeout;
-                self.note(
-                    Some(at),
-                    CallEnd::TimeLimit.label(),
-                    &format!("the handler did not finish within {limit:?}"),
-                );
-                if let Some(times) = engine.telemetry.worth_logging(("handler", "time limit")) {
-                    warn!(times, "the handler did not finish within {limit:?}; the message is left for a retry");
+                let error = format!("the handler did not finish within {limit:?}");
+                self.note(Some(at), CallEnd::TimeLimit.label(), &error);
+                let cause = Cause::new(("handler", "time limit"), "").on(at.number);
+                if let Some(times) = engine.telemetry.worth_logging(cause) {
+                    warn!(times, "{error}; the message is left for a retry");
                 }
                 (CallEnd::TimeLimit, Attempt::Failed(None))
             }
@@ -395,19 +463,16 @@ impl Work<Engine> {
     }
 
     /// Reads what a handler returned.
-    fn read(&self, at: At<'_>, answer: Result<Result<(), CallError>, Box<dyn Any + Send>>) -> (CallEnd, Attempt) {
-        let telemetry = &self.engine.telemetry;
+    fn read(&mut self, at: At<'_>, answer: Result<Result<(), CallError>, Box<dyn Any + Send>>) -> (CallEnd, Attempt) {
+        let telemetry = self.engine.telemetry.clone();
         match answer {
             // A success whose lease ran out unnoticed is still a success, though not one to delete by.
             Ok(Ok(())) if self.lease.is_lost() => (CallEnd::Handled, Attempt::LeaseLost(true)),
             Ok(Ok(())) => (CallEnd::Handled, Attempt::Succeeded),
             Ok(Err(CallError::Parse(failure))) => {
                 self.note(Some(at), CallEnd::DoesNotFit.label(), &failure);
-                if let Some(times) = telemetry.worth_logging(("parse", "event")) {
-                    warn!(
-                        error = failure,
-                        times, "an event does not fit its type; it is left for the dead-letter queue"
-                    );
+                if let Some(times) = telemetry.worth_logging(Cause::new(("parse", "event"), &failure).on(at.number)) {
+                    warn!(error = failure, times, "an event does not fit its type; {}", self.engine.fate());
                 }
                 (CallEnd::DoesNotFit, Attempt::Hopeless)
             }
@@ -420,7 +485,7 @@ impl Work<Engine> {
                 };
                 let (kind, error) = (end.label(), failure.chain());
                 self.note(Some(at), kind, &error);
-                if let Some(times) = telemetry.worth_logging(("handler", kind)) {
+                if let Some(times) = telemetry.worth_logging(Cause::new(("handler", kind), &error).on(at.number)) {
                     warn!(error, kind, times, "the handler failed; the message stays");
                 }
                 (end, attempt)
@@ -428,7 +493,7 @@ impl Work<Engine> {
             Err(_panic) => {
                 self.note(Some(at), CallEnd::Panic.label(), "the handler panicked; the log says where");
                 // What it says may quote the message, and the panic hook has printed it already.
-                if let Some(times) = telemetry.worth_logging(("handler", "panic")) {
+                if let Some(times) = telemetry.worth_logging(Cause::new(("handler", "panic"), "").on(at.number)) {
                     error!(times, "the handler panicked; the message is left for a retry");
                 }
                 (CallEnd::Panic, Attempt::Failed(None))
@@ -436,8 +501,9 @@ impl Work<Engine> {
         }
     }
 
-    /// Remembers a failure for those who watch.
-    fn note(&self, at: Option<At<'_>>, kind: &'static str, error: &str) {
+    /// Remembers a failure for those who watch, and for those who ask later why it was dead-lettered.
+    fn note(&mut self, at: Option<At<'_>>, kind: &'static str, error: &str) {
+        self.account.failed(kind, error);
         self.engine.telemetry.failed(Failed {
             kind,
             event_type: at.map(|at| at.event.kind().name()),
@@ -448,12 +514,30 @@ impl Work<Engine> {
         });
     }
 
+    /// Writes down why a message was not deleted on its last receive, after which SQS moves it to the dead-letter queue.
+    fn write_down(&self, outcome: &str, error: &str) {
+        if !self.is_last_receive() {
+            return;
+        }
+        let Engine { telemetry, settings, .. } = &*self.engine;
+        telemetry.last_receive_failed(FailedLastReceive {
+            at: (settings.wall_clock)(),
+            message_id: self.lease.message_id().as_str(),
+            receive_count: self.receive_count(),
+            event_type: self.account.event_type(),
+            cid: self.account.cid(),
+            route: self.account.route.map(|number| &**telemetry.route_name(number)),
+            outcome,
+            error,
+        });
+    }
+
     /// The handler succeeded, which must be known before the delete is asked for.
     async fn remember(&self) {
         let engine = &self.engine;
         if !mutant!("forget-a-success")
             && let Err(failure) = engine.recent.handled(self.lease.message_id(), engine.settings.wall_clock).await
-            && let Some(times) = engine.telemetry.worth_logging(("journal", "write"))
+            && let Some(times) = engine.telemetry.worth_logging(Cause::new(("journal", "write"), &failure.to_string()))
         {
             warn!(error = %failure, times, "a success is not yet in the journal; it is known in memory only");
         }
@@ -515,6 +599,7 @@ impl Work<Engine> {
 
     async fn unrouted(&mut self, event: &Event, first_of_its_type: bool) -> Settlement {
         let engine = self.engine.clone();
+        self.account.failed("unrouted", "no route takes it");
         engine.telemetry.unrouted.add(1);
         match engine.settings.unrouted {
             Unrouted::Acknowledge => {
@@ -543,7 +628,11 @@ impl Work<Engine> {
                 engine.recent.deleted(self.lease.message_id());
                 Settlement::Deleted
             }
-            Deleted::Unconfirmed => Settlement::Interrupted,
+            Deleted::Unconfirmed => {
+                let error = format!("{}, but its delete was not confirmed", self.account.outcome);
+                self.write_down("delete unconfirmed", &error);
+                Settlement::Interrupted
+            }
         }
     }
 
@@ -551,7 +640,7 @@ impl Work<Engine> {
     async fn give_up(&mut self, delay: Option<Duration>) -> Settlement {
         self.held.drop_bytes();
         let engine = self.engine.clone();
-        engine.telemetry.last_receives_failed.add(u64::from(self.is_last_receive()));
+        self.write_down(self.account.outcome, &self.account.error);
         let delay = delay.unwrap_or_else(|| engine.settings.retry.after(self.receive_count(), engine.jitter()));
         // On its last receive it is given up instead: to hand back the rest would spend their receives unworked.
         let place = self.place.as_ref().filter(|_| !self.is_last_receive());
@@ -579,6 +668,12 @@ impl Work<Engine> {
 
     async fn hand_back(&mut self, delay: Duration) -> Settlement {
         self.held.drop_bytes();
+        let reason = match &self.place {
+            _ if self.engine.drain.has_begun() => "a shutdown came before it was handled",
+            Some(_) => "what comes before it in its group failed, or it was held for as long as can be",
+            None => "it was held for as long as can be",
+        };
+        self.write_down("handed back", &self.account.because(reason));
         if let Some(place) = &self.place {
             place.hand_back_the_rest();
         }
@@ -599,6 +694,10 @@ impl Work<Engine> {
 
     fn interrupted(&mut self) -> Settlement {
         self.engine.telemetry.leases_lost.add(1);
+        let handled = self.account.is_handled();
+        let reason =
+            if handled { "handled, but its lease was lost before it was deleted" } else { "its lease was lost" };
+        self.write_down("lease lost", &self.account.because(reason));
         if let Some(times) = self.engine.telemetry.worth_logging(("lease", "lost")) {
             warn!(message_id = %self.lease.message_id(), times, "the lease of a message is lost; it will be received again");
         }
@@ -610,7 +709,7 @@ impl Work<Engine> {
 }
 
 /// Decodes a body within the bytes that the budget gives for it.
-async fn decode(held: &mut Held, body: String, limit: usize) -> Result<Event, DecodeError> {
+async fn decode(held: &mut Held, body: String, limit: usize) -> Result<Event, Undecodable> {
     let hint = decode::size_hint(&body).min(limit);
     held.reserve(hint).await;
     let decoded = match decode::decode(&body, hint) {
@@ -625,5 +724,17 @@ async fn decode(held: &mut Held, body: String, limit: usize) -> Result<Event, De
         Ok(event) => held.decoded(event.json().len()),
         Err(_) => held.give_up_reserved(),
     }
-    decoded
+    decoded.map_err(|failure| {
+        let hint = decode::may_be_connection_test(&body).then_some(CONNECTION_TEST);
+        Undecodable { failure, hint }
+    })
 }
+
+/// A body that is no event.
+struct Undecodable {
+    failure: DecodeError,
+    /// What the operator is told of it besides.
+    hint: Option<&'static str>,
+}
+
+const CONNECTION_TEST: &str = "it may be Stream's connection test, with which nothing is lost";

@@ -75,16 +75,23 @@ impl Pattern {
             return PatternCheck::Known;
         }
         let Some(stem) = self.0.strip_suffix('*') else {
-            if !self.0.contains('.') {
-                return PatternCheck::Custom;
-            }
-            return PatternCheck::unknown(&self.0, KNOWN.iter().map(|known| known.name().to_owned()));
+            let types = KNOWN.iter().map(|known| known.name().to_owned());
+            let (distance, nearest) = nearest(&self.0, types);
+            return match self.0.contains('.') {
+                true => PatternCheck::Unknown { nearest, distance },
+                false => PatternCheck::Custom { nearest: (distance <= MAX_CUSTOM_DISTANCE).then_some(nearest) },
+            };
         };
         // `mesage.*`: the known beginnings with a dot at their end, each written as a pattern.
         let dots = KNOWN.iter().flat_map(|known| known.name().match_indices('.').map(|(at, _)| &known.name()[..=at]));
-        PatternCheck::unknown(&format!("{stem}*"), dots.map(|stem| format!("{stem}*")))
+        let (distance, nearest) = nearest(&format!("{stem}*"), dots.map(|stem| format!("{stem}*")));
+        PatternCheck::Unknown { nearest, distance }
     }
 }
+
+/// How far a name without a dot may be from a known type to be told of it. A custom event may have any name, so this is
+/// the same name in another spelling, or a single slip.
+const MAX_CUSTOM_DISTANCE: usize = 1;
 
 impl std::fmt::Display for Pattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -107,36 +114,72 @@ pub enum PatternCheck {
     /// It matches at least one known type.
     Known,
     /// It is one name without a dot: a custom event, of which nothing can be known.
-    Custom,
+    Custom {
+        /// The known type that may have been meant, such as `channel.created` for `channel_created`.
+        nearest: Option<String>,
+    },
     /// It matches no known type. It may be a newer type than this version knows, or misspelt.
     Unknown {
         /// The nearest pattern that does match.
         nearest: String,
-        /// How many letters must be put in, left out or changed to get there.
+        /// How many slips lead there: a letter put in, left out or changed, two letters swapped, or one for another
+        /// spelling (`MESSAGE.NEW`) or another word for the same thing (`message.created`).
         distance: usize,
     },
 }
 
 impl PatternCheck {
-    /// Whether it is so near to a known type, two edits at most, that it must be a typo: what a configuration file is
-    /// refused for. Code, which its author compiles and tests, is only warned.
+    /// Whether it is so near to a known type, two slips at most, that it must be one: what a configuration file is
+    /// refused for. Code, which its author compiles and tests, is only warned, and a custom event may have any name.
     pub fn is_typo(&self) -> bool {
         matches!(self, PatternCheck::Unknown { distance: ..=2, .. })
     }
 
-    fn unknown(text: &str, candidates: impl Iterator<Item = String>) -> Self {
-        let nearest = candidates.map(|candidate| (strsim::levenshtein(text, &candidate), candidate)).min();
-        let (distance, nearest) = nearest.expect("the catalogue is not empty");
-        PatternCheck::Unknown { nearest, distance }
-    }
-
-    /// What to tell the author of `pattern`; None where all is well.
+    /// What to tell the author of `pattern`, as a sentence for a log or an error; None where all is well.
     pub fn warning(&self, pattern: &Pattern) -> Option<String> {
         match self {
-            PatternCheck::Known | PatternCheck::Custom => None,
+            PatternCheck::Known | PatternCheck::Custom { nearest: None } => None,
+            PatternCheck::Custom { nearest: Some(nearest) } => Some(format!(
+                "`{pattern}` has no dot, so only a custom event of yours can be of this type; did you mean `{nearest}`?"
+            )),
             PatternCheck::Unknown { nearest, .. } => Some(format!(
                 "the pattern `{pattern}` matches no event type that this version knows; the nearest is `{nearest}`"
             )),
         }
     }
+}
+
+/// The nearest of some names, and how many slips lead there.
+fn nearest(written: &str, names: impl Iterator<Item = String>) -> (usize, String) {
+    let plain = plain(written);
+    let distance = |name: &str| {
+        let slips = strsim::damerau_levenshtein(written, name);
+        let plain_name = self::plain(name);
+        // Another spelling counts as one slip, whatever it takes to get there.
+        let respelt = strsim::damerau_levenshtein(&plain, &plain_name).max(1);
+        let reworded = if means_the_same(&plain, &plain_name) { 1 } else { usize::MAX };
+        slips.min(respelt).min(reworded)
+    };
+    let nearest = names.map(|name| (distance(&name), name)).min();
+    nearest.expect("the catalogue is not empty")
+}
+
+/// A name without what differs between spellings: `MESSAGE_NEW` and `message-new` are `message.new`.
+fn plain(name: &str) -> String {
+    name.chars().map(|c| if matches!(c, '_' | '-' | ':' | '/') { '.' } else { c.to_ascii_lowercase() }).collect()
+}
+
+/// Words for the same thing. Stream says `message.new` and `channel.created`.
+const SAME: &[&[&str]] = &[
+    &["new", "created", "added", "sent", "create", "posted"],
+    &["updated", "edited", "changed", "modified", "update"],
+    &["deleted", "removed", "delete"],
+];
+
+/// Whether two names are the same but for their last word, which is another for the same thing.
+fn means_the_same(one: &str, other: &str) -> bool {
+    let (Some((stem, one)), Some((other_stem, other))) = (one.rsplit_once('.'), other.rsplit_once('.')) else {
+        return false;
+    };
+    stem == other_stem && SAME.iter().any(|words| words.contains(&one) && words.contains(&other))
 }

@@ -173,6 +173,11 @@ impl Exec {
 impl Handler<Event> for Exec {
     type Error = HandlerError;
 
+    /// The program without its arguments, which may hold a secret.
+    fn address(&self) -> Option<String> {
+        Some(self.program.display().to_string())
+    }
+
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         let mut child = processes::spawn(&mut self.command(&event, &ctx))
             .map_err(|source| HandlerError::target_down(Unstarted(source)))?;

@@ -10,11 +10,12 @@
 //! - **A file that was moved or deleted is noticed** before each write and opened anew under its name, so `logrotate`
 //!   works with and without a signal, and no event goes into a file that nobody can find.
 //! - **Rotation** by size or by age renames the file to one with the date and time of its first line,
-//!   `events-2026-01-31T00-00-07Z.jsonl`. Rotated files are never touched again, and never deleted: that is the
-//!   operator's business.
+//!   `events-2026-01-31T00-00-07Z.jsonl`. Rotated files are never written to again, and nothing deletes them unless
+//!   `max_files` says how many are kept: then the oldest go when one more is put aside.
 //!
 //! A full, failing or hanging disk is a target that is down: messages wait in the queue.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -35,6 +36,9 @@ const LONGEST_TORN_LINE: u64 = 64 * 1024 * 1024;
 /// How long dropping the handler waits for the commit that is going on.
 const COMMIT_ENDS: Duration = Duration::from_secs(1);
 
+/// The date in the name of a file that was put aside.
+const DATE: &str = "%Y-%m-%dT%H-%M-%SZ";
+
 /// How every line begins.
 const LINE_START: &[u8] = br#"{"type":"#;
 
@@ -50,12 +54,15 @@ pub struct FileSettings {
     /// A file is put aside at the first event after each whole multiple of this time, counted in UTC: `1d` gives one
     /// file for each day, `1h` one for each hour.
     pub rotate_age: Option<Duration>,
+    /// How many files that were put aside are kept, at least 1: when there is one more, the oldest by its name is deleted.
+    /// Only files with the names that rotation gives are looked at. None keeps all of them.
+    pub max_files: Option<usize>,
 }
 
 impl FileSettings {
     /// A file that is never put aside.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        FileSettings { path: path.into(), rotate_size: None, rotate_age: None }
+        FileSettings { path: path.into(), rotate_size: None, rotate_age: None, max_files: None }
     }
 }
 
@@ -63,7 +70,7 @@ impl FileSettings {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
-    /// A size or an age of nothing would rotate for ever.
+    /// A size or an age of nothing would rotate for ever, and no file at all to keep would lose what was just put aside.
     #[error("{setting} must not be zero")]
     Zero {
         /// The name of the setting.
@@ -125,6 +132,7 @@ pub struct File {
     // The order counts: the thread ends when the way to it is closed.
     lines: LineWriter,
     _end: WaitedForOnDrop,
+    path: PathBuf,
 }
 
 impl File {
@@ -141,8 +149,9 @@ impl File {
     }
 
     fn writing_to(log: Log) -> Result<Self, FileError> {
+        let path = log.settings.path.clone();
         let (lines, end) = LineWriter::start("file", log).map_err(FileError::Thread)?;
-        Ok(File { lines, _end: WaitedForOnDrop(end) })
+        Ok(File { lines, _end: WaitedForOnDrop(end), path })
     }
 
     /// For asking, on SIGHUP, that the file be opened anew under its name.
@@ -153,6 +162,10 @@ impl File {
 
 impl Handler<Event> for File {
     type Error = HandlerError;
+
+    fn address(&self) -> Option<String> {
+        Some(self.path.display().to_string())
+    }
 
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         self.lines.write(event, ctx).await
@@ -207,6 +220,9 @@ impl Log {
         if settings.rotate_age.is_some_and(|age| age.is_zero()) {
             return Err(FileError::Zero { setting: "rotate_age" });
         }
+        if settings.max_files == Some(0) {
+            return Err(FileError::Zero { setting: "max_files" });
+        }
         if settings.path.file_name().is_none() {
             return Err(FileError::NoName { path: settings.path });
         }
@@ -252,7 +268,11 @@ impl Log {
         // that follows the creation of the new file.
         fs::rename(path, &to).map_err(failed(&to))?;
         tracing::info!(path = %to.display(), "the file was put aside");
-        self.open()
+        self.open()?;
+        if let Some(most) = self.settings.max_files {
+            delete_oldest(&self.settings.path, most);
+        }
+        Ok(())
     }
 }
 
@@ -388,7 +408,7 @@ fn period(time: SystemTime, age: Duration) -> u128 {
 
 /// `events.jsonl` becomes `events-2026-01-31T00-00-07Z.jsonl`, or `…Z-2.jsonl` when that is taken.
 fn free_name(path: &Path, begun: SystemTime) -> io::Result<PathBuf> {
-    let date = Timestamp::try_from(begun).unwrap_or_default().strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
+    let date = Timestamp::try_from(begun).unwrap_or_default().strftime(DATE).to_string();
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let extension = path.extension().map(|text| format!(".{}", text.to_string_lossy())).unwrap_or_default();
     for number in 1..10_000 {
@@ -399,6 +419,58 @@ fn free_name(path: &Path, begun: SystemTime) -> io::Result<PathBuf> {
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// Deletes the oldest of the files that were put aside, until so many are left. What cannot be deleted stays, and the log
+/// says so: no event is worse off for it.
+fn delete_oldest(path: &Path, most: usize) {
+    let files = match rotated_files(path) {
+        Ok(files) => files,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "files that were put aside cannot be listed, and none is deleted");
+            return;
+        }
+    };
+    let surplus = files.len().saturating_sub(most);
+    for file in files.into_values().take(surplus) {
+        match fs::remove_file(&file) {
+            Ok(()) => tracing::info!(path = %file.display(), max_files = most, "the oldest file was deleted"),
+            Err(error) => {
+                tracing::warn!(path = %file.display(), %error, "the oldest file cannot be deleted, and stays");
+            }
+        }
+    }
+}
+
+/// The files that were put aside from under this path, from the oldest: by the date in their names, and the number behind
+/// it. Files of any other name are somebody else's.
+fn rotated_files(path: &Path) -> io::Result<BTreeMap<(String, u32), PathBuf>> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().map(|text| format!(".{}", text.to_string_lossy())).unwrap_or_default();
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(directory(path))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let between =
+            name.to_str().and_then(|name| name.strip_prefix(&*stem)?.strip_prefix('-')?.strip_suffix(&extension));
+        if let Some(key) = between.and_then(date_and_number)
+            && entry.file_type()?.is_file()
+        {
+            files.insert(key, entry.path());
+        }
+    }
+    Ok(files)
+}
+
+/// `2026-01-31T00-00-07Z-2` taken apart; None where it is anything else. A date without a number is the first.
+fn date_and_number(text: &str) -> Option<(String, u32)> {
+    let (date, rest) = text.split_at_checked("2026-01-31T00-00-07Z".len())?;
+    Timestamp::strptime(format!("{DATE} %z"), format!("{date} +0000")).ok()?;
+    let number = match rest {
+        "" => 1,
+        rest => rest.strip_prefix('-')?.parse().ok().filter(|number| *number > 1 && rest == format!("-{number}"))?,
+    };
+    Some((date.to_owned(), number))
 }
 
 fn directory(path: &Path) -> &Path {
@@ -597,6 +669,76 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "3\n4\n");
         let old = place.path().join("events-2026-01-31T23-59-59Z.jsonl");
         assert_eq!(fs::read_to_string(old).unwrap(), "1\n2\n");
+    }
+
+    /// A directory with files of these names, and the names that are in it after one more file was put aside.
+    fn names_after_rotating(max_files: Option<usize>, names: &[&str]) -> Vec<String> {
+        let place = tempfile::tempdir().unwrap();
+        for name in names {
+            fs::write(place.path().join(name), "1\n").unwrap();
+        }
+        let settings =
+            FileSettings { rotate_size: Some(2), max_files, ..FileSettings::new(place.path().join("events.jsonl")) };
+        // 2026-01-31T23:59:59Z.
+        let mut log = Log::new(settings, || SystemTime::UNIX_EPOCH + Duration::from_secs(1_769_903_999)).unwrap();
+        log.commit(b"1\n").unwrap();
+        log.commit(b"2\n").unwrap();
+        let names = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn no_rotated_file_is_deleted_unless_told_so_the_oldest_first() {
+        let before = [
+            "events-2026-01-30T00-00-00Z-10.jsonl",
+            "events-2026-01-30T00-00-00Z-9.jsonl",
+            "events-2026-01-30T00-00-00Z.jsonl",
+            "events-2025-12-31T00-00-00Z.jsonl",
+        ];
+        let new = "events-2026-01-31T23-59-59Z.jsonl";
+        assert_eq!(names_after_rotating(None, &before).len(), before.len() + 2);
+        assert_eq!(names_after_rotating(Some(5), &before).len(), before.len() + 2);
+        assert_eq!(names_after_rotating(Some(2), &before), [before[0], new, "events.jsonl"]);
+        assert_eq!(names_after_rotating(Some(1), &before), [new, "events.jsonl"]);
+    }
+
+    #[test]
+    fn a_file_that_rotation_did_not_name_is_never_deleted() {
+        let others = [
+            "events-2025-12-31T00-00-00Z.jsonl.gz",
+            "events-2025-12-31T00-00-00Z",
+            "events-2025-12-31.jsonl",
+            "events-2025-13-31T00-00-00Z.jsonl",
+            "events-2025-12-31T00-00-00Z-1.jsonl",
+            "events-2025-12-31T00-00-00Z-02.jsonl",
+            "events-2025-12-31T00-00-00Z-x.jsonl",
+            "events-mine-2025-12-31T00-00-00Z.jsonl",
+            "other-2025-12-31T00-00-00Z.jsonl",
+            "events.jsonl.1",
+        ];
+        let after = names_after_rotating(Some(1), &others);
+        for other in others {
+            assert!(after.iter().any(|name| name == other), "{other} is gone: {after:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_with_the_name_of_a_rotated_file_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("events-2025-12-31T00-00-00Z.jsonl");
+        fs::create_dir(&folder).unwrap();
+        let path = place.path().join("events.jsonl");
+        let settings = FileSettings { rotate_size: Some(2), max_files: Some(1), ..FileSettings::new(&path) };
+        let mut log = Log::new(settings, SystemTime::now).unwrap();
+        (0..3).for_each(|_| log.commit(b"1\n").unwrap());
+        assert!(folder.is_dir());
+        assert_eq!(
+            fs::read_dir(place.path()).unwrap().count(),
+            3,
+            "the directory, one file put aside, and the new one"
+        );
     }
 
     #[test]

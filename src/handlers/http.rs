@@ -31,7 +31,6 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::task::{Poll, ready};
 use std::time::{Duration, SystemTime};
 
@@ -52,6 +51,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tower_service::Service;
 
+use super::complaints::Complaints;
 use super::tls::{self, TlsError};
 use crate::event::Event;
 use crate::handler::{Context, Handler, HandlerError};
@@ -185,8 +185,8 @@ pub struct Http {
     connections: Semaphore,
     places: usize,
     redirects: bool,
-    /// The status that the log was last told of as an error, or 0: told once, not with every event.
-    complained: AtomicU16,
+    /// The statuses that the log was told of as errors.
+    complaints: Complaints,
 }
 
 impl Http {
@@ -244,7 +244,7 @@ impl Http {
             connections: Semaphore::new(settings.connections.min(Semaphore::MAX_PERMITS)),
             places: settings.connections,
             redirects: settings.redirects,
-            complained: AtomicU16::new(0),
+            complaints: Complaints::default(),
         })
     }
 
@@ -289,14 +289,9 @@ impl Http {
     fn outcome(&self, status: StatusCode, headers: &HeaderMap) -> Result<(), HandlerError> {
         let error = PostError::Answer(status);
         match status.as_u16() {
-            200..300 => {
-                if self.complained.load(Ordering::Relaxed) != 0 {
-                    self.complained.store(0, Ordering::Relaxed);
-                }
-                Ok(())
-            }
+            200..300 => Ok(()),
             300..400 | 401 | 403 | 404 | 407 => {
-                if self.complained.swap(status.as_u16(), Ordering::Relaxed) != status.as_u16() {
+                if self.complaints.are_worth_telling(status.as_str()) {
                     tracing::error!(
                         target_origin = %origin(&self.url),
                         status = status.as_u16(),
@@ -324,6 +319,10 @@ impl Handler<Event> for Http {
     /// As many as there may be connections, so that no event waits for one here.
     fn max_concurrency(&self) -> Option<usize> {
         Some(self.places)
+    }
+
+    fn address(&self) -> Option<String> {
+        Some(origin(&self.url))
     }
 
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
@@ -506,6 +505,16 @@ mod tests {
         assert_eq!(request.headers()["x-webhook-attempt"], "7");
         assert_eq!(request.headers()["x-webhook-id"], "id-1");
         assert!(!request.headers().contains_key("x-api-key") && !request.headers().contains_key("x-signature"));
+    }
+
+    #[tokio::test]
+    async fn an_address_is_scheme_host_and_port_and_no_more() {
+        for (url, address) in [
+            ("https://example.com/hooks/t0ken?key=s3cret", "https://example.com"),
+            ("http://127.0.0.1:8080/t0ken", "http://127.0.0.1:8080"),
+        ] {
+            assert_eq!(Http::new(HttpSettings::new(url)).unwrap().address().as_deref(), Some(address));
+        }
     }
 
     #[tokio::test]

@@ -32,6 +32,8 @@ pub mod postgres;
 #[cfg(any(feature = "stdout", feature = "file"))]
 mod lines;
 #[cfg(any(feature = "http", feature = "postgres"))]
+mod complaints;
+#[cfg(any(feature = "http", feature = "postgres"))]
 pub mod tls;
 #[cfg(feature = "exec")]
 mod processes;

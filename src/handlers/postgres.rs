@@ -55,6 +55,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 
 use super::columns::Columns;
+use super::complaints::Complaints;
 use super::tls::{self, TlsError};
 use crate::event::{Event, escape_controls};
 use crate::handler::{Context, Handler, HandlerError};
@@ -278,6 +279,7 @@ pub fn holds_password(url: &str) -> bool {
 /// A message that comes again meets its own row and changes nothing.
 pub struct Postgres {
     rows: mpsc::Sender<Waiting>,
+    address: String,
     timeout: Duration,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
@@ -292,6 +294,7 @@ impl Postgres {
     /// [`PostgresError`].
     pub fn new(settings: PostgresSettings) -> Result<Self, PostgresError> {
         let target = Target::new(&settings)?;
+        let address = addresses(&target.config);
         let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(PostgresError::Thread)?;
         let (rows, waiting) = mpsc::channel(WAITING);
         let stop = CancellationToken::new();
@@ -311,12 +314,28 @@ impl Postgres {
             runtime.shutdown_background();
         };
         let thread = thread::Builder::new().name("postgres".into()).spawn(run).map_err(PostgresError::Thread)?;
-        Ok(Postgres { rows, timeout: settings.timeout, stop, thread: Some(thread) })
+        Ok(Postgres { rows, address, timeout: settings.timeout, stop, thread: Some(thread) })
     }
+}
+
+/// Hosts and ports, with commas between: neither the user nor the database.
+fn addresses(config: &Config) -> String {
+    const PORT: u16 = 5432;
+    let ports = config.get_ports();
+    let port = |number: usize| ports.get(number).or(ports.first()).copied().unwrap_or(PORT);
+    let hosts = config.get_hosts().iter().enumerate().map(|(number, host)| match host {
+        Host::Tcp(name) => format!("{name}:{}", port(number)),
+        Host::Unix(path) => path.display().to_string(),
+    });
+    hosts.collect::<Vec<_>>().join(",")
 }
 
 impl Handler<Event> for Postgres {
     type Error = HandlerError;
+
+    fn address(&self) -> Option<String> {
+        Some(self.address.clone())
+    }
 
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         let columns = Columns::of(&event);
@@ -414,8 +433,8 @@ struct Target {
     timeout: Duration,
     /// Permits for [`BYTES_AT_ONCE`].
     bytes: Semaphore,
-    /// The SQLSTATE that the log was last told of as an error: told once, not with every statement.
-    complained: std::sync::Mutex<Option<String>>,
+    /// The SQLSTATEs that the log was told of as errors.
+    complaints: Complaints,
 }
 
 impl Target {
@@ -441,22 +460,17 @@ impl Target {
             insert,
             timeout: settings.timeout,
             bytes: Semaphore::new(BYTES_AT_ONCE),
-            complained: std::sync::Mutex::default(),
+            complaints: Complaints::default(),
         })
     }
 
     /// Tells the log of what somebody must mend, when that is new.
     fn complain(&self, outcome: Result<(), &DatabaseError>) {
-        let mut complained = self.complained.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match outcome {
-            Ok(()) => *complained = None,
-            Err(error @ DatabaseError::Answer { code, .. })
-                if error.blame() == Blame::Setup && complained.as_ref() != Some(code) =>
-            {
-                tracing::error!(%error, "the database refuses every event: somebody must mend its set-up");
-                *complained = Some(code.clone());
-            }
-            Err(_) => {}
+        if let Err(error @ DatabaseError::Answer { code, .. }) = outcome
+            && error.blame() == Blame::Setup
+            && self.complaints.are_worth_telling(code)
+        {
+            tracing::error!(%error, "the database refuses every event: somebody must mend its set-up");
         }
     }
 }
@@ -750,6 +764,18 @@ mod tests {
         }
         for without in ["postgres://u@h:5432/db", "host=h user=u", "postgres://h/db", "postgres://u@h:notaport/db"] {
             assert!(!holds_password(without), "{without}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_hosts_and_ports_without_user_and_database() {
+        for (url, address) in [
+            ("postgres://user:s3cret@db.example.com/stream", "db.example.com:5432"),
+            ("postgres://user@one,two/stream", "one:5432,two:5432"),
+            ("postgres://user@one:6432,two:7432/stream", "one:6432,two:7432"),
+            ("host=/run/postgresql user=u dbname=db", "/run/postgresql"),
+        ] {
+            assert_eq!(addresses(&config(&PostgresSettings::new(url)).unwrap()), address);
         }
     }
 

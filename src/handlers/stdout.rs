@@ -89,6 +89,10 @@ impl Stdout {
 impl Handler<Event> for Stdout {
     type Error = HandlerError;
 
+    fn address(&self) -> Option<String> {
+        Some("standard output".to_owned())
+    }
+
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         self.lines.write(event, ctx).await
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::histogram::Histogram;
 use super::label::{CallEnd, OTHER};
+use super::outage::Story;
 
 /// How long calls of handlers take, in seconds.
 const HANDLER_BOUNDS: &[f64] =
@@ -57,11 +58,12 @@ pub(super) struct Route {
     pub(super) name: Arc<str>,
     ends: [Count; CallEnd::ALL.len()],
     pub(super) seconds: Histogram,
+    pub(super) story: Story,
 }
 
 impl Route {
     pub(super) fn new(name: Arc<str>) -> Self {
-        Route { name, ends: Default::default(), seconds: Histogram::new(HANDLER_BOUNDS) }
+        Route { name, ends: Default::default(), seconds: Histogram::new(HANDLER_BOUNDS), story: Story::default() }
     }
 
     pub(super) fn add(&self, end: CallEnd) {
@@ -70,6 +72,11 @@ impl Route {
 
     pub(super) fn count(&self, end: CallEnd) -> u64 {
         self.ends[end as usize].get()
+    }
+
+    /// All calls that ended.
+    pub(super) fn calls(&self) -> u64 {
+        self.ends.iter().map(Count::get).sum()
     }
 }
 

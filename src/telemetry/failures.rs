@@ -52,10 +52,13 @@ pub struct RecentFailure {
 pub(super) struct Failures {
     /// The latest last.
     recent: VecDeque<(Instant, RecentFailure)>,
+    /// How many there were, those that are forgotten included.
+    counted: u64,
 }
 
 impl Failures {
     pub(super) fn add(&mut self, failed: Failed<'_>) {
+        self.counted += 1;
         let error = cut(failed.error, ERROR_SHOWN);
         let event_type = failed.event_type.map(|name| shown(name).to_owned());
         let alike = |(_, known): &(Instant, RecentFailure)| {
@@ -80,6 +83,16 @@ impl Failures {
             age: Duration::ZERO,
         };
         self.recent.push_back((Instant::now(), failure));
+    }
+
+    /// How many there were.
+    pub(super) fn counted(&self) -> u64 {
+        self.counted
+    }
+
+    /// How long ago the latest was.
+    pub(super) fn latest(&self) -> Option<Duration> {
+        self.recent.back().map(|(at, _)| at.elapsed())
     }
 
     /// The latest first.

@@ -22,7 +22,7 @@ pub struct Sample {
     pub received: u64,
     /// Deliveries whose message was deleted.
     pub deleted: u64,
-    /// Calls of handlers that did not succeed, and bodies that could not be decoded.
+    /// Failures of messages, each of which is among [`Monitor::failures`](super::Monitor::failures) for a while.
     pub failed: u64,
     /// The longest time in seconds that a message had been in the queue when it arrived.
     pub oldest: f64,
@@ -67,6 +67,17 @@ impl History {
     /// The oldest first.
     pub(super) fn list(&self) -> Vec<Sample> {
         self.samples.iter().copied().collect()
+    }
+
+    /// How many failures there were within this time at least, of which there were so many in all by now.
+    pub(super) fn failed_within(&self, time: Duration, counted: u64) -> u64 {
+        let mut covered = 0.0;
+        let within = self.samples.iter().rev().take_while(|sample| {
+            let begins_later = covered < time.as_secs_f64();
+            covered += sample.seconds;
+            begins_later
+        });
+        within.map(|sample| sample.failed).sum::<u64>() + counted.saturating_sub(self.before.failed)
     }
 
     /// Messages a second in the last busy minute of the hour; None when there was none, since what an idle daemon

@@ -10,6 +10,7 @@ use super::Telemetry;
 use super::flow::TargetFlow;
 use super::histogram::Reading;
 use super::label::{CallEnd, OTHER, Request};
+use super::process::Process;
 use super::snapshot::DepthReading;
 
 /// One metric.
@@ -43,8 +44,6 @@ const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'
 }
 
 const BUILD_INFO: Metric = gauge("stream_sqsd_build_info", &["version"], "Always 1, with the version of the daemon.");
-const START_TIME: Metric =
-    gauge("stream_sqsd_start_time_seconds", &[], "When the daemon started, in seconds since 1970.");
 const LIVE: Metric = gauge("stream_sqsd_live", &[], "1 while the daemon is alive, as /livez says.");
 const READY: Metric = gauge("stream_sqsd_ready", &[], "1 while messages are received, as /readyz says.");
 
@@ -65,7 +64,8 @@ const LAST_RECEIVES: Metric = counter(
 const LAST_RECEIVES_FAILED: Metric = counter(
     "stream_sqsd_last_receives_failed_total",
     &[],
-    "Deliveries on their last receive that were not handled: SQS moves these to the dead-letter queue.",
+    "Deliveries on their last receive whose message was not deleted: SQS moves it to the dead-letter queue. The log and the \
+     file of reasons say why, by a record each.",
 );
 const REPEATS: Metric = counter(
     "stream_sqsd_repeats_deleted_total",
@@ -179,6 +179,12 @@ const LOG_LINES_DROPPED: Metric = counter(
     &[],
     "Lines of the log that were dropped because standard error did not take them.",
 );
+const DEAD_LETTER_RECORDS_DROPPED: Metric = counter(
+    "stream_sqsd_dead_letter_records_dropped_total",
+    &[],
+    "Records of failed last receives that are missing in the file of reasons, because its disk did not take them; absent \
+     where no file is kept.",
+);
 
 const QUEUE_MESSAGES: Metric = gauge(
     "stream_sqsd_queue_messages",
@@ -197,13 +203,24 @@ const WANTED_REPLICAS: Metric = gauge(
      absent until that is known, and while a target is down or limits the calls.",
 );
 
+// Of the process, by the names that every Prometheus client gives them; absent where the system does not tell.
+const CPU_SECONDS: Metric =
+    counter("process_cpu_seconds_total", &[], "CPU time of the process in user and kernel mode, in seconds.");
+const OPEN_FDS: Metric = gauge("process_open_fds", &[], "File descriptors that are open.");
+const MAX_FDS: Metric = gauge("process_max_fds", &[], "How many file descriptors may be open; absent without a limit.");
+const VIRTUAL_MEMORY: Metric = gauge("process_virtual_memory_bytes", &[], "Memory that is mapped, in bytes.");
+const VIRTUAL_MEMORY_MAX: Metric =
+    gauge("process_virtual_memory_max_bytes", &[], "How many bytes of memory may be mapped; absent without a limit.");
+const RESIDENT_MEMORY: Metric = gauge("process_resident_memory_bytes", &[], "Memory that is in use, in bytes.");
+const START_TIME: Metric = gauge("process_start_time_seconds", &[], "When the process started, in seconds since 1970.");
+const THREADS: Metric = gauge("process_threads", &[], "Threads of the process.");
+
 /// All metrics now, in the text format of Prometheus (version 0.0.4).
 pub(super) fn text(t: &Telemetry, live: bool) -> String {
     let now = t.now().clone();
     let mut page = Page(String::with_capacity(16 * 1024));
 
     page.one(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
-    page.one(&START_TIME, &[], t.started_at_seconds());
     page.one(&LIVE, &[], u8::from(live));
     page.one(&READY, &[], u8::from(t.phase().is_ready()));
 
@@ -273,7 +290,8 @@ pub(super) fn text(t: &Telemetry, live: bool) -> String {
     page.one(&POLLS_OPEN, &[], now.polls.len());
     page.one(&POLL_AGE, &[], now.oldest_poll().unwrap_or_default().as_secs_f64());
 
-    page.family(&LOG_LINES_DROPPED).sample_if_known(&[], t.log_lines_dropped.get().map(|count| count()));
+    page.family(&LOG_LINES_DROPPED).sample_if_known(&[], t.log_lines_dropped());
+    page.family(&DEAD_LETTER_RECORDS_DROPPED).sample_if_known(&[], t.dead_letters.dropped());
 
     let depth = t.depth().unwrap_or_else(DepthReading::unknown).depth;
     let mut queue = page.family(&QUEUE_MESSAGES);
@@ -281,6 +299,7 @@ pub(super) fn text(t: &Telemetry, live: bool) -> String {
     queue.sample_if_known(&["hidden"], depth.hidden);
     page.family(&DEAD_LETTERS).sample_if_known(&[], depth.dead_letters);
     page.family(&WANTED_REPLICAS).sample_if_known(&[], t.wanted_replicas());
+    page.process(&Process::now());
     page.0
 }
 
@@ -322,6 +341,17 @@ impl Page {
             held.sample(&[&flow.route, "doubted"], flow.doubted);
             held.sample(&[&flow.route, "last_receive"], flow.on_last_receive);
         }
+    }
+
+    fn process(&mut self, process: &Process) {
+        self.one(&CPU_SECONDS, &[], process.cpu_seconds);
+        self.family(&OPEN_FDS).sample_if_known(&[], process.open_fds);
+        self.family(&MAX_FDS).sample_if_known(&[], process.max_fds);
+        self.family(&VIRTUAL_MEMORY).sample_if_known(&[], process.virtual_memory_bytes);
+        self.family(&VIRTUAL_MEMORY_MAX).sample_if_known(&[], process.virtual_memory_max_bytes);
+        self.family(&RESIDENT_MEMORY).sample_if_known(&[], process.resident_memory_bytes);
+        self.family(&START_TIME).sample_if_known(&[], process.start_time_seconds);
+        self.family(&THREADS).sample_if_known(&[], process.threads);
     }
 
     /// One value for each route, where it has one.
@@ -401,7 +431,6 @@ mod tests {
     /// All of them, in the order in which they are written: what the documentation is made from.
     const ALL: &[&Metric] = &[
         &BUILD_INFO,
-        &START_TIME,
         &LIVE,
         &READY,
         &RECEIVED,
@@ -438,9 +467,18 @@ mod tests {
         &POLLS_OPEN,
         &POLL_AGE,
         &LOG_LINES_DROPPED,
+        &DEAD_LETTER_RECORDS_DROPPED,
         &QUEUE_MESSAGES,
         &DEAD_LETTERS,
         &WANTED_REPLICAS,
+        &CPU_SECONDS,
+        &OPEN_FDS,
+        &MAX_FDS,
+        &VIRTUAL_MEMORY,
+        &VIRTUAL_MEMORY_MAX,
+        &RESIDENT_MEMORY,
+        &START_TIME,
+        &THREADS,
     ];
 
     fn now(telemetry: &Telemetry) -> String {
@@ -553,7 +591,8 @@ mod tests {
     #[test]
     fn names_follow_the_conventions() {
         for metric in ALL {
-            let rest = metric.name.strip_prefix("stream_sqsd_").expect("our prefix");
+            let rest = metric.name.strip_prefix("stream_sqsd_").or(metric.name.strip_prefix("process_"));
+            let rest = rest.expect("our prefix, or that of what every process has");
             assert!(rest.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{rest}");
             assert_eq!(rest.ends_with("_total"), metric.kind == Kind::Counter, "{rest}");
             assert!(metric.help.ends_with('.') && !metric.help.contains(['\n', '\\', '|']), "{rest}: {}", metric.help);

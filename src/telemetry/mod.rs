@@ -4,6 +4,7 @@
 //! through a [`Monitor`]. Nothing here acts, and nothing here knows what a message said.
 
 mod count;
+mod dead_letter;
 mod failures;
 mod flow;
 mod histogram;
@@ -12,17 +13,23 @@ mod label;
 mod metrics;
 mod monitor;
 mod now;
+mod outage;
+mod process;
 mod snapshot;
+mod throttle;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub(crate) use count::{Count, Kinds};
 use count::{Route, TypeCount};
+pub(crate) use dead_letter::FailedLastReceive;
+use dead_letter::Keeper;
+pub use dead_letter::{DEAD_LETTERS, DeadLetter, DeadLetterKeeper};
 pub(crate) use failures::Failed;
 use failures::Failures;
 pub use failures::RecentFailure;
@@ -36,7 +43,10 @@ pub use monitor::Monitor;
 pub use now::Phase;
 pub(crate) use now::Turn;
 use now::{Failing, Now};
+pub(crate) use outage::{Outage, Told};
 pub use snapshot::{Depth, DepthReading, QueueSeen, RouteSnapshot, Snapshot, Trouble};
+pub(crate) use throttle::Cause;
+use throttle::Throttle;
 
 /// The names of the fields in logs and spans.
 pub mod field {
@@ -58,6 +68,20 @@ pub mod field {
     pub const DELAY: &str = "delay_seconds";
     /// How often something happened since it was last logged.
     pub const TIMES: &str = "times";
+    /// The name of the route.
+    pub const ROUTE: &str = "route";
+    /// How the last call of the handler ended, or why there was none.
+    pub const OUTCOME: &str = "outcome";
+    /// What became of a delivery.
+    pub const SETTLED: &str = "settled";
+    /// From the arrival of a delivery to its settlement.
+    pub const MILLISECONDS: &str = "milliseconds";
+    /// Where a handler sends events, without path and user.
+    pub const ADDRESS: &str = "address";
+    /// How long a target was down.
+    pub const DOWN_FOR: &str = "down_for_seconds";
+    /// How many calls it took until it was back.
+    pub const ATTEMPTS: &str = "attempts";
 }
 
 /// How many event types that this version does not know are counted by name; those beyond them are counted together.
@@ -84,6 +108,9 @@ const TIME_IN_QUEUE_BOUNDS: &[f64] =
 const LEASE_MARGIN_BOUNDS: &[f64] = &[0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 3_600.0];
 
 const RECEIVE_COUNT_BOUNDS: &[f64] = &[1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0];
+
+/// How long a failure counts as one of late.
+const LATELY: Duration = Duration::from_secs(600);
 
 /// What the engine counts, shared by all its tasks.
 #[derive(Debug)]
@@ -118,18 +145,18 @@ pub(crate) struct Telemetry {
     pub(crate) receive_count_at_success: Histogram,
     routes: Vec<Route>,
     by_type: Mutex<BTreeMap<Arc<str>, TypeCount>>,
-    logged: Mutex<BTreeMap<(&'static str, &'static str), Logged>>,
+    logged: Mutex<Throttle>,
     failures: Mutex<Failures>,
     history: Mutex<History>,
     depth: Mutex<Option<DepthReading>>,
     /// How many lines the log has dropped: it is asked, since the log is there before any consumer.
     log_lines_dropped: OnceLock<fn() -> u64>,
+    dead_letters: Keeper,
     queue: Mutex<Option<QueueSeen>>,
     now: Mutex<Now>,
     phase: watch::Sender<Phase>,
     limits: Limits,
     started: Instant,
-    started_at: SystemTime,
 }
 
 /// What a consumer may do at the most, as far as watching it needs to know.
@@ -139,16 +166,6 @@ pub(crate) struct Limits {
     pub(crate) max_in_flight_bytes: usize,
     pub(crate) wait: Duration,
 }
-
-/// When one kind of event was last logged, and how often it happened since.
-#[derive(Debug)]
-struct Logged {
-    at: Instant,
-    since: u64,
-}
-
-/// How often one kind of error is logged, at the most. What happens between is counted.
-const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// What is shown of a text that a sender or a target chose.
 pub(crate) fn shown(text: &str) -> &str {
@@ -161,8 +178,8 @@ pub(crate) fn cut(text: &str, bytes: usize) -> &str {
 }
 
 impl Telemetry {
-    /// Nothing was counted yet. `routes` are the names of the routes, by number; `started_at` is the time of day.
-    pub(crate) fn new(limits: Limits, routes: Vec<Arc<str>>, started_at: SystemTime) -> Self {
+    /// Nothing was counted yet. `routes` are the names of the routes, by number.
+    pub(crate) fn new(limits: Limits, routes: Vec<Arc<str>>) -> Self {
         let now = Instant::now();
         let routes: Vec<Route> = count::distinct(routes).into_iter().map(Route::new).collect();
         Telemetry {
@@ -198,13 +215,13 @@ impl Telemetry {
             history: Mutex::default(),
             depth: Mutex::default(),
             log_lines_dropped: OnceLock::new(),
+            dead_letters: Keeper::default(),
             queue: Mutex::default(),
             now: Mutex::new(Now::new(limits.concurrency, routes.iter().map(|route| route.name.clone()))),
             phase: watch::Sender::new(Phase::Starting),
             routes,
             limits,
             started: now,
-            started_at,
         }
     }
 
@@ -254,21 +271,33 @@ impl Telemetry {
 
     /// Remembers a failure for those who watch.
     pub(crate) fn failed(&self, failed: Failed<'_>) {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).add(failed);
+        self.failures().add(failed);
+    }
+
+    /// A message was not handled on its last receive: counts that, and writes down why.
+    pub(crate) fn last_receive_failed(&self, failed: FailedLastReceive<'_>) {
+        self.last_receives_failed.add(1);
+        let record = DeadLetter::new(failed);
+        record.log();
+        self.dead_letters.keep(&record);
+    }
+
+    /// A call on the route of this number did not succeed while its target is down; what is to be told of that.
+    pub(crate) fn outage_goes_on(&self, route: usize, outage: Outage) -> Option<Told> {
+        let route = &self.routes[route];
+        route.story.failed(outage, route.calls())
+    }
+
+    /// A call on the route of this number succeeded; what is to be told of that.
+    pub(crate) fn outage_is_over(&self, route: usize) -> Option<Told> {
+        let route = &self.routes[route];
+        route.story.succeeded(|| route.calls())
     }
 
     /// Whether something that happens again and again is to be logged this time, and how often it has happened since it
-    /// was last: the first time at once, then at most every ten seconds. An outage must not flood the log.
-    pub(crate) fn worth_logging(&self, what: (&'static str, &'static str)) -> Option<u64> {
-        let now = Instant::now();
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = logged.entry(what).or_insert(Logged { at: now - LOG_EVERY, since: 0 });
-        entry.since += 1;
-        if now.duration_since(entry.at) < LOG_EVERY {
-            return None;
-        }
-        entry.at = now;
-        Some(std::mem::take(&mut entry.since))
+    /// was last: a new cause at once, then at most every ten seconds. An outage must not flood the log.
+    pub(crate) fn worth_logging<'a>(&self, cause: impl Into<Cause<'a>>) -> Option<u64> {
+        self.logged.lock().unwrap_or_else(PoisonError::into_inner).worth_logging(cause.into())
     }
 
     pub(crate) fn enter(&self, phase: Phase) {
@@ -354,14 +383,13 @@ impl Telemetry {
         self.routes.iter().map(|route| route.count(end)).sum()
     }
 
-    /// Everything that went wrong with a message: calls that did not succeed and bodies that could not be decoded.
-    fn failures_counted(&self) -> u64 {
-        let failed = CallEnd::ALL.into_iter().filter(|end| !matches!(end, CallEnd::Handled | CallEnd::Interrupted));
-        failed.map(|end| self.calls(end)).sum::<u64>() + self.undecodable.total()
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn started_at_seconds(&self) -> f64 {
-        self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    /// How many lines the log has dropped, where that is counted.
+    fn log_lines_dropped(&self) -> Option<u64> {
+        self.log_lines_dropped.get().map(|count| count())
     }
 
     fn depth(&self) -> Option<DepthReading> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::count::Route;
+use super::dead_letter::DeadLetterKeeper;
 use super::failures::RecentFailure;
 use super::flow::TargetFlow;
 use super::histogram::Reading;
@@ -14,7 +15,7 @@ use super::history::{Counts, Sample};
 use super::label::{CallEnd, Request};
 use super::now::{Failing, Phase};
 use super::snapshot::{Depth, DepthReading, QueueSeen, RouteSnapshot, Snapshot, Trouble};
-use super::{Telemetry, metrics};
+use super::{LATELY, Telemetry, metrics};
 
 /// A view of a consumer from outside, taken before it runs and good until after it ended. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -127,7 +128,17 @@ impl Monitor {
 
     /// The last failures, alike ones together, the latest first.
     pub fn failures(&self) -> Vec<RecentFailure> {
-        self.telemetry.failures.lock().unwrap_or_else(PoisonError::into_inner).list()
+        self.telemetry.failures().list()
+    }
+
+    /// How many failures there were in the last ten minutes or a little longer, those included that no sample has yet. More
+    /// than 0 exactly where the latest of [`Monitor::failures`] is from these ten minutes.
+    pub fn failed_lately(&self) -> u64 {
+        let (counted, latest) = {
+            let failures = self.telemetry.failures();
+            (failures.counted(), failures.latest())
+        };
+        if latest.is_none_or(|age| age >= LATELY) { 0 } else { self.telemetry.history().failed_within(LATELY, counted) }
     }
 
     /// The last hour, as far as [`Monitor::sample`] was called; the oldest first.
@@ -149,7 +160,7 @@ impl Monitor {
         let counts = Counts {
             received: t.received.get(),
             deleted: t.deleted.get(),
-            failed: t.failures_counted(),
+            failed: t.failures().counted(),
             full: now.is_full(t.limits.concurrency),
         };
         t.history().add(counts, sample);
@@ -176,6 +187,22 @@ impl Monitor {
     pub fn counts_dropped_log_lines(&self, count: fn() -> u64) {
         // A second one has nowhere to go.
         let _ = self.telemetry.log_lines_dropped.set(count);
+    }
+
+    /// How many lines the program's log has dropped; None where nobody counts them.
+    pub fn log_lines_dropped(&self) -> Option<u64> {
+        self.telemetry.log_lines_dropped()
+    }
+
+    /// Names who keeps the record of each message that was not handled on its last receive, besides the log. To be called
+    /// before the run. The first that is named stays.
+    pub fn keep_dead_letters(&self, keeper: impl DeadLetterKeeper) {
+        self.telemetry.dead_letters.set(keeper);
+    }
+
+    /// How many of these records could not be kept; None where nobody keeps them.
+    pub fn dead_letter_records_dropped(&self) -> Option<u64> {
+        self.telemetry.dead_letters.dropped()
     }
 
     /// How many daemons like this one would handle the visible messages within a minute: the backlog over the speed of
@@ -220,14 +247,13 @@ fn mean(reading: &Reading) -> Option<f64> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::history::SAMPLE_EVERY;
-    use super::super::{DEPTH_GOOD_FOR, FOREIGN_SHOWN, FlowState, Limits, Turn, UNKNOWN_TYPES_COUNTED};
+    use super::super::{DEPTH_GOOD_FOR, FOREIGN_SHOWN, Failed, FlowState, Limits, Turn, UNKNOWN_TYPES_COUNTED};
     use super::*;
-    use std::time::UNIX_EPOCH;
 
     /// Two routes of the same name.
     pub(in super::super) fn telemetry() -> Telemetry {
         let limits = Limits { concurrency: 64, max_in_flight_bytes: 1 << 20, wait: Duration::from_secs(20) };
-        Telemetry::new(limits, vec!["message.*".into(), "message.*".into()], UNIX_EPOCH)
+        Telemetry::new(limits, vec!["message.*".into(), "message.*".into()])
     }
 
     pub(in super::super) fn down(lasts: Duration) -> FlowState {
@@ -369,5 +395,44 @@ pub(super) mod tests {
         monitor.telemetry.looked(vec![TargetFlow { failing_types: types, ..TargetFlow::default() }]);
         let lengths: Vec<usize> = monitor.flows()[0].failing_types.iter().map(|kind| kind.len()).collect();
         assert_eq!(lengths, [FOREIGN_SHOWN, "message.new".len()]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_are_counted_as_of_late_exactly_while_the_latest_is() {
+        let telemetry = Arc::new(telemetry());
+        let monitor = Monitor::new(telemetry.clone());
+        let fail = |error| {
+            telemetry.failed(Failed {
+                kind: "panic",
+                event_type: None,
+                route: None,
+                error,
+                message_id: "m",
+                receive_count: 1,
+            });
+        };
+        let agree = |expected: u64| {
+            let latest = monitor.failures().first().map(|failure| failure.age);
+            assert_eq!(monitor.failed_lately(), expected, "{latest:?}");
+            assert_eq!(expected > 0, latest.is_some_and(|age| age < LATELY), "{latest:?}");
+        };
+        agree(0);
+        fail("first");
+        // Before any sample.
+        agree(1);
+        for _ in 0..30 {
+            tokio::time::advance(SAMPLE_EVERY).await;
+            monitor.sample(SAMPLE_EVERY);
+        }
+        fail("second");
+        agree(2);
+        for _ in 0..59 {
+            tokio::time::advance(SAMPLE_EVERY).await;
+            monitor.sample(SAMPLE_EVERY);
+            assert!(monitor.failed_lately() > 0);
+        }
+        agree(1);
+        tokio::time::advance(SAMPLE_EVERY).await;
+        agree(0);
     }
 }

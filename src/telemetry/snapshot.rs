@@ -20,7 +20,8 @@ pub struct Snapshot {
     pub redelivered: u64,
     /// Deliveries on the last receive before the dead-letter queue, where the redrive policy is known.
     pub last_receives: u64,
-    /// Those of them that were not handled: SQS moves them to the dead-letter queue.
+    /// Those of them whose message was not deleted: SQS moves it to the dead-letter queue. Each has a
+    /// [`DeadLetter`](super::DeadLetter), which says why.
     pub last_receives_failed: u64,
     /// Deliveries whose message was deleted, confirmed by the queue.
     pub deleted: u64,

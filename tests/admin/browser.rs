@@ -15,6 +15,10 @@ struct Seen {
 }
 
 async fn open(address: SocketAddr) -> Seen {
+    browse(&format!("http://{address}/")).await
+}
+
+async fn browse(url: &str) -> Seen {
     let profile = tempfile::tempdir().unwrap();
     let mut chromium = Command::new("chromium");
     chromium
@@ -23,7 +27,7 @@ async fn open(address: SocketAddr) -> Seen {
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
         .args(["--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("http://{address}/"))
+        .arg(url)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -40,6 +44,7 @@ async fn open(address: SocketAddr) -> Seen {
 #[ignore = "needs Chromium: localstack/test --all"]
 async fn browser_shows_what_is_going_on_and_has_nothing_to_complain_about() {
     watched(&["message.new", "message.new", "message.deleted"], async |watched| {
+        watched.monitor.counts_dropped_log_lines(|| 7);
         while watched.monitor.snapshot().deleted < 2 {
             tokio::task::yield_now().await;
         }
@@ -50,6 +55,7 @@ async fn browser_shows_what_is_going_on_and_has_nothing_to_complain_about() {
         has("<code>message.new</code>");
         has(r#"<span class="error">the row is locked</span>"#);
         has("<code>memory-00000003</code>");
+        has("Dropped from the log, which did not take them in time: 7 lines.");
         assert!(!seen.document.contains(PRIVATE));
     })
     .await;
@@ -94,6 +100,100 @@ async fn browser_takes_a_type_that_looks_like_markup_for_text() {
         assert!(seen.document.contains("<code>&lt;img src=x onerror=alert(1)&gt;.x</code>"), "{}", seen.document);
         assert!(seen.document.contains("&lt;/script&gt;&lt;img src=y onerror=alert(2)&gt;"), "{}", seen.document);
         assert!(!seen.document.contains("<img"), "{}", seen.document);
+    })
+    .await;
+}
+
+/// Around the page, which may not be framed, a frame of some width; and what is wider than it is written into the document.
+const FRAME: &str = r#"<!doctype html><title>frame</title><iframe id="frame" src="/page"></iframe><pre id="said"></pre><script>
+const frame = document.getElementById("frame");
+frame.style = "border: 0; height: 800px; width: " + location.search.slice(1) + "px";
+setTimeout(() => {
+  const page = frame.contentDocument, width = frame.contentWindow.innerWidth;
+  const wide = [...page.querySelectorAll("main *")].filter(node =>
+    node.getBoundingClientRect().right > width || (node.matches(".scroll") && node.scrollWidth > node.clientWidth));
+  document.getElementById("said").textContent = width + " wide, " + page.querySelectorAll(".routes tbody tr").length + " routes; too wide: " +
+    wide.map(node => node.tagName + " " + node.className + " " + node.textContent.slice(0, 40)).join(" | ");
+}, 4000);
+</script>"#;
+
+/// Serves the page within that frame, with the status of the daemon, for as long as it is polled.
+async fn framed(watched: &Watched, listener: tokio::net::TcpListener) {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            // A browser connects beforehand too, and then says nothing.
+            match tokio::time::timeout(Duration::from_secs(2), stream.read_u8()).await {
+                Ok(Ok(byte)) => head.push(byte),
+                _ => break,
+            }
+        }
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let body = match head.split(' ').nth(1) {
+            Some(path) if path.starts_with("/?") => FRAME.to_owned(),
+            Some("/page") => get(watched.address, "/").await.body,
+            Some("/status") => get(watched.address, "/status").await.body,
+            _ => continue,
+        };
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        let _ = stream.write_all((head + &body).as_bytes()).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: localstack/test --all"]
+async fn browser_shows_all_of_the_page_on_a_phone() {
+    let long = format!("{}.{}", "x".repeat(60), "y".repeat(60));
+    watched(
+        &["message.flagged", "message.flagged", "reaction.new", "message.deleted", "message.new", &long],
+        async |watched| {
+            while watched.monitor.flows()[0].word() != "down" || watched.monitor.flows()[1].word() != "paused" {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            for width in [320, 400, 620, 860, 1180] {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let url = format!("http://{}/?{width}", listener.local_addr().unwrap());
+                let seen = tokio::select! {
+                    seen = browse(&url) => seen,
+                    () = framed(watched, listener) => unreachable!(),
+                };
+                let (_, said) = seen.document.split_once(r#"<pre id="said">"#).unwrap();
+                let (said, _) = said.split_once("</pre>").unwrap();
+                assert_eq!(said, format!("{width} wide, 3 routes; too wide: "), "{}", seen.console);
+            }
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: localstack/test --all"]
+async fn browser_headline_and_table_of_failures_agree() {
+    watched(&["message.new"], async |watched| {
+        while watched.monitor.snapshot().deleted < 1 {
+            tokio::task::yield_now().await;
+        }
+        let seen = open(watched.address).await;
+        let has = |text: &str| assert!(seen.document.contains(text), "{text}\n{}", seen.document);
+        // Not idle for a minute, which is not over.
+        has(r#"<strong id="says">Receiving</strong><span id="because">No failure in the last ten minutes.</span>"#);
+        has("No message has failed since the daemon started");
+
+        watched.queue.send(body("message.deleted"));
+        while watched.monitor.failures().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Within the ten seconds before the next sample.
+        let seen = open(watched.address).await;
+        let has = |text: &str| assert!(seen.document.contains(text), "{text}\n{}", seen.document);
+        has(r#"<strong id="says">Receiving, with failures</strong>"#);
+        let behind = |mark: &str| seen.document.split_once(mark).unwrap().1.split(" in the last ten").next().unwrap();
+        assert_eq!(behind(r#"<span id="because">"#), behind(r#"<output id="failures-at">"#));
+        has(r#"<span class="error">the row is locked</span>"#);
     })
     .await;
 }

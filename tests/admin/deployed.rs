@@ -25,15 +25,17 @@ fn texts(json: &Value) -> Vec<&str> {
 
 /// The dashboard that is deployed.
 pub(crate) fn dashboard() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/grafana/dashboard.json");
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    serde_json::from_str(&deployed("grafana/dashboard.json")).unwrap()
+}
+
+/// A file of `deploy`.
+fn deployed(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(name)).unwrap()
 }
 
 fn watchers() -> String {
-    let alerts = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus/alerts.yml");
     let dashboard = dashboard();
-    let texts = texts(&dashboard);
-    format!("{}\n{}", fs::read_to_string(alerts).unwrap(), texts.join("\n"))
+    format!("{}\n{}\n{}", deployed("prometheus/alerts.yml"), deployed("RUNBOOK.md"), texts(&dashboard).join("\n"))
 }
 
 /// What follows each occurrence of `mark`.
@@ -84,8 +86,8 @@ async fn alerts_and_dashboard_ask_only_for_what_the_daemon_tells() {
         let known = series(&metrics);
         let watchers = watchers();
         let mut asked = 0;
-        for rest in after(&watchers, "stream_sqsd_") {
-            let name = format!("stream_sqsd_{}", word(rest));
+        let of = |prefix| after(&watchers, prefix).map(move |rest| (format!("{prefix}{}", word(rest)), rest));
+        for (name, rest) in of("stream_sqsd_").chain(of("process_")) {
             let behind = &rest[word(rest).len()..];
             // Advice names a histogram as a whole, which no expression can.
             let as_a_whole = !behind.starts_with(['{', '[']) && known.contains(&format!("{name}_bucket"));
@@ -109,4 +111,62 @@ async fn alerts_and_dashboard_ask_only_for_what_the_daemon_tells() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn every_metric_is_in_a_panel_of_the_dashboard() {
+    watched(&[], async |watched| {
+        let dashboard = dashboard();
+        let panels = dashboard["panels"].as_array().unwrap();
+        let asked: Vec<&str> = panels.iter().flat_map(|panel| texts(&panel["targets"])).collect();
+        let is_asked = |name: &str| asked.iter().any(|text| after(text, name).any(|rest| word(rest).is_empty()));
+        let metrics = get(watched.address, "/metrics").await.body;
+        let mut seen = 0;
+        for name in after(&metrics, "# TYPE ").map(word) {
+            assert!(is_asked(name) || is_asked(&format!("{name}_bucket")), "no panel shows {name}");
+            seen += 1;
+        }
+        assert!(seen > 40, "the metrics were not read: {seen}");
+    })
+    .await;
+}
+
+/// The alerts, each with its rule from its name on.
+fn alerts() -> Vec<(String, String)> {
+    let rules = deployed("prometheus/alerts.yml");
+    let alerts: Vec<_> = after(&rules, "- alert: ")
+        .map(|rest| (word(rest).to_owned(), rest.split("- alert: ").next().unwrap().to_owned()))
+        .collect();
+    assert!(alerts.len() > 10, "the rules were not read: {alerts:?}");
+    alerts
+}
+
+#[test]
+fn every_alert_names_its_section_of_the_runbook() {
+    let runbook = deployed("RUNBOOK.md");
+    let sections: Vec<&str> = runbook.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let alerts = alerts();
+    let names: Vec<&str> = alerts.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(sections, names, "the runbook has a section for each alert, in their order, and no other");
+    for (name, rule) in &alerts {
+        let url = format!("runbook_url: https://stream-sqsd.invalid/deploy/RUNBOOK.md#{}\n", name.to_lowercase());
+        assert!(rule.contains(&url), "{name} has no {url}");
+        let section = runbook.split(&format!("## {name}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
+        for part in ["**What it means.**", "**Find out.**", "**Do.**"] {
+            assert!(section.contains(part), "{name} has no {part}");
+        }
+    }
+}
+
+#[test]
+fn every_alert_is_in_the_table_of_the_documentation() {
+    let documentation = deployed("README.md");
+    let table: Vec<&str> = documentation.lines().filter_map(|line| line.strip_prefix("| StreamSqsd")).collect();
+    let alerts = alerts();
+    assert_eq!(table.len(), alerts.len());
+    for (name, rule) in alerts {
+        let (_, severity) = rule.split_once("severity: ").unwrap();
+        let row = format!("| {name} | {} | ", word(severity));
+        assert!(documentation.contains(&row), "there is no row {row}");
+    }
 }

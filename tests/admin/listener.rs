@@ -269,3 +269,30 @@ async fn a_head_without_end_is_refused() {
     })
     .await;
 }
+
+/// What the page says in its headline comes from the one, its table from the other.
+#[tokio::test(start_paused = true)]
+async fn each_failure_that_is_listed_is_one_of_those_counted() {
+    let queue = MemoryQueue::new(MemorySettings::default());
+    queue.send(body("message.new"));
+    let any = "*".parse().unwrap();
+    let router = Router::new().route_when(any, |_| panic!("the condition of a route"), handler).fallback(handler);
+    let consumer = Consumer::new(queue, router, Settings { random_seed: Some(1), ..Settings::default() });
+    let monitor = consumer.monitor();
+    let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), monitor.clone(), "a queue").await.unwrap();
+    let address = admin.address();
+    let status = async || serde_json::from_str::<serde_json::Value>(&get(address, "/status").await.body).unwrap();
+    tokio::select! {
+        biased;
+        () = async {
+            while monitor.failures().is_empty() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            let status = status().await;
+            assert_eq!(status["last_failures"][0]["kind"], "panic", "{status}");
+            assert_eq!(status["failures"]["last_ten_minutes"], status["last_failures"][0]["times"], "{status}");
+        } => {}
+        ended = consumer.run(pending()) => panic!("{ended:?}"),
+        () = admin.serve(pending()) => {}
+    }
+}

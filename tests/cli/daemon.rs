@@ -29,6 +29,16 @@ pub(crate) fn daemon(arguments: &[&str]) -> Command {
     command
 }
 
+/// The same command on a terminal of its own, whose output comes as the command's standard output.
+pub(crate) fn on_a_terminal(inner: &Command) -> Command {
+    let words = std::iter::once(inner.get_program()).chain(inner.get_args());
+    let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]).env_clear();
+    script.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    script
+}
+
 /// What became of a run.
 #[derive(Debug)]
 pub(crate) struct Ended {

@@ -34,7 +34,8 @@ fn each_line_can_be_a_body_and_the_good_ones_come_out_beside_the_bad() {
     assert_eq!(decoded.stdout, "a.b\nc.d\n");
     let said: Vec<&str> = decoded.stderr.lines().collect();
     assert_eq!(said[0], "invalid base64 encoding (standard input, line 3)");
-    assert_eq!(said[1..], ["       1  a.b", "       1  c.d", "       1  cannot be decoded"]);
+    assert!(said[1].starts_with("hint: a body is "), "{said:?}");
+    assert_eq!(said[2..], ["       1  a.b", "       1  c.d", "       1  cannot be decoded"]);
 }
 
 #[test]
@@ -50,9 +51,41 @@ fn every_error_begins_with_the_words_of_streams_own_sdks() {
     for (body, words) in cases {
         let decoded = run_with(daemon(&["decode"]), body).with(65);
         assert!(decoded.stderr.starts_with(words), "{words}: {}", decoded.stderr);
-        assert_eq!(decoded.stderr.lines().count(), 1);
+        assert_eq!(decoded.stderr.lines().filter(|line| !line.starts_with("hint: ")).count(), 1);
         assert_eq!(decoded.stdout, "");
     }
+}
+
+#[test]
+fn what_is_no_body_at_all_is_told_in_plain_words_what_one_is() {
+    let plain = "hint: a body is a JSON object, which begins with `{`; or base64 of one; or base64 of gzip of one";
+    for body in ["%%%", "not json at all", "null", "hello"] {
+        let told = run_with(daemon(&["decode"]), body.as_bytes()).with(65).saying(&[plain, "SNS envelope"]);
+        assert!(!told.stderr.contains("UTF-8"), "{body}: {}", told.stderr);
+    }
+    let neither = "invalid JSON payload: neither a JSON object nor base64 of one (standard input)\n";
+    let told = run_with(daemon(&["decode"]), b"not json at all").with(65);
+    assert!(told.stderr.starts_with(neither), "{}", told.stderr);
+    // Once, however many there are.
+    let told = run_with(daemon(&["decode", "--lines"]), "%%%\n".repeat(5).as_bytes()).with(65);
+    assert_eq!(told.stderr.matches(plain).count(), 1, "{}", told.stderr);
+    // What begins as one of the forms needs no lecture on them.
+    for body in ["{\"type\":", "H4sIAAAA", "{}"] {
+        let told = run_with(daemon(&["decode"]), body.as_bytes()).with(65);
+        assert!(!told.stderr.contains("hint: a body is"), "{body}: {}", told.stderr);
+    }
+}
+
+#[test]
+fn lines_that_are_bodies_of_their_own_are_told_of_the_flag() {
+    for lines in ["{\"type\":\"a.b\"}\n{\"type\":\"c.d\"}\n".to_owned(), format!("{BASE64}\n{BASE64}\n")] {
+        let told = run_with(daemon(&["decode"]), lines.as_bytes()).with(65);
+        told.saying(&["hint: each line of standard input seems to be a body of its own: try --lines"]);
+    }
+    let one = run_with(daemon(&["decode"]), b"{\n  \"type\":\n \"a.b\"\n").with(65);
+    assert!(!one.stderr.contains("--lines"), "{}", one.stderr);
+    let page = json!({"Messages": [{"MessageId": "m1", "Body": BASE64}]}).to_string();
+    run_with(daemon(&["decode"]), page.as_bytes()).with(65).saying(&["hint:", "try --messages"]);
 }
 
 #[test]

@@ -12,9 +12,13 @@ mod config;
 mod run;
 mod send;
 mod check;
+mod guidance;
+mod exits;
 mod watch;
+mod dead_letters;
 mod stalls;
 mod supervisor;
+mod upgrade;
 mod describe;
 #[cfg(target_os = "linux")]
 mod memory;

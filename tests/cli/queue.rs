@@ -24,6 +24,10 @@ struct Shared {
     queue: MemoryQueue,
     attributes: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
     denied: Mutex<Vec<&'static str>>,
+    /// In which words.
+    denied_with: Mutex<&'static str>,
+    /// With which code receives are refused.
+    refused_receives: Mutex<Option<&'static str>>,
     /// Queues whose attributes are answered with an error code.
     refused: Mutex<BTreeMap<&'static str, &'static str>>,
     /// How many receives will be throttled.
@@ -43,6 +47,8 @@ impl Sqs {
             queue: MemoryQueue::new(settings),
             attributes: Mutex::default(),
             denied: Mutex::default(),
+            denied_with: Mutex::new("User is not authorized to perform this action"),
+            refused_receives: Mutex::default(),
             refused: Mutex::default(),
             throttled_receives: Mutex::default(),
             failing_sends: Mutex::default(),
@@ -70,6 +76,16 @@ impl Sqs {
     /// From now on this action is denied.
     pub(crate) fn deny(&self, action: &'static str) {
         self.shared.denied.lock().unwrap().push(action);
+    }
+
+    /// From now on what is denied is denied in these words.
+    pub(crate) fn deny_with(&self, message: &'static str) {
+        *self.shared.denied_with.lock().unwrap() = message;
+    }
+
+    /// From now on receives are refused with this code.
+    pub(crate) fn refuse_receives(&self, code: &'static str) {
+        *self.shared.refused_receives.lock().unwrap() = Some(code);
     }
 
     /// From now on whoever asks for the attributes of this queue gets this error.
@@ -152,8 +168,14 @@ async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Va
     shared.calls.lock().unwrap().push((action.to_owned(), body.clone()));
     shared.called.notify_all();
     if shared.denied.lock().unwrap().contains(&action) {
-        let message = "User is not authorized to perform this action";
+        let message = *shared.denied_with.lock().unwrap();
         return ("400 Bad Request", json!({"__type": "com.amazonaws.sqs#AccessDenied", "message": message}));
+    }
+    if action == "ReceiveMessage"
+        && let Some(code) = *shared.refused_receives.lock().unwrap()
+    {
+        let code = format!("com.amazonaws.sqs#{code}");
+        return ("400 Bad Request", json!({"__type": code, "message": "It is refused"}));
     }
     if action == "ReceiveMessage" {
         let mut left = shared.throttled_receives.lock().unwrap();

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use stream_sqsd::queue::memory::MemorySettings;
 
-use crate::daemon::{daemon, file, run, start, start_writing_to};
+use crate::daemon::{daemon, file, on_a_terminal, run, start, start_writing_to};
 use crate::queue::Sqs;
 
 fn lines(stdout: &str) -> Vec<Value> {
@@ -250,16 +250,110 @@ fn a_terminal_is_sent_no_commands_of_a_sender() {
     let sqs = Sqs::start(MemorySettings::default());
     let text = "\u{9d}0;title\u{9c} \u{202e}olleh";
     sqs.queue().send(format!(r#"{{"type":"message.new","text":"{text}"}}"#));
-    let inner = daemon(&["run", "--queue-url", &sqs.url(), "--until-empty", "--wait", "1s"]);
-    let words = std::iter::once(inner.get_program()).chain(inner.get_args());
-    let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
-    // A terminal of its own, whose output comes here.
-    let mut script = Command::new("script");
-    script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]).env_clear();
-    script.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let shown = run(script).with(0).stdout;
+    let command = daemon(&["run", "--queue-url", &sqs.url(), "--until-empty", "--wait", "1s"]);
+    let shown = run(on_a_terminal(&command)).with(0).stdout;
     assert!(shown.contains(r#""text":"\u009d0;title\u009c \u202eolleh""#), "{shown:?}");
     assert!(!shown.contains(['\u{9d}', '\u{9c}', '\u{202e}']), "{shown:?}");
+}
+
+/// How long the receives after the first, which is short, are to wait.
+fn waits(sqs: &Sqs) -> Vec<Value> {
+    sqs.calls("ReceiveMessage").iter().skip(1).map(|call| call["WaitTimeSeconds"].clone()).collect()
+}
+
+#[test]
+fn on_a_terminal_a_receive_waits_2s_unless_told_otherwise() {
+    let sqs = Sqs::start(MemorySettings::default());
+    let queue = ["run", "--until-empty", "--queue-url", &sqs.url()];
+    run(on_a_terminal(&daemon(&queue))).with(0);
+    assert!(!waits(&sqs).is_empty() && waits(&sqs).iter().all(|wait| *wait == 2), "{:?}", waits(&sqs));
+
+    let named = Sqs::start(MemorySettings::default());
+    run(on_a_terminal(&daemon(&["run", "--until-empty", "--wait", "3s", "--queue-url", &named.url()]))).with(0);
+    assert!(!waits(&named).is_empty() && waits(&named).iter().all(|wait| *wait == 3), "{:?}", waits(&named));
+}
+
+#[test]
+fn off_a_terminal_a_receive_waits_20s_and_the_drain_says_so() {
+    let sqs = Sqs::start(MemorySettings::default());
+    let mut daemon = start(daemon(&["run", "--queue-url", &sqs.url()]));
+    sqs.until_called("ReceiveMessage", 2);
+    assert_eq!(waits(&sqs)[0], 20);
+    daemon.signal(Signal::INT);
+    daemon.until("draining: the open long poll returns within 20s");
+    daemon.signal(Signal::INT);
+    daemon.wait().with(130);
+}
+
+#[test]
+fn a_wait_of_the_terminal_is_no_reason_to_pass_a_check() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(directory.path(), "c.toml", "grace = \"10s\"\n[queue]\nurl = \"http://127.0.0.1:1/1/q\"\n");
+    // Under a supervisor it would be refused.
+    run(on_a_terminal(&daemon(&["check", "--config", &path]))).with(2);
+}
+
+#[test]
+fn no_message_of_a_json_log_holds_a_line_end() {
+    let sqs = Sqs::start(MemorySettings::default());
+    sqs.queue().send(r#"{"type":"message.new"}"#);
+    let mut command = daemon(&["run", "--queue-url", &sqs.url(), "--until-empty", "--wait", "1s"]);
+    command.env("STREAM_SQSD_GRACE\n", "30s");
+    let ended = run(command).with(0).saying(&["closing ledger", "did you mean STREAM_SQSD_GRACE?"]);
+    for line in lines(&ended.stderr) {
+        assert!(!line["message"].as_str().unwrap().contains(['\n', '\r']), "{line}");
+    }
+}
+
+#[test]
+fn times_in_a_json_log_have_their_unit_in_the_name() {
+    let sqs = Sqs::start(MemorySettings::default());
+    sqs.set("chat-events", &[("VisibilityTimeout", "45")]);
+    let mut daemon = start(daemon(&["run", "--queue-url", &sqs.url(), "--wait", "1s"]));
+    let consuming: Value = serde_json::from_str(&daemon.until("\"consuming\"")).unwrap();
+    assert_eq!(consuming["visibility_seconds"], 45.0, "{consuming}");
+    sqs.until_called("ReceiveMessage", 1);
+    sqs.deny("ReceiveMessage");
+    let refused: Value = serde_json::from_str(&daemon.until("nothing can be received")).unwrap();
+    assert!(refused["retry_in_seconds"].as_f64().unwrap() > 3.0, "{refused}");
+    assert_eq!(refused["message"], "nothing can be received");
+    assert!(refused["error"].as_str().unwrap().contains("access denied to sqs:ReceiveMessage"), "{refused}");
+    daemon.signal(Signal::TERM);
+    daemon.wait().with(0);
+}
+
+/// What the log says of a body that cannot be decoded, and of everything before it.
+fn said_of(sqs: &Sqs, body: &str) -> String {
+    sqs.queue().send(body);
+    let mut daemon = start(daemon(&["run", "--queue-url", &sqs.url(), "--wait", "1s"]));
+    daemon.until("a body cannot be decoded");
+    daemon.signal(Signal::TERM);
+    daemon.wait().with(0).stderr
+}
+
+#[test]
+fn without_a_redrive_policy_the_log_knows_no_dead_letter_queue() {
+    let sqs = Sqs::start(MemorySettings::default());
+    let said = said_of(&sqs, "%%%");
+    assert!(!said.contains("dead-letter") && !said.contains("dead_letter"), "{said}");
+
+    let sqs = Sqs::start(MemorySettings::default());
+    let redrive = r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:123456789012:dead","maxReceiveCount":5}"#;
+    sqs.set("chat-events", &[("RedrivePolicy", redrive)]);
+    assert!(said_of(&sqs, "%%%").contains("it is left for the dead-letter queue"));
+}
+
+#[test]
+fn a_body_that_looks_like_streams_connection_test_is_said_to() {
+    for body in [r#"{"message":"hello"}"#, "{}", "This is a test message", "test"] {
+        let said = said_of(&Sqs::start(MemorySettings::default()), body);
+        assert!(said.contains("it may be Stream's connection test"), "{body}: {said}");
+    }
+    let long = format!(r#"{{"text":"{}"}}"#, "x".repeat(2000));
+    for body in ["%%%", r#"{"type":"#, &long, r#"[{"feed":"a:b","new":[]}]"#] {
+        let said = said_of(&Sqs::start(MemorySettings::default()), body);
+        assert!(!said.contains("connection test"), "{body}: {said}");
+    }
 }
 
 #[test]

@@ -18,10 +18,10 @@ use crate::watch::get;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// What a drain may take beyond its wait of a second: a second each for what hangs, and what a busy machine adds.
-const DRAINED: Duration = Duration::from_secs(10);
+pub(crate) const DRAINED: Duration = Duration::from_secs(10);
 
 #[track_caller]
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < LIMIT, "in time: {what}");
@@ -38,13 +38,13 @@ fn sqs_with(messages: usize) -> Sqs {
 }
 
 /// A run whose standard error is a full pipe. It is killed when this is dropped.
-struct Unread {
+pub(crate) struct Unread {
     child: Child,
-    stderr: PipeReader,
+    pub(crate) stderr: PipeReader,
 }
 
 impl Unread {
-    fn start(mut command: Command) -> Unread {
+    pub(crate) fn start(mut command: Command) -> Unread {
         let (stderr, mut full) = std::io::pipe().unwrap();
         // As much as a pipe holds.
         full.write_all(&[b'\n'; 65_536]).unwrap();
@@ -53,7 +53,7 @@ impl Unread {
     }
 
     /// Terminates it, and says how long it took to end.
-    fn terminate(&mut self) -> (Option<i32>, Duration) {
+    pub(crate) fn terminate(&mut self) -> (Option<i32>, Duration) {
         let asked = Instant::now();
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let mut code = None;
@@ -104,6 +104,9 @@ fn what_a_stalled_log_dropped_is_counted_and_said_when_it_is_read() {
         value.unwrap().parse::<u64>().unwrap()
     };
     eventually("lines were dropped", || dropped() > 0);
+    let status = get(&admin, "/status");
+    let status: serde_json::Value = serde_json::from_str(status.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert!(status["dropped"]["log_lines"].as_u64().unwrap() > 0 && status["dropped"]["dead_letter_records"].is_null());
 
     let mut stderr = unread.stderr.try_clone().unwrap();
     let reader = thread::spawn(move || {
@@ -121,7 +124,7 @@ fn what_a_stalled_log_dropped_is_counted_and_said_when_it_is_read() {
 }
 
 /// Under a limit for the size of its files: a write beyond it is answered by a signal and by EFBIG.
-fn limited(blocks: u32, command: &Command) -> Command {
+pub(crate) fn limited(blocks: u32, command: &Command) -> Command {
     let mut limited = Command::new("sh");
     limited.arg("-c").arg(format!("ulimit -f {blocks}; exec \"$0\" \"$@\""));
     limited.arg(command.get_program()).args(command.get_args()).env_clear();
@@ -161,13 +164,13 @@ fn a_file_that_may_not_grow_is_a_full_disk_and_no_end_of_the_run() {
 }
 
 /// A disk that hangs for one file: each write and each sync of it waits for as long as the disk is there.
-struct HangingDisk {
+pub(crate) struct HangingDisk {
     directory: TempDir,
     library: PathBuf,
 }
 
 impl HangingDisk {
-    fn new() -> HangingDisk {
+    pub(crate) fn new() -> HangingDisk {
         const SOURCE: &str = r#"
             #define _GNU_SOURCE
             #include <fcntl.h>
@@ -200,12 +203,12 @@ impl HangingDisk {
         HangingDisk { directory, library }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().canonicalize().unwrap().join("on-the-disk")
     }
 
     /// Its daemon's file of this path hangs.
-    fn under(&self, mut command: Command) -> Command {
+    pub(crate) fn under(&self, mut command: Command) -> Command {
         command.env("LD_PRELOAD", &self.library).env("HANGS", self.path());
         command.env("HANGS_WHILE", self.marker());
         command
@@ -216,12 +219,12 @@ impl HangingDisk {
     }
 
     /// Something waits for it.
-    fn until_it_hangs(&self) {
+    pub(crate) fn until_it_hangs(&self) {
         let now = self.directory.path().join("hangs-now");
         eventually("something waits for the disk", || now.exists());
     }
 
-    fn recovers(&self) {
+    pub(crate) fn recovers(&self) {
         std::fs::remove_file(self.marker()).unwrap();
     }
 }

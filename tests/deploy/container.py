@@ -31,8 +31,8 @@ import queues  # noqa: E402
 BINARY = Path(os.environ.get("STREAM_SQSD_TEST_BINARY") or ROOT / "target/x86_64-unknown-linux-gnu/release/stream-sqsd")
 ENDPOINT = os.environ["STREAM_SQSD_TEST_ENDPOINT"]
 PORT = ENDPOINT.rsplit(":", 1)[1]
-IMAGE = "localhost/stream-sqsd"
 README = (ROOT / "deploy/README.md").read_text()
+IMAGE = "localhost/" + re.search(r"^docker build --tag (\S+) ", README, re.MULTILINE)[1]
 # How a container is locked in and how long it may take to stop, as it stands there.
 LOCKED_IN = "--read-only --cap-drop ALL --security-opt no-new-privileges --stop-timeout 40"
 # How long anything may take that a test waits for.

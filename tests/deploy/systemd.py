@@ -13,6 +13,8 @@ import hmac
 import http.server
 import json
 import os
+import posixpath
+import re
 import select
 import shutil
 import socket
@@ -435,6 +437,19 @@ class Daemons(unittest.TestCase):
             unit.until("both were delivered", queue.is_empty)
             self.assertEqual(webhook.signed, [True, True])
 
+    def test_the_process_may_read_what_it_takes_itself(self):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            listen = f"127.0.0.1:{probe.getsockname()[1]}"
+        unit, _ = self.daemon("metrics", top=f'[admin]\nlisten = "{listen}"')
+        unit.start()
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://{listen}/metrics", timeout=60) as answer:
+            metrics = answer.read().decode()
+        for name in ("cpu_seconds_total", "resident_memory_bytes", "virtual_memory_bytes", "open_fds", "max_fds", "threads"):
+            self.assertRegex(metrics, rf"(?m)^process_{name} [0-9.]*[1-9]")
+        [started] = re.findall(r"(?m)^process_start_time_seconds ([0-9.]+)$", metrics)
+        self.assertLess(abs(time.time() - float(started)), 60)
+
     def test_two_daemons_of_one_machine_keep_out_of_each_others_way(self):
         first, first_queue = self.daemon("first")
         first.start()
@@ -491,7 +506,15 @@ class Package(unittest.TestCase):
     def exists(self, path):
         return self.machine.run("sh", "-c", f"test -e {path} && echo yes", check=False) == "yes\n"
 
-    def test_it_is_installed_configured_started_upgraded_removed_and_purged(self):
+    def assert_links_lead_somewhere(self, files):
+        """Follows the links of the installed documentation, but for those to other hosts and within a page."""
+        pages = [file for file in files if file.endswith(".md")]
+        links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)[)#]", self.machine.run("cat", page))]
+        self.assertGreater(len(links), 20)
+        for page, link in links:
+            self.assertIn(posixpath.normpath(posixpath.join(posixpath.dirname(page), link)), files, page)
+
+    def test_it_is_installed_configured_upgraded_rolled_back_removed_and_purged(self):
         machine, unit, other = self.machine, self.unit, self.other
 
         # Installed: all is there, and nothing runs before it has a queue.
@@ -509,6 +532,7 @@ class Package(unittest.TestCase):
             "/usr/share/fish/vendor_completions.d/stream-sqsd.fish",
         ):
             self.assertIn(file, files)
+        self.assert_links_lead_somewhere(files)
 
         # Started too early it says what is missing.
         self.assertRaises(AssertionError, unit.systemctl, "start")
@@ -521,24 +545,27 @@ class Package(unittest.TestCase):
         machine.write("/etc/stream-sqsd/environment", ENVIRONMENT, "600")
         machine.run("stream-sqsd", "check", "--config", file)
         route = to_file("/var/lib/stream-sqsd-other/events.jsonl")
-        machine.write("/etc/stream-sqsd/other.toml", config(other_queue.url(), route))
+        journal = 'journal = "/var/lib/stream-sqsd-other/journal"'
+        machine.write("/etc/stream-sqsd/other.toml", config(other_queue.url(), route, journal))
         machine.write("/etc/stream-sqsd/other.environment", ENVIRONMENT, "600")
         for each in (unit, other):
             each.systemctl("enable", "--now")
         queue.send(5)
         unit.until("the events are written", queue.is_empty)
-        before = unit.show("MainPID"), other.show("MainPID")
 
-        # Upgraded: both run the new one, with what was configured.
-        said = self.dpkg("--install", f"/packages/{self.next}")
-        self.assertNotIn("not started", said)
-        for each, process in zip((unit, other), before):
-            each.until_active()
-            self.assertNotEqual(each.show("MainPID"), process)
-        self.assertIn(queue.url(), machine.run("cat", file))
-        self.assertEqual(unit.systemctl("is-enabled"), "enabled\n")
-        queue.send(2)
-        unit.until("the events are written", queue.is_empty)
+        # Upgraded, and rolled back: both run the other one, with what was configured.
+        for version in (self.next, self.first):
+            before = unit.show("MainPID"), other.show("MainPID")
+            said = self.dpkg("--install", f"/packages/{version}")
+            self.assertNotIn("not started", said)
+            for each, process in zip((unit, other), before):
+                each.until_active()
+                self.assertNotEqual(each.show("MainPID"), process)
+            self.assertIn(queue.url(), machine.run("cat", file))
+            self.assertEqual(unit.systemctl("is-enabled"), "enabled\n")
+            for each in (queue, other_queue):
+                each.send(1)
+            unit.until("the events are written", lambda: queue.is_empty() and other_queue.is_empty())
 
         # Removed: nothing runs any more, nothing is lost.
         self.dpkg("--remove", "stream-sqsd")

@@ -124,6 +124,28 @@ fn what_is_neither_json_nor_base64_is_invalid_base64() {
 }
 
 #[test]
+fn words_that_are_base64_by_chance_are_not_bad_utf_8() {
+    let told = |body: &str| parse_sqs(body).unwrap_err().to_string();
+    for body in ["not json at all", "null", "abcd", "YWJj/w=="] {
+        assert_eq!(told(body), "invalid JSON payload: neither a JSON object nor base64 of one", "{body}");
+    }
+    // What was compressed on purpose is.
+    assert_eq!(told(&STANDARD.encode(gzip(b"{\"type\":\"\xff\"}"))), "invalid JSON payload: no UTF-8");
+}
+
+#[test]
+fn a_connection_test_is_short_and_says_so_or_has_no_type() {
+    let may_be = stream_sqsd::decode::may_be_connection_test;
+    for body in ["{}", r#"{"message":"hello"}"#, "e30=", "This is a test message", " PING\n", "Hello, world!"] {
+        assert!(may_be(body), "{body}");
+    }
+    let long = format!("{} test", "x".repeat(300));
+    for body in [EVENT, "%%%", "", r#"{"type":"test"#, r#"["test"]"#, "H4sIAAAA", "contest", &long, &packed(EVENT)] {
+        assert!(!may_be(body), "{body}");
+    }
+}
+
+#[test]
 fn what_is_base64_by_chance_is_no_json() {
     for body in ["null", "true", "1234", "", "  ", "abcd"] {
         refused(body, JSON);

@@ -7,5 +7,6 @@ mod corpus;
 mod decode;
 mod event;
 mod scale;
+mod shipped;
 mod shutdown;
 mod webhook;

@@ -23,6 +23,7 @@ mod scenario;
 mod settlement;
 mod start;
 mod target;
+mod told;
 mod until_empty;
 mod witness;
 mod world;

@@ -64,10 +64,12 @@ fn nothing_went_wrong(scenario: &Scenario, record: &Record) -> Kept {
     let failing = (0..scenario.messages.len()).filter(|number| scenario.always_fails(*number));
     let bytes: usize = failing.clone().map(|number| scenario.messages[number].bytes).sum();
     let can_be_held = failing.count() <= 10 * scenario.slots && bytes < scenario.bytes / 2;
-    // After a long outage what always fails may be all that is received: for ever where there is no redrive policy, and for
-    // days where it holds up the receives of another route.
-    let outlived = (scenario.max_receive_count.is_none() || scenario.targets.len() > 1)
-        && scenario.targets.iter().flat_map(|target| &target.outages).any(|one| one.lasts() > 11 * HOUR)
+    // After a long outage, or where most calls fail at random, what always fails may be all that is received: for ever
+    // where there is no redrive policy, and for days where it holds up another route or stands at the head of all groups.
+    let lasting = scenario.targets.iter().flat_map(|target| &target.outages).any(|one| one.lasts() > 11 * HOUR);
+    let holds_up = scenario.max_receive_count.is_none() || scenario.targets.len() > 1 || scenario.fifo;
+    let mostly_fails = scenario.targets.iter().any(|target| target.random >= 0.8);
+    let outlived = ((lasting && holds_up) || mostly_fails)
         && (0..scenario.messages.len()).any(|number| scenario.always_fails(number));
     if !left.is_empty() && scenario.retention.is_none() && can_be_held && !hopeless && !outlived {
         let first = left[0];
@@ -273,6 +275,10 @@ fn share(scenario: &Scenario, target: &Target, limits: &[Limit]) -> Option<Share
     if (others > 0 || !target.failing.is_empty()) && share.per_second < 1.0 {
         return None;
     }
+    // To call each of those that always fail twice takes longer than the time that is left for it.
+    if others as f64 > share.per_second * 30.0 {
+        return None;
+    }
     let mixed = times_out || limits.len() > 1 || others > 0 || !target.failing.is_empty();
     if mixed {
         share = Share { least: share.least.min(0.5), most_refused: 1.0, ..share };
@@ -415,7 +421,10 @@ fn a_return_is_noticed(scenario: &Scenario, record: &Record) -> Kept {
             _ => Duration::ZERO,
         });
         let window = windows.max().unwrap_or_default();
-        let latest = back + within + window + answers_within(target, outage.how) + 2 * scenario.queue_latency;
+        // A probe that the target answers too late by chance says that it is down still.
+        let late = |call: &&Call| call.begun >= back && earlier(call) && call.answer == Some(Answer::TimedOut);
+        let late = record.calls.iter().filter(late).count() as u32 * (probe + target.timeout);
+        let latest = back + within + window + late + answers_within(target, outage.how) + 2 * scenario.queue_latency;
         if first.is_none_or(|first| first > latest) {
             let then =
                 record.calls.iter().filter(|call| call.begun + MINUTE * 2 > back && call.begun < latest + MINUTE);

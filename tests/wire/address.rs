@@ -3,10 +3,24 @@
 use std::time::Duration;
 
 use serde_json::json;
-use stream_sqsd::queue::sqs::{ConnectError, QueueAddress, QueueUrl, SqsOptions, SqsQueue};
+use stream_sqsd::queue::sqs::{ConnectError, QueueAddress, QueueUrl, SqsOptions, SqsQueue, queue_arn, queue_url_of};
 use stream_sqsd::queue::{Queue, QueueError};
 
 use crate::server::{Answer, Server, sdk_config};
+
+#[test]
+fn the_arn_of_a_queue_and_its_url_say_the_same() {
+    for region in ["eu-west-1", "us-gov-west-1", "cn-north-1", "eusc-de-east-1"] {
+        let arn = queue_arn(region, "123456789012", "chat-events.fifo");
+        let url = QueueUrl::parse(&queue_url_of(&arn).unwrap()).unwrap();
+        assert_eq!((url.region(), url.arn_in(region)), (Some(region), Some(arn)));
+    }
+    for other in
+        ["arn:aws:sns:eu-west-1:123456789012:q", "arn:aws:sqs:eu-west-1:me:q", "arn:aws:sqs:eu-west-1", "q", ""]
+    {
+        assert_eq!(queue_url_of(other), None, "{other}");
+    }
+}
 
 #[test]
 fn the_region_is_read_from_every_form_of_a_queue_url() {

@@ -2,19 +2,18 @@
 //!
 //! The queue is asked and never changed. What is found is of two grades: what loses or delays messages, and advice.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use stream_sqsd::consumer::{MIN_VISIBILITY, Settings};
-use stream_sqsd::queue::sqs::{Encryption, QueueAttributes, SqsQueue};
+use stream_sqsd::queue::sqs::{Encryption, QueueAttributes, SqsQueue, queue_arn};
 use stream_sqsd::queue::{EntryResult, Queue, QueueError, Receipt};
 use tokio::runtime::Builder;
 
-use crate::advice;
+use crate::advice::{self, Denied, Who};
 use crate::cli::CheckArguments;
 use crate::config::{self, Config};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, print};
 use crate::log;
 use crate::quantity::{show_duration, show_size};
 use crate::screen::Screen;
@@ -66,7 +65,7 @@ enum Grade {
 }
 
 pub(crate) fn check(arguments: CheckArguments) -> Result<Exit, Failure> {
-    let config = config::of_run(arguments.settings.clone(), arguments.config.as_deref(), Missing::Warned)?;
+    let config = config::of_run(arguments.settings.clone(), arguments.config.path(), Missing::Warned)?;
     let screen = Screen::new();
     log::start(config.log_format, &screen)?;
     let mut findings: Vec<Finding> = config
@@ -86,7 +85,7 @@ pub(crate) fn check(arguments: CheckArguments) -> Result<Exit, Failure> {
         true => as_json(&config, &facts, &findings, arguments.online),
         false => for_people(&config, &facts, &findings, &arguments),
     };
-    io::stdout().lock().write_all(text.as_bytes())?;
+    print(&text)?;
     Ok(if findings.iter().any(|finding| finding.grade == Grade::Harm) { Exit::Findings } else { Exit::Done })
 }
 
@@ -148,17 +147,19 @@ fn as_json(config: &Config, facts: &[Fact], findings: &[Finding], online: bool) 
 async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
     let queue = SqsQueue::connect(config.queue.clone()).await;
     let queue = queue.map_err(|error| advice::not_connected(error, &config.queue))?;
-    let arn = queue.arn().unwrap_or_else(|| format!("arn:aws:sqs:{}:ACCOUNT:{}", queue.region(), queue.url().name()));
+    let arn = queue.arn().unwrap_or_else(|| queue_arn(queue.region(), "ACCOUNT", queue.url().name()));
     let subject = Subject { url: queue.url().as_str(), arn: &arn, engine: &config.engine };
     let failed = |error| advice::refused(error, &arn);
 
     let Examined { mut facts, mut findings } = Examined::default();
+    let mut encryption = Encryption::default();
     match queue.attributes().await {
         Ok(attributes) => {
             let dead_letters = match &attributes.redrive {
                 Some(redrive) => Some(queue.attributes_of_dead_letter_queue(&redrive.dead_letter_queue).await),
                 None => None,
             };
+            encryption = attributes.encryption.clone();
             let judged = subject.judge(&attributes, dead_letters.as_ref().and_then(|answer| answer.as_ref().ok()));
             facts.extend(judged.facts);
             findings.extend(judged.findings);
@@ -173,19 +174,19 @@ async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
                     grade: Grade::Advice,
                     what: format!("the dead-letter queue cannot be looked at: {error}"),
                     why: "How long it keeps messages is not known, and neither is how many there are.".to_owned(),
-                    fix: Some(allow("sqs:GetQueueAttributes", &redrive.dead_letter_queue)),
+                    fix: Some(allow("sqs:GetQueueAttributes", &redrive.dead_letter_queue, &error.to_string())),
                 }),
                 _ => {}
             }
         }
-        Err(QueueError::AccessDenied { .. }) => findings.push(Finding {
+        Err(QueueError::AccessDenied { message, .. }) => findings.push(Finding {
             grade: Grade::Advice,
             what: "the queue's attributes may not be read, so they could not be judged".to_owned(),
             why:
                 "The daemon works without: it then hides messages for 60s, counts each as 1MiB before it has come, and \
                   does not know which receive is the last."
                     .to_owned(),
-            fix: Some(allow("sqs:GetQueueAttributes", &arn)),
+            fix: Some(allow("sqs:GetQueueAttributes", &arn, &message)),
         }),
         Err(error) => return Err(failed(error)),
     }
@@ -193,16 +194,16 @@ async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
     // No message has this handle, so nothing is deleted and nothing is hidden: the answer tells whether it would be.
     let receipt = Receipt { message_id: "check".into(), handle: "stream-sqsd-check".into() };
     let delete = queue.delete(std::slice::from_ref(&receipt)).await;
-    if is_denied(delete).map_err(failed)? {
+    if let Some(message) = denial(delete).map_err(failed)? {
         findings.push(Finding {
             grade: Grade::Harm,
             what: "the daemon may not delete messages".to_owned(),
             why: "Every message would be handled again and again, and end up in the dead-letter queue.".to_owned(),
-            fix: Some(allow("sqs:DeleteMessage", &arn)),
+            fix: Some(allow("sqs:DeleteMessage", &arn, &message)),
         });
     }
     let hide = queue.hide(&[(receipt, Duration::from_secs(1))]).await;
-    if is_denied(hide).map_err(failed)? {
+    if let Some(message) = denial(hide).map_err(failed)? {
         findings.push(Finding {
             grade: Grade::Harm,
             what: "the daemon may not change the visibility of messages".to_owned(),
@@ -210,23 +211,23 @@ async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
                 "A message whose handler takes longer than the visibility timeout would be handled twice, and no retry \
                   could be delayed."
                     .to_owned(),
-            fix: Some(allow("sqs:ChangeMessageVisibility", &arn)),
+            fix: Some(allow("sqs:ChangeMessageVisibility", &arn, &message)),
         });
     }
     if receive {
         match queue.receive(1, Duration::ZERO, Some(Duration::ZERO)).await {
             Ok(_) => {}
-            Err(QueueError::AccessDenied { .. }) => findings.push(Finding {
+            Err(QueueError::AccessDenied { message, .. }) => findings.push(Finding {
                 grade: Grade::Harm,
                 what: "the daemon may not receive messages".to_owned(),
                 why: "It would not start.".to_owned(),
-                fix: Some(allow("sqs:ReceiveMessage", &arn)),
+                fix: Some(allow("sqs:ReceiveMessage", &arn, &message)),
             }),
             Err(QueueError::EncryptionKey { code, message }) => findings.push(Finding {
                 grade: Grade::Harm,
                 what: format!("the queue's encryption key cannot be used ({code}): {message}"),
                 why: "Messages cannot be received.".to_owned(),
-                fix: Some(allow("kms:Decrypt", "the ARN of the key")),
+                fix: Some(allow("kms:Decrypt", &key_arn(&encryption, &arn), &message)),
             }),
             Err(error) => return Err(failed(error)),
         }
@@ -234,28 +235,47 @@ async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
     Ok(Examined { facts, findings })
 }
 
-/// Whether a call with a receipt that cannot exist was denied. Any other answer means that it was allowed.
-fn is_denied(answer: Result<Vec<EntryResult>, QueueError>) -> Result<bool, QueueError> {
+/// What was said to a call with a receipt that cannot exist if it was denied. Any other answer means that it was allowed.
+fn denial(answer: Result<Vec<EntryResult>, QueueError>) -> Result<Option<String>, QueueError> {
     match answer {
-        Ok(entries) => Ok(entries.iter().any(|entry| entry.as_ref().is_err_and(|error| error.code.contains("Denied")))),
-        Err(QueueError::AccessDenied { .. }) => Ok(true),
+        Ok(entries) => {
+            let refused = entries.into_iter().filter_map(Result::err).find(|error| error.code.contains("Denied"));
+            Ok(refused.map(|error| error.message))
+        }
+        Err(QueueError::AccessDenied { message, .. }) => Ok(Some(message)),
         // SQS may refuse the handle for the call as a whole, which it does after it has looked at the permission.
-        Err(QueueError::Service { .. }) => Ok(false),
+        Err(QueueError::Service { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// The command that gives the daemon a permission.
-fn allow(action: &str, resource: &str) -> String {
+/// The command that gives a permission to whoever was denied it in these words.
+fn allow(action: &str, resource: &str, denied: &str) -> String {
     let policy = json!({
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Action": action, "Resource": resource}],
     });
     let name = action.replace(':', "-");
-    format!(
-        "aws iam put-role-policy --role-name THE_ROLE_OF_THE_DAEMON --policy-name stream-sqsd-{name} --policy-document \
-         '{policy}'"
-    )
+    let whose = match Denied::read(denied).who {
+        Some(Who::Role(role)) => format!("put-role-policy --role-name {role}"),
+        Some(Who::User(user)) => format!("put-user-policy --user-name {user}"),
+        None => "put-role-policy --role-name THE_ROLE_OF_THE_DAEMON".to_owned(),
+    };
+    format!("aws iam {whose} --policy-name stream-sqsd-{name} --policy-document '{policy}'")
+}
+
+/// The ARN of the key that encrypts the queue with this ARN; a key without one lies in the queue's region and account.
+fn key_arn(encryption: &Encryption, queue: &str) -> String {
+    let key = match encryption {
+        Encryption::Kms(key) if key.starts_with("arn:") => return key.clone(),
+        Encryption::Kms(key) if key.starts_with("alias/") => key.clone(),
+        Encryption::Kms(key) => format!("key/{key}"),
+        Encryption::None | Encryption::SqsOwned => "key/KEY".to_owned(),
+    };
+    match queue.split(':').collect::<Vec<_>>().as_slice() {
+        [arn, partition, _, region, account, _] => format!("{arn}:{partition}:kms:{region}:{account}:{key}"),
+        _ => key,
+    }
 }
 
 /// The command that creates a dead-letter queue, which keeps messages for as long as there is.

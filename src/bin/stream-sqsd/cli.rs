@@ -1,22 +1,27 @@
 //! The command line: what can be asked for, and the help that says so. What the answers mean is the subcommands'.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::mistakes::nearest;
 use crate::settings::{Flags, OfDecode, OfDemo, OfRun, OfSend};
+
+/// How a configuration file is called unless somebody says otherwise. It is read only where it is named.
+pub(crate) const DEFAULT_FILE: &str = "stream-sqsd.toml";
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    a check has found something that loses or delays messages, or the daemon is not healthy
-  2    the arguments or the configuration are wrong
+  2    the arguments are wrong, or the configuration is wrong, or cannot be read
   65   what was read cannot be decoded
-  66   a file cannot be read
-  69   what is needed is not available (queue, target, reader)
+  66   a file of bodies or events cannot be read
+  69   what is needed is not available (queue, target, journal, reader, room behind standard output)
   70   what should not have happened: please report it
-  130, 143   ended at once by SIGINT or SIGTERM";
+  129, 130, 143   ended at once by SIGHUP, SIGINT or SIGTERM";
 
 #[derive(Debug, Parser)]
 #[command(name = "stream-sqsd", version, after_help = EXIT_CODES, max_term_width = 110)]
@@ -76,16 +81,33 @@ With --until-empty, a run in which nothing succeeds for 15 minutes hands back wh
 Examples:
   stream-sqsd run --queue-url https://sqs.us-east-1.amazonaws.com/123456789012/chat-events
   stream-sqsd run --queue-url http://127.0.0.1:4566/000000000000/chat-events --until-empty
-  stream-sqsd run --config stream-sqsd.toml";
+  stream-sqsd run stream-sqsd.toml";
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfRun>,
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArguments {
     /// The configuration file, in TOML. Flags and environment variables beat what it says [env: STREAM_SQSD_CONFIG; the
     /// whole file in one: STREAM_SQSD_CONFIG_TOML]
     #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) settings: Flags<OfRun>,
+    config: Option<PathBuf>,
+    /// The same as --config FILE.
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+}
+
+impl ConfigArguments {
+    /// The file that was named, by the flag or without it.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.config.as_deref().or(self.file.as_deref())
+    }
 }
 
 const HEALTH_HELP: &str = "\
@@ -94,9 +116,8 @@ consumes another queue, or when nobody answers at the address of --admin.";
 
 #[derive(Debug, Args)]
 pub(crate) struct HealthArguments {
-    /// The configuration file, in TOML [env: STREAM_SQSD_CONFIG; the whole file in one: STREAM_SQSD_CONFIG_TOML]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
     #[command(flatten)]
     pub(crate) settings: Flags<OfRun>,
 }
@@ -107,14 +128,13 @@ configuration is wrong, 69 when the queue cannot be asked. Nothing is ever chang
 warned of.
 
 Examples:
-  stream-sqsd check --config stream-sqsd.toml
+  stream-sqsd check stream-sqsd.toml
   stream-sqsd check --online --queue-url URL --json";
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArguments {
-    /// The configuration file, in TOML [env: STREAM_SQSD_CONFIG; the whole file in one: STREAM_SQSD_CONFIG_TOML]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
     /// Read the queue's attributes and judge them, and try what the daemon is allowed to do.
     #[arg(long)]
     pub(crate) online: bool,
@@ -131,15 +151,14 @@ pub(crate) struct CheckArguments {
 #[derive(Debug, Args)]
 pub(crate) struct InitArguments {
     /// The file to write, which must not be there yet; `-` is standard output.
-    #[arg(default_value = "stream-sqsd.toml")]
+    #[arg(default_value = DEFAULT_FILE)]
     pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct InitPostgresArguments {
-    /// The configuration file, in TOML [env: STREAM_SQSD_CONFIG; the whole file in one: STREAM_SQSD_CONFIG_TOML]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
     /// Print the statements instead, for whoever may run them.
     #[arg(long)]
     pub(crate) print: bool,
@@ -199,7 +218,7 @@ pub(crate) struct ManualArguments {
 const DECODE_HELP: &str = "\
 On a terminal the JSON is indented and coloured; elsewhere each event is one line, in which line ends between JSON \
 tokens have become spaces and nothing else has changed. A body that cannot be decoded is one line on standard error and \
-makes the exit code 65.
+makes the exit code 65; hints what it may be come at the end.
 
 Examples:
   stream-sqsd decode body.txt
@@ -272,7 +291,24 @@ pub(crate) enum Encoding {
 
 /// Reads the command line. Ends the process with its help, or with code 2 and what is wrong with it.
 pub(crate) fn parse() -> Command {
-    CommandLine::parse().command
+    match CommandLine::try_parse() {
+        Ok(line) => line.command,
+        Err(error) => with_suggestion(error).exit(),
+    }
+}
+
+/// Names the subcommand that was probably meant, where clap itself knows none: it takes no short word for a misspelt one.
+fn with_suggestion(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(written)) = error.get(ContextKind::InvalidSubcommand) else { return error };
+    let definition = definition();
+    let known = definition.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name);
+    if error.get(ContextKind::SuggestedSubcommand).is_none()
+        && let Some(meant) = nearest(written, known)
+    {
+        let meant = ContextValue::Strings(vec![meant.to_owned()]);
+        error.insert(ContextKind::SuggestedSubcommand, meant);
+    }
+    error
 }
 
 /// The definition of the command line, for who describes it.

@@ -13,12 +13,16 @@ use std::time::Duration;
 use stream_sqsd::consumer::{Settings, Unrouted};
 use stream_sqsd::queue::sqs::{QueueAddress, QueueUrl, SqsOptions};
 
+use crate::address;
 use crate::admin::Listen;
+use crate::cli::DEFAULT_FILE;
 use crate::document::{Entry, Item, Section};
 use crate::exit::Failure;
 use crate::log::LogFormat;
 use crate::mistakes::{Mistake, Mistakes, Origin, nearest};
 use crate::quantity;
+use crate::reasons;
+use crate::routes::file::OwnFile;
 use crate::routes::{self, Route};
 use crate::secret::Missing;
 use crate::settings::{self, Flags, Given, OfDecode, OfDemo, OfRun, OfSend, Setting, Unset, Value};
@@ -36,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) admin: Listen,
     /// By which further names.
     pub(crate) admin_hosts: Vec<String>,
+    /// Where it is kept why messages were dead-lettered, beside the log.
+    pub(crate) reasons: Option<PathBuf>,
     /// What is allowed and probably not meant.
     pub(crate) warnings: Vec<Mistake>,
     /// The file that it came from, if one was read.
@@ -57,7 +63,15 @@ pub(crate) fn of_run(flags: Flags<OfRun>, file: Option<&Path>, missing: Missing)
             let Some(root) = root else { return Err(mistakes.into_failure()) };
             read_file(root, &mut given, &mut mistakes)
         }
-        None => None,
+        None => {
+            if Path::new(DEFAULT_FILE).is_file() {
+                mistakes.advise(format!(
+                    "there is a {DEFAULT_FILE} here, which is read only where it is named, as in `stream-sqsd run \
+                     {DEFAULT_FILE}`"
+                ));
+            }
+            None
+        }
     };
 
     let queue = queue(&given, &mut mistakes);
@@ -67,16 +81,44 @@ pub(crate) fn of_run(flags: Flags<OfRun>, file: Option<&Path>, missing: Missing)
     if let Some(engine) = &engine {
         times::judge(engine, &routes, &given, &mut mistakes);
     }
-    let journal = given.get(&settings::JOURNAL).map(|value| (Path::new(&value.text), &value.origin));
-    routes::file::find_shared(&routes, journal, &mut mistakes);
+    routes::file::find_shared(&routes, &own_files(&given), &mut mistakes);
     let named = given.get(&settings::ADMIN).is_some();
     let admin = read(&given, &settings::ADMIN, &mut mistakes, |text| Listen::parse(text, named)).flatten();
     let admin_hosts = read(&given, &settings::ADMIN_HOSTS, &mut mistakes, host_names).map(Option::unwrap_or_default);
+    let reasons = reasons(&given, &mut mistakes);
     let config = queue.zip(engine).zip(log_format).zip(admin).zip(admin_hosts);
 
     let (((((queue, engine), log_format), admin), admin_hosts), warnings) = mistakes.none_or_else(config)?;
     let file = source.map(|source| source.name);
-    Ok(Config { queue, engine, routes, log_format, admin, admin_hosts, warnings, file })
+    Ok(Config { queue, engine, routes, log_format, admin, admin_hosts, reasons, warnings, file })
+}
+
+/// The files that the daemon writes for itself.
+fn own_files(given: &Given) -> Vec<OwnFile<'_>> {
+    let own = [
+        ("the journal", &settings::JOURNAL, &["", ".old", ".lock"] as &[&str]),
+        ("the file of reasons", &settings::DEAD_LETTERS_REASONS, &reasons::ENDINGS),
+    ];
+    let given = own.into_iter().filter_map(|(what, setting, endings)| {
+        let value = given.get(setting)?;
+        Some(OwnFile { what, path: Path::new(&value.text), place: &value.origin, endings })
+    });
+    given.collect()
+}
+
+/// Where it is kept why messages were dead-lettered.
+fn reasons(given: &Given, mistakes: &mut Mistakes) -> Option<PathBuf> {
+    let value = given.get(&settings::DEAD_LETTERS_REASONS)?;
+    if value.text.trim().is_empty() {
+        mistakes.wrong(&value.origin, "`reasons` is empty: name a file, or leave it out");
+        return None;
+    }
+    let path = PathBuf::from(&value.text);
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+        mistakes.warn(&value.origin, format!("there is no directory {}", directory.display()));
+    }
+    Some(path)
 }
 
 /// The environment variable that names the file.
@@ -125,8 +167,8 @@ impl Source {
     }
 }
 
-/// The sections that hold settings: those of the queue, and those of who watches.
-pub(crate) const SECTIONS: [&str; 2] = ["queue", "admin"];
+/// The sections that hold settings: those of the queue, of who watches, and of what is kept of dead letters.
+pub(crate) const SECTIONS: [&str; 3] = ["queue", "admin", "dead_letters"];
 
 /// The name of the routes.
 const ROUTE: &str = "route";
@@ -241,7 +283,8 @@ fn queue(given: &Given, mistakes: &mut Mistakes) -> Option<SqsOptions> {
             match QueueUrl::parse(url.text.trim()) {
                 Ok(url) => QueueAddress::Url(url),
                 Err(error) => {
-                    mistakes.wrong(&url.origin, error.to_string());
+                    let meant = address::meant_queue(url.text.trim()).map(|meant| format!("; {meant}"));
+                    mistakes.wrong(&url.origin, format!("{error}{}", meant.unwrap_or_default()));
                     return None;
                 }
             }
@@ -267,6 +310,12 @@ fn queue(given: &Given, mistakes: &mut Mistakes) -> Option<SqsOptions> {
     options.region = text(&settings::REGION);
     options.profile = text(&settings::PROFILE);
     options.endpoint_url = text(&settings::ENDPOINT_URL);
+    if let Some(endpoint) = given.get(&settings::ENDPOINT_URL)
+        && let Some(meant) = address::with_scheme(endpoint.text.trim(), "https")
+    {
+        let what = format!("no scheme: did you mean {}?", address::shown(&meant));
+        mistakes.wrong(&endpoint.origin, named(settings::ENDPOINT_URL.file.1, &endpoint.origin, &what));
+    }
     Some(options)
 }
 
@@ -326,7 +375,7 @@ fn read<T>(
                 None
             }
         },
-        None => match setting.default {
+        None => match given.unset(setting) {
             Unset::Value(text) => Some(parse(text).ok()),
             Unset::Words(_) => Some(None),
         },

@@ -1,15 +1,16 @@
 //! `stream-sqsd decode`: SQS bodies in, the events that they hold out.
 
-use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufWriter, ErrorKind, StdoutLock, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead, BufWriter, StdoutLock, Write};
 
 use serde_json::Value;
+use stream_sqsd::decode::{DecodeError, JsonFault};
 use stream_sqsd::event::{Event, is_unsafe_to_show};
 use stream_sqsd::{decode, webhook};
 
 use crate::cli::DecodeArguments;
 use crate::config;
-use crate::exit::{Exit, Failure, say};
+use crate::exit::{Exit, Failure, not_printed, say};
 use crate::input::{Input, MAX_PIECE, Piece, read_all, read_line};
 use crate::json::{self, Colours};
 use crate::quantity::show_size;
@@ -39,6 +40,7 @@ pub(crate) fn decode(arguments: DecodeArguments) -> Result<Exit, Failure> {
         form,
         counts: BTreeMap::new(),
         undecodable: 0,
+        hints: BTreeSet::new(),
     };
     let mut unreadable = false;
     for input in arguments.files.iter().map(|path| Input::of(path)) {
@@ -49,24 +51,25 @@ pub(crate) fn decode(arguments: DecodeArguments) -> Result<Exit, Failure> {
                 messages(&input, &mut reader, &mut output)
             } else {
                 let piece = read_all(&mut reader).map_err(Stop::Input)?;
-                output.piece(piece, &input.to_string())
+                output.file(&piece, &input.to_string())
             }
         });
         match read {
             Ok(()) => {}
             Err(Stop::Input(error)) => {
                 if let Err(error) = output.flush() {
-                    return output_failed(error);
+                    return not_printed(error).map(|()| Exit::Done);
                 }
                 say(&format!("cannot read {input}: {error}"));
                 unreadable = true;
             }
-            Err(Stop::Output(error)) => return output_failed(error),
+            Err(Stop::Output(error)) => return not_printed(error).map(|()| Exit::Done),
         }
     }
     if let Err(error) = output.flush() {
-        return output_failed(error);
+        return not_printed(error).map(|()| Exit::Done);
     }
+    output.print_hints();
     if arguments.lines || arguments.messages || arguments.files.len() > 1 {
         output.print_counts();
     }
@@ -83,21 +86,13 @@ enum Stop {
     Output(io::Error),
 }
 
-/// A reader that has seen enough (`decode | head`) is no failure.
-fn output_failed(error: io::Error) -> Result<Exit, Failure> {
-    match error.kind() {
-        ErrorKind::BrokenPipe => Ok(Exit::Done),
-        _ => Err(Failure::internal(anyhow::Error::new(error).context("cannot write to standard output"))),
-    }
-}
-
 /// Each line is a body. Empty ones are none.
 fn lines(input: &Input, reader: &mut impl BufRead, output: &mut Output) -> Result<(), Stop> {
     let mut number = 0_u64;
     while let Some(piece) = read_line(reader).map_err(Stop::Input)? {
         number += 1;
         if !matches!(&piece, Piece::Whole(line) if line.trim_ascii().is_empty()) {
-            output.piece(piece, &format!("{input}, line {number}"))?;
+            output.piece(&piece, &format!("{input}, line {number}"))?;
         }
     }
     Ok(())
@@ -107,7 +102,7 @@ fn lines(input: &Input, reader: &mut impl BufRead, output: &mut Output) -> Resul
 /// (`--query Messages`), or one message. When there is no message it prints nothing.
 fn messages(input: &Input, reader: &mut impl BufRead, output: &mut Output) -> Result<(), Stop> {
     let Piece::Whole(bytes) = read_all(reader).map_err(Stop::Input)? else {
-        return output.piece(Piece::TooLarge, &input.to_string());
+        return output.piece(&Piece::TooLarge, &input.to_string());
     };
     let mut number = 0_u64;
     for document in serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>() {
@@ -190,21 +185,44 @@ struct Output<'a> {
     form: Form,
     counts: BTreeMap<String, u64>,
     undecodable: u64,
+    /// What is told at the end of bodies that are none: each thing once, however many there are.
+    hints: BTreeSet<String>,
 }
 
+/// What a body may look like, for somebody who does not know.
+const FORMS: &str = "a body is a JSON object, which begins with `{`; or base64 of one; or base64 of gzip of one; or an SNS \
+                     envelope around any of these";
+
 impl Output<'_> {
+    /// A whole file as one body, which may turn out to be several.
+    fn file(&mut self, piece: &Piece, place: &str) -> Result<(), Stop> {
+        let before = self.undecodable;
+        self.piece(piece, place)?;
+        if self.undecodable > before
+            && let (Piece::Whole(bytes), Form::Sqs { limit }) = (piece, &self.form)
+            && let Some(flag) = flag_for(bytes, *limit)
+        {
+            let seems = match flag {
+                Flag::Lines => format!("each line of {place} seems to be a body of its own"),
+                Flag::Messages => format!("{place} looks like what `aws sqs receive-message` prints"),
+            };
+            self.hints.insert(format!("{seems}: try --{}", flag.name()));
+        }
+        Ok(())
+    }
+
     /// One body as it was read. `place` says where it stood.
-    fn piece(&mut self, piece: Piece, place: &str) -> Result<(), Stop> {
+    fn piece(&mut self, piece: &Piece, place: &str) -> Result<(), Stop> {
         let Piece::Whole(bytes) = piece else {
             return self.refuse(&format!("too large: more than {}", show_size(MAX_PIECE)), place);
         };
         if let Form::Webhook { signature, secret } = &self.form {
-            return match webhook::verify_and_parse(&bytes, signature.trim(), secret) {
+            return match webhook::verify_and_parse(bytes, signature.trim(), secret) {
                 Ok(event) => self.event(&event, place),
                 Err(error) => self.refuse(&error.to_string(), place),
             };
         }
-        match std::str::from_utf8(&bytes) {
+        match std::str::from_utf8(bytes) {
             Ok(body) => self.body(body, place),
             Err(_) if bytes.starts_with(&[0x1f, 0x8b]) => {
                 self.refuse("invalid base64 encoding: this is gzip itself, and a body holds base64 of it", place)
@@ -212,7 +230,10 @@ impl Output<'_> {
             Err(_) if bytes.trim_ascii_start().starts_with(b"{") => {
                 self.refuse("invalid JSON payload: not valid UTF-8", place)
             }
-            Err(_) => self.refuse("invalid base64 encoding: it is not even text", place),
+            Err(_) => {
+                self.hints.insert(FORMS.to_owned());
+                self.refuse("invalid base64 encoding: it is not even text", place)
+            }
         }
     }
 
@@ -223,7 +244,12 @@ impl Output<'_> {
         };
         match decode::decode(body, limit) {
             Ok(event) => self.event(&event, place),
-            Err(error) => self.refuse(&error.to_string(), place),
+            Err(error) => {
+                if matches!(error, DecodeError::Base64 | DecodeError::Json(JsonFault::Neither)) {
+                    self.hints.insert(FORMS.to_owned());
+                }
+                self.refuse(&error.to_string(), place)
+            }
         }
     }
 
@@ -265,6 +291,10 @@ impl Output<'_> {
         self.out.flush()
     }
 
+    fn print_hints(&self) {
+        self.hints.iter().for_each(|hint| say(&format!("hint: {hint}")));
+    }
+
     fn print_counts(&self) {
         let mut counts: Vec<(&String, &u64)> = self.counts.iter().collect();
         counts.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), *name));
@@ -275,6 +305,35 @@ impl Output<'_> {
             say(&format!("{:>8}  cannot be decoded", self.undecodable));
         }
     }
+}
+
+/// The flag that takes a file apart which is not one body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flag {
+    Lines,
+    Messages,
+}
+
+impl Flag {
+    fn name(self) -> &'static str {
+        match self {
+            Flag::Lines => "lines",
+            Flag::Messages => "messages",
+        }
+    }
+}
+
+/// With which flag a file that is not one body may be read.
+fn flag_for(bytes: &[u8], limit: usize) -> Option<Flag> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    if let (Some(first), Some(_)) = (lines.next(), lines.next())
+        && decode::decode(first, limit).is_ok()
+    {
+        return Some(Flag::Lines);
+    }
+    let messages = serde_json::from_str::<Value>(text).ok()?;
+    messages.get("Messages").is_some_and(Value::is_array).then_some(Flag::Messages)
 }
 
 fn escaped(c: char) -> impl Iterator<Item = char> {

@@ -1,12 +1,10 @@
 //! `stream-sqsd completions` and `stream-sqsd manual`: the command line as shells and man want it described. Both are made
 //! from the definitions that the help is made from, so they say what holds.
 
-use std::io::{self, Write};
-
 use clap_complete::Shell;
 
 use crate::cli::{self, CompletionsArguments, ManualArguments};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, print};
 
 pub(crate) fn completions(arguments: &CompletionsArguments) -> Result<Exit, Failure> {
     // What generates them panics where it cannot write, and nobody may be reading.
@@ -17,7 +15,7 @@ pub(crate) fn completions(arguments: &CompletionsArguments) -> Result<Exit, Fail
         // (clap's issue 6421). Where it no longer does, this changes nothing.
         script = String::from_utf8(script)?.replace("stream__subcmd__sqsd", "stream__sqsd").into_bytes();
     }
-    io::stdout().lock().write_all(&script)?;
+    print(&String::from_utf8(script)?)?;
     Ok(Exit::Done)
 }
 

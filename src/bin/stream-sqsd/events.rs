@@ -1,11 +1,9 @@
 //! `stream-sqsd events`: the event types that this version knows.
 
-use std::io::{self, ErrorKind, Write};
-
 use stream_sqsd::event::{EventType, KNOWN, ObjectInfo, Pattern, Shape};
 
 use crate::cli::EventsArguments;
-use crate::exit::{Exit, Failure, say};
+use crate::exit::{Exit, Failure, print, say};
 
 pub(crate) fn events(arguments: &EventsArguments) -> Result<Exit, Failure> {
     let pattern = Pattern::new(&arguments.pattern).map_err(|error| Failure::new(Exit::Usage, error))?;
@@ -20,12 +18,7 @@ pub(crate) fn events(arguments: &EventsArguments) -> Result<Exit, Failure> {
         [one] => in_full(one),
         many => list(many),
     };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Ok(()) => {}
-        // A reader that has seen enough is no failure.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Exit::Done),
-        Err(error) => return Err(error.into()),
-    }
+    print(&text)?;
     if found.len() == KNOWN.len() {
         say(&format!(
             "{} types. Every field may be missing, and unknown ones are kept. A type that is not here is newer than this \

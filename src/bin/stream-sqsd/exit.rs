@@ -1,6 +1,7 @@
 //! How the process ends: the exit codes, and the one place where a failure becomes a line on standard error.
 
 use std::fmt;
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 pub(crate) use crate::stderr::say;
@@ -19,7 +20,7 @@ pub(crate) enum Exit {
     BadData = 65,
     /// A file cannot be read.
     NoInput = 66,
-    /// What is needed is not available: the queue, the target, or a reader.
+    /// What is needed is not available: the queue, the target, a reader, or room behind standard output.
     Unavailable = 69,
     /// What should not have happened.
     Internal = 70,
@@ -28,6 +29,24 @@ pub(crate) enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit as u8)
+    }
+}
+
+/// Writes what a command has to say to standard output.
+///
+/// # Errors
+///
+/// [`not_printed`].
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).or_else(not_printed)
+}
+
+/// What it means that standard output took no more. A reader that has seen enough (`stream-sqsd events | head`) is no failure.
+pub(crate) fn not_printed(error: io::Error) -> Result<(), Failure> {
+    match error.kind() {
+        ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(Failure::new(Exit::Unavailable, anyhow::Error::new(error).context("cannot write to standard output"))),
     }
 }
 

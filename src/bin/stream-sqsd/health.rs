@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST: u64 = 4 << 20;
 
 pub(crate) fn health(arguments: HealthArguments) -> Result<Exit, Failure> {
-    let config = config::of_run(arguments.settings, arguments.config.as_deref(), Missing::Warned)?;
+    let config = config::of_run(arguments.settings, arguments.config.path(), Missing::Warned)?;
     let address = match config.admin {
         Listen::IfFree(address) | Listen::Here(address) if address.port() != 0 => reachable(address),
         listen => return Err(Failure::usage(format!("there is no address to ask: --admin is {listen}"))),

@@ -1,13 +1,13 @@
 //! `stream-sqsd init`: a commented file to start from. It is made from the table of the settings, so it says what holds.
 
 use std::fs::OpenOptions;
-use std::io::{self, ErrorKind, Write};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::cli::InitArguments;
 use crate::config;
-use crate::exit::{Exit, Failure, say};
+use crate::exit::{Exit, Failure, print, say};
 use crate::routes::HANDLERS;
 use crate::routes::reader::{Key, MUST_BE_SET};
 use crate::settings::{self, Setting, Unset};
@@ -15,7 +15,7 @@ use crate::settings::{self, Setting, Unset};
 pub(crate) fn init(arguments: &InitArguments) -> Result<Exit, Failure> {
     let text = starting_file();
     if arguments.file == Path::new("-") {
-        io::stdout().lock().write_all(text.as_bytes())?;
+        print(&text)?;
         return Ok(Exit::Done);
     }
     let shown = arguments.file.display();
@@ -25,7 +25,7 @@ pub(crate) fn init(arguments: &InitArguments) -> Result<Exit, Failure> {
     match created.and_then(|mut file| file.write_all(text.as_bytes())) {
         Ok(()) => {
             say(&format!(
-                "{shown} is written. Put in the URL of your queue, then try: stream-sqsd check --online --config {shown}"
+                "{shown} is written. Put in the URL of your queue, then try: stream-sqsd check --online {shown}"
             ));
             Ok(Exit::Done)
         }
@@ -37,7 +37,7 @@ pub(crate) fn init(arguments: &InitArguments) -> Result<Exit, Failure> {
 }
 
 const HEAD: &str = "\
-# The configuration of stream-sqsd: stream-sqsd run --config THIS_FILE
+# The configuration of stream-sqsd: stream-sqsd run THIS_FILE
 #
 # A line that begins with one # and a key shows what holds when nothing is said. Flags and environment variables beat what
 # stands here. Times are written as 500ms, 20s, 5m or 12h, sizes as 64KiB or 256MiB. stream-sqsd check finds mistakes.

@@ -1,20 +1,18 @@
 //! `stream-sqsd init-postgres`: makes the tables that the configuration's routes write to.
 
-use std::io::{self, Write};
-
 use anyhow::anyhow;
 use stream_sqsd::handlers::postgres;
 use tokio::runtime::Builder;
 
 use crate::cli::InitPostgresArguments;
 use crate::config;
-use crate::exit::{Exit, Failure, say};
+use crate::exit::{Exit, Failure, print, say};
 use crate::secret::Missing;
 
 pub(crate) fn init_postgres(arguments: InitPostgresArguments) -> Result<Exit, Failure> {
     // To print the statements nobody needs the password.
     let missing = if arguments.print { Missing::Warned } else { Missing::Refused };
-    let config = config::of_run(arguments.settings, arguments.config.as_deref(), missing)?;
+    let config = config::of_run(arguments.settings, arguments.config.path(), missing)?;
     let mut tables = Vec::new();
     for (place, settings) in config.routes.iter().filter_map(|route| route.postgres()) {
         if !tables.iter().any(|(_, known)| *known == settings) {
@@ -25,10 +23,9 @@ pub(crate) fn init_postgres(arguments: InitPostgresArguments) -> Result<Exit, Fa
         return Err(Failure::usage("no route of this configuration has the handler \"postgres\""));
     }
     if arguments.print {
-        let mut stdout = io::stdout().lock();
-        for (_, settings) in tables {
-            stdout.write_all(postgres::schema(&settings.table)?.as_bytes())?;
-        }
+        let statements: Vec<String> =
+            tables.iter().map(|(_, settings)| postgres::schema(&settings.table)).collect::<Result<_, _>>()?;
+        print(&statements.concat())?;
         return Ok(Exit::Done);
     }
     let runtime = Builder::new_current_thread().enable_all().build()?;

@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::{self, Write};
 
+use stream_sqsd::telemetry::DEAD_LETTERS;
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::screen::Screen;
-use crate::stderr::{self, Importance, say};
+use crate::stderr::{self, say};
+use crate::writer::Importance;
 
 /// The form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +43,8 @@ impl LogFormat {
 }
 
 /// What is logged unless RUST_LOG says else. What it says of everything is not said of the SDK, whose debug output is
-/// long and nobody's business but the SDK's authors'; name its crates to hear them. The ledger of a run always shows.
+/// long and nobody's business but the SDK's authors'; name its crates to hear them. The ledger of a run always shows, and so
+/// does why a message was dead-lettered.
 const DEFAULT: &str = "info,aws_config=error,aws_runtime=error,aws_sdk_sqs=error,aws_sdk_sso=error,aws_sdk_ssooidc=error,\
                        aws_sdk_sts=error,aws_sigv4=error,aws_smithy_runtime=error,aws_smithy_runtime_api=error,\
                        aws_smithy_http_client=error,h2=error,hyper=error,hyper_util=error,rustls=error";
@@ -53,7 +56,7 @@ pub(crate) const LEDGER: &str = "stream_sqsd::ledger";
 const LOG: &str = "stream_sqsd::log";
 
 /// What is dropped last when the log cannot keep up, besides errors: the records of these targets.
-const IMPORTANT: &[&str] = &[LEDGER, LOG];
+const IMPORTANT: &[&str] = &[LEDGER, DEAD_LETTERS, LOG];
 
 /// Starts the log. Once in a process.
 ///
@@ -65,7 +68,7 @@ pub(crate) fn start(format: LogFormat, screen: &Screen) -> io::Result<()> {
         tracing::warn!(target: LOG, dropped, "lines of the log were dropped: nobody took them in time");
     })?;
     let asked = std::env::var("RUST_LOG").unwrap_or_default();
-    let filter = |asked: &str| EnvFilter::try_new(format!("{DEFAULT},{LEDGER}=info,{asked}"));
+    let filter = |asked: &str| EnvFilter::try_new(format!("{DEFAULT},{LEDGER}=info,{DEAD_LETTERS}=warn,{asked}"));
     let filter = filter(&asked).or_else(|error| {
         say(&format!("stream-sqsd: RUST_LOG is not understood and left out: {error}"));
         filter("")

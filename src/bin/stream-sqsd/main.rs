@@ -31,10 +31,12 @@ mod secret;
 mod document;
 mod cli;
 mod settings;
+mod address;
 mod mistakes;
 mod quantity;
 
 mod admin;
+mod reasons;
 mod advice;
 mod input;
 mod json;
@@ -43,6 +45,7 @@ mod screen;
 mod signals;
 mod exit;
 mod stderr;
+mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

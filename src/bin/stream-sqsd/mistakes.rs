@@ -2,9 +2,11 @@
 //!
 //! Here nobody knows what a setting means. All mistakes are gathered, so that a person reads of all of them at once.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+
+use stream_sqsd::event::is_unsafe_to_show;
 
 use crate::exit::{Exit, Failure};
 
@@ -65,12 +67,17 @@ impl Mistake {
     }
 }
 
+/// One line, whatever stands in the configuration and in the names of files and variables.
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(place) => write!(f, "{place}: {}", self.what),
-            None => f.write_str(&self.what),
+        let text = match &self.place {
+            Some(place) => format!("{place}: {}", self.what),
+            None => self.what.clone(),
+        };
+        for c in text.chars() {
+            if is_unsafe_to_show(c) { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
         }
+        Ok(())
     }
 }
 
@@ -88,6 +95,11 @@ impl Mistakes {
 
     pub(crate) fn warn(&mut self, place: &Origin, what: impl Into<String>) {
         self.warnings.push(Mistake { place: Some(place.clone()), what: what.into() });
+    }
+
+    /// Advice that belongs to no place.
+    pub(crate) fn advise(&mut self, what: impl Into<String>) {
+        self.warnings.push(Mistake { place: None, what: what.into() });
     }
 
     pub(crate) fn missing(&mut self, what: impl Into<String>) {
@@ -109,24 +121,35 @@ impl Mistakes {
         }
     }
 
+    /// All that is wrong, and the advice beside it: whoever mends the one wants to read the other.
     pub(crate) fn into_failure(mut self) -> Failure {
         self.wrong.sort_by_key(Mistake::position);
-        let text = match self.wrong.as_slice() {
+        self.warnings.sort_by_key(Mistake::position);
+        let mut text = match self.wrong.as_slice() {
             [one] => one.to_string(),
             several => {
                 let lines: Vec<String> = several.iter().map(|mistake| format!("\n  {mistake}")).collect();
                 format!("{} mistakes in the configuration:{}", several.len(), lines.concat())
             }
         };
+        for warning in &self.warnings {
+            text.push_str(&format!("\nadvice: {warning}"));
+        }
         Failure::new(Exit::Usage, anyhow::Error::msg(text))
     }
 }
 
-/// The name that somebody probably meant: the nearest within two slips of the pen, or three in long ones.
+/// The name that somebody probably meant, whatever its case: the nearest within two slips, one in short names and three in
+/// long ones.
 pub(crate) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let slips = |name: &&str| strsim::damerau_levenshtein(written, name);
-    let allowed = if written.len() > 12 { 3 } else { 2 };
-    known.map(|name| (slips(&name), name)).filter(|(slips, _)| *slips <= allowed).min().map(|(_, name)| name)
+    let lower = written.to_lowercase();
+    let slips = |name: &str| strsim::damerau_levenshtein(&lower, &name.to_lowercase());
+    let allowed = match lower.chars().count() {
+        ..=3 => 1,
+        4..=12 => 2,
+        _ => 3,
+    };
+    known.map(|name| (slips(name), name)).filter(|(slips, _)| *slips <= allowed).min().map(|(_, name)| name)
 }
 
 /// Whether a text is words in lower case, as names in a configuration are and generated secrets are not.

@@ -6,7 +6,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use stream_sqsd::consumer::{Closing, Consumer, Ended, RunError};
+use stream_sqsd::consumer::{Closing, Consumer, Ended, JournalError, RunError};
 use stream_sqsd::handlers::file::Reopener;
 use stream_sqsd::queue::sqs::SqsQueue;
 use tokio::runtime::{Builder, Runtime};
@@ -18,30 +18,42 @@ use crate::config::{self, Config};
 use crate::exit::{Exit, Failure, say};
 use crate::log::{self, LogFormat};
 use crate::quantity::show_duration;
+use crate::reasons::Reasons;
 use crate::routes::running::{self, Running};
 use crate::screen::Screen;
 use crate::secret::Missing;
+use crate::settings;
 use crate::signals::{Asked, OnHangup, Signals};
 use crate::stderr;
 use crate::supervisor;
 
 pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Failure> {
-    let config = config::of_run(arguments.settings, arguments.config.as_deref(), Missing::Refused)?;
     let screen = Screen::new();
+    // A drain waits for the open receive, and a person at the keyboard for the drain.
+    let settings = match screen.shows_stderr() {
+        true => arguments.settings.unless_set(&settings::WAIT, settings::WAIT_AT_A_TERMINAL),
+        false => arguments.settings,
+    };
+    let config = config::of_run(settings, arguments.config.path(), Missing::Refused)?;
     log::start(config.log_format, &screen)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let handlers = running::start(&config.routes)?;
+    let reasons = config.reasons.as_deref().map(Reasons::start).transpose()?;
     let asked = signals.drain(if handlers.files.is_empty() { OnHangup::Drain } else { OnHangup::Reopen })?;
 
     let runtime = runtime()?;
     let log_format = config.log_format;
     // As a task, and so on a thread that has the other tasks too: where `block_on` waits, each message that comes and goes
     // would wake another thread.
-    let closing = runtime.block_on(runtime.spawn(consume(config, handlers, asked)));
+    let closing = runtime.block_on(runtime.spawn(consume(config, handlers, reasons.clone(), asked)));
     // What still runs is a handler's own thread, if anything: nobody waits for it any more.
     runtime.shutdown_background();
+
+    if let Some(reasons) = reasons {
+        reasons.flush();
+    }
 
     let closing = closing.unwrap_or_else(|failure| resume_unwind(failure.into_panic()));
     let (closing, exit) = closing?;
@@ -66,7 +78,12 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 /// Consumes, and returns the ledger, none when the run was asked to stop before it began, and how the process ends.
-async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<(Option<Closing>, Exit), Failure> {
+async fn consume(
+    config: Config,
+    handlers: Running,
+    reasons: Option<Reasons>,
+    asked: Asked,
+) -> Result<(Option<Closing>, Exit), Failure> {
     let queue = tokio::select! { biased;
         () = asked.drain.cancelled() => {
             tracing::info!("stopped before anything was received");
@@ -98,6 +115,9 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<(Opt
     };
     let consumer = Consumer::new(queue.clone(), router, config.engine);
     consumer.monitor().counts_dropped_log_lines(stderr::dropped);
+    if let Some(reasons) = reasons {
+        consumer.monitor().keep_dead_letters(reasons);
+    }
     // Answered beside the run, until its end.
     let _watched = admin::serve(config.admin, &config.admin_hosts, consumer.monitor(), &queue).await?;
     let _told = supervisor::keep_told(consumer.monitor(), grace);
@@ -117,6 +137,10 @@ async fn consume(config: Config, handlers: Running, asked: Asked) -> Result<(Opt
         }
         Err(RunError::Queue(error)) => Err(advice::refused(error, &resource)),
         Err(RunError::Settings(error)) => Err(Failure::new(Exit::Usage, error)),
+        // A predecessor that is still draining has it open, or its disk fails: another start may succeed.
+        Err(RunError::Journal(error @ (JournalError::InUse { .. } | JournalError::Io { .. }))) => {
+            Err(Failure::new(Exit::Unavailable, error))
+        }
         Err(RunError::Journal(error)) => Err(Failure::new(Exit::Usage, error)),
         Err(error) => Err(error.into()),
     }
@@ -159,8 +183,11 @@ pub(crate) fn print_ledger(closing: &Closing, format: LogFormat, screen: &Screen
         polls = c.polls,
         polls_abandoned = c.polls_abandoned,
         still_hidden = closing.still_hidden,
+        still_hidden_ids = closing.still_hidden_ids.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(" "),
         adds_up = closing.adds_up(),
-        "{closing}"
+        // One line: what stands below the first is in the fields.
+        "{}",
+        closing.to_string().lines().next().unwrap_or_default()
     );
 }
 

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use crate::address;
 use crate::document::{Entry, Item};
 use crate::mistakes::{Mistakes, is_plain_word};
 
@@ -38,6 +39,19 @@ impl Secret {
     /// Whether it stands in the configuration file itself, as what need not be secret may.
     pub(crate) fn is_in_file(&self) -> bool {
         self.in_file
+    }
+
+    /// As a URL that people may see: all but password and query of one that stands in the file, and of one that is a secret
+    /// only where it leads. None where it is not here, or is not a URL.
+    pub(crate) fn shown_url(&self) -> Option<String> {
+        let url = Some(&self.text).filter(|text| text.contains("://"))?;
+        Some(if self.in_file { address::shown(url) } else { address::origin(url) })
+    }
+
+    /// The URL that was meant where its scheme is missing, as people may see it; see [`address::with_scheme`].
+    pub(crate) fn with_scheme(&self, secure: &str) -> Option<String> {
+        let text = address::with_scheme(&self.text, secure).filter(|_| !self.is_missing())?;
+        Secret { text, in_file: self.in_file }.shown_url()
     }
 
     /// Whether it is missing, which was warned of. What depends on it cannot be judged.

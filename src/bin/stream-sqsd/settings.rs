@@ -105,8 +105,12 @@ pub(crate) const WAIT: Setting = Setting {
     value: "TIME",
     choices: &[],
     default: Unset::Value("20s"),
-    help: "How long one receive waits for a message: whole seconds, 0s to 20s. A shorter wait costs more requests",
+    help: "How long one receive waits for a message: whole seconds, 0s to 20s. A shorter wait costs more requests. Since a \
+           drain waits for the open receive, `run` on a terminal takes 2s unless this is set, so that Ctrl-C ends it soon",
 };
+
+/// What holds for [`WAIT`] in a run whose standard error is a terminal.
+pub(crate) const WAIT_AT_A_TERMINAL: &str = "2s";
 
 /// The visibility timeout.
 pub(crate) const VISIBILITY: Setting = Setting {
@@ -252,6 +256,18 @@ pub(crate) const ADMIN_HOSTS: Setting = Setting {
            answered 421, so that no web page can read the status by pointing a name of its own here",
 };
 
+/// Where it is kept why messages were dead-lettered.
+pub(crate) const DEAD_LETTERS_REASONS: Setting = Setting {
+    flag: "dead-letters-reasons",
+    file: ("dead_letters", "reasons"),
+    value: "PATH",
+    choices: &[],
+    default: Unset::Words("in the log only"),
+    help: "A file for the records that say why messages were dead-lettered, a JSON line each, as they stand in the log too. \
+           Only its owner may read it; it is rotated at 16 MiB, and four files are kept (PATH, PATH.1 to PATH.3). Nobody waits \
+           for its disk: what it does not take is dropped and counted. Each daemon needs a file of its own",
+};
+
 /// All of them, in the order in which they are explained.
 pub(crate) const ALL: &[&Setting] = &[
     &QUEUE_URL,
@@ -274,6 +290,7 @@ pub(crate) const ALL: &[&Setting] = &[
     &LOG_FORMAT,
     &ADMIN,
     &ADMIN_HOSTS,
+    &DEAD_LETTERS_REASONS,
 ];
 
 impl Setting {
@@ -383,6 +400,12 @@ impl<G: Group> FromArgMatches for Flags<G> {
 }
 
 impl<G: Group> Flags<G> {
+    /// The same, with another default for a setting, which every layer beats.
+    pub(crate) fn unless_set(mut self, setting: &Setting, value: &'static str) -> Self {
+        self.given.unset.insert(setting.flag, value);
+        self
+    }
+
     /// The flags, and under them the environment. A variable that is empty counts as not set.
     pub(crate) fn with_environment(self) -> Given {
         let mut given = self.given;
@@ -399,7 +422,11 @@ impl<G: Group> Flags<G> {
 
 /// What was given for each setting: raw text and where it came from. The first layer that gives a value has it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Given(BTreeMap<&'static str, Value>);
+pub(crate) struct Given {
+    values: BTreeMap<&'static str, Value>,
+    /// What holds here instead of the default of the table.
+    unset: BTreeMap<&'static str, &'static str>,
+}
 
 /// The text of a setting, and where it came from.
 #[derive(Clone, Debug)]
@@ -411,14 +438,19 @@ pub(crate) struct Value {
 impl Given {
     /// Adds a value of a lower layer: one that is there already stays.
     pub(crate) fn add(&mut self, setting: &'static Setting, value: Value) {
-        self.0.entry(setting.flag).or_insert(value);
+        self.values.entry(setting.flag).or_insert(value);
     }
 
     pub(crate) fn get(&self, setting: &Setting) -> Option<&Value> {
-        self.0.get(setting.flag)
+        self.values.get(setting.flag)
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &Value> {
-        self.0.values()
+        self.values.values()
+    }
+
+    /// What holds for a setting that no layer gives.
+    pub(crate) fn unset(&self, setting: &Setting) -> Unset {
+        self.unset.get(setting.flag).map_or(setting.default, |text| Unset::Value(text))
     }
 }

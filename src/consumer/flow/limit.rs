@@ -37,6 +37,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const FIRST_BACK_OFF: Duration = Duration::from_millis(20);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 
+/// For how long it counts that a call succeeded beside so many others: a target may come to take fewer.
+const LATELY: Duration = Duration::from_secs(60);
+
 /// How late a call may be and the next one still be on time: timers are exact to the millisecond.
 const LATENESS: Duration = Duration::from_millis(2);
 
@@ -109,8 +112,8 @@ pub(super) struct Limits {
     last_cut: Instant,
     refused_since_cut: u32,
     succeeded_since_cut: u32,
-    /// The most calls beside which one succeeded that began since the last cut. As many are no reason for a refusal.
-    succeeded_beside: usize,
+    /// The most calls beside which one succeeded lately, and when. As many are no reason for a refusal.
+    succeeded_beside: (usize, Instant),
     /// How long a successful call takes, in seconds, on average of the last ones.
     latency: f64,
     taken: Taken,
@@ -128,7 +131,7 @@ impl Limits {
             last_cut: now,
             refused_since_cut: 0,
             succeeded_since_cut: 0,
-            succeeded_beside: 0,
+            succeeded_beside: (0, now),
             latency: 0.0,
             taken: Taken::default(),
         }
@@ -256,8 +259,8 @@ impl Limits {
     /// A call succeeded.
     pub(super) fn succeeded(&mut self, call: Begun, now: Instant) {
         self.succeeded_since_cut = self.succeeded_since_cut.saturating_add(1);
-        if call.at > self.last_cut {
-            self.succeeded_beside = self.succeeded_beside.max(call.beside);
+        if call.beside >= self.succeeded_beside(now) {
+            self.succeeded_beside = (call.beside, now);
         }
         let took = now.saturating_duration_since(call.at).as_secs_f64();
         self.latency = if self.latency == 0.0 { took } else { self.latency * 0.9 + took * 0.1 };
@@ -269,6 +272,11 @@ impl Limits {
             // The target takes calls all the same, so what it named was not meant for all.
             self.end_pause(now);
         }
+    }
+
+    fn succeeded_beside(&self, now: Instant) -> usize {
+        let (beside, at) = self.succeeded_beside;
+        if now.saturating_duration_since(at) < LATELY { beside } else { 0 }
     }
 
     /// The target refused a call with `others` in flight, and perhaps named a delay.
@@ -291,7 +299,7 @@ impl Limits {
             return;
         }
         if !mutant!("never-cut-a-limit") {
-            let too_many = call.beside > self.succeeded_beside || mutant!("blame-the-number-of-calls");
+            let too_many = call.beside > self.succeeded_beside(now) || mutant!("blame-the-number-of-calls");
             self.cut(if too_many { others } else { 0 }, now);
         }
     }
@@ -318,7 +326,6 @@ impl Limits {
         self.last_cut = now;
         self.refused_since_cut = 0;
         self.succeeded_since_cut = 0;
-        self.succeeded_beside = 0;
         self.back_off = Some((now + FIRST_BACK_OFF, FIRST_BACK_OFF));
     }
 
@@ -338,7 +345,7 @@ impl Limits {
         self.last_cut = now;
         self.refused_since_cut = 0;
         self.succeeded_since_cut = 0;
-        self.succeeded_beside = 0;
+        self.succeeded_beside = (0, now);
     }
 }
 
@@ -459,9 +466,10 @@ mod tests {
         limits.succeeded(alone(Instant::now()), Instant::now());
         let after = limits.rate(Instant::now()).expect("a rate");
         assert!(limits.calls(Instant::now()).is_none() && after < 0.9 * before, "from {before} to {after}");
+        advance(LATELY).await;
         refused(&mut limits, 3, None).await;
         limits.succeeded(alone(Instant::now()), Instant::now());
-        assert_eq!(limits.calls(Instant::now()), Some(3), "none of those since the cut succeeded beside three");
+        assert_eq!(limits.calls(Instant::now()), Some(3), "none succeeded beside three lately");
     }
 
     #[tokio::test(start_paused = true)]

@@ -34,7 +34,7 @@ pub(crate) use route::HandedBack;
 use route::{Key, Pick, Route, Waiter};
 
 use crate::queue::MessageId;
-use crate::telemetry::TargetFlow;
+use crate::telemetry::{Outage, TargetFlow};
 
 /// How many messages that wait to be tried again may be held: ten for each slot, and well below the 120,000 that SQS lets
 /// a queue have in flight.
@@ -121,14 +121,6 @@ pub(crate) enum Verdict {
     Hold,
     /// It is at fault: leave it for this long, which spends a receive.
     Leave(Duration),
-}
-
-/// What an answer changed on its route, for the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    WentDown,
-    /// After having been down for so long.
-    Back(Duration),
 }
 
 impl Flow {
@@ -226,6 +218,13 @@ impl Flow {
     pub(crate) fn down(&self) -> Vec<usize> {
         let state = self.state();
         (0..state.routes.len()).filter(|&number| state.routes[number].down.is_some()).collect()
+    }
+
+    /// The outage of the target of a route, if it is down.
+    pub(crate) fn outage(&self, route: usize) -> Option<Outage> {
+        let state = self.state();
+        let on = &state.routes[route];
+        on.down.map(|down| Outage { since: down.since, only_one_fails: on.only_one_fails(state.visible) })
     }
 
     /// What there is to see of the routes, by their names.
@@ -423,25 +422,24 @@ impl Caller {
     }
 
     /// The handler succeeded: the target is there.
-    pub(crate) fn succeeded(&mut self, kind: &str) -> Option<Change> {
+    pub(crate) fn succeeded(&mut self, kind: &str) {
         let now = Instant::now();
-        let call = self.calling.take()?;
+        let Some(call) = self.calling.take() else { return };
         let first_call = self.calls == 1;
         let mut state = self.flow.state();
         let route = &mut state.routes[self.route];
         route.evidence.succeeded(kind, first_call);
-        let back = route.succeeded(call.begun, now);
+        route.succeeded(call.begun, now);
         if state.stuck_since.is_some() {
             state.stuck_since = None;
         }
         self.flow.end(&mut state, self.route, call);
-        back.map(Change::Back)
     }
 
     /// The target takes no more for now, and perhaps names a delay.
-    pub(crate) fn refused(&mut self, kind: &str, named: Option<Duration>) -> (Verdict, Option<Change>) {
+    pub(crate) fn refused(&mut self, kind: &str, named: Option<Duration>) -> Verdict {
         let now = Instant::now();
-        let Some(call) = self.calling else { return (Verdict::Hold, None) };
+        let Some(call) = self.calling else { return Verdict::Hold };
         let mut state = self.flow.state();
         state.stuck_since.get_or_insert(now);
         let route = &mut state.routes[self.route];
@@ -455,23 +453,23 @@ impl Caller {
             return self.failed(kind);
         }
         route.limits.refused(call.begun, route.active.saturating_sub(1), named, now);
-        let went_down = route.not_succeeded(self.number, false, true, now);
+        route.not_succeeded(self.number, false, true, now);
         self.retry_at = Some(now);
         self.calling = None;
         self.flow.end(&mut state, self.route, call);
-        (Verdict::Hold, went_down.then_some(Change::WentDown))
+        Verdict::Hold
     }
 
     /// The target could not do it.
-    pub(crate) fn failed(&mut self, kind: &str) -> (Verdict, Option<Change>) {
+    pub(crate) fn failed(&mut self, kind: &str) -> Verdict {
         let now = Instant::now();
-        let Some(call) = self.calling.take() else { return (Verdict::Hold, None) };
+        let Some(call) = self.calling.take() else { return Verdict::Hold };
         let mut state = self.flow.state();
         state.stuck_since.get_or_insert(now);
         let jitter = state.random.f64();
         let route = &mut state.routes[self.route];
         let fault = route.evidence.failed(kind, &mut self.doubt, self.calls == 1, now);
-        let went_down = route.not_succeeded(self.number, fault.known, false, now);
+        route.not_succeeded(self.number, fault.known, false, now);
         let known = fault.known && (self.failures >= KNOWN_AFTER || mutant!("known-at-once"));
         let certain = fault.certain || mutant!("judge-at-the-first-failure");
         let at_fault = (certain || (known && route.is_explained())) && !mutant!("never-judge");
@@ -482,13 +480,13 @@ impl Caller {
             && self.may_leave(now)
             && let Next::Leave(delay) = self.leave()
         {
-            return (Verdict::Leave(delay), went_down.then_some(Change::WentDown));
+            return Verdict::Leave(delay);
         }
         self.failures += 1;
         let wait = (FIRST_RETRY * (1 << (self.failures - 1).min(6))).min(SLOWEST_RETRY);
         // While the target is down each waits for a probe, those that have waited longest first.
         self.retry_at = Some(if is_down { now } else { now + wait.mul_f64(0.75 + jitter / 2.0) });
-        (Verdict::Hold, went_down.then_some(Change::WentDown))
+        Verdict::Hold
     }
 
     /// Whether a message that is at fault may be left now: on its last receive only after it has failed for long enough.

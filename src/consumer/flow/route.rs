@@ -268,17 +268,17 @@ impl Route {
         }
     }
 
-    /// A call succeeded; for how long the target was down before.
-    pub(super) fn succeeded(&mut self, call: Begun, now: Instant) -> Option<Duration> {
+    /// A call succeeded, so the target is there.
+    pub(super) fn succeeded(&mut self, call: Begun, now: Instant) {
         self.limits.succeeded(call, now);
         self.last_success = Some(now);
         if self.failing_since.take().is_some() {
             self.failing.clear();
         }
         self.refusals_in_a_row = 0;
-        let outage = now.saturating_duration_since(self.down.take()?.since);
-        self.limits.back_after(outage, now);
-        Some(outage)
+        if let Some(down) = self.down.take() {
+            self.limits.back_after(now.saturating_duration_since(down.since), now);
+        }
     }
 
     /// Whether nothing fails but what was found at fault before. Then nothing speaks against the target.
@@ -286,8 +286,8 @@ impl Route {
         self.failing.values().all(|at_fault| *at_fault)
     }
 
-    /// A call of this delivery did not succeed; true when the target is down by it.
-    pub(super) fn not_succeeded(&mut self, number: u64, at_fault: bool, refused: bool, now: Instant) -> bool {
+    /// A call of this delivery did not succeed, by which the target may be down.
+    pub(super) fn not_succeeded(&mut self, number: u64, at_fault: bool, refused: bool, now: Instant) {
         self.failing.insert(number, at_fault);
         let since = *self.failing_since.get_or_insert(now);
         if refused {
@@ -295,7 +295,7 @@ impl Route {
             self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
         }
         if self.down.is_some() || self.is_explained() {
-            return false;
+            return;
         }
         let failing = self.failing.len();
         let many = failing >= ENOUGH.min(self.here) || self.refusals_in_a_row >= REFUSALS;
@@ -304,7 +304,6 @@ impl Route {
         if down {
             self.down = Some(Down { since, last_probe: now, probes: 0, handed_back: None });
         }
-        down
     }
 
     /// A delivery leaves this route. What is no longer here says nothing about what is.
@@ -421,7 +420,7 @@ impl Route {
 
     /// Whether one message fails and nothing else was tried. Beyond SQS's 12 hours one at a time is received, however many
     /// wait; then it is the only one if none is visible beside it.
-    fn only_one_fails(&self, visible: Option<usize>) -> bool {
+    pub(super) fn only_one_fails(&self, visible: Option<usize>) -> bool {
         match self.down.and_then(|down| down.handed_back) {
             Some(_) => self.here <= 1 && visible.is_some_and(|visible| visible + self.here <= 1),
             None => self.here == 1 && self.failing.len() == 1,

@@ -37,7 +37,7 @@ use tokio::time::Instant;
 use connections::Connections;
 pub use doctor::{Encryption, QueueAttributes, Redrive};
 use errors::{one_line, queue_error};
-pub use url::{BadQueueUrl, QueueUrl};
+pub use url::{BadQueueUrl, QueueUrl, is_this_machine, queue_arn, queue_url_of};
 
 use super::{
     BATCH, Delivery, EntryError, EntryResult, MAX_MESSAGE_SIZE, MAX_VISIBILITY, MAX_WAIT, Queue, QueueError,
@@ -127,6 +127,8 @@ pub enum ConnectError {
     Lookup {
         /// The name of the queue.
         name: String,
+        /// The region in which it was looked for.
+        region: String,
         /// What SQS said.
         #[source]
         source: QueueError,
@@ -271,7 +273,7 @@ impl SqsQueue {
         let clients = Clients::new(&config);
         let url = match queue {
             QueueAddress::Url(url) => url,
-            QueueAddress::Name { name, account } => look_up(&clients.calls, &name, account).await?,
+            QueueAddress::Name { name, account } => look_up(&clients.calls, &region, &name, account).await?,
         };
         Ok(SqsQueue { url, region, config, clients: RwLock::new(clients), lost: Mutex::new(Vec::new()) })
     }
@@ -573,8 +575,8 @@ impl Drop for Attempt<'_> {
     }
 }
 
-async fn look_up(client: &Client, name: &str, account: Option<String>) -> Result<QueueUrl, ConnectError> {
-    let failed = |source| ConnectError::Lookup { name: name.to_owned(), source };
+async fn look_up(client: &Client, region: &str, name: &str, account: Option<String>) -> Result<QueueUrl, ConnectError> {
+    let failed = |source| ConnectError::Lookup { name: name.to_owned(), region: region.to_owned(), source };
     let started = Instant::now();
     let answer = client.get_queue_url().queue_name(name).set_queue_owner_aws_account_id(account).send().await;
     let answer = answer.map_err(|error| failed(queue_error("sqs:GetQueueUrl", started, error)))?;

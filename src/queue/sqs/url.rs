@@ -104,8 +104,7 @@ impl QueueUrl {
 
     /// The ARN of the queue, if it lies in `region`; none where the URL names no account.
     pub fn arn_in(&self, region: &str) -> Option<String> {
-        let account = self.account()?;
-        Some(format!("arn:{}:sqs:{region}:{account}:{}", partition(region), self.name))
+        Some(queue_arn(region, self.account()?, &self.name))
     }
 
     /// Scheme, host and port.
@@ -127,6 +126,33 @@ impl fmt::Display for QueueUrl {
 impl fmt::Debug for QueueUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+/// The ARN of a queue.
+pub fn queue_arn(region: &str, account: &str, name: &str) -> String {
+    format!("arn:{}:sqs:{region}:{account}:{name}", partition(region))
+}
+
+/// The URL of the queue that has this ARN, at the region's own endpoint; none where it is not the ARN of a queue.
+pub fn queue_url_of(arn: &str) -> Option<String> {
+    let parts: Vec<&str> = arn.split(':').collect();
+    let ["arn", partition, "sqs", region, account, name] = parts.as_slice() else { return None };
+    let suffix = match *partition {
+        "aws" | "aws-us-gov" => "amazonaws.com",
+        "aws-cn" => "amazonaws.com.cn",
+        "aws-eusc" => "amazonaws.eu",
+        _ => return None,
+    };
+    let url = QueueUrl::parse(&format!("https://sqs.{region}.{suffix}/{account}/{name}")).ok()?;
+    url.account().is_some().then_some(url.text)
+}
+
+/// Whether a host, with its port or without, is this machine.
+pub fn is_this_machine(authority: &str) -> bool {
+    match host_of(authority).parse::<IpAddr>() {
+        Ok(ip) => ip.is_loopback(),
+        Err(_) => is_next_door(host_of(authority)),
     }
 }
 

@@ -89,13 +89,53 @@ fn a_pattern_that_matches_nothing_known_names_what_was_meant() {
     for known in ["message.new", "call.*", "*", "feeds.activity.reaction.*", "custom"] {
         assert_eq!(check(known), PatternCheck::Known, "{known}");
     }
-    assert_eq!(check("order-paid"), PatternCheck::Custom);
+    assert_eq!(check("order-paid"), PatternCheck::Custom { nearest: None });
     assert_eq!(check("messages.new"), unknown("message.new", 1));
     assert_eq!(check("mesage.*"), unknown("message.*", 1));
     assert_eq!(check("feeds.activities.*"), unknown("feeds.activity.*", 3));
-    assert_eq!(check("mesasge.new"), unknown("message.new", 2));
+    assert_eq!(check("mesasge.new"), unknown("message.new", 1));
     assert!(check("mesasge.new").is_typo() && !check("feeds.activities.*").is_typo());
     assert!(!check("message.teleported").is_typo() && !check("*").is_typo() && !check("order").is_typo());
+}
+
+#[test]
+fn a_type_in_other_words_or_another_spelling_is_named() {
+    let check = |pattern: &str| Pattern::new(pattern).unwrap().check();
+    let unknown = |nearest: &str| PatternCheck::Unknown { nearest: nearest.to_owned(), distance: 1 };
+    for (written, meant) in [
+        ("message.created", "message.new"),
+        ("message.sent", "message.new"),
+        ("message.edited", "message.updated"),
+        ("message.removed", "message.deleted"),
+        ("reaction.added", "reaction.new"),
+        ("channel.new", "channel.created"),
+        ("member.created", "member.added"),
+        ("feeds.comment.new", "feeds.comment.added"),
+        ("MESSAGE.NEW", "message.new"),
+        ("Message.*", "message.*"),
+        ("call.session.started", "call.session_started"),
+    ] {
+        assert_eq!(check(written), unknown(meant), "{written}");
+    }
+    let custom = |nearest: &str| PatternCheck::Custom { nearest: Some(nearest.to_owned()) };
+    for (written, meant) in [
+        ("channel_created", "channel.created"),
+        ("MESSAGE_NEW", "message.new"),
+        ("messageNew", "message.new"),
+        ("message-created", "message.new"),
+        ("call_session_started", "call.session_started"),
+    ] {
+        assert_eq!(check(written), custom(meant), "{written}");
+    }
+    for own in ["order_created", "plant_watered", "new", "order-paid", "user_created", "friendship_ended"] {
+        assert_eq!(check(own), PatternCheck::Custom { nearest: None }, "{own}");
+    }
+    // A custom event may have any name, so nobody is refused for it.
+    assert!(check("message.created").is_typo() && !check("channel_created").is_typo());
+    let pattern = Pattern::new("channel_created").unwrap();
+    let warning = "`channel_created` has no dot, so only a custom event of yours can be of this type; did you mean \
+                   `channel.created`?";
+    assert_eq!(pattern.check().warning(&pattern).as_deref(), Some(warning));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::settings::Unset;
 pub(super) const ABOUT: &str =
     "Each event is a JSON line in a file, on disk before its message is deleted. SIGHUP opens the file anew";
 
-pub(super) const KEYS: &[&Key] = &[&PATH, &ROTATE_SIZE, &ROTATE_AGE];
+pub(super) const KEYS: &[&Key] = &[&PATH, &ROTATE_SIZE, &ROTATE_AGE, &MAX_FILES];
 
 const PATH: Key = Key {
     name: "path",
@@ -29,7 +29,8 @@ const ROTATE_SIZE: Key = Key {
     name: "rotate_size",
     example: r#""1GiB""#,
     default: Unset::Words("never"),
-    help: "A file is put aside under a name with its date before it would grow larger",
+    help: "A file is put aside under a name with its date before it would grow larger. Nothing deletes it unless \
+           `max_files` says so",
 };
 
 const ROTATE_AGE: Key = Key {
@@ -39,10 +40,19 @@ const ROTATE_AGE: Key = Key {
     help: "A file is put aside at each whole multiple of this time in UTC: `1d` gives one file for each day",
 };
 
+const MAX_FILES: Key = Key {
+    name: "max_files",
+    example: "30",
+    default: Unset::Words("all"),
+    help: "How many files that were put aside are kept; when there is one more, the oldest is deleted, with its events",
+};
+
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<FileSettings> {
     let path = reader.needed_text(&PATH);
     let rotate_size = reader.value(&ROTATE_SIZE, above_zero(quantity::size));
     let rotate_age = reader.value(&ROTATE_AGE, above_zero(quantity::duration));
+    let max_files_place = reader.section.place_of(MAX_FILES.name);
+    let max_files = reader.value(&MAX_FILES, above_zero(quantity::count));
     let (place, path) = path?;
     let directory = Path::new(&path).parent().filter(|directory| !directory.as_os_str().is_empty());
     if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
@@ -51,12 +61,42 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<FileSettings> {
     let mut settings = FileSettings::new(path);
     settings.rotate_size = rotate_size?.map(|size| size as u64);
     settings.rotate_age = rotate_age?;
+    settings.max_files = max_files?;
+    if let Some(place) = max_files_place
+        && settings.rotate_size.is_none()
+        && settings.rotate_age.is_none()
+    {
+        let what = "`max_files` counts files that were put aside, and none ever is without rotate_size or rotate_age";
+        reader.mistakes.warn(&place, what);
+    }
     Some(settings)
 }
 
-/// Notes each route to a file that something else writes to: another route with other settings, or the journal. `journal`
-/// is its path, and where that stands.
-pub(crate) fn find_shared(routes: &[Route], journal: Option<(&Path, &Origin)>, mistakes: &mut Mistakes) {
+/// A file that the daemon writes for itself, and those beside it.
+pub(crate) struct OwnFile<'a> {
+    pub(crate) what: &'static str,
+    pub(crate) path: &'a Path,
+    /// Where its path stands.
+    pub(crate) place: &'a Origin,
+    /// What the names of the files end in, its own first.
+    pub(crate) endings: &'a [&'static str],
+}
+
+impl OwnFile<'_> {
+    fn has(&self, path: &Path) -> bool {
+        self.endings.iter().any(|ending| is_same(&with_ending(self.path, ending), path))
+    }
+}
+
+/// Notes each file that two write to: a route and another one with other settings, or the daemon itself.
+pub(crate) fn find_shared(routes: &[Route], own: &[OwnFile<'_>], mistakes: &mut Mistakes) {
+    for (position, file) in own.iter().enumerate() {
+        let other = own[..position].iter().find(|other| other.has(file.path) || file.has(other.path));
+        if let Some(OwnFile { what, place, .. }) = other {
+            let what = format!("{} is {what} of {place}, or a file beside it: name another", file.path.display());
+            mistakes.wrong(file.place, what);
+        }
+    }
     let mut before: Vec<(&Route, &FileSettings)> = Vec::new();
     for route in routes {
         let Target::File(settings) = &route.target else { continue };
@@ -71,11 +111,8 @@ pub(crate) fn find_shared(routes: &[Route], journal: Option<(&Path, &Origin)>, m
             );
             mistakes.wrong(&route.place, what);
         }
-        if let Some((journal, place)) = journal
-            && ["", ".old", ".lock"].iter().any(|ending| is_same(&with_ending(journal, ending), path))
-        {
-            let what =
-                format!("{} is the journal of {place}, or a file beside it: events need another", path.display());
+        if let Some(OwnFile { what, place, .. }) = own.iter().find(|own| own.has(path)) {
+            let what = format!("{} is {what} of {place}, or a file beside it: events need another", path.display());
             mistakes.wrong(&route.place, what);
         }
         before.push((route, settings));

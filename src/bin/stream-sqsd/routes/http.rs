@@ -3,6 +3,7 @@
 use stream_sqsd::handlers::http::{Http, HttpSettings, is_exposed};
 
 use super::reader::{Key, MUST_BE_SET, Reader, above_zero};
+use crate::address;
 use crate::quantity;
 use crate::settings::Unset;
 
@@ -62,6 +63,11 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<HttpSettings> {
     let redirects = reader.value(&REDIRECTS, quantity::truth);
 
     let (place, url) = url?;
+    if let Some(meant) = url.with_scheme("https") {
+        reader.mistakes.wrong(&place, format!("`{}` has no scheme: did you mean {meant}?", URL.name));
+        return None;
+    }
+    reader.shown = url.shown_url();
     let mut settings = HttpSettings::new(url.reveal());
     settings.api_key = api_key?.map(|key| key.reveal().to_owned());
     settings.api_secret = api_secret?.map(|secret| secret.reveal().to_owned());
@@ -70,18 +76,11 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<HttpSettings> {
     settings.redirects = redirects??;
 
     if is_exposed(&settings.url) {
-        let what = format!("events travel unencrypted to {}: use https", origin_of(&settings.url));
+        let what = format!("events travel unencrypted to {}: use https", address::origin(&settings.url));
         reader.mistakes.warn(&place, what);
     }
     if !url.is_missing() {
         reader.judge(&place, Http::new(settings.clone()).err());
     }
     Some(settings)
-}
-
-/// Scheme, host and port of a URL.
-pub(super) fn origin_of(url: &str) -> &str {
-    let host = url.find("://").map_or(0, |at| at + 3);
-    let end = url[host..].find(['/', '?', '#']).map_or(url.len(), |at| host + at);
-    &url[..end]
 }

@@ -56,6 +56,8 @@ pub(crate) const OF_EVERY_ROUTE: [&Key; 4] = [&EVENTS, &HANDLER, &CHANNEL_TYPE, 
 #[derive(Debug)]
 pub(crate) struct HandlerKind {
     pub(crate) name: &'static str,
+    /// What else people call it.
+    also: &'static [&'static str],
     pub(crate) about: &'static str,
     pub(crate) keys: &'static [&'static Key],
     read: fn(&mut Reader<'_>) -> Option<Target>,
@@ -65,30 +67,35 @@ pub(crate) struct HandlerKind {
 pub(crate) const HANDLERS: &[HandlerKind] = &[
     HandlerKind {
         name: "stdout",
+        also: &["console", "print", "log", "standard_output"],
         about: "Each event is a JSON line on standard output",
         keys: &[],
         read: |_| Some(Target::Stdout),
     },
     HandlerKind {
         name: "file",
+        also: &["jsonl", "disk", "path"],
         about: file::ABOUT,
         keys: file::KEYS,
         read: |reader| file::read(reader).map(Target::File),
     },
     HandlerKind {
         name: "http",
+        also: &["webhook", "https", "url", "post"],
         about: http::ABOUT,
         keys: http::KEYS,
         read: |reader| http::read(reader).map(Target::Http),
     },
     HandlerKind {
         name: "exec",
+        also: &["command", "program", "script", "shell", "process"],
         about: exec::ABOUT,
         keys: exec::KEYS,
         read: |reader| exec::read(reader).map(Target::Exec),
     },
     HandlerKind {
         name: "postgres",
+        also: &["postgresql", "pg", "psql", "sql", "database"],
         about: postgres::ABOUT,
         keys: postgres::KEYS,
         read: |reader| postgres::read(reader).map(Target::Postgres),
@@ -103,6 +110,8 @@ pub(crate) struct Route {
     channel_types: Vec<String>,
     teams: Vec<String>,
     target: Target,
+    /// The URL of its target as people may see it: where it has one, and that is here.
+    shown: Option<String>,
     /// Where its `timeout` stands, if it has one.
     timeout_place: Option<Origin>,
 }
@@ -141,11 +150,13 @@ impl fmt::Display for Route {
         match &self.target {
             Target::Stdout => f.write_str(" to standard output"),
             Target::File(settings) => write!(f, " to the file {}", settings.path.display()),
-            // Of the URL not the path, which may hold a token.
-            Target::Http(settings) => write!(f, " to {}", http::origin_of(&settings.url)),
-            // Of the command not the arguments, and of the database not the URL: either may hold a secret.
+            Target::Http(_) => write!(f, " to {}", self.shown.as_deref().unwrap_or("a URL that is not here")),
+            // Of the command not the arguments, which may hold a secret.
             Target::Exec(settings) => write!(f, " to the program {}", settings.command[0]),
-            Target::Postgres(settings) => write!(f, " to the table {}", settings.table),
+            Target::Postgres(settings) => {
+                write!(f, " to the table {}", settings.table)?;
+                self.shown.as_ref().map_or(Ok(()), |url| write!(f, " at {url}"))
+            }
         }
     }
 }
@@ -176,7 +187,7 @@ pub(crate) fn read(entry: Entry, missing: Missing, mistakes: &mut Mistakes) -> V
         .into_iter()
         .filter_map(|section| {
             let place = section.place.clone();
-            read_route(Reader { section, place, missing, mistakes })
+            read_route(Reader { section, place, missing, shown: None, mistakes })
         })
         .collect();
     find_unreachable(&routes, mistakes);
@@ -294,7 +305,8 @@ fn read_route(mut reader: Reader<'_>) -> Option<Route> {
         };
         reader.section.finish(&known, of_another, reader.mistakes);
     }
-    Some(Route { place: reader.place, patterns: patterns?, channel_types, teams, target: target?, timeout_place })
+    let Reader { place, shown, .. } = reader;
+    Some(Route { place, patterns: patterns?, channel_types, teams, target: target?, shown, timeout_place })
 }
 
 fn patterns(reader: &mut Reader<'_>) -> Option<Vec<Pattern>> {
@@ -343,7 +355,8 @@ fn kind(reader: &mut Reader<'_>) -> Option<&'static HandlerKind> {
     let name = entry.text(HANDLER.name, reader.mistakes)?;
     let kind = HANDLERS.iter().find(|kind| kind.name == name);
     if kind.is_none() {
-        let meant = nearest(&name, names.iter().copied());
+        let by_another_name = HANDLERS.iter().find(|kind| kind.also.iter().any(|also| name.eq_ignore_ascii_case(also)));
+        let meant = by_another_name.map(|kind| kind.name).or_else(|| nearest(&name, names.iter().copied()));
         let meant = meant.map(|meant| format!("; did you mean \"{meant}\"?"));
         let what = format!("{name:?} is no handler{}", meant.unwrap_or(format!(": there are {}", names.join(", "))));
         reader.mistakes.wrong(&place, what);

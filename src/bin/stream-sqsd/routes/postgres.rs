@@ -63,6 +63,14 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<PostgresSettings> {
         reader.mistakes.wrong(&place, what);
         return None;
     }
+    // The other form is words: host=db.example.com user=stream.
+    if !url.reveal().contains('=')
+        && let Some(meant) = url.with_scheme("postgres")
+    {
+        reader.mistakes.wrong(&place, format!("`{}` has no scheme: did you mean {meant}?", URL.name));
+        return None;
+    }
+    reader.shown = url.shown_url();
     let mut settings = PostgresSettings::new(url.reveal());
     settings.password = password?.map(|password| password.reveal().to_owned());
     settings.table = table??;

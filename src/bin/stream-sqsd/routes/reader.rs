@@ -26,6 +26,8 @@ pub(super) struct Reader<'a> {
     pub(super) section: Section,
     pub(super) place: Origin,
     pub(super) missing: Missing,
+    /// The URL of its target as people may see it, once that was read.
+    pub(super) shown: Option<String>,
     pub(super) mistakes: &'a mut Mistakes,
 }
 

@@ -100,6 +100,16 @@ enum Shipped {
 impl Handler<Event> for Shipped {
     type Error = HandlerError;
 
+    fn max_concurrency(&self) -> Option<usize> {
+        match self {
+            Shipped::Stdout(stdout) => stdout.max_concurrency(),
+            Shipped::File(file) => file.max_concurrency(),
+            Shipped::Http(http) => http.max_concurrency(),
+            Shipped::Exec(exec) => exec.max_concurrency(),
+            Shipped::Postgres(postgres) => postgres.max_concurrency(),
+        }
+    }
+
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         match self {
             Shipped::Stdout(stdout) => stdout.handle(event, ctx).await,
@@ -108,5 +118,31 @@ impl Handler<Event> for Shipped {
             Shipped::Exec(exec) => exec.handle(event, ctx).await,
             Shipped::Postgres(postgres) => postgres.handle(event, ctx).await,
         }
+    }
+
+    fn address(&self) -> Option<String> {
+        match self {
+            Shipped::Stdout(stdout) => stdout.address(),
+            Shipped::File(file) => file.address(),
+            Shipped::Http(http) => http.address(),
+            Shipped::Exec(exec) => exec.address(),
+            Shipped::Postgres(postgres) => postgres.address(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use stream_sqsd::handlers::http::HttpSettings;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_engine_learns_of_a_handler_what_it_says_of_itself() {
+        let settings = HttpSettings { connections: 3, ..HttpSettings::new("http://127.0.0.1:8080/t0ken") };
+        let http = Shipped::Http(Arc::new(Http::new(settings).unwrap()));
+        assert_eq!(http.max_concurrency(), Some(3));
+        assert_eq!(http.address().as_deref(), Some("http://127.0.0.1:8080"));
     }
 }

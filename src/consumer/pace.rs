@@ -1,24 +1,13 @@
-//! One receive, and the pace of receives: how many are open, how soon the next one may follow an error.
-//!
-//! A receive is never cancelled, since SQS may have handed out messages that nobody would know of until their visibility
-//! timeout runs out. The one exception is a receive that hangs.
+//! The pace of receives: how many are to be open, and how soon the next one may follow an empty one or an error.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use super::budget::Claim;
-use crate::queue::{BATCH, Delivery, Queue, QueueError};
-use crate::telemetry::Telemetry;
-
-/// How much longer than its wait a receive may take before it is given up.
-const HUNG_AFTER: Duration = Duration::from_secs(10);
-
-/// The same while draining, when there is no time to lose.
-const HUNG_AFTER_DRAINING: Duration = Duration::from_secs(2);
+use super::receive::Polled;
+use crate::queue::{BATCH, QueueError};
+use crate::telemetry::{Cause, Telemetry};
 
 /// After how many hung receives in a row the connections are opened anew.
 const HUNG_RECONNECT: u32 = 2;
@@ -28,59 +17,6 @@ const EMPTY_RECEIVES_APART: Duration = Duration::from_secs(1);
 
 /// How long a poll waits for ten free slots before it makes do with fewer: fuller receives are fewer requests.
 pub(super) const PATIENCE: Duration = Duration::from_millis(50);
-
-/// One open receive, as asked.
-#[derive(Debug)]
-pub(super) struct Poll {
-    pub(super) id: u64,
-    /// When it was sent, in the time that leases are counted in.
-    pub(super) sent: Instant,
-    pub(super) wait: Duration,
-    pub(super) visibility: Duration,
-    pub(super) claim: Claim,
-}
-
-/// What came of one receive.
-pub(super) struct Polled {
-    pub(super) poll: Poll,
-    pub(super) took: Duration,
-    pub(super) outcome: Outcome,
-}
-
-/// How a receive ended.
-pub(super) enum Outcome {
-    /// With messages, or with none.
-    Answered(Vec<Delivery>),
-    /// With an error.
-    Failed(QueueError),
-    /// It was given up.
-    Hung,
-}
-
-impl Poll {
-    /// Receives once.
-    pub(super) async fn receive<Q: Queue>(self, queue: Arc<Q>, draining: CancellationToken) -> Polled {
-        let opened = Instant::now();
-        let most = if mutant!("over-fetch") { BATCH } else { self.claim.slots().min(BATCH) };
-        let receive = queue.receive(most, self.wait, Some(self.visibility));
-        tokio::pin!(receive);
-        let outcome = tokio::select! {
-            biased;
-            answer = &mut receive => Some(answer),
-            () = tokio::time::sleep_until(opened + self.wait + HUNG_AFTER), if !mutant!("wait-for-ever-on-a-hung-poll") => None,
-            () = draining.cancelled() => {
-                let wait = if mutant!("cancel-the-poll") { Duration::ZERO } else { self.wait + HUNG_AFTER_DRAINING };
-                tokio::time::timeout_at(opened + wait, &mut receive).await.ok()
-            }
-        };
-        let outcome = match outcome {
-            Some(Ok(deliveries)) => Outcome::Answered(deliveries),
-            Some(Err(error)) => Outcome::Failed(error),
-            None => Outcome::Hung,
-        };
-        Polled { poll: self, took: opened.elapsed(), outcome }
-    }
-}
 
 /// How many receives are to be open, and when the next one may be issued.
 #[derive(Debug)]
@@ -141,14 +77,18 @@ impl Pace {
         self.hung = 0;
         self.empty = false;
         let pause = self.back_off(if failure.needs_action() { 5 } else { 1 }, jitter);
-        let Some(times) = telemetry.worth_logging(("receive", failure.label())) else { return pause };
-        let (kind, retry_in) = (failure.label(), pause.as_secs_f64());
+        let cause = failure.to_string();
+        let cause = Cause::new(("receive", failure.label()), &cause);
+        let Some(times) = telemetry.worth_logging(cause) else { return pause };
+        let (kind, retry_in_seconds) = (failure.label(), pause.as_secs_f64());
         match failure {
             QueueError::Throttled { .. } | QueueError::OverLimit => {
-                debug!(kind, times, retry_in, "receiving more slowly: {failure}");
+                debug!(error = %failure, kind, times, retry_in_seconds, "receiving more slowly");
             }
-            _ if failure.needs_action() => error!(kind, times, retry_in, "nothing can be received: {failure}"),
-            _ => warn!(kind, times, retry_in, "a receive failed: {failure}"),
+            _ if failure.needs_action() => {
+                error!(error = %failure, kind, times, retry_in_seconds, "nothing can be received");
+            }
+            _ => warn!(error = %failure, kind, times, retry_in_seconds, "a receive failed"),
         }
         pause
     }
@@ -180,7 +120,6 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
 
     use super::*;
     use crate::telemetry::Limits;
@@ -190,7 +129,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_failure_in_a_row_doubles_the_pause_up_to_a_minute() {
         let limits = Limits { concurrency: 1, max_in_flight_bytes: 1, wait: Duration::ZERO };
-        let telemetry = Telemetry::new(limits, Vec::new(), SystemTime::UNIX_EPOCH);
+        let telemetry = Telemetry::new(limits, Vec::new());
         let mut pace = Pace::new(64);
         let pauses = [(); 8].map(|()| pace.failed(&QueueError::OverLimit, 0.5, &telemetry).as_secs());
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);

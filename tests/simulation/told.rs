@@ -1,0 +1,297 @@
+//! What is told of messages and targets that fail: why each was dead-lettered, and the story of an outage.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use stream_sqsd::consumer::{Closing, Consumer, Settings, Unrouted};
+use stream_sqsd::event::Event;
+use stream_sqsd::event::message::MessageNew;
+use stream_sqsd::handler::{Context, Handler, HandlerError};
+use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
+use stream_sqsd::router::Router;
+use stream_sqsd::telemetry::{DeadLetter, DeadLetterKeeper};
+use tokio::time::{Instant, sleep};
+
+use super::world::SIMULATED;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What a message says, which must not be seen anywhere.
+const PRIVATE: &str = "meet me at the old mill";
+
+fn settings() -> Settings {
+    Settings { random_seed: Some(7), unrouted: Unrouted::Leave, inflate_limit: 4096, ..Settings::default() }
+}
+
+fn queue(max_receive_count: u32) -> MemoryQueue {
+    MemoryQueue::new(MemorySettings { max_receive_count: Some(max_receive_count), ..Default::default() })
+}
+
+fn body(kind: &str, text: &str) -> String {
+    format!(r#"{{"type":"{kind}","cid":"messaging:1","message":{{"text":"{PRIVATE}"}},"x":"{text}"}}"#)
+}
+
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<DeadLetter>>>);
+
+impl DeadLetterKeeper for Kept {
+    fn keep(&self, record: &DeadLetter) {
+        self.0.lock().unwrap().push(record.clone());
+    }
+
+    fn dropped(&self) -> u64 {
+        0
+    }
+}
+
+impl Kept {
+    /// In the order of the messages, what is told of each.
+    fn told(&self) -> Vec<DeadLetter> {
+        let mut records = self.0.lock().unwrap().clone();
+        records.sort_by(|one, other| one.message_id.cmp(&other.message_id));
+        records
+    }
+}
+
+async fn run(queue: &MemoryQueue, router: Router, settings: Settings, until: Duration) -> (Closing, Kept) {
+    let consumer = Consumer::new(queue.clone(), router, settings);
+    let kept = Kept::default();
+    consumer.monitor().keep_dead_letters(kept.clone());
+    let closing = consumer.run(sleep(until)).await.unwrap();
+    (closing, kept)
+}
+
+/// What this thread logs, until it is dropped.
+struct Log {
+    text: Text,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+#[derive(Clone, Default)]
+struct Text(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn of_this_thread() -> Self {
+        let text = Text::default();
+        let writer = text.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        Log { text, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(self.text.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The lines with these words.
+    fn with(&self, words: &str) -> Vec<String> {
+        self.lines().into_iter().filter(|line| line.contains(words)).collect()
+    }
+}
+
+impl Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_kind_of_failed_last_receive_has_its_record() {
+    super::quiet_panics();
+    let log = Log::of_this_thread();
+    let queue = queue(2);
+    async fn typed(_: MessageNew, _: Context) -> Result<(), HandlerError> {
+        Ok(())
+    }
+    async fn failing(event: Event, _: Context) -> Result<(), HandlerError> {
+        match event.kind().name() {
+            "message.read" => Err(HandlerError::bad("422")),
+            "message.updated" => Err(HandlerError::retry("locked")),
+            "message.deleted" => Err(HandlerError::target_down("500")),
+            "message.flagged" => panic!("{SIMULATED}"),
+            "message.unflagged" => std::future::pending().await,
+            _ => Ok(()),
+        }
+    }
+    let router = Router::new().on(typed).route("message.*", failing).route_named(
+        "broken",
+        |event| if event.kind().name() == "call.ended" { panic!("{SIMULATED}") } else { false },
+        failing,
+    );
+    let sent = [
+        (format!("{PRIVATE}!"), "invalid base64 encoding", None, None),
+        (body("message.new", &"x".repeat(5_000)), "too large", None, None),
+        (r#"{"type":"message.new","message":7}"#.to_owned(), "does not fit", Some("message.new"), Some("message.new")),
+        (body("message.read", ""), "bad message", Some("message.read"), Some("message.*")),
+        (body("message.updated", ""), "retry", Some("message.updated"), Some("message.*")),
+        (body("message.deleted", ""), "target down", Some("message.deleted"), Some("message.*")),
+        (body("message.flagged", ""), "panic", Some("message.flagged"), Some("message.*")),
+        (body("message.unflagged", ""), "time limit", Some("message.unflagged"), Some("message.*")),
+        (body("call.created", ""), "unrouted", Some("call.created"), None),
+        (body("call.ended", ""), "panic", Some("call.ended"), None),
+    ];
+    for (body, ..) in &sent {
+        queue.send(body.clone());
+    }
+    // Others succeed meanwhile, so that what fails is at fault.
+    let others = queue.clone();
+    let feeding = async {
+        for _ in 0..1_500 {
+            others.send(body("message.viewed", ""));
+            sleep(SECOND).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let (closing, kept) = tokio::select! {
+        biased;
+        ended = run(&queue, router, settings(), 1_600 * SECOND) => ended,
+        () = feeding => unreachable!(),
+    };
+    let records = kept.told();
+    let told: Vec<_> = records.iter().map(|r| (&*r.outcome, r.r#type.as_deref(), r.route.as_deref())).collect();
+    let expected: Vec<_> = sent.iter().map(|(_, outcome, kind, route)| (*outcome, *kind, *route)).collect();
+    assert_eq!(told, expected);
+    let mut dead: Vec<String> = queue.dead_letters().iter().map(|dead| dead.message_id.to_string()).collect();
+    dead.sort();
+    assert_eq!(records.iter().map(|record| record.message_id.clone()).collect::<Vec<_>>(), dead);
+    assert_eq!(closing.counts.last_receives_failed, 10, "{closing}");
+    assert!(records.iter().all(|record| record.receive_count == 2 && !record.error.is_empty()), "{records:?}");
+    assert!(records[3..8].iter().all(|record| record.cid.as_deref() == Some("messaging:1")), "{records:?}");
+    let lines = log.with("failed on its last receive");
+    assert_eq!(lines.len(), 10);
+    assert!(lines.iter().all(|line| line.contains(" WARN ") && line.contains("message_id=")), "{lines:?}");
+    assert!(!log.lines().concat().contains(PRIVATE) && !format!("{records:?}").contains(PRIVATE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_shutdown_dead_letters_says_so() {
+    let queue = queue(1);
+    queue.send(body("message.new", ""));
+    let router = Router::new().route("*", async |_: Event, _: Context| std::future::pending().await);
+    let settings = Settings { handler_timeout: 3_600 * SECOND, ..settings() };
+    let (closing, kept) = run(&queue, router, settings, 10 * SECOND).await;
+    let [record] = &kept.told()[..] else { panic!("{closing}") };
+    assert_eq!((&*record.outcome, &*record.error), ("handed back", "a shutdown came before it was handled"));
+    assert_eq!((record.r#type.as_deref(), record.route.as_deref()), (Some("message.new"), Some("*")));
+    assert_eq!(record.cid.as_deref(), Some("messaging:1"));
+    assert_eq!(closing.counts.last_receives_failed, 1, "{closing}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_or_an_earlier_receive_has_no_record() {
+    let queue = queue(3);
+    for _ in 0..20 {
+        queue.send(body("message.new", ""));
+    }
+    let router = Router::new().route("*", async |_: Event, context: Context| match context.receive_count() {
+        3 => Ok(()),
+        _ => Err(HandlerError::retry("not yet")),
+    });
+    let (closing, kept) = run(&queue, router, settings(), 600 * SECOND).await;
+    assert_eq!((closing.counts.deleted, closing.counts.last_receives, kept.told().len()), (20, 20, 0), "{closing}");
+}
+
+/// A target that is up or down by the time.
+struct Target<F> {
+    is_up: F,
+    began: Instant,
+}
+
+impl<F: Fn(f64) -> bool + Send + Sync + 'static> Handler<Event> for Target<F> {
+    fn address(&self) -> Option<String> {
+        Some("https://example.com:8443".to_owned())
+    }
+
+    async fn handle(&self, _: Event, _: Context) -> Result<(), HandlerError> {
+        if (self.is_up)(self.began.elapsed().as_secs_f64()) {
+            Ok(())
+        } else {
+            Err(HandlerError::target_down("the endpoint answered 500"))
+        }
+    }
+}
+
+/// A message each `every`, for so long, to a target that is up or down by the time.
+async fn watch(is_up: impl Fn(f64) -> bool + Send + Sync + 'static, every: Duration, lasts: Duration) -> Log {
+    let log = Log::of_this_thread();
+    let queue = queue(5);
+    let router = Router::new().route("message.*", Target { is_up, began: Instant::now() });
+    let feeding = async {
+        loop {
+            queue.send(body("message.new", ""));
+            sleep(every).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = run(&queue, router, settings(), lasts) => {}
+        () = feeding => {}
+    }
+    log
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_one_warning_and_one_line_when_it_is_over() {
+    let log = watch(|at| !(100.0..400.0).contains(&at), SECOND / 5, 600 * SECOND).await;
+    let [down] = &log.with("the target is down")[..] else { panic!("{:#?}", log.lines()) };
+    for words in [" WARN ", "route=\"message.*\"", "address=\"https://example.com:8443\"", "the endpoint answered 500"]
+    {
+        assert!(down.contains(words), "{words}: {down}");
+    }
+    let [back] = &log.with("the target is back")[..] else { panic!("{:#?}", log.lines()) };
+    let number = |name: &str| -> f64 {
+        let (_, rest) = back.split_once(&format!("{name}=")).unwrap_or_else(|| panic!("{name}: {back}"));
+        rest.split(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(back.contains(" INFO ") && back.contains("address=\"https://example.com:8443\""), "{back}");
+    assert!((290.0..310.0).contains(&number("down_for_seconds")), "{back}");
+    assert!((30.0..3_000.0).contains(&number("attempts")), "{back}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_flaps_does_not_flood_the_log() {
+    // Down for two seconds of each four.
+    let log = watch(|at| at % 4.0 < 2.0, SECOND / 10, 300 * SECOND).await;
+    let (down, back) = (log.with("the target is down"), log.with("the target is back"));
+    assert!((2..=6).contains(&down.len()), "{down:#?}");
+    assert!(down.len() - back.len() <= 1, "{down:#?} {back:#?}");
+    assert!(down.last().unwrap().contains("times=") && !down.last().unwrap().contains("times=1 "), "{down:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_message_that_fails_alone_is_not_called_an_outage() {
+    let log = watch(|_| false, 3_600 * SECOND, 1_800 * SECOND).await;
+    assert_eq!(log.with("the target is down").len(), 0, "{:#?}", log.lines());
+    let [one] = &log.with("one message fails and nothing else was tried")[..] else { panic!("{:#?}", log.lines()) };
+    assert!(one.contains("address=\"https://example.com:8443\""), "{one}");
+    // With others that fail too it is one.
+    let log = watch(|_| false, 600 * SECOND, 1_900 * SECOND).await;
+    assert_eq!(log.with("one message fails and nothing else was tried").len(), 1, "{:#?}", log.lines());
+    assert_eq!(log.with("the target is down").len(), 1, "{:#?}", log.lines());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_failures_of_each_route_and_each_cause_show() {
+    let log = Log::of_this_thread();
+    let queue = queue(1);
+    let first = async |event: Event, _: Context| match event.kind().name() {
+        "message.new" => Err(HandlerError::bad("the endpoint answered 422")),
+        _ => Err(HandlerError::bad("the endpoint answered 409")),
+    };
+    let second = async |_: Event, _: Context| Err(HandlerError::bad("the endpoint answered 422"));
+    let router = Router::new().route("message.*", first).route("*", second);
+    for _ in 0..200 {
+        for kind in ["message.new", "message.read", "reaction.new"] {
+            queue.send(body(kind, ""));
+        }
+    }
+    run(&queue, router, settings(), 8 * SECOND).await;
+    let lines = log.with("the handler failed");
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+}
