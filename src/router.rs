@@ -299,6 +299,10 @@ where
         self.inner.places()
     }
 
+    fn address(&self) -> Option<String> {
+        self.inner.address()
+    }
+
     fn call(&self, event: Event, ctx: Context) -> Call<'_> {
         let call = (self.layer)(event, ctx, Next(self.inner.clone()));
         Box::pin(async move {
