@@ -119,7 +119,7 @@ pub use shutdown::shutdown_signal;
 
 /// What most programs import.
 pub mod prelude {
-    pub use crate::consumer::{Closing, Consumer, Settings};
+    pub use crate::consumer::{Consumer, Settings, Summary};
     pub use crate::event::{self, Event};
     pub use crate::handler::{Context, Failure, Handler, HandlerError, OrFailure};
     pub use crate::queue::memory::MemoryQueue;

@@ -1,4 +1,4 @@
-//! A queue in memory that keeps the promises of SQS and, on request, its nuisances.
+//! A queue in memory that keeps the promises of SQS and, on request, its faults.
 //!
 //! For tests of your own handlers, for the demo and for simulation. It models what SQS promises a consumer: visibility
 //! timeouts of at most 12 hours from the receive, receive counts, redrive to a dead-letter queue, a retention period,
@@ -287,7 +287,7 @@ impl MemoryQueue {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits as long as the way of a call to the queue takes, which may be until the connections are opened anew.
+    /// Waits as long as the way of a call to the queue takes, which may be until the connections are opened again.
     async fn call(&self, lost: impl Fn(&Faults) -> f64) -> Answer {
         let (there, back, hangs, lost) = {
             let mut state = self.state();
@@ -306,7 +306,7 @@ impl MemoryQueue {
         Answer { takes: back, lost }
     }
 
-    /// Carries out a batch call, with the faults that can befall it.
+    /// Carries out a batch call, with the faults that can happen to it.
     async fn batch<T>(
         &self,
         batch: &[T],
@@ -395,8 +395,8 @@ impl Queue for MemoryQueue {
         self.batch(batch, |state, settings, receipt| state.delete(settings, receipt)).await
     }
 
-    async fn hide(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
-        self.batch(batch, |state, settings, (receipt, delay)| state.hide(settings, receipt, *delay)).await
+    async fn change_visibility(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        self.batch(batch, |state, settings, (receipt, delay)| state.change_visibility(settings, receipt, *delay)).await
     }
 
     async fn facts(&self) -> Result<QueueFacts, QueueError> {
@@ -606,7 +606,7 @@ impl State {
         }
     }
 
-    fn hide(&mut self, settings: &MemorySettings, receipt: &Receipt, delay: Duration) -> EntryResult {
+    fn change_visibility(&mut self, settings: &MemorySettings, receipt: &Receipt, delay: Duration) -> EntryResult {
         let gone = || entry_failure("InvalidParameterValue", "the message does not exist or is not available");
         let Some((number, newest)) = self.find(receipt)? else { return Err(gone()) };
         let in_flight = self.messages.get(&number).is_some_and(|message| message.hidden_until.is_some());
@@ -771,9 +771,9 @@ mod tests {
             }
             let mut held = receive(&queue, 2).await;
             let (behind, head) = (held.remove(1).receipt, held.remove(0).receipt);
-            queue.hide(&[(head, 30 * SECOND)]).await.expect("an answer").remove(0).expect("a change");
+            queue.change_visibility(&[(head, 30 * SECOND)]).await.expect("an answer").remove(0).expect("a change");
             assert!(receive(&queue, 10).await.is_empty());
-            queue.hide(&[(behind, Duration::ZERO)]).await.expect("an answer").remove(0).expect("a change");
+            queue.change_visibility(&[(behind, Duration::ZERO)]).await.expect("an answer").remove(0).expect("a change");
             assert_eq!(receive(&queue, 10).await.len(), handed_out);
             assert!(receive(&queue, 10).await.is_empty(), "once");
         }
@@ -816,7 +816,7 @@ mod tests {
         let ceiling = Instant::now() + MAX_VISIBILITY;
         let hide = |seconds| {
             let (queue, receipt) = (queue.clone(), receipt.clone());
-            async move { queue.hide(&[(receipt, seconds * SECOND)]).await.expect("an answer").remove(0) }
+            async move { queue.change_visibility(&[(receipt, seconds * SECOND)]).await.expect("an answer").remove(0) }
         };
         assert_eq!(hide(43_200).await, Ok(()));
         advance(43_000 * SECOND).await;
@@ -827,9 +827,9 @@ mod tests {
         advance(200 * SECOND).await;
         assert_eq!(queue.hidden_until(&id), None);
         let receipt = receive(&queue, 1).await.remove(0).receipt;
-        let again = queue.hide(&[(receipt.clone(), MAX_VISIBILITY)]).await.expect("an answer").remove(0);
+        let again = queue.change_visibility(&[(receipt.clone(), MAX_VISIBILITY)]).await.expect("an answer").remove(0);
         assert_eq!(again, Ok(()), "they count from the newest receive");
-        let absurd = queue.hide(&[(receipt, Duration::MAX)]).await.expect("an answer").remove(0);
+        let absurd = queue.change_visibility(&[(receipt, Duration::MAX)]).await.expect("an answer").remove(0);
         assert!(absurd.is_err());
     }
 
@@ -843,7 +843,7 @@ mod tests {
         advance(60 * SECOND).await;
         let later = queue.send("body");
         let receipt = receive(&queue, 1).await.remove(0).receipt;
-        queue.hide(&[(receipt.clone(), 60 * SECOND)]).await.expect("an answer");
+        queue.change_visibility(&[(receipt.clone(), 60 * SECOND)]).await.expect("an answer");
         advance(39 * SECOND).await;
         assert_eq!(queue.counts().expired, 0);
         advance(SECOND).await;
@@ -862,7 +862,7 @@ mod tests {
             let [first, second] = ["a", "b"].map(|group| queue.send_to_group("body", group));
             let receipt = receive(&queue, 1).await.remove(0).receipt;
             assert_eq!(receipt.message_id, first);
-            queue.hide(&[(receipt, Duration::ZERO)]).await.expect("an answer");
+            queue.change_visibility(&[(receipt, Duration::ZERO)]).await.expect("an answer");
             let next = &receive(&queue, 1).await[0].receipt.message_id;
             assert_eq!(next, if fifo { &first } else { &second });
         }

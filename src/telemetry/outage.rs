@@ -1,7 +1,7 @@
 //! The story of a target that is down, as the log tells it: when it goes, and when it is back.
 //!
 //! A target that flaps would fill the log, so it is told at most once in [`TELL_EVERY`] that it is down, unless it stays down
-//! for longer than a target that flaps. Whoever was told so is told that it is back.
+//! for longer than a target that flaps. Anyone who was told so is told that it is back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
