@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::budget::Budget;
+use super::dedup::DedupCache;
 use super::drain::Drain;
 use super::facts::Facts;
 use super::flow::Flow;
 use super::groups::Groups;
 use super::latency::Latency;
-use super::lease::Ledger;
-use super::recent::Recent;
+use super::lease::LeaseTable;
 use super::settings::Settings;
 use super::settle::Settler;
 use crate::router::Router;
@@ -22,10 +22,10 @@ pub(crate) struct Engine {
     pub(super) settings: Settings,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) budget: Arc<Budget>,
-    pub(super) ledger: Arc<Ledger>,
+    pub(super) leases: Arc<LeaseTable>,
     pub(super) groups: Arc<Groups>,
     pub(super) flow: Arc<Flow>,
-    pub(super) recent: Recent,
+    pub(super) dedup: DedupCache,
     pub(super) settler: Settler,
     pub(super) drain: Drain,
     pub(super) latency: Arc<Latency>,

@@ -5,13 +5,13 @@
 //! future of `run` stops all of it at once, like a crash: what was here comes back when its visibility timeout runs out.
 //!
 //! ```text
-//! claim slots and bytes → receive → arrive: ledger, group → one worker each: flow → settlement → count
+//! claim slots and bytes → receive → arrive: lease, group → one worker each: flow → settlement → count
 //! ```
 
 mod account;
 mod budget;
 mod clock;
-mod closing;
+mod summary;
 mod drain;
 mod engine;
 mod expiring;
@@ -23,7 +23,7 @@ mod latency;
 mod lease;
 mod pace;
 mod receive;
-mod recent;
+mod dedup;
 mod run;
 mod settings;
 mod settle;
@@ -33,13 +33,13 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-pub use closing::{Closing, Ended};
+use dedup::DedupCache;
 use journal::Journal;
 pub use journal::JournalError;
 use latency::Latency;
-use recent::Recent;
 use run::Run;
 pub use settings::{GRACE_BEYOND_WAIT, MIN_VISIBILITY, RetryDelay, Settings, SettingsError, Unrouted};
+pub use summary::{Ended, Summary};
 
 use crate::queue::{Queue, QueueError};
 use crate::router::Router;
@@ -65,8 +65,8 @@ use crate::telemetry::{Limits, Monitor, Telemetry};
 /// let queue = MemoryQueue::new(Default::default());
 /// queue.send(r#"{"type":"message.new"}"#);
 /// let settings = Settings { until_empty: true, ..Settings::default() };
-/// let closing = Consumer::new(queue, Router::new().route("*", print), settings).run(std::future::pending()).await?;
-/// assert_eq!(closing.counts.deleted, 1);
+/// let summary = Consumer::new(queue, Router::new().route("*", print), settings).run(std::future::pending()).await?;
+/// assert_eq!(summary.counts.deleted, 1);
 /// # Ok(())
 /// # }
 /// ```
@@ -106,10 +106,10 @@ impl<Q: Queue> Consumer<Q> {
         Monitor::new(self.telemetry.clone())
     }
 
-    /// Consumes until `shutdown` completes, then drains within [`Settings::grace`] and returns the closing ledger.
+    /// Consumes until `shutdown` completes, then drains within [`Settings::grace`] and returns the shutdown summary.
     ///
-    /// On shutdown no receive is cancelled: open ones return, what they bring is handed back, handlers finish, what they
-    /// do not finish is handed back, deletes are flushed. Dropping the future instead is like a crash.
+    /// On shutdown no receive is cancelled: open ones return, what they bring is returned, handlers finish, what they
+    /// do not finish is returned, deletes are flushed. Dropping the future instead is like a crash.
     ///
     /// # Errors
     ///
@@ -119,14 +119,14 @@ impl<Q: Queue> Consumer<Q> {
     /// # Panics
     ///
     /// When a service of the engine panics, which is a defect of this crate. Handlers that panic do no harm.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Closing, RunError> {
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Summary, RunError> {
         self.settings.check()?;
-        let recent = match &self.settings.journal {
+        let dedup = match &self.settings.journal {
             Some(path) => {
                 let (journal, known) = Journal::open(path, (self.settings.wall_clock)())?;
-                Recent::with_journal(journal, known)
+                DedupCache::with_journal(journal, known)
             }
-            None => Recent::default(),
+            None => DedupCache::default(),
         };
         let Consumer { queue, router, settings, telemetry } = self;
         let mut shutdown = pin!(shutdown);
@@ -137,7 +137,7 @@ impl<Q: Queue> Consumer<Q> {
             facts = facts::read(&*queue, &telemetry, &latency) => Some(facts),
         };
         let told_to_stop = facts.is_none();
-        let mut run = Run::assemble(queue, router, settings, telemetry, facts, recent, latency);
+        let mut run = Run::assemble(queue, router, settings, telemetry, facts, dedup, latency);
         if told_to_stop {
             run.begin_drain();
         }

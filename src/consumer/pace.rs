@@ -9,7 +9,7 @@ use super::receive::Polled;
 use crate::queue::{BATCH, QueueError};
 use crate::telemetry::{Cause, Telemetry};
 
-/// After how many hung receives in a row the connections are opened anew.
+/// After how many hung receives in a row the connections are opened again.
 const HUNG_RECONNECT: u32 = 2;
 
 /// How long after one empty receive was issued the next one may be, at the soonest.
@@ -93,7 +93,7 @@ impl Pace {
         pause
     }
 
-    /// A receive was given up; true when the connections are to be opened anew.
+    /// A receive was given up; true when the connections are to be opened again.
     pub(super) fn hung(&mut self, jitter: f64) -> bool {
         self.empty = false;
         self.hung += 1;

@@ -13,23 +13,23 @@ use tracing::{debug, error, warn};
 
 use super::budget::{Budget, Claim};
 use super::clock::Clock;
-use super::closing::{Closing, Ended};
+use super::dedup::DedupCache;
 use super::drain::Drain;
 use super::engine::Engine;
 use super::expiring::Expiring;
 use super::facts::{self, Facts};
 use super::flow::{self, Flow};
 use super::latency::Latency;
-use super::lease::{Arrival, Ledger};
+use super::lease::{Arrival, LeaseTable};
 use super::pace::{PATIENCE, Pace};
 use super::receive::{Outcome, Poll, Polled};
-use super::recent::Recent;
 use super::settings::{MIN_VISIBILITY, Settings};
 use super::settle::Settler;
+use super::summary::{Ended, Summary};
 use super::worker::{Settlement, Task, Work};
 use crate::queue::{BATCH, Delivery, MAX_MESSAGE_SIZE, MAX_VISIBILITY, MessageId, Queue, QueueError};
 use crate::router::Router;
-use crate::telemetry::{Monitor, Phase, Request, Telemetry, Turn};
+use crate::telemetry::{Monitor, Occupancy, Phase, Request, Telemetry};
 
 /// The visibility timeout that is asked for when the queue's own cannot be read.
 const DEFAULT_VISIBILITY: Duration = Duration::from_secs(60);
@@ -55,7 +55,7 @@ const DEPTH_LIMIT: Duration = Duration::from_secs(10);
 /// With `until_empty`, a run ends when nothing has succeeded for so long and what is left fails.
 const STUCK: Duration = Duration::from_secs(15 * 60);
 
-/// Of how many messages the ledger remembers that they are hidden by a retry delay.
+/// Of how many messages the summary remembers that they are hidden by a retry delay.
 const HIDDEN_REMEMBERED: usize = 100_000;
 
 /// One run: what its loop owns. Dropping it ends every task.
@@ -88,7 +88,7 @@ impl<Q: Queue> Run<Q> {
         settings: Settings,
         telemetry: Arc<Telemetry>,
         facts: Option<facts::Read>,
-        recent: Recent,
+        dedup: DedupCache,
         latency: Arc<Latency>,
     ) -> Self {
         let known = facts.as_ref().and_then(|read| read.as_ref().ok());
@@ -97,16 +97,16 @@ impl<Q: Queue> Run<Q> {
         if let (None, None, Some(own)) = (settings.visibility, own, whole) {
             warn!("the queue's visibility timeout of {own:?} cannot be renewed; asking for {DEFAULT_VISIBILITY:?}");
         }
-        // It is named in every receive, also when it is the queue's own: whoever changes the queue's must not shorten
+        // It is named in every receive, also when it is the queue's own: anyone who changes the queue's must not shorten
         // leases that are counted on here.
         let visibility = settings.visibility.or(own).unwrap_or(DEFAULT_VISIBILITY);
         let message_size = known.and_then(|facts| facts.max_message_size).unwrap_or(MAX_MESSAGE_SIZE);
-        let ledger = Ledger::new(visibility, Clock::new(settings.time_suspended), latency.clone());
-        let (settler, deletes, hides) = Settler::new(&queue, &telemetry, &latency);
+        let leases = LeaseTable::new(visibility, Clock::new(settings.time_suspended), latency.clone());
+        let (settler, deletes, visibility_changes) = Settler::new(&queue, &telemetry, &latency);
         let mut services = JoinSet::new();
-        services.spawn(ledger.clone().keep(queue.clone(), telemetry.clone()));
+        services.spawn(leases.clone().keep(queue.clone(), telemetry.clone()));
         services.spawn(deletes);
-        services.spawn(hides);
+        services.spawn(visibility_changes);
         let mut random = match settings.random_seed {
             Some(seed) => fastrand::Rng::with_seed(seed),
             None => chance(),
@@ -121,9 +121,9 @@ impl<Q: Queue> Run<Q> {
                 settings.max_in_flight_bytes,
             ),
             flow,
-            ledger,
+            leases,
             groups: Arc::default(),
-            recent,
+            dedup,
             settler,
             drain: Drain::new(settings.grace),
             latency,
@@ -161,7 +161,7 @@ impl<Q: Queue> Run<Q> {
     pub(super) async fn until_over(
         mut self,
         mut shutdown: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<Closing, QueueError> {
+    ) -> Result<Summary, QueueError> {
         loop {
             self.open_polls();
             if self.engine.drain.has_begun() && self.polls.is_empty() {
@@ -191,7 +191,7 @@ impl<Q: Queue> Run<Q> {
     fn open_polls(&mut self) {
         let now = Instant::now();
         let engine = &self.engine;
-        engine.telemetry.turned(Turn {
+        engine.telemetry.turned(Occupancy {
             at_work: self.workers.len(),
             slots_free: engine.budget.free_slots(),
             bytes: engine.budget.bytes_used(),
@@ -209,7 +209,7 @@ impl<Q: Queue> Run<Q> {
             self.next_poll += 1;
             self.last_poll = Some((now, wait));
             self.asked_for += claim.slots();
-            let sent = self.engine.ledger.now();
+            let sent = self.engine.leases.now();
             let poll = Poll { id: self.next_poll, sent, wait, visibility: self.engine.visibility, claim };
             self.engine.telemetry.poll_opened(poll.id);
             self.polls.spawn(Box::pin(poll.receive(self.queue.clone(), self.engine.drain.token())));
@@ -267,9 +267,9 @@ impl<Q: Queue> Run<Q> {
         }
     }
 
-    /// While draining, ends the time of the handlers when the rest is needed for handing back; says when to look again.
+    /// While draining, ends the time of the handlers when the rest is needed for returning; says when to look again.
     fn end_handlers_in_time(&self) -> Option<Instant> {
-        self.engine.drain.end_handlers_in_time(self.engine.ledger.held(), self.engine.latency.slow())
+        self.engine.drain.end_handlers_in_time(self.engine.leases.held(), self.engine.latency.slow())
     }
 
     /// One receive came back.
@@ -330,7 +330,7 @@ impl<Q: Queue> Run<Q> {
         let in_queue = delivery.sent_at.map(in_queue);
         engine.telemetry.arrived(delivery.receive_count, engine.max_receive_count(), in_queue);
         self.hidden.remove(&delivery.receipt.message_id);
-        let lease = match engine.ledger.arrive(&delivery, poll.sent) {
+        let lease = match engine.leases.arrive(&delivery, poll.sent) {
             Arrival::New(lease) => lease,
             Arrival::Joined => {
                 engine.telemetry.duplicates.add(1);
@@ -341,16 +341,16 @@ impl<Q: Queue> Run<Q> {
         let group = delivery.group.clone().filter(|_| engine.fifo());
         let hidden_for = group.as_ref().map(|group| engine.groups.hidden_for(group, lease.message_id()));
         let hidden_for = hidden_for.unwrap_or_default();
-        let task = if engine.recent.knows(lease.message_id()) {
+        let task = if engine.dedup.contains(lease.message_id()) {
             Task::DeleteRepeat
         } else if engine.drain.has_begun() || !hidden_for.is_zero() {
-            Task::Release(hidden_for)
+            Task::Return(hidden_for)
         } else {
             Task::Work
         };
         let group = group.filter(|_| task == Task::Work && !mutant!("no-order-in-a-group"));
-        let place = group.map(|group| engine.groups.join(group, lease.message_id().clone(), lease.returned()));
-        let work = Work::new(engine.clone(), lease, held, place, delivery.receive_count);
+        let ticket = group.map(|group| engine.groups.enqueue(group, lease.message_id().clone(), lease.returned()));
+        let work = Work::new(engine.clone(), lease, held, ticket, delivery.receive_count);
         // On the heap once, rather than moved from the stack into the task and about in it.
         self.workers.spawn(Box::pin(work.run(delivery, task)));
     }
@@ -368,12 +368,12 @@ impl<Q: Queue> Run<Q> {
         let telemetry = &self.engine.telemetry;
         match done {
             Ok(Settlement::Deleted) => telemetry.deleted.add(1),
-            Ok(Settlement::Left(id, until)) => {
-                telemetry.left_for_retry.add(1);
+            Ok(Settlement::Nacked(id, until)) => {
+                telemetry.nacked.add(1);
                 self.hidden.insert(id, (), until);
             }
-            Ok(Settlement::Released(id, until)) => {
-                telemetry.released.add(1);
+            Ok(Settlement::Returned(id, until)) => {
+                telemetry.returned.add(1);
                 if until > Instant::now() {
                     self.hidden.insert(id, (), until);
                 }
@@ -404,7 +404,7 @@ impl<Q: Queue> Run<Q> {
         let stuck =
             self.engine.settings.until_empty && !self.engine.drain.has_begun() && self.engine.flow.stuck_for() >= STUCK;
         if stuck {
-            warn!("nothing has succeeded for {STUCK:?}: what is left is handed back");
+            warn!("nothing has succeeded for {STUCK:?}: what is left is returned");
             self.gave_up = true;
         }
         stuck
@@ -423,16 +423,16 @@ impl<Q: Queue> Run<Q> {
         }
     }
 
-    fn close(mut self, ended: Ended) -> Closing {
+    fn close(mut self, ended: Ended) -> Summary {
         let telemetry = self.engine.telemetry.clone();
         // What is still here has run out of time: whether it was settled is not known.
         telemetry.interrupted.add(self.workers.len() as u64);
         telemetry.polls_abandoned.add(self.polls.len() as u64);
         self.hidden.expire(Instant::now());
-        telemetry.turned(Turn { slots_free: self.engine.settings.concurrency, ..Turn::default() });
+        telemetry.turned(Occupancy { slots_free: self.engine.settings.concurrency, ..Occupancy::default() });
         telemetry.looked(self.engine.flow.look(telemetry.route_names()));
         telemetry.enter(Phase::Ended);
-        Closing {
+        Summary {
             counts: Monitor::new(telemetry).snapshot(),
             still_hidden: self.hidden.len(),
             still_hidden_ids: self.hidden.keys().take(10).cloned().collect(),
