@@ -41,6 +41,11 @@ impl Event {
         &self.0.json
     }
 
+    /// How many bytes of memory its JSON takes: what it was decoded in may have been longer.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.0.json.capacity()
+    }
+
     /// The fields of these names at the top level of the event, where they are there and text. Of a key that stands
     /// twice the last counts, as everywhere.
     ///

@@ -130,7 +130,7 @@ fn words_that_are_base64_by_chance_are_not_bad_utf_8() {
         assert_eq!(told(body), "invalid JSON payload: neither a JSON object nor base64 of one", "{body}");
     }
     // What was compressed on purpose is.
-    assert_eq!(told(&STANDARD.encode(gzip(b"{\"type\":\"\xff\"}"))), "invalid JSON payload: no UTF-8");
+    assert_eq!(told(&STANDARD.encode(gzip(b"{\"type\":\"\xff\"}"))), "invalid JSON payload: not valid UTF-8");
 }
 
 #[test]
