@@ -255,7 +255,7 @@ impl Http {
         let headers = request.headers_mut();
         *headers = self.headers.clone();
         // An id of SQS always can; one of another queue might not.
-        let id = HeaderValue::from_str(ctx.message_id().as_str()).map_err(HandlerError::bad)?;
+        let id = HeaderValue::from_str(ctx.message_id().as_str()).map_err(HandlerError::reject)?;
         headers.insert(WEBHOOK_ID, id);
         headers.insert(WEBHOOK_ATTEMPT, ctx.receive_count().into());
         if !same_origin(url, &self.url) {
@@ -264,7 +264,7 @@ impl Http {
             return Ok(request);
         }
         if let Some(key) = &self.key {
-            let signature = HeaderValue::from_str(&key.sign(body)).map_err(HandlerError::bad)?;
+            let signature = HeaderValue::from_str(&key.sign(body)).map_err(HandlerError::reject)?;
             headers.insert(SIGNATURE, signature);
         }
         Ok(request)
@@ -300,7 +300,7 @@ impl Http {
                 }
                 Err(HandlerError::target_down(error))
             }
-            400..500 if !matches!(status.as_u16(), 408 | 429) => Err(HandlerError::bad(error)),
+            400..500 if !matches!(status.as_u16(), 408 | 429) => Err(HandlerError::reject(error)),
             code => {
                 let busy = matches!(code, 408 | 429 | 503);
                 let error = if busy { HandlerError::target_busy(error) } else { HandlerError::target_down(error) };
@@ -314,6 +314,8 @@ impl Http {
 }
 
 impl Handler<Event> for Http {
+    type Error = HandlerError;
+
     /// As many as there may be connections, so that no event waits for one here.
     fn max_concurrency(&self) -> Option<usize> {
         Some(self.places)
@@ -492,7 +494,7 @@ fn is_loopback(uri: &Uri) -> bool {
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
     use super::*;
-    use crate::handler::Failure;
+    use crate::handler::FailureKind;
     use crate::queue::Trace;
 
     #[tokio::test]
@@ -519,7 +521,7 @@ mod tests {
     async fn a_message_id_that_no_header_can_hold_is_a_bad_message() {
         let http = Http::new(HttpSettings::new("http://127.0.0.1/hook")).unwrap();
         let error = http.request(&http.url, &Bytes::new(), &Context::for_test("a\nb")).unwrap_err();
-        assert_eq!(error.failure(), Failure::Bad);
+        assert_eq!(error.kind(), FailureKind::Reject);
     }
 
     #[test]
