@@ -90,11 +90,11 @@ impl DecodeError {
     /// A stable word for the kind of error: the label of the metric.
     pub fn label(&self) -> &'static str {
         match self {
-            DecodeError::Base64 => "invalid base64 encoding",
-            DecodeError::Gzip(_) => "gzip decompression failed",
-            DecodeError::Json(_) => "invalid JSON payload",
-            DecodeError::TooLarge { .. } => "too large",
-            DecodeError::TypeTooLong => "type too long",
+            DecodeError::Base64 => "invalid_base64_encoding",
+            DecodeError::Gzip(_) => "gzip_decompression_failed",
+            DecodeError::Json(_) => "invalid_json_payload",
+            DecodeError::TooLarge { .. } => "too_large",
+            DecodeError::TypeTooLong => "type_too_long",
         }
     }
 }
@@ -311,7 +311,7 @@ fn from_base64(text: &[u8]) -> Result<Vec<u8>, DecodeError> {
     LENIENT.decode(plain).map_err(|_| DecodeError::Base64)
 }
 
-/// Inflates what begins like gzip, and hands back everything else.
+/// Inflates what begins like gzip, and returns everything else.
 pub(crate) fn gunzip(bytes: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, DecodeError> {
     if !bytes.starts_with(&GZIP) {
         return Ok(Cow::Borrowed(bytes));

@@ -38,7 +38,7 @@ use crate::telemetry::{ERROR_SHOWN, cut};
 ///
 /// The future is dropped when the handler's time limit or the process's grace runs out, or when the lease of the message
 /// is lost (which [`Context::cancelled`] tells): keep no half-done work across an await point that a second delivery
-/// could not mend. Work that goes on beyond its future, on a thread or in another process, takes a [`Context::hold`].
+/// could not fix. Work that goes on beyond its future, on a thread or in another process, takes a [`Context::hold`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler of `{E}`",
     label = "not a handler of `{E}`",
@@ -101,7 +101,7 @@ struct Facts {
 #[derive(Debug)]
 pub(crate) struct Call {
     limit: Duration,
-    courtesy: Duration,
+    cancellation_grace: Duration,
     /// When the lease ends, whatever the limit.
     latest: Instant,
     clock: Mutex<Clock>,
@@ -119,11 +119,18 @@ struct Clock {
 }
 
 impl Call {
-    /// A call that begins now: it may take `limit`, ends at `latest`, and when cancelled is dropped after `courtesy`.
-    pub(crate) fn new(limit: Duration, latest: Instant, courtesy: Duration) -> Arc<Self> {
+    /// A call that begins now: it may take `limit`, ends at `latest`, and when cancelled is dropped after `cancellation_grace`.
+    pub(crate) fn new(limit: Duration, latest: Instant, cancellation_grace: Duration) -> Arc<Self> {
         let over = (Instant::now() + limit).min(latest);
         let clock = Mutex::new(Clock { over, waiting: 0, holds: 0 });
-        Arc::new(Call { limit, courtesy, latest, clock, cancelled: CancellationToken::new(), released: Notify::new() })
+        Arc::new(Call {
+            limit,
+            cancellation_grace,
+            latest,
+            clock,
+            cancelled: CancellationToken::new(),
+            released: Notify::new(),
+        })
     }
 
     /// When its time is over; while it waits for its turn, when it would be if the turn came now.
@@ -249,7 +256,7 @@ impl Context {
 
     /// Awaits a turn: something of the handler's own that other calls have for now, such as one of its connections.
     ///
-    /// The time limit of the call does not count meanwhile, and begins anew with the turn. So a message that waited for
+    /// The time limit of the call does not count meanwhile, and begins again with the turn. So a message that waited for
     /// others never spends a receive for that. The end of the lease, a lost one and a shutdown end the wait too.
     pub async fn turn<T>(&self, turn: impl Future<Output = T>) -> T {
         self.call.clock().waiting += 1;
@@ -258,7 +265,7 @@ impl Context {
     }
 
     /// Completes when the work is no longer wanted: the lease is lost, the time limit is over, or the grace of the
-    /// shutdown is. After [`Context::courtesy`] the handler's future is dropped.
+    /// shutdown is. After [`Context::cancellation_grace`] the handler's future is dropped.
     pub async fn cancelled(&self) {
         self.call.cancelled.cancelled().await;
     }
@@ -269,15 +276,15 @@ impl Context {
     }
 
     /// For how long a cancelled handler may still go on: 1 s, or less where the grace of a shutdown is below 12 s.
-    pub fn courtesy(&self) -> Duration {
-        self.call.courtesy
+    pub fn cancellation_grace(&self) -> Duration {
+        self.call.cancellation_grace
     }
 
     /// Keeps the message here for as long as work on it goes on, though the handler's future has ended or was dropped: as
     /// long as the hold lives, the message is neither handed back nor tried again, and its lease is renewed.
     ///
     /// At most for 5 s after the end of the future, and in a shutdown for two thirds of what it keeps for handing back
-    /// (2 s of 3 s), so work is ended within [`Context::courtesy`].
+    /// (2 s of 3 s), so work is ended within [`Context::cancellation_grace`].
     pub fn hold(&self) -> Hold {
         self.call.clock().holds += 1;
         Hold(self.call.clone())
@@ -411,7 +418,7 @@ mod tests {
         let context = context.attempt_with(2, call.clone());
         assert_eq!((context.message_id().as_str(), context.receive_count(), context.attempt()), ("m", 3, 2));
         assert_eq!((context.sent_at(), context.group(), context.trace()), (Some(sent_at), Some("g"), &trace));
-        assert_eq!((context.deadline(), context.courtesy()), (deadline, second));
+        assert_eq!((context.deadline(), context.cancellation_grace()), (deadline, second));
         assert!(!context.is_cancelled());
         let told = tokio::time::timeout(second, context.cancelled());
         assert!(told.await.is_err());

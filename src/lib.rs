@@ -103,7 +103,7 @@ pub mod telemetry;
 
 /// What most programs import.
 pub mod prelude {
-    pub use crate::consumer::{Closing, Consumer, Settings};
+    pub use crate::consumer::{Consumer, Settings, Summary};
     pub use crate::event::{self, Event};
     pub use crate::handler::{Context, Handler, HandlerError};
     pub use crate::queue::memory::MemoryQueue;

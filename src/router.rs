@@ -129,7 +129,7 @@ impl Router {
     }
 
     fn add_whole(self, pattern: Pattern, takes: impl FnOnce(Pattern) -> Takes, handler: impl Handler<Event>) -> Self {
-        if let Some(warning) = pattern.judge().warning(&pattern) {
+        if let Some(warning) = pattern.check().warning(&pattern) {
             warn!("{warning}");
         }
         let name = pattern.as_str().to_owned();

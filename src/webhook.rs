@@ -28,7 +28,7 @@ impl WebhookError {
     /// A stable word for the kind of error: the label of a metric.
     pub fn label(&self) -> &'static str {
         match self {
-            WebhookError::Signature => "signature mismatch",
+            WebhookError::Signature => "signature_mismatch",
             WebhookError::Decode(error) => error.label(),
         }
     }

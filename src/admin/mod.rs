@@ -23,12 +23,12 @@
 //! let admin = Admin::bind("127.0.0.1:9464".parse()?, consumer.monitor(), "chat-events").await?;
 //! let over = tokio_util::sync::CancellationToken::new();
 //! let run = async {
-//!     let closing = consumer.run(std::future::pending()).await;
+//!     let summary = consumer.run(std::future::pending()).await;
 //!     over.cancel();
-//!     closing
+//!     summary
 //! };
-//! let ((), closing) = tokio::join!(admin.serve(over.cancelled()), run);
-//! # closing?;
+//! let ((), summary) = tokio::join!(admin.serve(over.cancelled()), run);
+//! # summary?;
 //! # Ok(())
 //! # }
 //! ```
@@ -261,7 +261,7 @@ impl Answers {
         match request.uri().path() {
             "/" => page::answer(),
             "/status" => {
-                // Whoever asks often only to see that we are here need not cost a request to the queue.
+                // Anyone who asks often only to see that we are here need not cost a request to the queue.
                 if request.uri().query() != Some("depth=no") {
                     self.depths.ask();
                 }

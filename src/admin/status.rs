@@ -1,6 +1,6 @@
 //! `/status`: all that is known, as JSON. The page draws itself from it.
 //!
-//! Times are ages in seconds: whoever reads them needs no clock that agrees with ours.
+//! Times are ages in seconds: anyone who reads them needs no clock that agrees with ours.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,7 +31,7 @@ struct Status<'a> {
     /// The kinds of requests that fail at present.
     troubles: Vec<Trouble>,
     depth: Option<Depth>,
-    wanted_replicas: Option<u64>,
+    desired_replicas: Option<u64>,
     routes: Vec<Route>,
     types: Vec<Type>,
     /// How many events were of types that are not listed.
@@ -58,8 +58,8 @@ struct Deliveries {
     last_receives: u64,
     last_receives_failed: u64,
     deleted: u64,
-    left_for_retry: u64,
-    released: u64,
+    nacked: u64,
+    returned: u64,
     interrupted: u64,
     duplicates: u64,
     repeats_deleted: u64,
@@ -167,7 +167,7 @@ struct Held {
     on_last_receive: usize,
     failing_types: Vec<String>,
     /// When the first of them goes back to the queue.
-    handed_back_seconds: Option<f64>,
+    returned_in_seconds: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -225,8 +225,8 @@ pub(super) fn json(monitor: &Monitor, queue: &str) -> String {
             last_receives: now.last_receives,
             last_receives_failed: now.last_receives_failed,
             deleted: now.deleted,
-            left_for_retry: now.left_for_retry,
-            released: now.released,
+            nacked: now.nacked,
+            returned: now.returned,
             interrupted: now.interrupted,
             duplicates: now.duplicates,
             repeats_deleted: now.repeats_deleted,
@@ -264,7 +264,7 @@ pub(super) fn json(monitor: &Monitor, queue: &str) -> String {
             dead_letters: reading.depth.dead_letters,
             age_seconds: reading.at.elapsed().as_secs_f64(),
         }),
-        wanted_replicas: monitor.wanted_replicas(),
+        desired_replicas: monitor.desired_replicas(),
         routes: routes(monitor),
         types,
         events_of_other_types,
@@ -294,11 +294,11 @@ fn found(queue: QueueSeen) -> Found {
 }
 
 fn requests(now: &Snapshot) -> Requests {
-    let all = now.polls + now.delete_calls + now.hide_calls + now.attributes_calls;
+    let all = now.polls + now.delete_calls + now.change_visibility_calls + now.attributes_calls;
     Requests {
         receive: now.polls,
         delete: now.delete_calls,
-        change_of_visibility: now.hide_calls,
+        change_of_visibility: now.change_visibility_calls,
         attributes: now.attributes_calls,
         per_message: (now.deleted > 0).then(|| all as f64 / now.deleted as f64),
     }
@@ -351,7 +351,7 @@ fn flow(flow: TargetFlow) -> Flow {
             doubted: flow.doubted,
             on_last_receive: flow.on_last_receive,
             failing_types: flow.failing_types.iter().map(|kind| kind.to_string()).collect(),
-            handed_back_seconds: seconds(flow.handed_back_in),
+            returned_in_seconds: seconds(flow.returned_in),
         },
     }
 }

@@ -1,4 +1,4 @@
-//! The time-table of a shutdown: when it began, when handlers must be done, when everything must.
+//! The schedule of a shutdown: when it began, when handlers must be done, when everything must.
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
@@ -49,12 +49,12 @@ impl Drain {
     }
 
     fn no_receive_is_open(&self) -> bool {
-        self.receives_over.is_cancelled() || mutant!("hand-back-to-an-open-receive")
+        self.receives_over.is_cancelled() || mutant!("return-to-an-open-receive")
     }
 
-    /// Completes when something may be handed back, in a shutdown. A receive that is still open would take it straight back,
+    /// Completes when something may be returned, in a shutdown. A receive that is still open would take it straight back,
     /// and each receive brings a message nearer to the dead-letter queue; so open ones are waited for while there is time.
-    pub(super) async fn may_hand_back(&self) {
+    pub(super) async fn may_return(&self) {
         if self.has_begun() && !self.no_receive_is_open() {
             tokio::select! {
                 biased;
@@ -64,7 +64,7 @@ impl Drain {
         }
     }
 
-    /// For how long what is handed back stays hidden: for as long as a receive is open after all.
+    /// For how long what is returned stays hidden: for as long as a receive is open after all.
     pub(super) fn hidden_for(&self) -> Duration {
         if self.no_receive_is_open() {
             return Duration::ZERO;
@@ -89,12 +89,12 @@ impl Drain {
         self.begun.clone()
     }
 
-    /// Completes when handlers must be done, so that there is time to hand back what they did not finish.
+    /// Completes when handlers must be done, so that there is time to return what they did not finish.
     pub(super) async fn handlers_over(&self) {
         self.handlers_over.cancelled().await;
     }
 
-    /// Ends the time of the handlers when the rest is needed for handing back so many messages to a queue that takes so long
+    /// Ends the time of the handlers when the rest is needed for returning so many messages to a queue that takes so long
     /// to answer. Says when to look again, if that is to come yet.
     pub(super) fn end_handlers_in_time(&self, held: usize, slow: Duration) -> Option<Instant> {
         let begun = *self.at.get()?;
@@ -106,7 +106,7 @@ impl Drain {
         None
     }
 
-    /// Completes when what handlers left behind must be gone: two thirds into what is kept for handing back.
+    /// Completes when what handlers left behind must be gone: two thirds into what is kept for returning.
     pub(super) async fn holds_over(&self) {
         self.begun.cancelled().await;
         let begun = self.at.get().copied().unwrap_or_else(Instant::now);
@@ -131,20 +131,20 @@ impl Drain {
     }
 
     /// How long a handler that is told to stop may take to do so.
-    pub(super) fn courtesy(&self) -> Duration {
+    pub(super) fn cancellation_grace(&self) -> Duration {
         part(self.reserve(), 3)
     }
 
-    /// What of the grace is kept for handing back so much: for handlers to stop, for a renewal that is on its way, and for as
+    /// What of the grace is kept for returning so much: for handlers to stop, for a renewal that is on its way, and for as
     /// many rounds of calls as it takes, one of which may have to be made again. Half of the grace at the most.
     fn reserve_for(&self, held: usize, slow: Duration) -> Duration {
         let calls = time_for(held, calls_for(held, CALLS), slow);
-        let needed = self.courtesy().saturating_add(slow.saturating_mul(2)).saturating_add(calls);
+        let needed = self.cancellation_grace().saturating_add(slow.saturating_mul(2)).saturating_add(calls);
         let needed = if mutant!("keep-the-same-reserve-whatever-is-held") { Duration::ZERO } else { needed };
         needed.min(part(self.grace, 2)).max(self.reserve())
     }
 
-    /// What of the grace is kept for handing back and for the last deletes at the least.
+    /// What of the grace is kept for returning and for the last deletes at the least.
     fn reserve(&self) -> Duration {
         reserve_of(self.grace)
     }

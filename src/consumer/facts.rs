@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::Engine;
+use super::engine::Engine;
 use super::latency::Latency;
 use crate::queue::{Queue, QueueError, QueueFacts};
 use crate::telemetry::{QueueSeen, Telemetry};

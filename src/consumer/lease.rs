@@ -1,11 +1,11 @@
 //! Who holds which message until when, under which newest receipt.
 //!
-//! Every message that is here has one [`Lease`], from its arrival until it is settled. The ledger renews leases in
+//! Every message that is here has one [`Lease`], from its arrival until it is settled. The table renews leases in
 //! batches of ten before they run out, takes in the newer receipt of a duplicate delivery, and tells the worker when a
 //! lease is lost. It never decides what becomes of a message.
 //!
 //! All times here are those of [`Clock`], which goes on while the machine is suspended. A lease counts from when its receive
-//! was sent, since from then on the queue may have hidden the message; see [`Ledger::counted_from`] for long polls.
+//! was sent, since from then on the queue may have hidden the message; see [`LeaseTable::counted_from`] for long polls.
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// All leases of one engine.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct LeaseTable {
     state: Mutex<State>,
     /// Told when the nearest renewal may have changed.
     changed: Notify,
@@ -56,7 +56,7 @@ struct State {
 
 #[derive(Debug)]
 struct Entry {
-    /// Which lease of this message it is: the one before may still be being let go.
+    /// Which lease of this message it is: the one before may still be being nacked.
     number: u64,
     receipt: Receipt,
     receive_count: u32,
@@ -64,7 +64,7 @@ struct Entry {
     /// When SQS stops extending: 12 hours after the receive.
     ceiling: Instant,
     renew_at: Option<Instant>,
-    /// No further renewal: the message is about to be let go.
+    /// No further renewal: the message is about to be nacked.
     stopped: bool,
     /// A renewal is on its way.
     renewing: bool,
@@ -77,14 +77,14 @@ struct Entry {
 pub(crate) enum Arrival {
     /// The only delivery of its message here.
     New(Lease),
-    /// Its message is at work already; the ledger took its receipt.
+    /// Its message is at work already; the table took its receipt.
     Joined,
 }
 
-impl Ledger {
+impl LeaseTable {
     pub(crate) fn new(visibility: Duration, clock: Clock, latency: Arc<Latency>) -> Arc<Self> {
         let (changed, over) = (Notify::new(), Notify::new());
-        Arc::new(Ledger { state: Mutex::default(), changed, over, visibility, clock, latency })
+        Arc::new(LeaseTable { state: Mutex::default(), changed, over, visibility, clock, latency })
     }
 
     /// The time of the clock that leases are counted in.
@@ -110,7 +110,7 @@ impl Ledger {
         (deadline, half.max(later(now, part(self.visibility, 16))))
     }
 
-    /// Takes in a delivery that has just arrived, of a receive that was sent at a time of [`Ledger::now`].
+    /// Takes in a delivery that has just arrived, of a receive that was sent at a time of [`LeaseTable::now`].
     pub(crate) fn arrive(self: &Arc<Self>, delivery: &Delivery, sent: Instant) -> Arrival {
         let now = self.now();
         let (deadline, renew_at) = self.counted_from(sent, now);
@@ -124,9 +124,9 @@ impl Ledger {
                 entry.lost.cancel();
             }
             let lost = entry.lost.is_cancelled();
-            let is_let_go = entry.stopped && !mutant!("take-the-returned-for-a-duplicate");
+            let is_nacked = entry.stopped && !mutant!("take-the-returned-for-a-duplicate");
             let is_lost = lost && !mutant!("join-a-lease-that-was-lost");
-            if !is_let_go && !is_lost && !mutant!("run-a-duplicate") {
+            if !is_nacked && !is_lost && !mutant!("run-a-duplicate") {
                 // Only the newest receipt settles a message; with an older one SQS may answer OK and delete nothing.
                 if !mutant!("keep-the-old-receipt") {
                     entry.receipt = delivery.receipt.clone();
@@ -143,8 +143,8 @@ impl Ledger {
                 self.changed.notify_one();
                 return Arrival::Joined;
             }
-            // It was let go and is back before that was confirmed, or its lease was lost: a delivery of its own. A worker
-            // that lets go is done with it; one that has lost it may still be at work.
+            // It was nacked and is back before that was confirmed, or its lease was lost: a delivery of its own. A worker
+            // that nacks is done with it; one that has lost it may still be at work.
             entry.renewed.notify_waiters();
             let (number, at_work) = (entry.number, !entry.stopped);
             if at_work {
@@ -172,7 +172,7 @@ impl Ledger {
         state.schedule(&id, renew_at);
         drop(state);
         self.changed.notify_one();
-        Arrival::New(Lease { ledger: self.clone(), id, number, lost, returned })
+        Arrival::New(Lease { table: self.clone(), id, number, lost, returned })
     }
 
     /// Renews leases for as long as it is polled.
@@ -327,21 +327,21 @@ enum Renewal {
 
 /// Renews one batch.
 async fn renew<Q: Queue>(
-    ledger: Arc<Ledger>,
+    table: Arc<LeaseTable>,
     queue: Arc<Q>,
     telemetry: Arc<Telemetry>,
     batch: Vec<(u64, Receipt, Duration)>,
 ) {
-    let issued = ledger.now();
+    let issued = table.now();
     let sent = Instant::now();
     // An answer that comes after the lease has run out is of no use.
-    let limit = part(ledger.visibility, 4).clamp(Duration::from_millis(500), Duration::from_secs(20));
-    telemetry.hide_calls.add(1);
+    let limit = part(table.visibility, 4).clamp(Duration::from_millis(500), Duration::from_secs(20));
+    telemetry.change_visibility_calls.add(1);
     let numbers: Vec<u64> = batch.iter().map(|(number, ..)| *number).collect();
     let batch: Vec<_> = batch.into_iter().map(|(_, receipt, visibility)| (receipt, visibility)).collect();
-    let outcomes: Vec<Renewal> = match tokio::time::timeout(limit, queue.hide(&batch)).await {
+    let outcomes: Vec<Renewal> = match tokio::time::timeout(limit, queue.change_visibility(&batch)).await {
         Ok(Ok(entries)) => {
-            telemetry.requested(Request::Hide, Ok(()));
+            telemetry.requested(Request::ChangeVisibility, Ok(()));
             let read = |entry: EntryResult| match entry {
                 Ok(()) => Renewal::Done,
                 Err(error) if error.is_final() => Renewal::Refused,
@@ -350,31 +350,31 @@ async fn renew<Q: Queue>(
             entries.into_iter().map(read).collect()
         }
         Ok(Err(error)) => {
-            telemetry.requested(Request::Hide, Err(error.label()));
+            telemetry.requested(Request::ChangeVisibility, Err(error.label()));
             if let Some(times) = telemetry.worth_logging(Cause::new(("renew", error.label()), &error.to_string())) {
                 warn!(error = %error, kind = error.label(), times, "leases could not be renewed; trying again");
             }
             Vec::new()
         }
         Err(_) => {
-            telemetry.requested(Request::Hide, Err(QueueError::TimedOut { after: limit }.label()));
+            telemetry.requested(Request::ChangeVisibility, Err(QueueError::TimedOut { after: limit }.label()));
             Vec::new()
         }
     };
-    ledger.latency.observe(sent.elapsed());
+    table.latency.observe(sent.elapsed());
     // What was not answered for is tried again.
     let outcomes = outcomes.into_iter().chain(std::iter::repeat(Renewal::Unanswered));
     for ((number, (receipt, visibility)), outcome) in numbers.into_iter().zip(&batch).zip(outcomes) {
-        ledger.renewed(number, receipt, issued, *visibility, outcome);
+        table.renewed(number, receipt, issued, *visibility, outcome);
     }
-    ledger.changed.notify_one();
+    table.changed.notify_one();
 }
 
 /// The hold on one message. Dropping it ends the renewals; the message then comes back when its visibility runs out,
 /// unless it was settled.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    ledger: Arc<Ledger>,
+    table: Arc<LeaseTable>,
     id: MessageId,
     number: u64,
     lost: CancellationToken,
@@ -397,9 +397,9 @@ impl Lease {
             return;
         }
         loop {
-            let over = self.ledger.over.notified();
+            let over = self.table.over.notified();
             let before = (self.id.clone(), 0)..(self.id.clone(), self.number);
-            if self.ledger.state().ending.range(before).next().is_none() {
+            if self.table.state().ending.range(before).next().is_none() {
                 return;
             }
             over.await;
@@ -408,12 +408,12 @@ impl Lease {
 
     /// How often the message was received by now; a duplicate delivery brings a higher count. None when the hold is gone.
     pub(crate) fn receive_count(&self) -> Option<u32> {
-        self.ledger.state().entry(&self.id, self.number).map(|entry| entry.receive_count)
+        self.table.state().entry(&self.id, self.number).map(|entry| entry.receive_count)
     }
 
     /// The receipt to settle with now: a duplicate delivery brings a newer one.
     pub(crate) fn receipt(&self) -> Option<Receipt> {
-        self.ledger.state().entry(&self.id, self.number).map(|entry| entry.receipt.clone())
+        self.table.state().entry(&self.id, self.number).map(|entry| entry.receipt.clone())
     }
 
     /// Cancelled when the message may be somebody else's.
@@ -423,21 +423,21 @@ impl Lease {
 
     /// Whether the hold is gone, also when that was not noticed by a renewal yet.
     pub(crate) fn is_lost(&self) -> bool {
-        let now = self.ledger.now();
-        let over = self.ledger.state().entry(&self.id, self.number).is_none_or(|entry| entry.deadline <= now);
+        let now = self.table.now();
+        let over = self.table.state().entry(&self.id, self.number).is_none_or(|entry| entry.deadline <= now);
         over || self.lost.is_cancelled()
     }
 
     /// How much is left of the hold if it is not renewed.
     pub(crate) fn left(&self) -> Duration {
-        let deadline = self.ledger.state().entry(&self.id, self.number).map(|entry| entry.deadline);
-        deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(self.ledger.now()))
+        let deadline = self.table.state().entry(&self.id, self.number).map(|entry| entry.deadline);
+        deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(self.table.now()))
     }
 
     /// Until when the message can be held at the most, on tokio's clock.
     pub(crate) fn ceiling(&self) -> Instant {
-        let ceiling = self.ledger.state().entry(&self.id, self.number).map(|entry| entry.ceiling);
-        ceiling.map_or_else(Instant::now, |ceiling| self.ledger.clock.on_tokios(ceiling))
+        let ceiling = self.table.state().entry(&self.id, self.number).map(|entry| entry.ceiling);
+        ceiling.map_or_else(Instant::now, |ceiling| self.table.clock.on_tokios(ceiling))
     }
 
     /// Ends the renewals and waits for the one that is on its way: a renewal that overtook the letting go would hide the
@@ -445,7 +445,7 @@ impl Lease {
     pub(crate) async fn stop_renewing(&self) {
         loop {
             let back = {
-                let mut state = self.ledger.state();
+                let mut state = self.table.state();
                 let Some(entry) = state.entry(&self.id, self.number) else { return };
                 entry.stopped = true;
                 let back = entry.renewing.then(|| entry.renewed.clone().notified_owned());
@@ -460,13 +460,13 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut state = self.ledger.state();
+        let mut state = self.table.state();
         if state.entry(&self.id, self.number).is_some() {
             state.unschedule(&self.id);
             state.leases.remove(&self.id);
         } else if state.ending.remove(&(self.id.clone(), self.number)) {
             drop(state);
-            self.ledger.over.notify_waiters();
+            self.table.over.notify_waiters();
         }
     }
 }
@@ -503,206 +503,206 @@ mod tests {
         static SUSPENDED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     }
 
-    fn ledger(visibility: Duration) -> Arc<Ledger> {
-        Ledger::new(visibility, Clock::new(|| SUSPENDED.get()), Arc::default())
+    fn table(visibility: Duration) -> Arc<LeaseTable> {
+        LeaseTable::new(visibility, Clock::new(|| SUSPENDED.get()), Arc::default())
     }
 
-    fn arrive(ledger: &Arc<Ledger>, id: &str) -> Lease {
-        match ledger.arrive(&delivery(id, "first"), ledger.now()) {
+    fn arrive(table: &Arc<LeaseTable>, id: &str) -> Lease {
+        match table.arrive(&delivery(id, "first"), table.now()) {
             Arrival::New(lease) => lease,
             Arrival::Joined => panic!("{id} is here already"),
         }
     }
 
-    fn joins(ledger: &Arc<Ledger>, id: &str, handle: &str) {
-        assert!(matches!(ledger.arrive(&delivery(id, handle), ledger.now()), Arrival::Joined));
+    fn joins(table: &Arc<LeaseTable>, id: &str, handle: &str) {
+        assert!(matches!(table.arrive(&delivery(id, handle), table.now()), Arrival::Joined));
     }
 
     /// In what time the next renewal is due.
-    fn next(ledger: &Ledger) -> Option<Duration> {
-        ledger.state().renewals.first().map(|(at, _)| at.duration_since(Instant::now()))
+    fn next(table: &LeaseTable) -> Option<Duration> {
+        table.state().renewals.first().map(|(at, _)| at.duration_since(Instant::now()))
     }
 
     /// The only renewal that is due.
-    fn due(ledger: &Ledger) -> (u64, Receipt, Duration) {
-        let mut batch = ledger.take_due();
+    fn due(table: &LeaseTable) -> (u64, Receipt, Duration) {
+        let mut batch = table.take_due();
         assert_eq!(batch.len(), 1);
         batch.remove(0)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_lease_is_renewed_at_half_of_its_time_counted_from_the_call() {
-        let ledger = ledger(VISIBILITY);
-        let lease = arrive(&ledger, "m");
-        assert_eq!((lease.left(), next(&ledger)), (seconds(40), Some(seconds(20))));
+        let table = table(VISIBILITY);
+        let lease = arrive(&table, "m");
+        assert_eq!((lease.left(), next(&table)), (seconds(40), Some(seconds(20))));
         advance(seconds(19)).await;
-        assert!(ledger.take_due().is_empty(), "not yet due");
+        assert!(table.take_due().is_empty(), "not yet due");
         advance(seconds(1)).await;
-        let (number, receipt, asked) = due(&ledger);
-        assert_eq!((asked, next(&ledger)), (VISIBILITY, None));
+        let (number, receipt, asked) = due(&table);
+        assert_eq!((asked, next(&table)), (VISIBILITY, None));
         let issued = Instant::now();
         advance(seconds(2)).await;
-        ledger.renewed(number, &receipt, issued, asked, Renewal::Done);
-        assert_eq!((lease.left(), next(&ledger)), (seconds(38), Some(seconds(18))));
+        table.renewed(number, &receipt, issued, asked, Renewal::Done);
+        assert_eq!((lease.left(), next(&table)), (seconds(38), Some(seconds(18))));
         assert!(!lease.is_lost());
     }
 
     #[tokio::test(start_paused = true)]
     async fn renewals_go_ten_to_a_call_and_take_along_what_is_due_soon() {
-        let ledger = ledger(VISIBILITY);
-        let together: Vec<_> = (0..25).map(|n| arrive(&ledger, &format!("together-{n}"))).collect();
+        let table = table(VISIBILITY);
+        let together: Vec<_> = (0..25).map(|n| arrive(&table, &format!("together-{n}"))).collect();
         advance(seconds(20)).await;
-        let batches = [(); 4].map(|()| ledger.take_due().len());
+        let batches = [(); 4].map(|()| table.take_due().len());
         assert_eq!(batches, [10, 10, 5, 0]);
         drop(together);
         let mut apart = Vec::new();
         for n in 0..9 {
-            apart.push(arrive(&ledger, &format!("apart-{n}")));
+            apart.push(arrive(&table, &format!("apart-{n}")));
             advance(seconds(1)).await;
         }
         advance(seconds(11)).await;
-        assert_eq!(ledger.take_due().len(), 6, "the first is due, and five more within an eighth of the time");
-        assert_eq!(next(&ledger), Some(seconds(6)));
-        assert!(ledger.take_due().is_empty(), "what is due soon alone is no reason for a call");
+        assert_eq!(table.take_due().len(), 6, "the first is due, and five more within an eighth of the time");
+        assert_eq!(next(&table), Some(seconds(6)));
+        assert!(table.take_due().is_empty(), "what is due soon alone is no reason for a call");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_duplicate_brings_its_receipt_and_the_time_of_its_own_receive() {
-        let ledger = ledger(VISIBILITY);
-        let lease = arrive(&ledger, "m");
+        let table = table(VISIBILITY);
+        let lease = arrive(&table, "m");
         advance(seconds(15)).await;
-        joins(&ledger, "m", "second");
+        joins(&table, "m", "second");
         assert_eq!(lease.receipt().expect("a receipt").handle, delivery("m", "second").receipt.handle);
-        assert_eq!((lease.left(), next(&ledger)), (seconds(40), Some(seconds(20))));
+        assert_eq!((lease.left(), next(&table)), (seconds(40), Some(seconds(20))));
         assert_eq!(lease.ceiling(), Instant::now() + MAX_VISIBILITY);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_becomes_of_an_older_receipt_says_nothing_about_the_newest() {
         for outcome in [Renewal::Done, Renewal::Refused, Renewal::Unanswered] {
-            let ledger = ledger(VISIBILITY);
-            let lease = arrive(&ledger, "m");
+            let table = table(VISIBILITY);
+            let lease = arrive(&table, "m");
             advance(seconds(20)).await;
-            let (number, older, asked) = due(&ledger);
+            let (number, older, asked) = due(&table);
             let issued = Instant::now();
             advance(seconds(3)).await;
-            joins(&ledger, "m", "second");
-            assert_eq!(next(&ledger), None, "one renewal of a message at a time");
+            joins(&table, "m", "second");
+            assert_eq!(next(&table), None, "one renewal of a message at a time");
             advance(seconds(1)).await;
-            ledger.renewed(number, &older, issued, asked, outcome);
+            table.renewed(number, &older, issued, asked, outcome);
             assert!(!lease.is_lost());
             assert_eq!(lease.left(), seconds(39), "as the duplicate brought it");
-            assert!(next(&ledger).is_some_and(|next| next <= seconds(20)), "the newest is renewed in time");
+            assert!(next(&table).is_some_and(|next| next <= seconds(20)), "the newest is renewed in time");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_renewal_loses_the_lease() {
-        let ledger = ledger(VISIBILITY);
-        let lease = arrive(&ledger, "m");
+        let table = table(VISIBILITY);
+        let lease = arrive(&table, "m");
         advance(seconds(20)).await;
-        let (number, receipt, asked) = due(&ledger);
-        ledger.renewed(number, &receipt, Instant::now(), asked, Renewal::Refused);
+        let (number, receipt, asked) = due(&table);
+        table.renewed(number, &receipt, Instant::now(), asked, Renewal::Refused);
         assert!(lease.is_lost() && lease.lost().is_cancelled());
-        assert_eq!(next(&ledger), None);
+        assert_eq!(next(&table), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_unanswered_renewal_is_tried_again_until_the_lease_has_run_out() {
-        let ledger = ledger(VISIBILITY);
-        let lease = arrive(&ledger, "m");
+        let table = table(VISIBILITY);
+        let lease = arrive(&table, "m");
         advance(seconds(20)).await;
         for left in [20, 16, 12, 8, 4] {
-            let (number, receipt, asked) = due(&ledger);
-            ledger.renewed(number, &receipt, Instant::now(), asked, Renewal::Unanswered);
-            assert_eq!((lease.left(), next(&ledger)), (seconds(left), Some(seconds(4))));
+            let (number, receipt, asked) = due(&table);
+            table.renewed(number, &receipt, Instant::now(), asked, Renewal::Unanswered);
+            assert_eq!((lease.left(), next(&table)), (seconds(left), Some(seconds(4))));
             advance(seconds(3)).await;
             assert!(!lease.is_lost());
             advance(seconds(1)).await;
         }
         assert!(lease.is_lost() && !lease.lost().is_cancelled(), "it has run out, and nobody has noticed");
-        assert!(ledger.take_due().is_empty());
+        assert!(table.take_due().is_empty());
         assert!(lease.lost().is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_last_try_comes_before_the_lease_runs_out() {
-        let ledger = ledger(VISIBILITY);
-        let lease = arrive(&ledger, "m");
+        let table = table(VISIBILITY);
+        let lease = arrive(&table, "m");
         advance(seconds(38)).await;
-        let (number, receipt, asked) = due(&ledger);
-        ledger.renewed(number, &receipt, Instant::now(), asked, Renewal::Unanswered);
-        assert_eq!(next(&ledger), Some(seconds(2)), "when it runs out, and not later");
+        let (number, receipt, asked) = due(&table);
+        table.renewed(number, &receipt, Instant::now(), asked, Renewal::Unanswered);
+        assert_eq!(next(&table), Some(seconds(2)), "when it runs out, and not later");
         drop(lease);
-        assert_eq!(next(&ledger), None, "with the lease its renewal is gone");
+        assert_eq!(next(&table), None, "with the lease its renewal is gone");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_let_go_waits_for_its_renewal_and_is_not_renewed_again() {
-        let ledger = ledger(VISIBILITY);
-        let lease = arrive(&ledger, "m");
+        let table = table(VISIBILITY);
+        let lease = arrive(&table, "m");
         advance(seconds(20)).await;
-        let (number, receipt, asked) = due(&ledger);
+        let (number, receipt, asked) = due(&table);
         let issued = Instant::now();
         assert!(timeout(seconds(1), lease.stop_renewing()).await.is_err(), "a renewal is on its way");
-        ledger.renewed(number, &receipt, issued, asked, Renewal::Done);
-        assert_eq!(next(&ledger), None);
+        table.renewed(number, &receipt, issued, asked, Renewal::Done);
+        assert_eq!(next(&table), None);
         timeout(seconds(1), lease.stop_renewing()).await.expect("it is back");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_let_go_and_is_back_is_a_delivery_of_its_own() {
-        let ledger = ledger(VISIBILITY);
-        let before = arrive(&ledger, "m");
+        let table = table(VISIBILITY);
+        let before = arrive(&table, "m");
         before.stop_renewing().await;
-        let after = arrive(&ledger, "m");
+        let after = arrive(&table, "m");
         assert_eq!((before.receipt(), before.is_lost(), before.left()), (None, true, Duration::ZERO));
         drop(before);
-        assert_eq!((after.is_lost(), next(&ledger)), (false, Some(seconds(20))), "the first takes nothing with it");
+        assert_eq!((after.is_lost(), next(&table)), (false, Some(seconds(20))), "the first takes nothing with it");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_process_that_slept_knows_that_its_leases_are_lost() {
-        let ledger = ledger(VISIBILITY);
-        let (slept, fresh) = (arrive(&ledger, "slept"), {
+        let table = table(VISIBILITY);
+        let (slept, fresh) = (arrive(&table, "slept"), {
             advance(seconds(30)).await;
-            arrive(&ledger, "fresh")
+            arrive(&table, "fresh")
         });
         advance(seconds(20)).await;
-        assert_eq!(due(&ledger).1.message_id, "fresh".into());
+        assert_eq!(due(&table).1.message_id, "fresh".into());
         assert!(slept.lost().is_cancelled() && !fresh.lost().is_cancelled());
     }
 
     /// A lease on a real delivery whose renewal is due, and that renewal.
-    async fn on(queue: &MemoryQueue) -> (Arc<Ledger>, Lease, impl Future<Output = ()> + use<>) {
+    async fn on(queue: &MemoryQueue) -> (Arc<LeaseTable>, Lease, impl Future<Output = ()> + use<>) {
         queue.send("{}");
         let delivery = queue.receive(1, Duration::ZERO, Some(VISIBILITY)).await.expect("an answer").remove(0);
-        let ledger = ledger(VISIBILITY);
-        let Arrival::New(lease) = ledger.arrive(&delivery, ledger.now()) else { panic!("it is the first") };
+        let table = table(VISIBILITY);
+        let Arrival::New(lease) = table.arrive(&delivery, table.now()) else { panic!("it is the first") };
         advance(seconds(20)).await;
         let limits = Limits { concurrency: 1, max_in_flight_bytes: 1, wait: Duration::ZERO };
         let telemetry = Arc::new(Telemetry::new(limits, Vec::new()));
-        let renewal = renew(ledger.clone(), Arc::new(queue.clone()), telemetry, ledger.take_due());
-        (ledger, lease, renewal)
+        let renewal = renew(table.clone(), Arc::new(queue.clone()), telemetry, table.take_due());
+        (table, lease, renewal)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_renewal_that_hangs_is_given_up_while_there_is_time_for_another() {
         let queue = MemoryQueue::new(MemorySettings::default());
-        let (ledger, lease, renewal) = on(&queue).await;
+        let (table, lease, renewal) = on(&queue).await;
         queue.set_faults(Faults { hang: 1.0, ..Faults::default() });
         renewal.await;
-        assert_eq!((lease.left(), next(&ledger)), (seconds(10), Some(seconds(4))), "after a quarter of its time");
+        assert_eq!((lease.left(), next(&table)), (seconds(10), Some(seconds(4))), "after a quarter of its time");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_entry_that_fails_is_tried_again_and_one_that_is_refused_loses_the_lease() {
         let queue = MemoryQueue::new(MemorySettings::default());
-        let (ledger, lease, renewal) = on(&queue).await;
+        let (table, lease, renewal) = on(&queue).await;
         queue.set_faults(Faults { entry_error: 1.0, ..Faults::default() });
         renewal.await;
         assert!(!lease.is_lost());
-        assert_eq!(next(&ledger), Some(seconds(4)));
+        assert_eq!(next(&table), Some(seconds(4)));
 
         let queue = MemoryQueue::new(MemorySettings::default());
         let (_, lease, renewal) = on(&queue).await;
@@ -713,69 +713,69 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lease_whose_twelve_hours_end_soon_is_looked_at_once() {
-        let ledger = ledger(seconds(3_600));
-        let lease = arrive(&ledger, "m");
-        ledger.state().entry(&"m".into(), lease.number).expect("a lease").ceiling = lease.ceiling() - seconds(39_600);
+        let table = table(seconds(3_600));
+        let lease = arrive(&table, "m");
+        table.state().entry(&"m".into(), lease.number).expect("a lease").ceiling = lease.ceiling() - seconds(39_600);
         advance(seconds(3_300)).await;
         // It would never return.
-        assert!(ledger.take_due().is_empty());
-        assert_eq!(next(&ledger), Some(seconds(300)));
+        assert!(table.take_due().is_empty());
+        assert_eq!(next(&table), Some(seconds(300)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_asked_for_beyond_twelve_hours() {
         let hours = |n: u64| seconds(n * 3600);
-        let ledger = ledger(hours(8));
-        let lease = arrive(&ledger, "m");
+        let table = table(hours(8));
+        let lease = arrive(&table, "m");
         let ceiling = Instant::now() + hours(12);
         assert_eq!(lease.ceiling(), ceiling);
         advance(hours(4)).await;
-        let (number, receipt, asked) = due(&ledger);
+        let (number, receipt, asked) = due(&table);
         assert_eq!(asked, hours(8) - seconds(1), "in whole seconds, and one to spare");
-        ledger.renewed(number, &receipt, Instant::now(), asked, Renewal::Done);
+        table.renewed(number, &receipt, Instant::now(), asked, Renewal::Done);
         advance(hours(5)).await;
-        assert!(ledger.take_due().is_empty(), "there is nothing to be gained");
-        assert_eq!((lease.left(), next(&ledger)), (hours(3) - seconds(1), Some(hours(3) - seconds(1))));
+        assert!(table.take_due().is_empty(), "there is nothing to be gained");
+        assert_eq!((lease.left(), next(&table)), (hours(3) - seconds(1), Some(hours(3) - seconds(1))));
         advance(hours(3)).await;
-        assert!(ledger.take_due().is_empty());
+        assert!(table.take_due().is_empty());
         assert!(lease.lost().is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_lease_counts_from_when_its_receive_was_sent() {
-        let ledger = ledger(VISIBILITY);
-        let sent = ledger.now();
+        let table = table(VISIBILITY);
+        let sent = table.now();
         advance(seconds(15)).await;
-        let Arrival::New(lease) = ledger.arrive(&delivery("m", "first"), sent) else { panic!("it is the first") };
-        assert_eq!((lease.left(), next(&ledger)), (seconds(25), Some(seconds(5))));
+        let Arrival::New(lease) = table.arrive(&delivery("m", "first"), sent) else { panic!("it is the first") };
+        assert_eq!((lease.left(), next(&table)), (seconds(25), Some(seconds(5))));
         assert_eq!(lease.ceiling(), sent + MAX_VISIBILITY);
     }
 
     #[tokio::test(start_paused = true)]
     async fn of_a_long_poll_half_of_the_time_is_counted_on_and_renewed_soon() {
-        let ledger = ledger(VISIBILITY);
-        let sent = ledger.now();
+        let table = table(VISIBILITY);
+        let sent = table.now();
         for waited in [20, 35, 100] {
             advance(seconds(waited)).await;
-            let Arrival::New(lease) = ledger.arrive(&delivery("m", "first"), sent) else { panic!("it is the first") };
-            assert_eq!((lease.left(), next(&ledger)), (seconds(20), Some(VISIBILITY / 16)), "after {waited} s");
+            let Arrival::New(lease) = table.arrive(&delivery("m", "first"), sent) else { panic!("it is the first") };
+            assert_eq!((lease.left(), next(&table)), (seconds(20), Some(VISIBILITY / 16)), "after {waited} s");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_comes_back_after_its_lease_was_lost_waits_for_its_worker() {
         for noticed in [true, false] {
-            let ledger = ledger(VISIBILITY);
-            let lost = arrive(&ledger, "m");
+            let table = table(VISIBILITY);
+            let lost = arrive(&table, "m");
             advance(seconds(40)).await;
             if noticed {
-                assert!(ledger.take_due().is_empty());
+                assert!(table.take_due().is_empty());
             }
-            let after = arrive(&ledger, "m");
+            let after = arrive(&table, "m");
             assert!(lost.lost().is_cancelled() && !after.is_lost());
             assert!(timeout(seconds(1), after.alone()).await.is_err(), "the first is still at work");
             advance(seconds(20)).await;
-            assert_eq!(due(&ledger).0, after.number, "and the lease of the second is kept meanwhile");
+            assert_eq!(due(&table).0, after.number, "and the lease of the second is kept meanwhile");
             let (waits, dropped) = (after.alone(), async { drop(lost) });
             timeout(seconds(1), async { tokio::join!(waits, dropped) }).await.expect("the first is over");
             assert!(after.receipt().is_some(), "the first takes nothing with it");
@@ -784,68 +784,68 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_comes_back_twice_waits_for_every_worker_before_it() {
-        let ledger = ledger(VISIBILITY);
-        let first = arrive(&ledger, "m");
+        let table = table(VISIBILITY);
+        let first = arrive(&table, "m");
         advance(seconds(40)).await;
-        let second = arrive(&ledger, "m");
+        let second = arrive(&table, "m");
         advance(seconds(40)).await;
-        let third = arrive(&ledger, "m");
+        let third = arrive(&table, "m");
         drop(second);
         assert!(timeout(seconds(1), third.alone()).await.is_err(), "the first is still at work");
         drop(first);
         timeout(seconds(1), third.alone()).await.expect("both are over");
-        assert!(ledger.state().ending.is_empty());
+        assert!(table.state().ending.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_duplicate_brings_its_receive_count() {
-        let ledger = ledger(VISIBILITY);
-        let lease = arrive(&ledger, "m");
+        let table = table(VISIBILITY);
+        let lease = arrive(&table, "m");
         for (count, highest) in [(3, 3), (2, 3)] {
             let duplicate = Delivery { receive_count: count, ..delivery("m", "second") };
-            assert!(matches!(ledger.arrive(&duplicate, ledger.now()), Arrival::Joined));
+            assert!(matches!(table.arrive(&duplicate, table.now()), Arrival::Joined));
             assert_eq!(lease.receive_count(), Some(highest));
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_machine_that_was_suspended_knows_that_its_leases_are_lost() {
-        let ledger = ledger(VISIBILITY);
-        let suspended = arrive(&ledger, "suspended");
+        let table = table(VISIBILITY);
+        let suspended = arrive(&table, "suspended");
         let ceiling = suspended.ceiling();
         SUSPENDED.set(seconds(30));
         assert_eq!((suspended.left(), suspended.ceiling()), (seconds(10), ceiling - seconds(30)));
-        let (number, receipt, asked) = due(&ledger);
-        let issued = ledger.now();
+        let (number, receipt, asked) = due(&table);
+        let issued = table.now();
         SUSPENDED.set(seconds(65));
-        ledger.renewed(number, &receipt, issued, asked, Renewal::Done);
+        table.renewed(number, &receipt, issued, asked, Renewal::Done);
         assert_eq!(suspended.left(), seconds(5), "a renewal counts from the call too");
-        let fresh = arrive(&ledger, "fresh");
+        let fresh = arrive(&table, "fresh");
         SUSPENDED.set(seconds(85));
         assert!(suspended.is_lost() && !fresh.is_lost());
-        assert_eq!(due(&ledger).1.message_id, "fresh".into());
+        assert_eq!(due(&table).1.message_id, "fresh".into());
         assert!(suspended.lost().is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_the_queue_is_slow_renewals_are_more_and_sooner() {
-        let ledger = ledger(VISIBILITY);
-        let leases: Vec<_> = (0..1_000).map(|n| arrive(&ledger, &format!("m-{n}"))).collect();
-        let pace = || (ledger.calls(ledger.held()), ledger.early(ledger.held()));
+        let table = table(VISIBILITY);
+        let leases: Vec<_> = (0..1_000).map(|n| arrive(&table, &format!("m-{n}"))).collect();
+        let pace = || (table.calls(table.held()), table.early(table.held()));
         assert_eq!(pace(), (CALLS, Duration::ZERO));
-        ledger.latency.observe(seconds(1));
+        table.latency.observe(seconds(1));
         assert_eq!(pace(), (20, Duration::ZERO));
-        ledger.latency.observe(seconds(8));
+        table.latency.observe(seconds(8));
         assert_eq!(pace(), (100, seconds(6)), "8 s for one round and one more, 10 s before the half is over");
-        let late = arrive(&ledger, "late");
+        let late = arrive(&table, "late");
         drop(leases);
-        assert_eq!(next(&ledger), Some(seconds(14)));
+        assert_eq!(next(&table), Some(seconds(14)));
         advance(seconds(14)).await;
-        let (number, receipt, asked) = due(&ledger);
+        let (number, receipt, asked) = due(&table);
         let issued = Instant::now();
         advance(seconds(8)).await;
-        ledger.renewed(number, &receipt, issued, asked, Renewal::Done);
-        assert_eq!((late.left(), next(&ledger)), (seconds(32), Some(seconds(6))), "14 s after the call");
+        table.renewed(number, &receipt, issued, asked, Renewal::Done);
+        assert_eq!((late.left(), next(&table)), (seconds(32), Some(seconds(6))), "14 s after the call");
         assert_eq!(pace().0, CALLS);
     }
 }

@@ -38,7 +38,7 @@ pub struct Settings {
     /// How long a failed message is hidden before it is received again.
     pub retry: RetryDelay,
     /// FIFO queues: how often a failing message is tried in this process before it and what is held behind it are
-    /// handed back. At least 1. Default: the receives that are left before the dead-letter queue, or 5 when unknown.
+    /// returned. At least 1. Default: the receives that are left before the dead-letter queue, or 5 when unknown.
     pub fifo_attempts: Option<u32>,
     /// Where to remember, across a crash, which messages were handled and not yet confirmed as deleted. Default: only in
     /// memory.
@@ -141,10 +141,10 @@ pub const MIN_VISIBILITY: Duration = Duration::from_secs(2);
 
 impl Settings {
     /// How long after the beginning of a shutdown handlers may still work: [`Settings::grace`] less a quarter of it, at the
-    /// most 3 s, which is kept for handing back what they did not finish. What is at work for longer is interrupted.
+    /// most 3 s, which is kept for returning what they did not finish. What is at work for longer is interrupted.
     ///
-    /// Where so much is held, or the queue answers so slowly, that handing back takes longer, more is kept for it, up to half
-    /// of the grace: ten thousand messages at half a second for an answer need 6 s. What cannot be handed back within that
+    /// Where so much is held, or the queue answers so slowly, that returning takes longer, more is kept for it, up to half
+    /// of the grace: ten thousand messages at half a second for an answer need 6 s. What cannot be returned within that
     /// comes back when its visibility timeout runs out.
     pub fn handler_grace(&self) -> Duration {
         self.grace - reserve_of(self.grace)
@@ -200,7 +200,7 @@ impl Settings {
     }
 }
 
-/// What of a grace is kept for handing back and for the last deletes.
+/// What of a grace is kept for returning and for the last deletes.
 pub(super) fn reserve_of(grace: Duration) -> Duration {
     (grace / 4).min(Duration::from_secs(3))
 }

@@ -33,14 +33,14 @@ const WAITING: usize = 10_000;
 /// How long one call may take: longer than the queue's own retries need.
 const CALL_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long the queue is asked again to hide a message that is let go. After that its visibility timeout does it.
-const LET_GO_LIMIT: Duration = Duration::from_secs(10);
+/// How long the queue is asked again to hide a message that is nacked. After that its visibility timeout does it.
+const NACK_LIMIT: Duration = Duration::from_secs(10);
 
 /// Where workers hand in what is to be settled. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Settler {
     deletes: mpsc::Sender<Entry<Receipt>>,
-    hides: mpsc::Sender<Entry<(Receipt, Duration)>>,
+    visibility_changes: mpsc::Sender<Entry<(Receipt, Duration)>>,
     telemetry: Arc<Telemetry>,
 }
 
@@ -76,7 +76,7 @@ impl Settler {
         latency: &Arc<Latency>,
     ) -> (Self, impl Future<Output = ()> + Send + use<Q>, impl Future<Output = ()> + Send + use<Q>) {
         let (deletes, delete_entries) = mpsc::channel(WAITING);
-        let (hides, hide_entries) = mpsc::channel(WAITING);
+        let (visibility_changes, visibility_change_entries) = mpsc::channel(WAITING);
         let call = {
             let (queue, telemetry, latency) = (queue.clone(), telemetry.clone(), latency.clone());
             move |batch: Vec<Receipt>| {
@@ -96,16 +96,16 @@ impl Settler {
             move |batch: Vec<(Receipt, Duration)>| {
                 let (queue, telemetry, latency) = (queue.clone(), telemetry.clone(), latency.clone());
                 async move {
-                    telemetry.hide_calls.add(1);
+                    telemetry.change_visibility_calls.add(1);
                     let issued = Instant::now();
-                    let answer = tokio::time::timeout(CALL_LIMIT, queue.hide(&batch)).await;
+                    let answer = tokio::time::timeout(CALL_LIMIT, queue.change_visibility(&batch)).await;
                     latency.observe(issued.elapsed());
-                    read(answer, Request::Hide, &telemetry)
+                    read(answer, Request::ChangeVisibility, &telemetry)
                 }
             }
         };
-        let hide_service = coalesce(hide_entries, call);
-        (Settler { deletes, hides, telemetry: telemetry.clone() }, delete_service, hide_service)
+        let visibility_service = coalesce(visibility_change_entries, call);
+        (Settler { deletes, visibility_changes, telemetry: telemetry.clone() }, delete_service, visibility_service)
     }
 
     /// Deletes a message whose work is done, again and again until the queue confirms it or the lease is lost.
@@ -150,18 +150,18 @@ impl Settler {
 
     /// Lets a message go, to be received again after `delay`. True when the queue confirmed it; otherwise the message
     /// comes back when its visibility timeout runs out.
-    pub(crate) async fn let_go(&self, lease: &Lease, delay: Duration) -> bool {
+    pub(crate) async fn nack(&self, lease: &Lease, delay: Duration) -> bool {
         if !mutant!("renew-what-was-let-go") {
             lease.stop_renewing().await;
         }
-        let end = later(Instant::now(), LET_GO_LIMIT);
+        let end = later(Instant::now(), NACK_LIMIT);
         let mut pause = Duration::from_millis(100);
         while let Some(receipt) = lease.receipt() {
             let left = lease.ceiling().saturating_duration_since(Instant::now());
             let delay = delay.min(Duration::from_secs(left.as_secs().saturating_sub(1)));
             // Unlike a delete this needs no second look at the receipt: a lease that is no longer renewed takes no newer
             // one, and a message that is back meanwhile has a lease of its own.
-            match ask(&self.hides, (receipt, delay)).await {
+            match ask(&self.visibility_changes, (receipt, delay)).await {
                 Ok(()) => return true,
                 Err(Refusal::Entry(error)) if error.is_final() => return false,
                 Err(_) if lease.is_lost() || later(Instant::now(), pause) > end => return false,
@@ -190,7 +190,7 @@ where
 {
     let mut calls = JoinSet::new();
     loop {
-        let waiting = if mutant!("sixteen-hand-backs-whatever-waits") { 0 } else { entries.len() };
+        let waiting = if mutant!("sixteen-returns-whatever-waits") { 0 } else { entries.len() };
         let first = tokio::select! {
             biased;
             Some(_) = calls.join_next(), if !calls.is_empty() => continue,
@@ -222,7 +222,7 @@ where
             // An entry that the queue did not answer for is one that failed.
             let results = results.chain(std::iter::repeat_with(|| Err(Refusal::Call)));
             for (answer, result) in answers.into_iter().zip(results) {
-                // Whoever asked may be gone; then nobody needs the answer.
+                // Anyone who asked may be gone; then nobody needs the answer.
                 let _ = answer.send(result);
             }
         }));

@@ -16,12 +16,12 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::{Instrument, Level, debug, enabled, error, info, info_span, warn};
 
-use super::Engine;
 use super::account::{Account, HANDLED, REPEAT};
 use super::budget::Held;
 use super::clock::{later, part};
-use super::flow::{Caller, HandedBack, Next, Verdict};
-use super::groups::{Place, Turn};
+use super::engine::Engine;
+use super::flow::{Caller, Next, Returned, Verdict};
+use super::groups::{Step, Ticket};
 use super::lease::Lease;
 use super::settings::Unrouted;
 use super::settle::Deleted;
@@ -41,9 +41,9 @@ pub(super) enum Settlement {
     /// The message was deleted, confirmed.
     Deleted,
     /// It stays, and may be received again at this time.
-    Left(MessageId, Instant),
-    /// It was handed back, and may be received again at this time.
-    Released(MessageId, Instant),
+    Nacked(MessageId, Instant),
+    /// It was returned, and may be received again at this time.
+    Returned(MessageId, Instant),
     /// Its lease was lost, or its delete or release was not confirmed.
     Interrupted,
 }
@@ -53,8 +53,8 @@ impl Settlement {
     fn word(&self) -> &'static str {
         match self {
             Settlement::Deleted => "deleted",
-            Settlement::Left(..) => "left",
-            Settlement::Released(..) => "released",
+            Settlement::Nacked(..) => "nacked",
+            Settlement::Returned(..) => "returned",
             Settlement::Interrupted => "interrupted",
         }
     }
@@ -69,7 +69,7 @@ pub(super) enum Task {
     DeleteRepeat,
     /// Hand it back, to be received again after this long: it arrived while draining, or before the head of its group is
     /// to be received again.
-    Release(Duration),
+    Return(Duration),
 }
 
 /// One delivery and everything that it holds, given back when this is dropped.
@@ -77,7 +77,7 @@ pub(super) struct Work<E> {
     engine: Arc<E>,
     lease: Lease,
     held: Held,
-    place: Option<Place>,
+    ticket: Option<Ticket>,
     receive_count: u32,
     account: Account,
 }
@@ -96,7 +96,7 @@ enum Attempt {
     /// The handler failed, and calling it again may help.
     Failed(Option<Duration>),
     /// Calling it again for this message is of no use.
-    Hopeless,
+    Rejected,
     /// The target takes no more for now, whatever the message.
     TargetBusy(Option<Duration>),
     /// The target could not do it.
@@ -108,8 +108,14 @@ enum Attempt {
 }
 
 impl Work<Engine> {
-    pub(super) fn new(engine: Arc<Engine>, lease: Lease, held: Held, place: Option<Place>, receive_count: u32) -> Self {
-        Work { engine, lease, held, place, receive_count, account: Account::default() }
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        lease: Lease,
+        held: Held,
+        ticket: Option<Ticket>,
+        receive_count: u32,
+    ) -> Self {
+        Work { engine, lease, held, ticket, receive_count, account: Account::default() }
     }
 
     /// Works on a delivery until it is settled.
@@ -144,13 +150,13 @@ impl Work<Engine> {
             // The worker before may have succeeded after all.
             Task::Work
                 if self.lease.returned()
-                    && self.engine.recent.knows(self.lease.message_id())
+                    && self.engine.dedup.contains(self.lease.message_id())
                     && !mutant!("forget-the-success-of-the-worker-before") =>
             {
                 self.delete_repeat().await
             }
             Task::DeleteRepeat => self.delete_repeat().await,
-            Task::Release(delay) => self.hand_back(delay).await,
+            Task::Return(delay) => self.nack_unworked_for(delay).await,
             Task::Work => self.work(delivery).await,
         }
     }
@@ -175,25 +181,25 @@ impl Work<Engine> {
             );
         }
         let given_up = self.lease.is_lost() || mutant!("lose-what-panics");
-        if given_up { self.interrupted() } else { self.give_up(None).await }
+        if given_up { self.interrupted() } else { self.nack(None).await }
     }
 
     async fn work(&mut self, delivery: Delivery) -> Settlement {
         let engine = self.engine.clone();
-        if let Some(place) = &self.place {
+        if let Some(ticket) = &self.ticket {
             let mut parked = false;
             loop {
                 let turn = tokio::select! {
                     biased;
                     () = self.lease.lost().cancelled() => None,
-                    () = engine.drain.begun() => Some(Turn::HandBack),
-                    turn = place.turn(parked) => Some(turn),
+                    () = engine.drain.begun() => Some(Step::Return),
+                    turn = ticket.turn(parked) => Some(turn),
                 };
                 match turn {
                     None => return self.interrupted(),
-                    Some(Turn::HandBack) => return self.release().await,
-                    Some(Turn::Work) => break,
-                    Some(Turn::Park) => {
+                    Some(Step::Return) => return self.nack_unworked().await,
+                    Some(Step::Work) => break,
+                    Some(Step::Park) => {
                         parked = true;
                         self.held.park();
                     }
@@ -205,7 +211,7 @@ impl Work<Engine> {
             biased;
             decoded = decode(&mut self.held, body, engine.settings.inflate_limit) => Some(decoded),
             () = self.lease.lost().cancelled() => None,
-            () = engine.drain.begun() => return self.release().await,
+            () = engine.drain.begun() => return self.nack_unworked().await,
         };
         let event = match decoded {
             None => return self.interrupted(),
@@ -220,7 +226,7 @@ impl Work<Engine> {
                     warn!(message_id = %receipt.message_id, receive_count, error, hint, times,
                         "a body cannot be decoded; {}", engine.fate());
                 }
-                return self.give_up(None).await;
+                return self.nack(None).await;
             }
         };
         self.account.decoded(&event, self.is_last_receive());
@@ -261,14 +267,14 @@ impl Work<Engine> {
             match self.turn(&mut caller, expires).await {
                 None => return self.interrupted(),
                 Some(Next::Call) => {}
-                Some(Next::HandBack) => return self.release().await,
-                Some(Next::Leave(delay)) => return self.give_up(Some(delay)).await,
+                Some(Next::Return) => return self.nack_unworked().await,
+                Some(Next::Nack(delay)) => return self.nack(Some(delay)).await,
             }
             attempt = attempt.saturating_add(1);
             let began = Instant::now();
             let (end, ended) = self.call(at, &context, attempt).await;
             engine.telemetry.called(number, end, began.elapsed());
-            let verdict = self.judge(at, &ended, &mut caller);
+            let verdict = self.check(at, &ended, &mut caller);
             match ended {
                 Attempt::Succeeded => {
                     drop(caller);
@@ -291,23 +297,23 @@ impl Work<Engine> {
                 }
                 Attempt::GraceOver => {
                     engine.drain.cut_short();
-                    return self.release().await;
+                    return self.nack_unworked().await;
                 }
-                Attempt::Hopeless if mutant!("delete-without-success") => return self.delete().await,
-                Attempt::Hopeless => return self.give_up(None).await,
+                Attempt::Rejected if mutant!("delete-without-success") => return self.delete().await,
+                Attempt::Rejected => return self.nack(None).await,
                 Attempt::Failed(delay) => {
                     failures = failures.saturating_add(1);
-                    if self.place.is_none() || failures >= self.fifo_attempts() {
-                        return self.give_up(delay).await;
+                    if self.ticket.is_none() || failures >= self.fifo_attempts() {
+                        return self.nack(delay).await;
                     }
                     let delay = delay.unwrap_or_else(|| engine.settings.retry.after(failures, engine.jitter()));
                     if !self.pause(delay).await {
-                        return if self.lease.is_lost() { self.interrupted() } else { self.release().await };
+                        return if self.lease.is_lost() { self.interrupted() } else { self.nack_unworked().await };
                     }
                 }
                 Attempt::TargetBusy(_) | Attempt::TargetDown => match verdict {
-                    Verdict::Leave(delay) => return self.give_up(Some(delay)).await,
-                    Verdict::Hold if mutant!("spend-receives-in-an-outage") => return self.give_up(None).await,
+                    Verdict::Nack(delay) => return self.nack(Some(delay)).await,
+                    Verdict::Hold if mutant!("spend-receives-in-an-outage") => return self.nack(None).await,
                     Verdict::Hold if mutant!("hold-nothing-beyond-the-slots") => {}
                     Verdict::Hold => self.park(),
                 },
@@ -322,16 +328,16 @@ impl Work<Engine> {
             biased;
             () = self.lease.lost().cancelled() => return None,
             next = caller.turn(limit, self.receive_count(), self.engine.max_receive_count()) => next,
-            () = self.engine.drain.handlers_over() => Next::HandBack,
+            () = self.engine.drain.handlers_over() => Next::Return,
         };
-        if next == Next::HandBack && Instant::now() >= limit {
+        if next == Next::Return && Instant::now() >= limit {
             let receives_left = self.engine.max_receive_count().map(|most| most.saturating_sub(self.receive_count()));
             // The last day of its time in the queue is kept for the receives that it has left.
             const LAST_DAY: Duration = Duration::from_secs(24 * 3600);
             let keeps = self.time_left(expires).map(|left| left.saturating_sub(LAST_DAY.min(part(left, 2))));
             let keeps = keeps.filter(|_| !mutant!("spend-no-receives-at-the-end"));
             let at = Instant::now();
-            caller.handed_back(HandedBack { at, receives_left, spend_from: keeps.map(|keeps| later(at, keeps)) });
+            caller.returned(Returned { at, receives_left, spend_from: keeps.map(|keeps| later(at, keeps)) });
         }
         Some(next)
     }
@@ -339,13 +345,13 @@ impl Work<Engine> {
     /// Gives the slot to others while this message, and with it what stands behind it in its group, waits.
     fn park(&mut self) {
         self.held.park();
-        if let Some(place) = &self.place {
-            place.park_the_rest();
+        if let Some(ticket) = &self.ticket {
+            ticket.park_the_rest();
         }
     }
 
     /// Takes in what the end of a call says about the target; what it means for the message where that is the target's.
-    fn judge(&mut self, at: At<'_>, ended: &Attempt, caller: &mut Caller) -> Verdict {
+    fn check(&mut self, at: At<'_>, ended: &Attempt, caller: &mut Caller) -> Verdict {
         let kind = at.event.kind().name();
         let verdict = match ended {
             Attempt::TargetBusy(named) => caller.refused(kind, *named),
@@ -403,8 +409,8 @@ impl Work<Engine> {
     /// Calls the handler once; says how that ended, and what it means for the message.
     async fn call(&mut self, at: At<'_>, context: &Context, attempt: u32) -> (CallEnd, Attempt) {
         let engine = self.engine.clone();
-        let courtesy = engine.drain.courtesy();
-        let shared = Call::new(engine.settings.handler_timeout, self.lease.ceiling(), courtesy);
+        let cancellation_grace = engine.drain.cancellation_grace();
+        let shared = Call::new(engine.settings.handler_timeout, self.lease.ceiling(), cancellation_grace);
         let context = context.attempt_with(attempt, shared.clone());
         enum Stop {
             LeaseLost,
@@ -425,7 +431,7 @@ impl Work<Engine> {
                 Err(stop) => {
                     // A moment for the handler to put its things in order, or even to finish.
                     shared.cancel();
-                    (Some(stop), tokio::time::timeout(courtesy, call).await.ok())
+                    (Some(stop), tokio::time::timeout(cancellation_grace, call).await.ok())
                 }
             }
         };
@@ -442,7 +448,7 @@ impl Work<Engine> {
                 let limit = engine.settings.handler_timeout;
                 let error = format!("the handler did not finish within {limit:?}");
                 self.note(Some(at), CallEnd::TimeLimit.label(), &error);
-                let cause = Cause::new(("handler", "time limit"), "").on(at.number);
+                let cause = Cause::new(("handler", "timeout"), "").on(at.number);
                 if let Some(times) = engine.telemetry.worth_logging(cause) {
                     warn!(times, "{error}; the message is left for a retry");
                 }
@@ -474,12 +480,12 @@ impl Work<Engine> {
                 if let Some(times) = telemetry.worth_logging(Cause::new(("parse", "event"), &failure).on(at.number)) {
                     warn!(error = failure, times, "an event does not fit its type; {}", self.engine.fate());
                 }
-                (CallEnd::DoesNotFit, Attempt::Hopeless)
+                (CallEnd::DoesNotFit, Attempt::Rejected)
             }
             Ok(Err(CallError::Handler(failure))) => {
                 let (end, attempt) = match failure.failure() {
                     Failure::Retry => (CallEnd::Retry, Attempt::Failed(failure.delay())),
-                    Failure::Bad => (CallEnd::BadMessage, Attempt::Hopeless),
+                    Failure::Bad => (CallEnd::BadMessage, Attempt::Rejected),
                     Failure::TargetBusy => (CallEnd::TargetBusy, Attempt::TargetBusy(failure.delay())),
                     Failure::TargetDown => (CallEnd::TargetDown, Attempt::TargetDown),
                 };
@@ -536,14 +542,14 @@ impl Work<Engine> {
     async fn remember(&self) {
         let engine = &self.engine;
         if !mutant!("forget-a-success")
-            && let Err(failure) = engine.recent.handled(self.lease.message_id(), engine.settings.wall_clock).await
+            && let Err(failure) = engine.dedup.handled(self.lease.message_id(), engine.settings.wall_clock).await
             && let Some(times) = engine.telemetry.worth_logging(Cause::new(("journal", "write"), &failure.to_string()))
         {
             warn!(error = %failure, times, "a success is not yet in the journal; it is known in memory only");
         }
     }
 
-    /// Waits before the head of a FIFO group is tried again; false when it is to be handed back instead.
+    /// Waits before the head of a FIFO group is tried again; false when it is to be returned instead.
     async fn pause(&self, delay: Duration) -> bool {
         let limit = self.hold_limit(None);
         let until = later(Instant::now(), delay);
@@ -556,7 +562,7 @@ impl Work<Engine> {
         }
     }
 
-    /// Until when a message is held at the most: long enough before the 12 hours are over to be handed back in order, and
+    /// Until when a message is held at the most: long enough before the 12 hours are over to be returned in order, and
     /// so that the receives which it has left fit into half of its time in the queue. One that always fails is then
     /// dead-lettered before it expires.
     fn hold_limit(&self, expires: Option<SystemTime>) -> Instant {
@@ -615,7 +621,7 @@ impl Work<Engine> {
                         "no route takes events of this type; they are left in the queue"
                     );
                 }
-                self.give_up(None).await
+                self.nack(None).await
             }
         }
     }
@@ -625,69 +631,69 @@ impl Work<Engine> {
         match engine.settler.delete(&self.lease, || engine.jitter()).await {
             Deleted::Confirmed => {
                 engine.telemetry.lease_margin.observe(self.lease.left().as_secs_f64());
-                engine.recent.deleted(self.lease.message_id());
+                engine.dedup.deleted(self.lease.message_id());
                 Settlement::Deleted
             }
             Deleted::Unconfirmed => {
                 let error = format!("{}, but its delete was not confirmed", self.account.outcome);
-                self.write_down("delete unconfirmed", &error);
+                self.write_down("delete_unconfirmed", &error);
                 Settlement::Interrupted
             }
         }
     }
 
     /// Leaves the message undone, to be received again after a delay or to be dead-lettered.
-    async fn give_up(&mut self, delay: Option<Duration>) -> Settlement {
+    async fn nack(&mut self, delay: Option<Duration>) -> Settlement {
         self.held.drop_bytes();
         let engine = self.engine.clone();
         self.write_down(self.account.outcome, &self.account.error);
         let delay = delay.unwrap_or_else(|| engine.settings.retry.after(self.receive_count(), engine.jitter()));
-        // On its last receive it is given up instead: to hand back the rest would spend their receives unworked.
-        let place = self.place.as_ref().filter(|_| !self.is_last_receive());
-        if let Some(place) = place
+        // On its last receive it is given up instead: to return the rest would spend their receives unworked.
+        let ticket = self.ticket.as_ref().filter(|_| !self.is_last_receive());
+        if let Some(ticket) = ticket
             && !mutant!("let-the-rest-overtake")
         {
-            place.hand_back_the_rest();
+            ticket.return_the_rest();
         }
         // Where that is not confirmed, it comes back when its visibility timeout runs out.
-        let hidden_for = if engine.settler.let_go(&self.lease, delay).await { delay } else { engine.visibility };
+        let hidden_for = if engine.settler.nack(&self.lease, delay).await { delay } else { engine.visibility };
         let (id, until) = (self.lease.message_id(), later(Instant::now(), hidden_for));
-        if let Some(place) = place
+        if let Some(ticket) = ticket
             && !mutant!("receive-what-a-hidden-head-blocks")
         {
-            place.hidden_until(id, until);
+            ticket.hidden_until(id, until);
         }
-        Settlement::Left(id.clone(), until)
+        Settlement::Nacked(id.clone(), until)
     }
 
-    /// Hands the message back: at once, or together with the head of its group.
-    async fn release(&mut self) -> Settlement {
-        let delay = self.place.as_ref().map(|place| place.hidden_for(self.lease.message_id()));
-        self.hand_back(delay.unwrap_or_default()).await
+    /// Returns the message: at once, or together with the head of its group.
+    async fn nack_unworked(&mut self) -> Settlement {
+        let delay = self.ticket.as_ref().map(|ticket| ticket.hidden_for(self.lease.message_id()));
+        self.nack_unworked_for(delay.unwrap_or_default()).await
     }
 
-    async fn hand_back(&mut self, delay: Duration) -> Settlement {
+    async fn nack_unworked_for(&mut self, delay: Duration) -> Settlement {
         self.held.drop_bytes();
-        let reason = match &self.place {
+        let reason = match &self.ticket {
             _ if self.engine.drain.has_begun() => "a shutdown came before it was handled",
             Some(_) => "what comes before it in its group failed, or it was held for as long as can be",
             None => "it was held for as long as can be",
         };
-        self.write_down("handed back", &self.account.because(reason));
-        if let Some(place) = &self.place {
-            place.hand_back_the_rest();
+        self.write_down("returned", &self.account.because(reason));
+        if let Some(ticket) = &self.ticket {
+            ticket.return_the_rest();
         }
         tokio::select! {
             biased;
-            () = self.engine.drain.may_hand_back() => {}
+            () = self.engine.drain.may_return() => {}
             () = self.lease.lost().cancelled() => {}
         }
         let hidden_for = delay.max(self.engine.drain.hidden_for());
-        let handed_back = mutant!("forget-to-release") || self.engine.settler.let_go(&self.lease, hidden_for).await;
+        let returned = mutant!("forget-to-release") || self.engine.settler.nack(&self.lease, hidden_for).await;
         let (id, until) = (self.lease.message_id().clone(), later(Instant::now(), hidden_for));
-        match handed_back {
-            true if delay.is_zero() => Settlement::Released(id, until),
-            true => Settlement::Left(id, until),
+        match returned {
+            true if delay.is_zero() => Settlement::Returned(id, until),
+            true => Settlement::Nacked(id, until),
             false => Settlement::Interrupted,
         }
     }
@@ -697,12 +703,12 @@ impl Work<Engine> {
         let handled = self.account.is_handled();
         let reason =
             if handled { "handled, but its lease was lost before it was deleted" } else { "its lease was lost" };
-        self.write_down("lease lost", &self.account.because(reason));
+        self.write_down("lease_lost", &self.account.because(reason));
         if let Some(times) = self.engine.telemetry.worth_logging(("lease", "lost")) {
             warn!(message_id = %self.lease.message_id(), times, "the lease of a message is lost; it will be received again");
         }
-        if let Some(place) = &self.place {
-            place.hand_back_the_rest();
+        if let Some(ticket) = &self.ticket {
+            ticket.return_the_rest();
         }
         Settlement::Interrupted
     }

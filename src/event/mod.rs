@@ -56,7 +56,7 @@ pub use extra::Extra;
 pub use field::{FieldInfo, IdOr, List, Map, ObjectInfo, Shape};
 pub(crate) use kind::escape_controls;
 pub use kind::{EventKind, EventType, Product, is_unsafe_to_show};
-pub use pattern::{Judgement, Pattern, PatternError};
+pub use pattern::{Pattern, PatternCheck, PatternError};
 pub use payload::{Payload, PayloadError};
 pub use scan::NotAnEvent;
 pub use timestamp::Timestamp;

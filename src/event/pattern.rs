@@ -25,7 +25,7 @@ pub enum PatternError {
 }
 
 impl Pattern {
-    /// Reads a pattern. Only its form is judged here; [`Pattern::judge`] says whether it matches anything known.
+    /// Reads a pattern. Only its form is judged here; [`Pattern::check`] says whether it matches anything known.
     ///
     /// # Errors
     ///
@@ -70,22 +70,22 @@ impl Pattern {
     }
 
     /// Whether the pattern matches anything known, and if it does not, what may have been meant.
-    pub fn judge(&self) -> Judgement {
+    pub fn check(&self) -> PatternCheck {
         if &*self.0 == "*" || self.known().next().is_some() {
-            return Judgement::Known;
+            return PatternCheck::Known;
         }
         let Some(stem) = self.0.strip_suffix('*') else {
             let types = KNOWN.iter().map(|known| known.name().to_owned());
             let (distance, nearest) = nearest(&self.0, types);
             return match self.0.contains('.') {
-                true => Judgement::Unknown { nearest, distance },
-                false => Judgement::Custom { nearest: (distance <= MAX_CUSTOM_DISTANCE).then_some(nearest) },
+                true => PatternCheck::Unknown { nearest, distance },
+                false => PatternCheck::Custom { nearest: (distance <= MAX_CUSTOM_DISTANCE).then_some(nearest) },
             };
         };
         // `mesage.*`: the known beginnings with a dot at their end, each written as a pattern.
         let dots = KNOWN.iter().flat_map(|known| known.name().match_indices('.').map(|(at, _)| &known.name()[..=at]));
         let (distance, nearest) = nearest(&format!("{stem}*"), dots.map(|stem| format!("{stem}*")));
-        Judgement::Unknown { nearest, distance }
+        PatternCheck::Unknown { nearest, distance }
     }
 }
 
@@ -109,7 +109,7 @@ impl std::str::FromStr for Pattern {
 
 /// What there is to say of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judgement {
+pub enum PatternCheck {
     /// It matches at least one known type.
     Known,
     /// It is one name without a dot: a custom event, of which nothing can be known.
@@ -127,21 +127,21 @@ pub enum Judgement {
     },
 }
 
-impl Judgement {
+impl PatternCheck {
     /// Whether it is so near to a known type, two slips at most, that it must be one: what a configuration file is
     /// refused for. Code, which its author compiles and tests, is only warned, and a custom event may have any name.
-    pub fn is_slip(&self) -> bool {
-        matches!(self, Judgement::Unknown { distance: ..=2, .. })
+    pub fn is_typo(&self) -> bool {
+        matches!(self, PatternCheck::Unknown { distance: ..=2, .. })
     }
 
     /// What to tell the author of `pattern`, as a sentence for a log or an error; None where all is well.
     pub fn warning(&self, pattern: &Pattern) -> Option<String> {
         match self {
-            Judgement::Known | Judgement::Custom { nearest: None } => None,
-            Judgement::Custom { nearest: Some(nearest) } => Some(format!(
+            PatternCheck::Known | PatternCheck::Custom { nearest: None } => None,
+            PatternCheck::Custom { nearest: Some(nearest) } => Some(format!(
                 "`{pattern}` has no dot, so only a custom event of yours can be of this type; did you mean `{nearest}`?"
             )),
-            Judgement::Unknown { nearest, .. } => Some(format!(
+            PatternCheck::Unknown { nearest, .. } => Some(format!(
                 "the pattern `{pattern}` matches no event type that this version knows; the nearest is `{nearest}`"
             )),
         }

@@ -147,7 +147,7 @@ impl<'de> Reader<'de> {
         self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
-    /// Passes over so many bytes, which were seen to be a value.
+    /// Passes over n bytes, which were seen to be a value.
     pub(super) fn pass_over(&mut self, bytes: usize) {
         self.at += bytes;
     }

@@ -92,7 +92,7 @@ impl<'de> Check<'de> {
         }
         let mut values = [None; N];
         self.expect(b'{')?;
-        // An object without members is no event, and seldom enough to be left to the judge.
+        // An object without members is no event, and rarely enough to be left to the judge.
         loop {
             let key = self.text.get(self.key()?)?;
             self.peek();

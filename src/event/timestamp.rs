@@ -31,7 +31,7 @@ enum Form {
     Other(Box<Json>),
 }
 
-/// Behind a thin pointer, since it is seldom: a timestamp then takes two words and not three.
+/// Behind a thin pointer, since it is rarely: a timestamp then takes two words and not three.
 #[derive(Clone, PartialEq)]
 struct Json(Box<str>);
 

@@ -25,7 +25,7 @@
 //! discarded. Its standard error goes to the log: of each run the first 64 lines and 16 KiB, and then how much that left out.
 //!
 //! A program whose time or lease runs out, or that a shutdown interrupts, is sent SIGTERM, and SIGKILL a second later
-//! ([`Context::courtesy`]), with its whole process group; so is what a program leaves running that did not exit with 0.
+//! ([`Context::cancellation_grace`]), with its whole process group; so is what a program leaves running that did not exit with 0.
 //! Its message stays here until all of them are gone, so that no other run of the message begins before. The limits: what
 //! leaves the group (`setsid`) is not followed, a process that waits for a broken disk cannot be killed and is given up a
 //! second after SIGKILL, and a daemon that is itself killed outright leaves its programs running.
@@ -63,7 +63,7 @@ const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 /// The most bytes of one fact: whatever a sender puts into a type, the program can be started.
 const FACT_BYTES: usize = 4096;
 
-/// What the log takes of the standard error of one run: so many bytes and lines, and so many bytes of one line.
+/// What the log takes of the standard error of one run: n bytes and lines, and n bytes of one line.
 const LOGGED_BYTES: usize = 16 * 1024;
 const LOGGED_LINES: usize = 64;
 const LOGGED_LINE: usize = 1024;
@@ -349,7 +349,7 @@ struct Ending {
     leader: Option<Child>,
     group: Pid,
     asked: Instant,
-    courtesy: Duration,
+    cancellation_grace: Duration,
     killed: bool,
     _hold: Hold,
 }
@@ -398,8 +398,9 @@ impl Drop for Running<'_> {
         // It may have ended just now; then there is nobody to hear it.
         let _ = kill_process_group(group, Signal::TERM);
         if let Some(queue) = &self.ender.queue {
-            let (asked, courtesy) = (Instant::now(), self.ctx.courtesy());
-            let _ = queue.send(Ending { leader, group, asked, courtesy, killed: false, _hold: self.ctx.hold() });
+            let (asked, cancellation_grace) = (Instant::now(), self.ctx.cancellation_grace());
+            let _ =
+                queue.send(Ending { leader, group, asked, cancellation_grace, killed: false, _hold: self.ctx.hold() });
         }
     }
 }
@@ -428,7 +429,7 @@ fn end_all(queue: &mpsc::Receiver<Ending>) {
 impl Ending {
     /// Goes on with it; true when nothing of the group is left, or nothing that can be killed.
     fn is_over(&mut self) -> bool {
-        let late = self.asked.elapsed() >= self.courtesy;
+        let late = self.asked.elapsed() >= self.cancellation_grace;
         // It is looked at without being reaped: as long as it is not, its number is no other group's, and the signal
         // reaches what it left running.
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -444,11 +445,11 @@ impl Ending {
         if self.leader.is_none() && !processes::group_lives(self.group) {
             return true;
         }
-        let given_up = self.asked.elapsed() >= self.courtesy + GIVEN_UP_AFTER;
+        let given_up = self.asked.elapsed() >= self.cancellation_grace + GIVEN_UP_AFTER;
         if given_up {
             processes::forget(self.group);
             let group = self.group.as_raw_nonzero().get();
-            tracing::warn!(process_group = group, "a program that was killed does not die; its message is handed back");
+            tracing::warn!(process_group = group, "a program that was killed does not die; its message is returned");
         }
         given_up
     }

@@ -7,7 +7,7 @@
 //! - **No half line.** A write that fails is cut off again, and a torn end that a crash left is repaired on opening. What
 //!   is cut was never told as a success, so its message comes again.
 //! - **One writer.** The file is locked (`flock`) as long as it is open; a second daemon is refused.
-//! - **A file that was moved or deleted is noticed** before each write and opened anew under its name, so `logrotate`
+//! - **A file that was moved or deleted is noticed** before each write and opened again under its name, so `logrotate`
 //!   works with and without a signal, and no event goes into a file that nobody can find.
 //! - **Rotation** by size or by age renames the file to one with the date and time of its first line,
 //!   `events-2026-01-31T00-00-07Z.jsonl`. Rotated files are never written to again, and nothing deletes them unless
@@ -48,7 +48,7 @@ pub struct FileSettings {
     /// The file that lines are appended to, such as `/var/lib/stream-sqsd/events.jsonl`. It is created when it is not
     /// there, its directory is not.
     pub path: PathBuf,
-    /// A file is put aside before it would grow larger than so many bytes. What is written at once (4 MiB, or one larger
+    /// A file is put aside before it would grow larger than n bytes. What is written at once (4 MiB, or one larger
     /// line) is never divided, so a file that holds one such write only may be larger.
     pub rotate_size: Option<u64>,
     /// A file is put aside at the first event after each whole multiple of this time, counted in UTC: `1d` gives one
@@ -154,7 +154,7 @@ impl File {
         Ok(File { lines, _end: WaitedForOnDrop(end), path })
     }
 
-    /// For asking, on SIGHUP, that the file be opened anew under its name.
+    /// For asking, on SIGHUP, that the file be opened again under its name.
     pub fn reopener(&self) -> Reopener {
         Reopener(self.lines.reopening())
     }
@@ -170,7 +170,7 @@ impl Handler<Event> for File {
     }
 }
 
-/// Asks a [`File`] to open its file anew. Cheap to clone; it does not keep the file open.
+/// Asks a [`File`] to open its file again. Cheap to clone; it does not keep the file open.
 #[derive(Clone)]
 pub struct Reopener(Reopening);
 
@@ -199,7 +199,7 @@ struct Log {
     clock: fn() -> SystemTime,
     /// `fdatasync`, but for tests in which the disk is slow or broken.
     sync: Box<SyncCall>,
-    /// None after a failure: what the file holds is then not known, and it is opened and repaired anew.
+    /// None after a failure: what the file holds is then not known, and it is opened and repaired again.
     opened: Option<Opened>,
 }
 
@@ -312,10 +312,10 @@ impl Sink for Log {
 
     fn reopen(&mut self) {
         match self.open() {
-            Ok(()) => tracing::info!(path = %self.settings.path.display(), "the file was opened anew"),
+            Ok(()) => tracing::info!(path = %self.settings.path.display(), "the file was opened again"),
             Err(error) => tracing::error!(
                 error = %HandlerError::target_down(error),
-                "the file cannot be opened anew; the next event tries again"
+                "the file cannot be opened again; the next event tries again"
             ),
         }
     }

@@ -259,7 +259,7 @@ impl Http {
         headers.insert(WEBHOOK_ID, id);
         headers.insert(WEBHOOK_ATTEMPT, ctx.receive_count().into());
         if !same_origin(url, &self.url) {
-            // Whoever can redirect there is not the endpoint that shares the secret.
+            // Anyone who can redirect there is not the endpoint that shares the secret.
             headers.remove(API_KEY);
             return Ok(request);
         }

@@ -71,7 +71,7 @@ pub(super) trait Sink: Send + 'static {
     /// Then none of these lines counts as written, and what is there of them must never be taken for a line.
     fn commit(&mut self, lines: &[u8]) -> io::Result<()>;
 
-    /// Opens anew what it writes to, where that has a name.
+    /// Opens again what it writes to, where that has a name.
     fn reopen(&mut self) {}
 }
 

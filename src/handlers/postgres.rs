@@ -462,13 +462,13 @@ impl Target {
         })
     }
 
-    /// Tells the log of what somebody must mend, when that is new.
+    /// Tells the log of what somebody must fix, when that is new.
     fn complain(&self, outcome: Result<(), &DatabaseError>) {
         if let Err(error @ DatabaseError::Answer { code, .. }) = outcome
             && error.blame() == Blame::Setup
             && self.complaints.are_worth_telling(code)
         {
-            tracing::error!(%error, "the database refuses every event: somebody must mend its set-up");
+            tracing::error!(%error, "the database refuses every event: somebody must fix its set-up");
         }
     }
 }

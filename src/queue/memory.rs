@@ -1,4 +1,4 @@
-//! A queue in memory that keeps the promises of SQS and, on request, its nuisances.
+//! A queue in memory that keeps the promises of SQS and, on request, its faults.
 //!
 //! For tests of your own handlers, for the demo and for simulation. It models what SQS promises a consumer: visibility
 //! timeouts of at most 12 hours from the receive, receive counts, redrive to a dead-letter queue, a retention period,
@@ -124,7 +124,7 @@ struct State {
     ids: BTreeMap<MessageId, u64>,
     /// Messages that can be received, by place and number. A FIFO queue keeps the order in which they were sent; on a
     /// standard queue one that comes back is behind those that wait, so that the same ones are not handed out for ever.
-    visible: BTreeSet<(u64, u64)>,
+    visible: Visible,
     /// The last place that was given.
     places: u64,
     /// Messages that cannot, by the time when they can.
@@ -141,6 +141,44 @@ struct State {
     fifo: bool,
     faults: Faults,
     random: fastrand::Rng,
+}
+
+/// Messages that can be received, of each group apart: a FIFO queue hands out none of a group that has one in flight, and
+/// must not look at each of them to know that.
+#[derive(Debug, Default)]
+struct Visible {
+    groups: BTreeMap<Option<Arc<str>>, BTreeSet<(u64, u64)>>,
+    len: usize,
+}
+
+impl Visible {
+    fn insert(&mut self, message: &Message, number: u64) {
+        let of_group = self.groups.entry(message.group.clone()).or_default();
+        self.len += usize::from(of_group.insert((message.place, number)));
+    }
+
+    fn remove(&mut self, message: &Message, number: u64) {
+        let Some(of_group) = self.groups.get_mut(&message.group) else { return };
+        self.len -= usize::from(of_group.remove(&(message.place, number)));
+        if of_group.is_empty() {
+            self.groups.remove(&message.group);
+        }
+    }
+
+    /// The numbers of those whose group is not blocked, by their places.
+    fn in_order(&self, blocked: impl Fn(&str) -> bool) -> impl Iterator<Item = u64> {
+        let open = self.groups.iter().filter(move |(group, _)| !group.as_deref().is_some_and(&blocked));
+        let mut heads: BTreeMap<_, _> = BTreeMap::new();
+        for (_, of_group) in open {
+            let mut of_group = of_group.iter();
+            heads.extend(of_group.next().map(|head| (*head, of_group)));
+        }
+        std::iter::from_fn(move || {
+            let ((_, number), mut behind) = heads.pop_first()?;
+            heads.extend(behind.next().map(|head| (*head, behind)));
+            Some(number)
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -237,9 +275,9 @@ impl MemoryQueue {
             place,
             expires: retention.map(|retention| now + retention),
         };
+        state.visible.insert(&message, number);
         state.messages.insert(number, message);
         state.ids.insert(id.clone(), number);
-        state.visible.insert((place, number));
         drop(state);
         self.shared.arrived.notify_waiters();
         id
@@ -251,7 +289,7 @@ impl MemoryQueue {
         state.show_due(Instant::now());
         MemoryCounts {
             sent: state.sent,
-            visible: state.visible.len() as u64,
+            visible: state.visible.len as u64,
             hidden: state.hidden.len() as u64,
             deleted: state.deleted,
             dead_lettered: state.dead.len() as u64,
@@ -287,7 +325,7 @@ impl MemoryQueue {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits as long as the way of a call to the queue takes, which may be until the connections are opened anew.
+    /// Waits as long as the way of a call to the queue takes, which may be until the connections are opened again.
     async fn call(&self, lost: impl Fn(&Faults) -> f64) -> Answer {
         let (there, back, hangs, lost) = {
             let mut state = self.state();
@@ -306,7 +344,7 @@ impl MemoryQueue {
         Answer { takes: back, lost }
     }
 
-    /// Carries out a batch call, with the faults that can befall it.
+    /// Carries out a batch call, with the faults that can happen to it.
     async fn batch<T>(
         &self,
         batch: &[T],
@@ -395,8 +433,8 @@ impl Queue for MemoryQueue {
         self.batch(batch, |state, settings, receipt| state.delete(settings, receipt)).await
     }
 
-    async fn hide(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
-        self.batch(batch, |state, settings, (receipt, delay)| state.hide(settings, receipt, *delay)).await
+    async fn change_visibility(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        self.batch(batch, |state, settings, (receipt, delay)| state.change_visibility(settings, receipt, *delay)).await
     }
 
     async fn facts(&self) -> Result<QueueFacts, QueueError> {
@@ -467,7 +505,7 @@ impl State {
             if !fifo {
                 message.place = place;
             }
-            self.visible.insert((message.place, number));
+            self.visible.insert(message, number);
             let group = message.group.clone();
             self.count_in_flight(group, false);
         }
@@ -480,7 +518,7 @@ impl State {
                 self.hidden.remove(&(before, number));
             }
             None => {
-                self.visible.remove(&(message.place, number));
+                self.visible.remove(message, number);
                 let group = message.group.clone();
                 self.count_in_flight(group, true);
             }
@@ -504,7 +542,7 @@ impl State {
     fn remove(&mut self, number: u64) -> Option<Message> {
         self.show(number);
         let message = self.messages.remove(&number)?;
-        self.visible.remove(&(message.place, number));
+        self.visible.remove(&message, number);
         self.ids.remove(&message.id);
         Some(message)
     }
@@ -514,22 +552,13 @@ impl State {
         self.show_due(now);
         let mut chosen = Vec::new();
         let mut dead = Vec::new();
-        let mut blocked = BTreeSet::new();
-        for &(_, number) in &self.visible {
+        // A message in flight blocks its group.
+        let in_flight = |group: &str| self.in_flight.contains_key(group) && !self.overtaking.contains(group);
+        for number in self.visible.in_order(|group| settings.fifo && in_flight(group)) {
             if chosen.len() >= max {
                 break;
             }
             let Some(message) = self.messages.get(&number) else { continue };
-            if settings.fifo
-                && let Some(group) = &message.group
-            {
-                // A message in flight blocks its group; what comes after a message that is not taken is not taken either.
-                let in_flight = self.in_flight.contains_key(group) && !self.overtaking.contains(group);
-                if blocked.contains(group) || in_flight {
-                    blocked.insert(group.clone());
-                    continue;
-                }
-            }
             if settings.max_receive_count.is_some_and(|most| message.receive_count >= most) {
                 dead.push(number);
             } else {
@@ -606,7 +635,7 @@ impl State {
         }
     }
 
-    fn hide(&mut self, settings: &MemorySettings, receipt: &Receipt, delay: Duration) -> EntryResult {
+    fn change_visibility(&mut self, settings: &MemorySettings, receipt: &Receipt, delay: Duration) -> EntryResult {
         let gone = || entry_failure("InvalidParameterValue", "the message does not exist or is not available");
         let Some((number, newest)) = self.find(receipt)? else { return Err(gone()) };
         let in_flight = self.messages.get(&number).is_some_and(|message| message.hidden_until.is_some());
@@ -771,9 +800,9 @@ mod tests {
             }
             let mut held = receive(&queue, 2).await;
             let (behind, head) = (held.remove(1).receipt, held.remove(0).receipt);
-            queue.hide(&[(head, 30 * SECOND)]).await.expect("an answer").remove(0).expect("a change");
+            queue.change_visibility(&[(head, 30 * SECOND)]).await.expect("an answer").remove(0).expect("a change");
             assert!(receive(&queue, 10).await.is_empty());
-            queue.hide(&[(behind, Duration::ZERO)]).await.expect("an answer").remove(0).expect("a change");
+            queue.change_visibility(&[(behind, Duration::ZERO)]).await.expect("an answer").remove(0).expect("a change");
             assert_eq!(receive(&queue, 10).await.len(), handed_out);
             assert!(receive(&queue, 10).await.is_empty(), "once");
         }
@@ -816,7 +845,7 @@ mod tests {
         let ceiling = Instant::now() + MAX_VISIBILITY;
         let hide = |seconds| {
             let (queue, receipt) = (queue.clone(), receipt.clone());
-            async move { queue.hide(&[(receipt, seconds * SECOND)]).await.expect("an answer").remove(0) }
+            async move { queue.change_visibility(&[(receipt, seconds * SECOND)]).await.expect("an answer").remove(0) }
         };
         assert_eq!(hide(43_200).await, Ok(()));
         advance(43_000 * SECOND).await;
@@ -827,9 +856,9 @@ mod tests {
         advance(200 * SECOND).await;
         assert_eq!(queue.hidden_until(&id), None);
         let receipt = receive(&queue, 1).await.remove(0).receipt;
-        let again = queue.hide(&[(receipt.clone(), MAX_VISIBILITY)]).await.expect("an answer").remove(0);
+        let again = queue.change_visibility(&[(receipt.clone(), MAX_VISIBILITY)]).await.expect("an answer").remove(0);
         assert_eq!(again, Ok(()), "they count from the newest receive");
-        let absurd = queue.hide(&[(receipt, Duration::MAX)]).await.expect("an answer").remove(0);
+        let absurd = queue.change_visibility(&[(receipt, Duration::MAX)]).await.expect("an answer").remove(0);
         assert!(absurd.is_err());
     }
 
@@ -843,7 +872,7 @@ mod tests {
         advance(60 * SECOND).await;
         let later = queue.send("body");
         let receipt = receive(&queue, 1).await.remove(0).receipt;
-        queue.hide(&[(receipt.clone(), 60 * SECOND)]).await.expect("an answer");
+        queue.change_visibility(&[(receipt.clone(), 60 * SECOND)]).await.expect("an answer");
         advance(39 * SECOND).await;
         assert_eq!(queue.counts().expired, 0);
         advance(SECOND).await;
@@ -862,7 +891,7 @@ mod tests {
             let [first, second] = ["a", "b"].map(|group| queue.send_to_group("body", group));
             let receipt = receive(&queue, 1).await.remove(0).receipt;
             assert_eq!(receipt.message_id, first);
-            queue.hide(&[(receipt, Duration::ZERO)]).await.expect("an answer");
+            queue.change_visibility(&[(receipt, Duration::ZERO)]).await.expect("an answer");
             let next = &receive(&queue, 1).await[0].receipt.message_id;
             assert_eq!(next, if fifo { &first } else { &second });
         }

@@ -24,7 +24,7 @@ pub const BATCH: usize = 10;
 /// Source: `WaitTimeSeconds` of `ReceiveMessage`.
 pub const MAX_WAIT: Duration = Duration::from_secs(20);
 
-/// The longest time that a message can stay hidden, counted from its receive; renewing does not start it anew.
+/// The longest time that a message can stay hidden, counted from its receive; renewing does not start it again.
 ///
 /// Source: the SQS quota for the visibility timeout, 12 hours.
 pub const MAX_VISIBILITY: Duration = Duration::from_secs(43_200);
@@ -68,7 +68,10 @@ pub trait Queue: Send + Sync + 'static {
     /// # Errors
     ///
     /// [`QueueError`] when the call as a whole failed; then any of the messages may have been hidden.
-    fn hide(&self, batch: &[(Receipt, Duration)]) -> impl Future<Output = Result<Vec<EntryResult>, QueueError>> + Send;
+    fn change_visibility(
+        &self,
+        batch: &[(Receipt, Duration)],
+    ) -> impl Future<Output = Result<Vec<EntryResult>, QueueError>> + Send;
 
     /// What is known of the queue. Reading it may be denied, or a part of it may be missing.
     ///
@@ -89,7 +92,7 @@ pub trait Queue: Send + Sync + 'static {
     fn reconnect(&self);
 }
 
-/// A queue that is shared: with a consumer, and with whoever asks how deep it is.
+/// A queue that is shared: with a consumer, and with anyone who asks how deep it is.
 impl<Q: Queue> Queue for Arc<Q> {
     fn receive(
         &self,
@@ -104,8 +107,11 @@ impl<Q: Queue> Queue for Arc<Q> {
         Q::delete(self, batch)
     }
 
-    fn hide(&self, batch: &[(Receipt, Duration)]) -> impl Future<Output = Result<Vec<EntryResult>, QueueError>> + Send {
-        Q::hide(self, batch)
+    fn change_visibility(
+        &self,
+        batch: &[(Receipt, Duration)],
+    ) -> impl Future<Output = Result<Vec<EntryResult>, QueueError>> + Send {
+        Q::change_visibility(self, batch)
     }
 
     fn facts(&self) -> impl Future<Output = Result<QueueFacts, QueueError>> + Send {

@@ -23,10 +23,10 @@ pub const DEAD_LETTERS: &str = "stream_sqsd::dead_letters";
 /// ```
 /// # use stream_sqsd::telemetry::DeadLetter;
 /// let line = r#"{"time":"2026-11-21T03:12:45.003Z","message_id":"5fea7756-0ea4-451a-a703-a558b933e274","receive_count":5,
-///     "type":"message.new","cid":"messaging:42","route":"message.*","outcome":"bad message",
+///     "type":"message.new","cid":"messaging:42","route":"message.*","outcome":"rejected",
 ///     "error":"the endpoint answered 422 Unprocessable Entity","version":"0.1.0"}"#;
 /// let record: DeadLetter = serde_json::from_str(line).unwrap();
-/// assert_eq!((&*record.outcome, record.receive_count), ("bad message", 5));
+/// assert_eq!((&*record.outcome, record.receive_count), ("rejected", 5));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -47,7 +47,7 @@ pub struct DeadLetter {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
     /// A stable word for what happened: how the last call of the handler ended, as in `stream_sqsd_handler_calls_total`; why
-    /// the body could not be decoded, as in `stream_sqsd_undecodable_total`; or `unrouted`, `handed back` (a shutdown, or
+    /// the body could not be decoded, as in `stream_sqsd_undecodable_total`; or `unrouted`, `returned` (a shutdown, or
     /// its target was down for longer than SQS lets a message be held), `lease lost`, `delete unconfirmed`.
     pub outcome: String,
     /// What went wrong, cut to 300 bytes. Never what the message said, as far as its handler keeps to that.
@@ -58,7 +58,7 @@ pub struct DeadLetter {
 
 /// What keeps [`DeadLetter`]s, beside the log: see [`Monitor::keep_dead_letters`](super::Monitor::keep_dead_letters).
 pub trait DeadLetterKeeper: Send + Sync + 'static {
-    /// Takes a record. It is called by the engine in the middle of its work, so it must not block: whoever writes to a disk
+    /// Takes a record. It is called by the engine in the middle of its work, so it must not block: anyone who writes to a disk
     /// does so on a thread of its own.
     fn keep(&self, record: &DeadLetter);
 

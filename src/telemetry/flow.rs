@@ -33,8 +33,8 @@ pub struct TargetFlow {
     pub failing_types: Vec<Arc<str>>,
     /// One message fails and nothing else was tried since the last success: nobody can tell whose fault it is.
     pub only_one_fails: bool,
-    /// When the first of what is held must be handed back to the queue.
-    pub handed_back_in: Option<Duration>,
+    /// When the first of what is held must be returned to the queue.
+    pub returned_in: Option<Duration>,
 }
 
 impl TargetFlow {
@@ -59,7 +59,7 @@ impl TargetFlow {
     /// The same, some time after it was looked at.
     pub(super) fn after(mut self, passed: Duration) -> Self {
         let less = |left: Duration| left.saturating_sub(passed);
-        self.handed_back_in = self.handed_back_in.map(less);
+        self.returned_in = self.returned_in.map(less);
         self.state = match self.state {
             FlowState::Paused { ends_in } => FlowState::Paused { ends_in: less(ends_in) },
             FlowState::Down { lasts, next_probe_in, next_receive_in } => FlowState::Down {

@@ -5,7 +5,7 @@ pub(super) const OTHER: &str = "other";
 
 /// What bodies that cannot be decoded are told apart by.
 pub(super) const UNDECODABLE: &[&str] =
-    &["invalid base64 encoding", "gzip decompression failed", "invalid JSON payload", "too large", "type too long"];
+    &["invalid_base64_encoding", "gzip_decompression_failed", "invalid_json_payload", "too_large", "type_too_long"];
 
 /// What failed requests to the queue are told apart by.
 pub(super) const REQUEST_ERRORS: &[&str] = &[
@@ -26,18 +26,18 @@ pub(super) const REQUEST_ERRORS: &[&str] = &[
 pub(crate) enum Request {
     Receive,
     Delete,
-    Hide,
+    ChangeVisibility,
 }
 
 impl Request {
-    pub(super) const ALL: [Request; 3] = [Request::Receive, Request::Delete, Request::Hide];
+    pub(super) const ALL: [Request; 3] = [Request::Receive, Request::Delete, Request::ChangeVisibility];
 
     /// The stable word for it: in the log, in the metrics, on the page.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Request::Receive => "receive",
             Request::Delete => "delete",
-            Request::Hide => "change of visibility",
+            Request::ChangeVisibility => "change_visibility",
         }
     }
 }
@@ -76,12 +76,12 @@ impl CallEnd {
         match self {
             CallEnd::Handled => "handled",
             CallEnd::Retry => "retry",
-            CallEnd::BadMessage => "bad message",
-            CallEnd::TargetBusy => "target busy",
-            CallEnd::TargetDown => "target down",
-            CallEnd::TimeLimit => "time limit",
+            CallEnd::BadMessage => "rejected",
+            CallEnd::TargetBusy => "target_busy",
+            CallEnd::TargetDown => "target_down",
+            CallEnd::TimeLimit => "timeout",
             CallEnd::Panic => "panic",
-            CallEnd::DoesNotFit => "does not fit",
+            CallEnd::DoesNotFit => "type_mismatch",
             CallEnd::Interrupted => "interrupted",
         }
     }

@@ -51,7 +51,7 @@ const RECEIVED: Metric = counter("stream_sqsd_deliveries_received_total", &[], "
 const SETTLED: Metric = counter(
     "stream_sqsd_deliveries_settled_total",
     &["outcome"],
-    "What became of deliveries: deleted, left (for a retry or the dead-letter queue), released (handed back at once), \
+    "What became of deliveries: deleted, nacked (for a retry or the dead-letter queue), returned (unprocessed), \
      interrupted (lease lost or delete unconfirmed), duplicate (joined one already at work).",
 );
 const REDELIVERED: Metric =
@@ -196,8 +196,8 @@ const DEAD_LETTERS: Metric = gauge(
     &[],
     "About how many messages wait in the dead-letter queue; absent where that may not be read.",
 );
-const WANTED_REPLICAS: Metric = gauge(
-    "stream_sqsd_wanted_replicas",
+const DESIRED_REPLICAS: Metric = gauge(
+    "stream_sqsd_desired_replicas",
     &[],
     "How many daemons like this one would handle the visible messages within a minute, at its speed when last busy; \
      absent until that is known, and while a target is down or limits the calls.",
@@ -227,8 +227,8 @@ pub(super) fn text(t: &Telemetry, live: bool) -> String {
     page.one(&RECEIVED, &[], t.received.get());
     let mut settled = page.family(&SETTLED);
     settled.sample(&["deleted"], t.deleted.get());
-    settled.sample(&["left"], t.left_for_retry.get());
-    settled.sample(&["released"], t.released.get());
+    settled.sample(&["nacked"], t.nacked.get());
+    settled.sample(&["returned"], t.returned.get());
     settled.sample(&["interrupted"], t.interrupted.get());
     settled.sample(&["duplicate"], t.duplicates.get());
     page.one(&REDELIVERED, &[], t.redelivered.get());
@@ -273,7 +273,7 @@ pub(super) fn text(t: &Telemetry, live: bool) -> String {
     let mut requests = page.family(&REQUESTS);
     requests.sample(&[Request::Receive.label()], t.polls.get());
     requests.sample(&[Request::Delete.label()], t.delete_calls.get());
-    requests.sample(&[Request::Hide.label()], t.hide_calls.get());
+    requests.sample(&[Request::ChangeVisibility.label()], t.change_visibility_calls.get());
     requests.sample(&["attributes"], t.attributes_calls.get());
     let mut errors = page.family(&REQUEST_ERRORS);
     for request in Request::ALL {
@@ -298,7 +298,7 @@ pub(super) fn text(t: &Telemetry, live: bool) -> String {
     queue.sample_if_known(&["visible"], depth.visible);
     queue.sample_if_known(&["hidden"], depth.hidden);
     page.family(&DEAD_LETTERS).sample_if_known(&[], depth.dead_letters);
-    page.family(&WANTED_REPLICAS).sample_if_known(&[], t.wanted_replicas());
+    page.family(&DESIRED_REPLICAS).sample_if_known(&[], t.desired_replicas());
     page.process(&Process::now());
     page.0
 }
@@ -470,7 +470,7 @@ mod tests {
         &DEAD_LETTER_RECORDS_DROPPED,
         &QUEUE_MESSAGES,
         &DEAD_LETTERS,
-        &WANTED_REPLICAS,
+        &DESIRED_REPLICAS,
         &CPU_SECONDS,
         &OPEN_FDS,
         &MAX_FDS,

@@ -1,6 +1,6 @@
 //! What can be observed of a running consumer: every count, every metric and every name of a log field, once.
 //!
-//! The engine counts here; whoever wants to watch reads a [`Snapshot`], the last hour, the last failures or the metrics
+//! The engine counts here; anyone who wants to watch reads a [`Snapshot`], the last hour, the last failures or the metrics
 //! through a [`Monitor`]. Nothing here acts, and nothing here knows what a message said.
 
 mod count;
@@ -40,8 +40,8 @@ pub use history::{SAMPLE_EVERY, SAMPLES_KEPT, Sample};
 pub(crate) use label::{CallEnd, Request};
 use label::{OTHER, REQUEST_ERRORS, UNDECODABLE};
 pub use monitor::Monitor;
+pub(crate) use now::Occupancy;
 pub use now::Phase;
-pub(crate) use now::Turn;
 use now::{Failing, Now};
 pub(crate) use outage::{Outage, Told};
 pub use snapshot::{Depth, DepthReading, QueueSeen, RouteSnapshot, Snapshot, Trouble};
@@ -85,11 +85,11 @@ pub mod field {
 }
 
 /// How many event types that this version does not know are counted by name; those beyond them are counted together.
-/// Such types are named by whoever sends to the queue, so their number is bounded; the known ones are bounded anyway.
+/// Such types are named by anyone who sends to the queue, so their number is bounded; the known ones are bounded anyway.
 const UNKNOWN_TYPES_COUNTED: usize = 256;
 
 /// How many bytes of a text are shown that a sender or a target chose: in the log, in spans, on the page, in metrics.
-/// Spans are repeated in each line of the log, so whoever chose a text would choose the size of the log.
+/// Spans are repeated in each line of the log, so anyone who chose a text would choose the size of the log.
 const FOREIGN_SHOWN: usize = 120;
 
 /// How many bytes are shown of an error, which may be made of several texts.
@@ -120,8 +120,8 @@ pub(crate) struct Telemetry {
     pub(crate) last_receives: Count,
     pub(crate) last_receives_failed: Count,
     pub(crate) deleted: Count,
-    pub(crate) left_for_retry: Count,
-    pub(crate) released: Count,
+    pub(crate) nacked: Count,
+    pub(crate) returned: Count,
     pub(crate) interrupted: Count,
     pub(crate) duplicates: Count,
     pub(crate) unrouted: Count,
@@ -134,7 +134,7 @@ pub(crate) struct Telemetry {
     pub(crate) polls_failed: Count,
     pub(crate) polls_abandoned: Count,
     pub(crate) delete_calls: Count,
-    pub(crate) hide_calls: Count,
+    pub(crate) change_visibility_calls: Count,
     pub(crate) attributes_calls: Count,
     request_errors: [Kinds; Request::ALL.len()],
     pub(crate) reconnects: Count,
@@ -172,7 +172,7 @@ pub(crate) fn shown(text: &str) -> &str {
     cut(text, FOREIGN_SHOWN)
 }
 
-/// The first so many bytes of a text, or a few less where a character would be torn.
+/// The first n bytes of a text, or a few less where a character would be torn.
 pub(crate) fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
@@ -188,8 +188,8 @@ impl Telemetry {
             last_receives: Count::default(),
             last_receives_failed: Count::default(),
             deleted: Count::default(),
-            left_for_retry: Count::default(),
-            released: Count::default(),
+            nacked: Count::default(),
+            returned: Count::default(),
             interrupted: Count::default(),
             duplicates: Count::default(),
             unrouted: Count::default(),
@@ -202,7 +202,7 @@ impl Telemetry {
             polls_failed: Count::default(),
             polls_abandoned: Count::default(),
             delete_calls: Count::default(),
-            hide_calls: Count::default(),
+            change_visibility_calls: Count::default(),
             attributes_calls: Count::default(),
             request_errors: Request::ALL.map(|_| Kinds::new(REQUEST_ERRORS)),
             reconnects: Count::default(),
@@ -318,7 +318,7 @@ impl Telemetry {
     }
 
     /// The loop of the engine turned.
-    pub(crate) fn turned(&self, turn: Turn) {
+    pub(crate) fn turned(&self, turn: Occupancy) {
         let at = Instant::now();
         let mut now = self.now();
         now.turned = at;
@@ -398,7 +398,7 @@ impl Telemetry {
     }
 
     /// The backlog over what one daemon works off in a minute; at least one.
-    fn wanted_replicas(&self) -> Option<u64> {
+    fn desired_replicas(&self) -> Option<u64> {
         if !self.now().all_flow() {
             return None;
         }

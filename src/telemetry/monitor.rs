@@ -36,8 +36,8 @@ impl Monitor {
             phase: t.phase(),
             received: t.received.get(),
             deleted: t.deleted.get(),
-            left_for_retry: t.left_for_retry.get(),
-            released: t.released.get(),
+            nacked: t.nacked.get(),
+            returned: t.returned.get(),
             interrupted: t.interrupted.get(),
             duplicates: t.duplicates.get(),
             redelivered: t.redelivered.get(),
@@ -59,7 +59,7 @@ impl Monitor {
             polls_failed: t.polls_failed.get(),
             polls_abandoned: t.polls_abandoned.get(),
             delete_calls: t.delete_calls.get(),
-            hide_calls: t.hide_calls.get(),
+            change_visibility_calls: t.change_visibility_calls.get(),
             attributes_calls: t.attributes_calls.get(),
             reconnects: t.reconnects.get(),
             at_work: now.at_work,
@@ -208,8 +208,8 @@ impl Monitor {
     /// How many daemons like this one would handle the visible messages within a minute: the backlog over the speed of
     /// the last busy minute of the hour. None while either is unknown, and while a target is down or limits the calls:
     /// more daemons would only be refused more often.
-    pub fn wanted_replicas(&self) -> Option<u64> {
-        self.telemetry.wanted_replicas()
+    pub fn desired_replicas(&self) -> Option<u64> {
+        self.telemetry.desired_replicas()
     }
 
     /// For how long the consumer has been there.
@@ -247,7 +247,7 @@ fn mean(reading: &Reading) -> Option<f64> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::history::SAMPLE_EVERY;
-    use super::super::{DEPTH_GOOD_FOR, FOREIGN_SHOWN, Failed, FlowState, Limits, Turn, UNKNOWN_TYPES_COUNTED};
+    use super::super::{DEPTH_GOOD_FOR, FOREIGN_SHOWN, Failed, FlowState, Limits, Occupancy, UNKNOWN_TYPES_COUNTED};
     use super::*;
 
     /// Two routes of the same name.
@@ -287,22 +287,22 @@ pub(super) mod tests {
     async fn replicas_are_wanted_by_backlog_and_by_the_speed_when_busy() {
         let monitor = monitor();
         monitor.depth_was(Depth { visible: Some(60_000), ..Depth::default() }, 1);
-        assert_eq!(monitor.wanted_replicas(), None, "nobody knows how fast it can be");
+        assert_eq!(monitor.desired_replicas(), None, "nobody knows how fast it can be");
         for _ in 0..3 {
-            monitor.telemetry.turned(Turn { at_work: 60, slots_free: 4, ..Turn::default() });
+            monitor.telemetry.turned(Occupancy { at_work: 60, slots_free: 4, ..Occupancy::default() });
             monitor.telemetry.deleted.add(2_000);
             monitor.sample(SAMPLE_EVERY);
         }
-        assert_eq!(monitor.wanted_replicas(), Some(5), "60,000 at 200 a second are five minutes");
+        assert_eq!(monitor.desired_replicas(), Some(5), "60,000 at 200 a second are five minutes");
         for state in [down(Duration::ZERO), FlowState::Limited, FlowState::Paused { ends_in: Duration::ZERO }] {
             monitor.telemetry.looked(vec![flow(FlowState::Flowing), flow(state)]);
-            assert_eq!(monitor.wanted_replicas(), None, "more of them would only be refused more often: {state:?}");
+            assert_eq!(monitor.desired_replicas(), None, "more of them would only be refused more often: {state:?}");
         }
         monitor.telemetry.looked(vec![flow(FlowState::Flowing); 2]);
         monitor.depth_was(Depth { visible: Some(0), ..Depth::default() }, 1);
-        assert_eq!(monitor.wanted_replicas(), Some(1));
+        assert_eq!(monitor.desired_replicas(), Some(1));
         tokio::time::advance(DEPTH_GOOD_FOR).await;
-        assert_eq!(monitor.wanted_replicas(), None, "nobody has looked for long");
+        assert_eq!(monitor.desired_replicas(), None, "nobody has looked for long");
     }
 
     #[tokio::test(start_paused = true)]
@@ -314,7 +314,7 @@ pub(super) mod tests {
                 for _ in 0..n {
                     tokio::time::advance(Duration::from_secs(1)).await;
                     // No free slot and a target that is down: no failures.
-                    monitor.telemetry.turned(Turn { slots_free: 0, ..Turn::default() });
+                    monitor.telemetry.turned(Occupancy { slots_free: 0, ..Occupancy::default() });
                     monitor.telemetry.looked(vec![flow(down(Duration::from_secs(9)))]);
                 }
             }
@@ -354,12 +354,12 @@ pub(super) mod tests {
         const SECOND: Duration = Duration::from_secs(1);
         let monitor = monitor();
         let paused = FlowState::Paused { ends_in: 3 * SECOND };
-        let held = TargetFlow { handed_back_in: Some(9 * SECOND), ..flow(down(10 * SECOND)) };
+        let held = TargetFlow { returned_in: Some(9 * SECOND), ..flow(down(10 * SECOND)) };
         monitor.telemetry.looked(vec![flow(paused), held]);
         tokio::time::advance(4 * SECOND).await;
         let flows = monitor.flows();
         assert_eq!(flows[0].state, FlowState::Paused { ends_in: Duration::ZERO });
-        assert_eq!((flows[1].state, flows[1].handed_back_in), (down(14 * SECOND), Some(5 * SECOND)));
+        assert_eq!((flows[1].state, flows[1].returned_in), (down(14 * SECOND), Some(5 * SECOND)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -378,7 +378,7 @@ pub(super) mod tests {
         let monitor = monitor();
         let telemetry = &monitor.telemetry;
         let full = || telemetry.now().is_full(64);
-        telemetry.turned(Turn { slots_free: 60, ..Turn::default() });
+        telemetry.turned(Occupancy { slots_free: 60, ..Occupancy::default() });
         let two_connections = TargetFlow { calls: 2, calls_limit: Some(2), ..TargetFlow::default() };
         telemetry.looked(vec![two_connections.clone()]);
         assert!(!full(), "nothing waits");

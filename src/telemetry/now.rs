@@ -16,7 +16,7 @@ pub enum Phase {
     Starting,
     /// Messages are received.
     Receiving,
-    /// Nothing more is received; what is here is finished or handed back.
+    /// Nothing more is received; what is here is finished or returned.
     Draining,
     /// The run is over.
     Ended,
@@ -96,7 +96,7 @@ impl Now {
 
 /// What the loop of the engine sees each time that it turns.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Turn {
+pub(crate) struct Occupancy {
     pub(crate) at_work: usize,
     pub(crate) slots_free: usize,
     pub(crate) bytes: usize,

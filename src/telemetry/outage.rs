@@ -1,7 +1,7 @@
 //! The story of a target that is down, as the log tells it: when it goes, and when it is back.
 //!
-//! A target that flaps would fill the log, so it is told at most once in [`TELL_EVERY`] that it is down. Whoever was told so
-//! is told that it is back, and what was kept quiet is told as soon as it may be, if it is still so.
+//! A target that flaps would fill the log, so it is told at most once in [`TELL_EVERY`] that it is down, unless it stays down
+//! for longer than a target that flaps. Anyone who was told so is told that it is back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,9 @@ use tokio::time::Instant;
 
 /// How often it is told that a target is down, at the most.
 const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// An outage that lasts for so long is told of in any case.
+const LONG: Duration = Duration::from_secs(10);
 
 /// What flow control says of a target that is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +79,8 @@ impl Story {
             return None;
         }
         // That it is more than the one is told at once.
-        if !state.told_one && state.last.is_some_and(|last| now.duration_since(last) < TELL_EVERY) {
+        let is_short = now.duration_since(outage.since) < LONG;
+        if !state.told_one && is_short && state.last.is_some_and(|last| now.duration_since(last) < TELL_EVERY) {
             return None;
         }
         state.last = Some(now);
@@ -150,17 +154,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_kept_quiet_is_told_if_it_is_still_so() {
+    async fn what_was_kept_quiet_is_told_if_it_lasts() {
         let story = Story::default();
         story.failed(down(), 1);
         story.succeeded(|| 2);
         let outage = down();
         assert_eq!(story.failed(outage, 3), None, "it flaps");
-        tokio::time::advance(59 * SECOND).await;
+        tokio::time::advance(9 * SECOND).await;
         assert_eq!(story.failed(outage, 4), None);
         tokio::time::advance(SECOND).await;
         assert_eq!(story.failed(outage, 5), Some(Told::Down { times: 1 }));
-        assert_eq!(story.succeeded(|| 6), Some(Told::Back { down_for: 60 * SECOND, attempts: 4 }));
+        assert_eq!(story.succeeded(|| 6), Some(Told::Back { down_for: 10 * SECOND, attempts: 4 }));
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,9 +26,9 @@ pub struct Snapshot {
     /// Deliveries whose message was deleted, confirmed by the queue.
     pub deleted: u64,
     /// Deliveries left in the queue, to be received again after a delay or dead-lettered.
-    pub left_for_retry: u64,
-    /// Deliveries handed back at once, unworked or not finished, such as at shutdown.
-    pub released: u64,
+    pub nacked: u64,
+    /// Deliveries returned at once, unworked or not finished, such as at shutdown.
+    pub returned: u64,
     /// Deliveries whose lease was lost or whose delete was not confirmed.
     pub interrupted: u64,
     /// Deliveries that joined one of the same message already at work.
@@ -60,10 +60,10 @@ pub struct Snapshot {
     /// Batch deletes issued.
     pub delete_calls: u64,
     /// Batch changes of visibility issued: renewals, retry delays and releases.
-    pub hide_calls: u64,
+    pub change_visibility_calls: u64,
     /// Reads of the attributes of the queue and of its dead-letter queue.
     pub attributes_calls: u64,
-    /// How often the connections were given up and opened anew.
+    /// How often the connections were given up and opened again.
     pub reconnects: u64,
     /// Deliveries held now, with and without a slot.
     pub at_work: usize,

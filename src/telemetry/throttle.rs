@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(throttle.worth_logging(on(1, "the row is locked")), Some(1));
         assert_eq!(throttle.worth_logging(on(0, "the endpoint answered 422")), Some(1));
         assert_eq!(throttle.worth_logging(on(0, "the endpoint answered 401")), Some(1));
-        let other = Cause { kind: ("handler", "bad message"), ..on(0, "the row is locked") };
+        let other = Cause { kind: ("handler", "rejected"), ..on(0, "the row is locked") };
         assert_eq!(throttle.worth_logging(other), Some(1));
     }
 

@@ -67,7 +67,7 @@ async fn what_happened_is_told_and_what_a_message_said_is_not() {
         let json: serde_json::Value = serde_json::from_str(&status.body).unwrap();
         assert_eq!(json["queue"], "the queue of this test");
         assert_eq!(json["found"]["max_receive_count"], 3);
-        assert_eq!((&json["deliveries"]["deleted"], &json["deliveries"]["left_for_retry"]), (&3.into(), &6.into()));
+        assert_eq!((&json["deliveries"]["deleted"], &json["deliveries"]["nacked"]), (&3.into(), &6.into()));
         let routes = &json["routes"];
         assert_eq!((&routes[0]["name"], &routes[0]["handled"]), (&"message.*".into(), &2.into()));
         assert_eq!(routes[0]["failed"], serde_json::json!({"retry": 3}));
@@ -80,12 +80,12 @@ async fn what_happened_is_told_and_what_a_message_said_is_not() {
         has("stream_sqsd_deliveries_received_total 9");
         has("stream_sqsd_deliveries_redelivered_total 4");
         has(r#"stream_sqsd_deliveries_settled_total{outcome="deleted"} 3"#);
-        has(r#"stream_sqsd_deliveries_settled_total{outcome="left"} 6"#);
+        has(r#"stream_sqsd_deliveries_settled_total{outcome="nacked"} 6"#);
         has("stream_sqsd_last_receives_total 2");
         has("stream_sqsd_last_receives_failed_total 2");
         has(r#"stream_sqsd_events_total{type="message.new"} 2"#);
         has(r#"stream_sqsd_events_total{type="other"} 1"#);
-        has(r#"stream_sqsd_undecodable_total{error="invalid base64 encoding"} 3"#);
+        has(r#"stream_sqsd_undecodable_total{error="invalid_base64_encoding"} 3"#);
         has(r#"stream_sqsd_handler_calls_total{route="message.*",outcome="retry"} 3"#);
         has(r#"stream_sqsd_receive_count_at_success_bucket{le="1"} 3"#);
         has("stream_sqsd_lease_margin_seconds_count 3");
@@ -108,9 +108,9 @@ async fn one_message_that_fails_is_told_apart_from_a_target_that_is_down() {
         assert_eq!((&flow["state"], &flow["held"]["retrying"]), (&"only one fails".into(), &1.into()), "{flow}");
         let lasts = flow["down_for_seconds"].as_f64().unwrap();
         let probe = flow["next_probe_seconds"].as_f64().unwrap();
-        let handed_back = flow["held"]["handed_back_seconds"].as_f64().unwrap();
+        let returned = flow["held"]["returned_in_seconds"].as_f64().unwrap();
         assert!((28.0..32.0).contains(&lasts) && (0.0..=1.1).contains(&probe), "{flow}");
-        assert!((11.5 * 3_600.0..12.0 * 3_600.0).contains(&handed_back), "{flow}");
+        assert!((11.5 * 3_600.0..12.0 * 3_600.0).contains(&returned), "{flow}");
         let down = |metrics: &str| metrics.contains(r#"stream_sqsd_target_down{route="message.*"} 1"#);
         assert!(!down(&get(watched.address, "/metrics").await.body));
         for _ in 0..2 {

@@ -4,7 +4,7 @@
 //! ```text
 //! cargo bench --no-default-features --bench decode                           # a table in microseconds of CPU
 //! cargo bench --no-default-features --bench decode -- instructions           # the guard: compares with the figures
-//! cargo bench --no-default-features --bench decode -- instructions renew     # writes the figures anew
+//! cargo bench --no-default-features --bench decode -- instructions renew     # writes the figures again
 //! ```
 //!
 //! The guard runs itself under valgrind's callgrind, which counts instructions: the same code gives the same count, to a
@@ -161,15 +161,15 @@ fn guard() -> Outcome {
             continue;
         };
         let change = (counted as f64 / *figure as f64 - 1.0) * 100.0;
-        let judgement = if change > TOLERANCE {
+        let check = if change > TOLERANCE {
             "  DEARER"
         } else if change < -TOLERANCE {
             "  CHEAPER"
         } else {
             ""
         };
-        println!("{name:<24} {figure:>12} {counted:>12} {change:>+8.1} %{judgement}");
-        wrong += usize::from(!judgement.is_empty());
+        println!("{name:<24} {figure:>12} {counted:>12} {change:>+8.1} %{check}");
+        wrong += usize::from(!check.is_empty());
     }
     if wrong == 0 {
         return Ok(());
@@ -185,7 +185,7 @@ fn guard() -> Outcome {
     .into())
 }
 
-/// Writes the figures anew.
+/// Writes the figures again.
 fn renew() -> Outcome {
     let mut text = format!(
         "# Instructions of valgrind's callgrind for one event: what tests/bench/decode.rs compares with, and how to renew it.\n\

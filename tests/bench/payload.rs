@@ -256,7 +256,7 @@ impl Writer {
         format!("2026-03-{day:02}T{hour:02}:{minute:02}:{:02}.{:06}Z", self.rng.u32(..60), self.rng.u32(..1_000_000))
     }
 
-    /// About so many bytes of text, with the escapes that text has.
+    /// About n bytes of text, with the escapes that text has.
     fn text(&mut self, bytes: usize) {
         let end = self.json.len() + bytes;
         let mut words = 0;

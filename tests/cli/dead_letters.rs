@@ -137,11 +137,11 @@ fn each_of_643_dead_letters_has_its_record_in_log_and_file() {
         *kinds.entry((record["route"].as_str(), text("outcome"), error)).or_default() += 1;
     }
     let expected = [
-        ((None, "invalid base64 encoding", "invalid base64 encoding"), 100),
-        ((None, "too large", "too large: more than 4096 bytes"), 60),
+        ((None, "invalid_base64_encoding", "invalid base64 encoding"), 100),
+        ((None, "too_large", "too large: more than 4096 bytes"), 60),
         ((None, "unrouted", "no route takes it"), 160),
-        ((Some("message.*"), "time limit", "the handler did not finish within 1s"), 3),
-        ((Some("message.* (2)"), "bad message", "the program ended by exit status: 65"), 160),
+        ((Some("message.*"), "timeout", "the handler did not finish within 1s"), 3),
+        ((Some("message.* (2)"), "rejected", "the program ended by exit status: 65"), 160),
         ((Some("reaction.*"), "retry", "the program ended by exit status: 3"), 160),
     ];
     assert_eq!(kinds, BTreeMap::from(expected));
@@ -194,10 +194,10 @@ fn at_debug_each_event_is_one_line_and_else_none() {
             let text = |field: &str| line[field].as_str().unwrap_or("-").to_owned();
             [text("level"), text("type"), text("route"), text("outcome"), text("settled")].join(" ")
         };
-        assert_eq!(facts(of(0)), "DEBUG call.created - unrouted left");
-        assert_eq!(facts(of(1)), "DEBUG message.new message.* (2) bad message left");
-        assert_eq!(facts(of(2)), "DEBUG - - invalid base64 encoding left");
-        assert_eq!(facts(of(3)), "DEBUG reaction.new reaction.* retry left");
+        assert_eq!(facts(of(0)), "DEBUG call.created - unrouted nacked");
+        assert_eq!(facts(of(1)), "DEBUG message.new message.* (2) rejected nacked");
+        assert_eq!(facts(of(2)), "DEBUG - - invalid_base64_encoding nacked");
+        assert_eq!(facts(of(3)), "DEBUG reaction.new reaction.* retry nacked");
         assert!(!ended.stderr.contains(PRIVATE), "{}", ended.stderr);
     }
 }

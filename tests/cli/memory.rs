@@ -210,7 +210,7 @@ mod postgres {
             let program = versions.last().expect("Debian's package postgresql").join("bin").join(program);
             let mut command = Command::new("runuser");
             command.args(["-u", "postgres", "--"]).arg(program).args(arguments).current_dir("/");
-            // The server inherits it, and whoever reads it to its end would wait for the server.
+            // The server inherits it, and anyone who reads it to its end would wait for the server.
             let status = command.arg("-D").arg(self.0.path().join("data")).stdout(Stdio::null()).status();
             assert!(status.unwrap().success());
         }

@@ -88,7 +88,7 @@ impl Sqs {
         *self.shared.refused_receives.lock().unwrap() = Some(code);
     }
 
-    /// From now on whoever asks for the attributes of this queue gets this error.
+    /// From now on anyone who asks for the attributes of this queue gets this error.
     pub(crate) fn refuse_attributes(&self, queue: &'static str, code: &'static str) {
         self.shared.refused.lock().unwrap().insert(queue, code);
     }
@@ -218,7 +218,7 @@ async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Va
         "ChangeMessageVisibilityBatch" => {
             let time = |entry: &Value| Duration::from_secs(entry["VisibilityTimeout"].as_u64().unwrap());
             let batch: Vec<_> = entries(&body).map(|entry| (receipt(entry), time(entry))).collect();
-            by_entry(&body, shared.queue.hide(&batch).await.unwrap())
+            by_entry(&body, shared.queue.change_visibility(&batch).await.unwrap())
         }
         "SendMessageBatch" => {
             let fails = shared.failing_sends.lock().unwrap().pop();

@@ -1,4 +1,4 @@
-//! `run` and `demo`: events, signals, ledger and exit codes.
+//! `run` and `demo`: events, signals, summary and exit codes.
 
 use std::process::{Command, Stdio};
 
@@ -21,7 +21,7 @@ fn every_event_is_a_line_and_the_run_ends_with_the_queue() {
     }
     let ended =
         run(daemon(&["run", "--queue-url", &sqs.url(), "--until-empty", "--wait", "1s", "--log-format", "human"]));
-    let ended = ended.with(0).saying(&["received 25 = deleted 25 + left for retry 0 + released 0 + interrupted 0"]);
+    let ended = ended.with(0).saying(&["received 25 = deleted 25 + nacked 0 + returned 0 + interrupted 0"]);
     let events = lines(&ended.stdout);
     let mut numbers: Vec<u64> = events.iter().map(|line| line["event"]["n"].as_u64().unwrap()).collect();
     numbers.sort_unstable();
@@ -30,7 +30,7 @@ fn every_event_is_a_line_and_the_run_ends_with_the_queue() {
 }
 
 #[test]
-fn off_a_terminal_the_log_is_json_and_the_ledger_one_line_of_it_whatever_is_logged() {
+fn off_a_terminal_the_log_is_json_and_the_summary_one_line_of_it_whatever_is_logged() {
     let sqs = Sqs::start(MemorySettings::default());
     sqs.queue().send(r#"{"type":"message.new"}"#);
     let mut command = daemon(&["run", "--until-empty"]);
@@ -51,7 +51,7 @@ fn a_first_signal_drains_an_idle_run() {
         daemon.signal(signal);
         daemon.wait().with(0).saying(&[
             "draining: the open long poll returns within 1s; a second signal stops at once",
-            "closing ledger (drained)",
+            "shutdown summary (drained)",
         ]);
     }
 }
@@ -82,7 +82,7 @@ fn a_hangup_opens_files_anew_and_the_run_goes_on() {
     sqs.until_called("ReceiveMessage", 2);
     std::fs::rename(&events, directory.path().join("put-aside.jsonl")).unwrap();
     daemon.signal(Signal::HUP);
-    daemon.until("the file was opened anew");
+    daemon.until("the file was opened again");
     assert!(events.exists(), "it is there before the next event");
     sqs.queue().send(r#"{"type":"message.new"}"#);
     sqs.until_called("DeleteMessageBatch", 1);
@@ -126,7 +126,7 @@ fn a_reader_that_goes_away_while_messages_wait_drains_and_is_69() {
     let command = daemon(&["run", "--queue-url", &sqs.url(), "--wait", "1s", "--log-format", "human"]);
     start_writing_to(command, Stdio::from(writer)).wait().with(69).saying(&["nobody reads standard output any more"]);
     let counts = sqs.queue().counts();
-    assert_eq!((counts.deleted, counts.visible), (0, 30), "everything is handed back: {counts:?}");
+    assert_eq!((counts.deleted, counts.visible), (0, 30), "everything is returned: {counts:?}");
 }
 
 /// As `>> events.jsonl` does, to a file that a full disk has left without the end of its last line.
@@ -299,7 +299,7 @@ fn no_message_of_a_json_log_holds_a_line_end() {
     sqs.queue().send(r#"{"type":"message.new"}"#);
     let mut command = daemon(&["run", "--queue-url", &sqs.url(), "--until-empty", "--wait", "1s"]);
     command.env("STREAM_SQSD_GRACE\n", "30s");
-    let ended = run(command).with(0).saying(&["closing ledger", "did you mean STREAM_SQSD_GRACE?"]);
+    let ended = run(command).with(0).saying(&["shutdown summary", "did you mean STREAM_SQSD_GRACE?"]);
     for line in lines(&ended.stderr) {
         assert!(!line["message"].as_str().unwrap().contains(['\n', '\r']), "{line}");
     }

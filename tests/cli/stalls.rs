@@ -120,7 +120,7 @@ fn what_a_stalled_log_dropped_is_counted_and_said_when_it_is_read() {
     let note = said.lines().find(|line| line.contains("lines of the log were dropped")).expect("it is said");
     let note: serde_json::Value = serde_json::from_str(note).unwrap();
     assert!(note["dropped"].as_u64().unwrap() > 0, "{note}");
-    assert!(said.contains("closing ledger"), "{}", said.len());
+    assert!(said.contains("shutdown summary"), "{}", said.len());
 }
 
 /// Under a limit for the size of its files: a write beyond it is answered by a signal and by EFBIG.
@@ -158,7 +158,7 @@ fn a_file_that_may_not_grow_is_a_full_disk_and_no_end_of_the_run() {
     daemon.until("the target is down");
     daemon.signal(Signal::TERM);
     let ended = daemon.wait().with(0);
-    assert!(ended.stderr.contains("closing ledger (drained)"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("shutdown summary (drained)"), "{}", ended.stderr);
     let written = std::fs::read_to_string(&events).unwrap();
     assert!(written.is_empty() || written.ends_with('\n'), "{written}");
 }
@@ -229,7 +229,7 @@ impl HangingDisk {
     }
 }
 
-fn ledger_of(ended: &Ended) -> &str {
+fn summary_of(ended: &Ended) -> &str {
     ended.stderr.lines().find(|line| line.contains("received ")).unwrap_or_else(|| panic!("{}", ended.stderr))
 }
 
@@ -246,7 +246,7 @@ fn a_journal_on_a_disk_that_hangs_holds_up_no_message() {
     daemon.signal(Signal::TERM);
     let ended = daemon.wait().with(0);
     assert!(asked.elapsed() < DRAINED, "{:?}", asked.elapsed());
-    assert!(ledger_of(&ended).contains("deleted 200 +"), "{}", ended.stderr);
+    assert!(summary_of(&ended).contains("deleted 200 +"), "{}", ended.stderr);
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn a_file_on_a_disk_that_hangs_holds_up_no_shutdown() {
     daemon.signal(Signal::TERM);
     let ended = daemon.wait().with(0);
     assert!(asked.elapsed() < DRAINED, "{:?}", asked.elapsed());
-    assert!(ledger_of(&ended).contains("received 5 = deleted 0"), "{}", ended.stderr);
+    assert!(summary_of(&ended).contains("received 5 = deleted 0"), "{}", ended.stderr);
     assert_eq!(sqs.queue().counts().deleted, 0);
 }
 

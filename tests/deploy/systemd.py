@@ -182,7 +182,7 @@ class Queue:
 
 
 class Gate:
-    """A way to LocalStack that can be closed: then a request is held, and answered when the gate opens, unless whoever asked
+    """A way to LocalStack that can be closed: then a request is held, and answered when the gate opens, unless anyone who asked
     has gone by then."""
 
     def __enter__(self):
@@ -199,7 +199,7 @@ class Gate:
                         if select.select([self.connection], [], [], 0)[0] and not self.connection.recv(1, socket.MSG_PEEK):
                             self.close_connection = True
                             return
-                # Whoever asked may have gone meanwhile.
+                # Anyone who asked may have gone meanwhile.
                 with contextlib.suppress(ConnectionError):
                     self.answer(*gate.ask(self.path, body, dict(self.headers)))
 

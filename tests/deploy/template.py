@@ -25,7 +25,7 @@ BINARY = Path(os.environ.get("STREAM_SQSD_TEST_BINARY") or ROOT / "target/x86_64
 ENDPOINT = os.environ["STREAM_SQSD_TEST_ENDPOINT"]
 # The most that Fargate allows.
 LONGEST_STOP_TIMEOUT = 120
-# What a daemon may still need when its grace is over, to print its ledger and to be gone.
+# What a daemon may still need when its grace is over, to print its summary and to be gone.
 MARGIN = 5
 # Of a call, and of a stack that is being made.
 PATIENCE = 60

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stream_sqsd::consumer::{Closing, Consumer, RunError, Settings};
+use stream_sqsd::consumer::{Consumer, RunError, Settings, Summary};
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, Failure, Handler};
 use stream_sqsd::queue::memory::{MemoryCounts, MemoryQueue, MemorySettings};
@@ -21,7 +21,7 @@ pub(crate) struct Engine {
     queue: MemoryQueue,
     calls: Arc<Calls>,
     stop: oneshot::Sender<()>,
-    run: JoinHandle<Result<Closing, RunError>>,
+    run: JoinHandle<Result<Summary, RunError>>,
 }
 
 /// What a handler was seen to do.
@@ -125,12 +125,12 @@ impl Engine {
     /// Stops it, and asserts that every message was handled and none is left or dead-lettered.
     pub(crate) async fn end(self) {
         let counts = self.counts();
-        let closing = self.stop().await;
-        assert_eq!((counts.deleted, counts.dead_lettered), (counts.sent, 0), "{closing}");
+        let summary = self.stop().await;
+        assert_eq!((counts.deleted, counts.dead_lettered), (counts.sent, 0), "{summary}");
     }
 
     /// Stops it.
-    pub(crate) async fn stop(self) -> Closing {
+    pub(crate) async fn stop(self) -> Summary {
         self.stop.send(()).unwrap();
         timeout(PATIENCE, self.run).await.expect("it ends in time").unwrap().unwrap()
     }

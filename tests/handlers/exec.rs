@@ -230,10 +230,10 @@ async fn a_program_whose_time_runs_out_is_ended_and_its_message_stays() {
     let said = tokio::time::timeout(Duration::from_secs(15), listening).await.expect("it is ended").unwrap();
     assert_eq!(said, "begun\nended\n");
     // It comes again after a second; whether that is before the stop is left open.
-    let closing = engine.stop().await;
-    let counts = &closing.counts;
-    assert_eq!((counts.deleted, counts.timeouts + counts.released), (0, counts.received), "{closing}");
-    assert!(counts.timeouts > 0, "{closing}");
+    let summary = engine.stop().await;
+    let counts = &summary.counts;
+    assert_eq!((counts.deleted, counts.timeouts + counts.returned), (0, counts.received), "{summary}");
+    assert!(counts.timeouts > 0, "{summary}");
 }
 
 /// Has its lock for as long as one of its processes lives, and notes when another run has it.
@@ -247,9 +247,9 @@ async fn uses_up_its_receives_without_overlap(text: &str, handler_timeout: Durat
     let engine = Engine::with(exec, Settings { handler_timeout, retry, ..Settings::default() });
     engine.send(1);
     engine.until_dead_lettered(1).await;
-    let closing = engine.stop().await;
-    assert_eq!(fs::read_to_string(place.path().join("runs")).unwrap().lines().count(), 3, "{closing}");
-    assert!(!place.path().join("overlaps").exists(), "handed back while it was at work");
+    let summary = engine.stop().await;
+    assert_eq!(fs::read_to_string(place.path().join("runs")).unwrap().lines().count(), 3, "{summary}");
+    assert!(!place.path().join("overlaps").exists(), "returned while it was at work");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -275,16 +275,16 @@ async fn a_program_is_gone_before_a_shutdown_hands_its_message_back() {
     engine.send(1);
     let path = place.path().to_owned();
     engine.until("it is at work", || path.join("runs").exists()).await;
-    let handed_back = async {
+    let returned = async {
         while queue.counts().visible == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let lock = path.join("lock");
         Command::new("flock").arg("-n").arg(lock).arg("true").status().unwrap().success()
     };
-    let (closing, is_gone) = tokio::join!(engine.stop(), handed_back);
-    assert!(is_gone, "handed back while it was at work");
-    assert_eq!(closing.counts.released, 1, "{closing}");
+    let (summary, is_gone) = tokio::join!(engine.stop(), returned);
+    assert!(is_gone, "returned while it was at work");
+    assert_eq!(summary.counts.returned, 1, "{summary}");
 }
 
 /// Runs programs that leave processes behind, beside one that a library runs, and says what is left of all.

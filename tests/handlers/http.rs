@@ -252,8 +252,8 @@ async fn a_wait_for_a_connection_of_our_own_counts_for_nothing() {
     engine.until_deleted(60).await;
     assert!(engine.most_at_work() as u32 * Duration::from_millis(100) > 2 * handler_timeout, "few had to wait");
     assert_eq!(engine.refusals(), [], "neither busy nor down");
-    let closing = engine.stop().await;
-    assert_eq!((closing.counts.timeouts, closing.counts.received), (0, 60), "{closing}");
+    let summary = engine.stop().await;
+    assert_eq!((summary.counts.timeouts, summary.counts.received), (0, 60), "{summary}");
 }
 
 #[tokio::test]

@@ -128,7 +128,7 @@ async fn a_reader_that_pauses_is_a_target_that_is_down_before_the_time_limit_of_
     assert!(!stdout.closed().is_cancelled(), "it has paused, not gone");
 }
 
-/// Takes so many bytes, then is full until more are allowed.
+/// Takes n bytes, then is full until more are allowed.
 struct Disk {
     room: Arc<Mutex<usize>>,
     content: Arc<Mutex<Vec<u8>>>,

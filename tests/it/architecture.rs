@@ -130,7 +130,7 @@ fn one_seed_gives_one_history() {
                 assert_eq!(next, Some("biased;"), "src/{name}.rs:{number}: a select! that is not biased");
             }
             let ambient = line.contains("SystemTime::now") || line.contains("fastrand::Rng::new()");
-            let the_one_place = name == "consumer/settings" || name == "consumer/mod";
+            let the_one_place = name == "consumer/settings" || name == "consumer/run";
             assert!(!ambient || the_one_place, "src/{name}.rs:{number}: clock and chance are passed in");
         }
     }

@@ -60,13 +60,13 @@ pub(crate) struct Ended {
     pub(crate) log: String,
 }
 
-/// The counts of the closing ledger.
+/// The counts of the shutdown summary.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Ledger {
+pub(crate) struct Summary {
     pub(crate) received: u64,
     pub(crate) deleted: u64,
-    pub(crate) left_for_retry: u64,
-    pub(crate) released: u64,
+    pub(crate) nacked: u64,
+    pub(crate) returned: u64,
     pub(crate) interrupted: u64,
     pub(crate) duplicates: u64,
 }
@@ -156,22 +156,22 @@ impl Daemon {
 }
 
 impl Ended {
-    /// The closing ledger on standard error.
-    pub(crate) fn ledger(&self) -> Ledger {
-        let (_, sums) = self.log.rsplit_once("received ").unwrap_or_else(|| panic!("no ledger in:\n{}", self.log));
+    /// The shutdown summary on standard error.
+    pub(crate) fn summary(&self) -> Summary {
+        let (_, sums) = self.log.rsplit_once("received ").unwrap_or_else(|| panic!("no summary in:\n{}", self.log));
         let sums = sums.lines().next().unwrap();
         let mut numbers = sums.split([' ', '=', '+']).filter_map(|word| word.parse().ok());
-        let mut next = || numbers.next().unwrap_or_else(|| panic!("not a ledger: {sums}"));
-        let ledger = Ledger {
+        let mut next = || numbers.next().unwrap_or_else(|| panic!("not a summary: {sums}"));
+        let summary = Summary {
             received: next(),
             deleted: next(),
-            left_for_retry: next(),
-            released: next(),
+            nacked: next(),
+            returned: next(),
             interrupted: next(),
             duplicates: next(),
         };
-        let Ledger { received, deleted, left_for_retry, released, interrupted, duplicates } = ledger;
-        assert_eq!(received, deleted + left_for_retry + released + interrupted + duplicates, "it adds up: {sums}");
-        ledger
+        let Summary { received, deleted, nacked, returned, interrupted, duplicates } = summary;
+        assert_eq!(received, deleted + nacked + returned + interrupted + duplicates, "it adds up: {sums}");
+        summary
     }
 }

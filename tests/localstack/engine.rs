@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
-use stream_sqsd::consumer::{Closing, Consumer, RetryDelay, Settings};
+use stream_sqsd::consumer::{Consumer, RetryDelay, Settings, Summary};
 use stream_sqsd::queue::sqs::{QueueAddress, QueueUrl, SqsQueue};
 use stream_sqsd::router::Router;
 use stream_sqsd::telemetry::Monitor;
@@ -20,7 +20,7 @@ pub(crate) struct Engine {
     /// A view of it.
     pub(crate) monitor: Monitor,
     stop: oneshot::Sender<()>,
-    run: JoinHandle<Closing>,
+    run: JoinHandle<Summary>,
 }
 
 impl Engine {
@@ -48,24 +48,24 @@ impl Engine {
         Engine { monitor, stop, run }
     }
 
-    /// Asks it to drain, and waits for the closing ledger.
-    pub(crate) async fn stop(self) -> Closing {
+    /// Asks it to drain, and waits for the shutdown summary.
+    pub(crate) async fn stop(self) -> Summary {
         self.stop.send(()).expect("it runs until it is asked to stop");
-        ledger(self.run).await
+        summary(self.run).await
     }
 
     /// Waits until it ends by itself.
-    pub(crate) async fn ended(self) -> Closing {
-        let closing = ledger(self.run).await;
+    pub(crate) async fn ended(self) -> Summary {
+        let summary = summary(self.run).await;
         drop(self.stop);
-        closing
+        summary
     }
 }
 
-async fn ledger(run: JoinHandle<Closing>) -> Closing {
-    let closing = timeout(Duration::from_secs(60), run).await.expect("the run ends in time").unwrap();
-    assert!(closing.adds_up(), "{closing}");
-    closing
+async fn summary(run: JoinHandle<Summary>) -> Summary {
+    let summary = timeout(Duration::from_secs(60), run).await.expect("the run ends in time").unwrap();
+    assert!(summary.adds_up(), "{summary}");
+    summary
 }
 
 /// Settings for a test that does not want to wait: short polls, and a failed message comes again after a second. At once

@@ -31,8 +31,8 @@ async fn an_undecodable_message_reaches_the_dead_letter_queue_after_its_receives
     let ended = daemon.end().await;
 
     assert_eq!(ended.lines.len(), 0);
-    let ledger = ended.ledger();
-    assert_eq!((ledger.deleted, ledger.left_for_retry), (1, 3 * 2), "{}", ended.log);
+    let summary = ended.summary();
+    assert_eq!((summary.deleted, summary.nacked), (1, 3 * 2), "{}", ended.log);
     for body in &bad {
         assert!(!ended.log.contains(body.as_str()), "the log quotes a body:\n{}", ended.log);
     }
@@ -53,8 +53,8 @@ async fn a_message_that_always_fails_reaches_the_dead_letter_queue_after_its_rec
     let engine = Engine::start(&queue, Router::new().fallback(handler), quick()).await;
 
     assert_eq!(queue.dead_letters.arrived(1).await, [event(1).to_string()]);
-    let closing = engine.stop().await;
-    assert_eq!((closing.counts.left_for_retry, closing.counts.deleted), (3, 0), "{closing}");
+    let summary = engine.stop().await;
+    assert_eq!((summary.counts.nacked, summary.counts.deleted), (3, 0), "{summary}");
     assert_eq!(calls.load(Ordering::Relaxed), 3);
     queue.emptied().await;
 }

@@ -115,17 +115,17 @@ async fn on_a_bad_wire_every_message_succeeds_once_and_is_deleted() {
     let empty = Counts { visible: 0, hidden: 0 };
     until("the queue is empty", PATIENCE, async || queue.counts().await, |counts| *counts == empty).await;
     let took = began.elapsed();
-    let closing = engine.stop().await;
+    let summary = engine.stop().await;
     let dead = queue.dead_letters.count().await;
 
-    println!("bad_wire: {messages} messages in {took:.1?}; met {:#?}\n{closing}", met.lock().unwrap());
+    println!("bad_wire: {messages} messages in {took:.1?}; met {:#?}\n{summary}", met.lock().unwrap());
     let seen = seen.lock().unwrap();
     assert!(seen.at_once.is_empty(), "at work twice at the same time: {:?}", seen.at_once);
     let wrong: Vec<_> = ids.iter().filter(|id| seen.successes.get(*id) != Some(&1)).collect();
     assert!(wrong.is_empty(), "did not succeed once: {wrong:?}");
     assert_eq!(seen.successes.len(), messages);
     assert_eq!(dead, 0);
-    assert!(closing.counts.polls_failed > 0, "no receive failed");
+    assert!(summary.counts.polls_failed > 0, "no receive failed");
     assert_eq!(met.lock().unwrap()["DeleteMessageBatch Silence"], 1);
 }
 
@@ -177,10 +177,10 @@ async fn two_polls_that_never_answer_are_noticed_after_their_wait_and_ten_second
     )
     .await;
     let healed = fell_silent.elapsed();
-    let closing = engine.stop().await;
+    let summary = engine.stop().await;
     println!("silent_polls: noticed after {noticed:.1?}, two given up and all handled after {healed:.1?}");
-    assert_eq!((closing.counts.polls_abandoned, closing.counts.reconnects), (2, 1), "{closing}");
-    assert_eq!(closing.counts.deleted, ids.len() as u64, "{closing}");
+    assert_eq!((summary.counts.polls_abandoned, summary.counts.reconnects), (2, 1), "{summary}");
+    assert_eq!(summary.counts.deleted, ids.len() as u64, "{summary}");
 }
 
 #[tokio::test]
@@ -193,8 +193,8 @@ async fn a_poll_that_never_answers_holds_up_a_shutdown_for_its_wait_and_two_seco
 
     timeout(PATIENCE, silence.recv()).await.expect("a third receive").unwrap();
     let told = Instant::now();
-    let closing = engine.stop().await;
+    let summary = engine.stop().await;
     // Without a drain it would be eleven seconds.
     assert!(told.elapsed() < Duration::from_secs(10), "it took {:?}", told.elapsed());
-    assert_eq!(closing.counts.polls_abandoned, 1, "{closing}");
+    assert_eq!(summary.counts.polls_abandoned, 1, "{summary}");
 }

@@ -40,7 +40,7 @@ async fn every_form_of_body_is_handled_and_deleted() {
     }
     queue.emptied().await;
     assert_eq!(queue.dead_letters.count().await, 0);
-    assert_eq!(ended.ledger().deleted, 7);
+    assert_eq!(ended.summary().deleted, 7);
 }
 
 #[tokio::test]

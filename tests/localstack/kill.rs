@@ -78,7 +78,7 @@ async fn killed_twenty_times(test: &str, more: impl Fn(&Record) -> Vec<String>) 
     daemon.terminate();
     let ended = daemon.end().await;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
-    ended.ledger();
+    ended.summary();
 
     let handled = record.handled();
     let lost: Vec<_> = sent.iter().filter(|id| !handled.contains_key(*id)).collect();

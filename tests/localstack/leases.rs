@@ -43,6 +43,6 @@ async fn a_handler_that_outlives_the_visibility_timeout_keeps_its_message() {
     may_end.notify_one();
     queue.emptied().await;
     assert_eq!(calls.load(Ordering::Relaxed), 1);
-    let closing = engine.stop().await;
-    assert_eq!((closing.counts.received, closing.counts.deleted), (1, 1), "{closing}");
+    let summary = engine.stop().await;
+    assert_eq!((summary.counts.received, summary.counts.deleted), (1, 1), "{summary}");
 }

@@ -42,15 +42,15 @@ async fn two_thousand_messages_through_64_slots_are_handled_once_each() {
         }
     };
     let settings = Settings { concurrency: 64, until_empty: true, ..quick() };
-    let closing = Engine::start(&queue, Router::new().fallback(handler), settings).await.ended().await;
+    let summary = Engine::start(&queue, Router::new().fallback(handler), settings).await.ended().await;
 
     let once_each: BTreeMap<String, u32> = ids.into_iter().map(|id| (id, 1)).collect();
     assert_eq!(once_each.len(), MESSAGES);
     assert!(*handled.lock().unwrap() == once_each, "some were not handled, or twice");
     let most = most.load(Ordering::Relaxed);
     assert!((2..=64).contains(&most), "{most} handlers at the same time");
-    assert_eq!(closing.ended, Ended::QueueEmpty);
-    assert_eq!(closing.counts.deleted, MESSAGES as u64, "{closing}");
+    assert_eq!(summary.ended, Ended::QueueEmpty);
+    assert_eq!(summary.counts.deleted, MESSAGES as u64, "{summary}");
     queue.emptied().await;
     assert_eq!(queue.dead_letters.count().await, 0);
 }

@@ -93,7 +93,7 @@ async fn serve(connection: TcpStream, plan: Arc<Mutex<Plan>>) {
 }
 
 fn reset(connection: BufReader<TcpStream>) {
-    // Whoever reads on the other side gets an error and not an end.
+    // Anyone who reads on the other side gets an error and not an end.
     connection.into_inner().set_zero_linger().unwrap();
 }
 

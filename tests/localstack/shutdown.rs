@@ -38,8 +38,8 @@ async fn sigterm_in_the_middle_of_work_leaves_nothing_hidden() {
     assert_eq!(ended.code, Some(0), "{}", ended.log);
     let handled = 50 + ended.lines.len() as u64;
     assert!(handled < 1_000, "it was not in the middle of work");
-    let ledger = ended.ledger();
-    assert_eq!(ledger.deleted, handled);
+    let summary = ended.summary();
+    assert_eq!(summary.deleted, handled);
     assert_eq!(settled(&queue).await.visible, 1_000 - handled);
     assert_eq!(queue.dead_letters.count().await, 0);
 }
@@ -61,7 +61,7 @@ async fn sigterm_in_an_idle_long_poll_hands_back_what_the_poll_still_brings() {
 
     assert_eq!(ended.code, Some(0), "{}", ended.log);
     assert_eq!(ended.lines.len(), 0, "nothing was started after the signal");
-    assert!(ended.ledger().released > 0, "the poll was not open: {}", ended.log);
+    assert!(ended.summary().returned > 0, "the poll was not open: {}", ended.log);
     assert_eq!(settled(&queue).await.visible, 10);
 }
 
@@ -83,9 +83,9 @@ async fn sigterm_while_nobody_reads_standard_output_hands_back_what_is_stuck() {
     let ended = daemon.end_unread().await;
 
     assert_eq!(ended.code, Some(0), "{}", ended.log);
-    let ledger = ended.ledger();
-    assert!(ledger.deleted < 40, "it was not stuck: {ledger:?}");
-    assert_eq!(settled(&queue).await.visible, 40 - ledger.deleted);
+    let summary = ended.summary();
+    assert!(summary.deleted < 40, "it was not stuck: {summary:?}");
+    assert_eq!(settled(&queue).await.visible, 40 - summary.deleted);
 }
 
 #[tokio::test]
@@ -112,9 +112,9 @@ async fn a_handler_that_does_not_finish_within_the_grace_gives_its_message_back(
     let all = timeout(Duration::from_secs(30), begun.acquire_many(20)).await.expect("all are called").unwrap();
     all.forget();
     leave.add_permits(10);
-    let closing = engine.stop().await;
+    let summary = engine.stop().await;
 
-    assert_eq!(closing.ended, Ended::GraceRanOut);
-    assert_eq!(closing.counts.deleted, 10, "{closing}");
+    assert_eq!(summary.ended, Ended::GraceRanOut);
+    assert_eq!(summary.counts.deleted, 10, "{summary}");
     assert_eq!(settled(&queue).await.visible, 10);
 }

@@ -31,7 +31,7 @@ const MEMORY: u64 = 6 * 1024;
 /// How many connections may come and go.
 const CONNECTIONS: usize = 16;
 
-/// Of how many deletes one goes wrong: the connection breaks, which the SDK mends by itself, or it is refused in a way that
+/// Of how many deletes one goes wrong: the connection breaks, which the SDK fixes by itself, or it is refused in a way that
 /// the SDK leaves to the daemon.
 const ONE_IN: u32 = 5;
 
@@ -97,7 +97,7 @@ async fn memory_descriptors_and_log_of_the_daemon_stay_flat_on_a_wire_that_break
     let lines = ended.log.lines().count() as u64;
     println!("soak: {messages} messages in {lasted:.1?}, {lines} lines of log; in tenths: {course}");
     assert_eq!(ended.code, Some(0), "{}", ended.log);
-    assert_eq!(ended.ledger().deleted as usize, messages, "{}", ended.log);
+    assert_eq!(ended.summary().deleted as usize, messages, "{}", ended.log);
     assert_eq!(queue.dead_letters.count().await, 0);
     course.assert_flat(MEMORY, CONNECTIONS);
     let most = LINES_AT_PEACE + KINDS_OF_TROUBLE * (lasted.as_secs() / 10 + 1);

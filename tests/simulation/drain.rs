@@ -1,9 +1,9 @@
-//! The time-table of a shutdown, to the second.
+//! The schedule of a shutdown, to the second.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stream_sqsd::consumer::{Closing, Consumer, Ended, Settings};
+use stream_sqsd::consumer::{Consumer, Ended, Settings, Summary};
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::Context;
 use stream_sqsd::queue::memory::{Faults, MemoryQueue};
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 const GRACE: Duration = Duration::from_secs(8);
 
 /// A message at work is told to stop; says after how long of the drain it was told, and after how long the run ended.
-async fn stopped_at_work(goes_on_for: Duration) -> (Option<Duration>, Duration, Closing, MemoryQueue) {
+async fn stopped_at_work(goes_on_for: Duration) -> (Option<Duration>, Duration, Summary, MemoryQueue) {
     let queue = MemoryQueue::new(Default::default());
     queue.send(r#"{"type":"message.new"}"#);
     let begun = Arc::new(Mutex::new(None));
@@ -33,26 +33,26 @@ async fn stopped_at_work(goes_on_for: Duration) -> (Option<Duration>, Duration, 
         sleep(Duration::from_secs(1)).await;
         *begun.lock().unwrap() = Some(Instant::now());
     };
-    let closing = Consumer::new(queue.clone(), router, settings).run(shutdown).await.unwrap();
+    let summary = Consumer::new(queue.clone(), router, settings).run(shutdown).await.unwrap();
     let took = begun.lock().unwrap().expect("it began").elapsed();
     let told = *told.lock().unwrap();
-    (told, took, closing, queue)
+    (told, took, summary, queue)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_is_told_to_stop_when_a_quarter_of_the_grace_is_left_and_may_finish_then() {
-    let (told, took, closing, queue) = stopped_at_work(Duration::from_millis(500)).await;
+    let (told, took, summary, queue) = stopped_at_work(Duration::from_millis(500)).await;
     assert_eq!(told, Some(Duration::from_secs(6)));
     assert!(took < GRACE, "{took:?}");
-    assert_eq!((closing.ended, queue.counts().deleted), (Ended::Drained, 1), "{closing}");
+    assert_eq!((summary.ended, queue.counts().deleted), (Ended::Drained, 1), "{summary}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_does_not_stop_is_dropped_and_its_message_handed_back_in_time() {
-    let (told, took, closing, queue) = stopped_at_work(Duration::from_secs(3600)).await;
+    let (told, took, summary, queue) = stopped_at_work(Duration::from_secs(3600)).await;
     assert_eq!(told, Some(Duration::from_secs(6)));
     assert!(took < Duration::from_secs(7), "what is left of the grace is for calls that are slow: {took:?}");
-    assert_eq!((closing.ended, closing.counts.released), (Ended::GraceRanOut, 1), "{closing}");
+    assert_eq!((summary.ended, summary.counts.returned), (Ended::GraceRanOut, 1), "{summary}");
     assert_eq!(queue.counts().visible, 1);
 }
 
@@ -67,7 +67,7 @@ async fn a_receive_that_hangs_is_given_up_sooner_while_draining() {
         queue.set_faults(Faults { hang: 1.0, ..Faults::default() });
         sleep(Duration::from_secs(5)).await;
     };
-    let closing = Consumer::new(queue.clone(), Router::new(), settings).run(shutdown).await.unwrap();
-    assert_eq!(closing.counts.polls_abandoned, 1, "{closing}");
+    let summary = Consumer::new(queue.clone(), Router::new(), settings).run(shutdown).await.unwrap();
+    assert_eq!(summary.counts.polls_abandoned, 1, "{summary}");
     assert_eq!(began.elapsed().as_secs(), 1 + 20 + 2);
 }

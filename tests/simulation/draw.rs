@@ -94,13 +94,13 @@ fn target(random: &mut Rng, troubles: &[Trouble]) -> Target {
         _ => Named::Nothing,
     };
     for trouble in troubles {
-        trouble.befalls(random, &mut target);
+        trouble.apply(random, &mut target);
     }
     target
 }
 
 impl Trouble {
-    fn befalls(self, random: &mut Rng, target: &mut Target) {
+    fn apply(self, random: &mut Rng, target: &mut Target) {
         match self {
             Trouble::Nothing => {}
             Trouble::Rate => {

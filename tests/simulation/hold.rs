@@ -77,7 +77,7 @@ async fn work_that_does_not_end_is_waited_for_five_seconds_beyond_its_handler() 
     }
 }
 
-/// Two seconds of eight are for handing back, and of those a third is left when the work is given up.
+/// Two seconds of eight are for returning, and of those a third is left when the work is given up.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_gives_up_work_that_does_not_end_in_time_to_hand_its_message_back() {
     let (calls, ended, queue) = calls(End::WhenCancelled, 3600 * SECOND, 60 * SECOND).await;

@@ -1,4 +1,4 @@
-//! A message on its last receive: when it is handed back once more, the dead-letter queue has it.
+//! A message on its last receive: when it is returned once more, the dead-letter queue has it.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -30,8 +30,8 @@ async fn a_drain_goes_on_trying_what_is_on_its_last_receive() {
         // Back ten seconds into the drain.
         if began.elapsed() > 40 * SECOND { Ok(()) } else { Err(HandlerError::target_down("503")) }
     });
-    let closing = Consumer::new(queue.clone(), router, settings()).run(sleep(30 * SECOND)).await.unwrap();
-    assert_eq!(queue.counts().deleted, 1, "{closing}");
+    let summary = Consumer::new(queue.clone(), router, settings()).run(sleep(30 * SECOND)).await.unwrap();
+    assert_eq!(queue.counts().deleted, 1, "{summary}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stream_sqsd::consumer::{Closing, Consumer, Settings};
+use stream_sqsd::consumer::{Consumer, Settings, Summary};
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::queue::memory::{Faults, MemoryQueue, MemorySettings};
@@ -29,29 +29,29 @@ fn settings(concurrency: usize) -> Settings {
     Settings { concurrency, handler_timeout: seconds(3_600), random_seed: Some(1), ..Settings::default() }
 }
 
-/// Every message is held and worked on until the shutdown, and handed back by it.
-async fn hold_and_drain(messages: usize, latency: Duration) -> (Closing, MemoryQueue) {
+/// Every message is held and worked on until the shutdown, and returned by it.
+async fn hold_and_drain(messages: usize, latency: Duration) -> (Summary, MemoryQueue) {
     let faults = Faults { latency, ..Faults::default() };
     let queue = queue_of(messages, MemorySettings { faults, seed: 5, ..MemorySettings::default() });
     let router = Router::new().route("*", |_: Event, _: Context| std::future::pending());
     let shutdown = sleep(seconds(100));
-    let closing = Consumer::new(queue.clone(), router, settings(messages)).run(shutdown).await.unwrap();
-    (closing, queue)
+    let summary = Consumer::new(queue.clone(), router, settings(messages)).run(shutdown).await.unwrap();
+    (summary, queue)
 }
 
 #[tokio::test(start_paused = true)]
 async fn three_thousand_leases_are_kept_at_half_a_second_of_latency() {
-    let (closing, _) = hold_and_drain(3_000, Duration::from_millis(500)).await;
-    assert_eq!((closing.counts.leases_lost, closing.counts.received), (0, 3_000), "{closing}");
+    let (summary, _) = hold_and_drain(3_000, Duration::from_millis(500)).await;
+    assert_eq!((summary.counts.leases_lost, summary.counts.received), (0, 3_000), "{summary}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_strands_nothing_however_much_is_held_and_slow() {
     for (messages, latency) in [(64, 3_000), (2_000, 300), (2_000, 500), (10_000, 100), (10_000, 500)] {
-        let (closing, queue) = hold_and_drain(messages, Duration::from_millis(latency)).await;
+        let (summary, queue) = hold_and_drain(messages, Duration::from_millis(latency)).await;
         // An answer that is on its way when the message is visible again is of no matter.
         let stranded = queue.counts().hidden;
-        assert_eq!(stranded, 0, "{messages} at {latency} ms: {closing}");
+        assert_eq!(stranded, 0, "{messages} at {latency} ms: {summary}");
     }
 }
 
@@ -84,7 +84,7 @@ impl Drop for AtWork {
 }
 
 /// The process is stopped for 13 s with a visibility timeout of 10 s, and its handlers take a while to stop.
-async fn stopped_for_a_while(fifo: bool) -> (Seen, Vec<MessageId>, Closing) {
+async fn stopped_for_a_while(fifo: bool) -> (Seen, Vec<MessageId>, Summary) {
     let visibility_timeout = seconds(10);
     let queue = MemoryQueue::new(MemorySettings { visibility_timeout, fifo, ..MemorySettings::default() });
     let send = |_| queue.send_to_group(r#"{"type":"message.new"}"#, "one group");
@@ -108,26 +108,26 @@ async fn stopped_for_a_while(fifo: bool) -> (Seen, Vec<MessageId>, Closing) {
         advance(seconds(13)).await;
         sleep(seconds(120)).await;
     };
-    let closing = Consumer::new(queue.clone(), router, settings(64)).run(stop).await.unwrap();
-    assert_eq!(queue.counts().deleted, 8, "{closing}");
+    let summary = Consumer::new(queue.clone(), router, settings(64)).run(stop).await.unwrap();
+    assert_eq!(queue.counts().deleted, 8, "{summary}");
     let seen = std::mem::take(&mut *seen.lock().unwrap());
-    (seen, ids, closing)
+    (seen, ids, summary)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_process_that_was_stopped_loses_one_receive_and_no_more() {
-    let (seen, ids, closing) = stopped_for_a_while(false).await;
+    let (seen, ids, summary) = stopped_for_a_while(false).await;
     assert!(!seen.twice, "the same message was at work twice at once");
     assert!(ids.iter().all(|id| seen.receives[id] == [1, 2]), "{:?}", seen.receives);
-    assert_eq!(closing.counts.leases_lost, 8, "{closing}");
+    assert_eq!(summary.counts.leases_lost, 8, "{summary}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_group_that_was_stopped_is_worked_on_in_order_at_its_next_receive() {
-    let (seen, ids, closing) = stopped_for_a_while(true).await;
+    let (seen, ids, summary) = stopped_for_a_while(true).await;
     assert!(!seen.twice, "the same message was at work twice at once");
-    assert_eq!(seen.order, [&ids[..1], &ids[..]].concat(), "{closing}");
-    assert_eq!(closing.counts.received, 16, "each was received twice: {closing}");
+    assert_eq!(seen.order, [&ids[..1], &ids[..]].concat(), "{summary}");
+    assert_eq!(summary.counts.received, 16, "each was received twice: {summary}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,8 +150,8 @@ async fn what_succeeded_while_it_lost_its_lease_is_deleted_unhandled() {
         advance(seconds(13)).await;
         sleep(seconds(60)).await;
     };
-    let closing = Consumer::new(queue, router, settings(64)).run(stop).await.unwrap();
-    assert_eq!((closing.counts.received, closing.counts.repeats_deleted), (2, 1), "{closing}");
+    let summary = Consumer::new(queue, router, settings(64)).run(stop).await.unwrap();
+    assert_eq!((summary.counts.received, summary.counts.repeats_deleted), (2, 1), "{summary}");
     assert_eq!(seen.lock().unwrap().order.len(), 1);
 }
 
@@ -180,8 +180,8 @@ impl Queue for Late {
         self.queue.delete(batch).await
     }
 
-    async fn hide(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
-        self.queue.hide(batch).await
+    async fn change_visibility(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        self.queue.change_visibility(batch).await
     }
 
     async fn facts(&self) -> Result<QueueFacts, QueueError> {
@@ -204,8 +204,8 @@ async fn a_lease_counts_from_when_its_receive_was_sent() {
         Ok(())
     });
     let late = Late { queue: queue.clone(), by: seconds(8) };
-    let closing = Consumer::new(late, router, settings(64)).run(sleep(seconds(60))).await.unwrap();
-    assert_eq!((closing.counts.received, closing.counts.deleted), (10, 10), "{closing}");
+    let summary = Consumer::new(late, router, settings(64)).run(sleep(seconds(60))).await.unwrap();
+    assert_eq!((summary.counts.received, summary.counts.deleted), (10, 10), "{summary}");
 }
 
 thread_local! {
@@ -234,10 +234,10 @@ async fn a_machine_that_was_suspended_knows_that_its_leases_are_lost() {
         SUSPENDED.set(seconds(5_060));
         sleep(seconds(10)).await;
     };
-    let closing = Consumer::new(queue, router, settings).run(shutdown).await.unwrap();
+    let summary = Consumer::new(queue, router, settings).run(shutdown).await.unwrap();
     let told = told.lock().unwrap().expect("it was told");
     assert!(told - resumed <= seconds(5), "{:?} later", told - resumed);
-    assert_eq!(closing.counts.leases_lost, 1, "{closing}");
+    assert_eq!(summary.counts.leases_lost, 1, "{summary}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,7 +257,7 @@ async fn a_duplicate_brings_its_receive_count() {
         queue.set_faults(Faults::default());
         sleep(seconds(4)).await;
     };
-    let closing = Consumer::new(queue.clone(), router, settings(64)).run(shutdown).await.unwrap();
-    assert_eq!(closing.counts.duplicates, 1, "or this tests nothing: {closing}");
-    assert_eq!(closing.counts.last_receives_failed, 1, "{closing}");
+    let summary = Consumer::new(queue.clone(), router, settings(64)).run(shutdown).await.unwrap();
+    assert_eq!(summary.counts.duplicates, 1, "or this tests nothing: {summary}");
+    assert_eq!(summary.counts.last_receives_failed, 1, "{summary}");
 }

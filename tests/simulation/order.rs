@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stream_sqsd::consumer::{Closing, Consumer, Settings};
+use stream_sqsd::consumer::{Consumer, Settings, Summary};
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::queue::MessageId;
@@ -31,7 +31,7 @@ async fn consume(
     queue: &MemoryQueue,
     answer: impl Fn(&Call) -> Result<(), HandlerError> + Send + Sync + 'static,
     shutdown: impl Future<Output = ()>,
-) -> (Vec<Call>, Closing) {
+) -> (Vec<Call>, Summary) {
     let calls = Arc::new(Mutex::new(Vec::new()));
     let noted = calls.clone();
     let router = Router::new().route("*", move |_: Event, context: Context| {
@@ -42,8 +42,8 @@ async fn consume(
         std::future::ready(answer)
     });
     let settings = Settings { random_seed: Some(1), ..Settings::default() };
-    let closing = Consumer::new(queue.clone(), router, settings).run(shutdown).await.unwrap();
-    (std::mem::take(&mut *calls.lock().unwrap()), closing)
+    let summary = Consumer::new(queue.clone(), router, settings).run(shutdown).await.unwrap();
+    (std::mem::take(&mut *calls.lock().unwrap()), summary)
 }
 
 fn of(calls: &[Call], id: &MessageId) -> Vec<(u32, u32)> {
@@ -76,9 +76,9 @@ async fn on_a_last_receive_the_head_is_given_up_and_the_rest_is_worked_on() {
     let (queue, ids) = group_of(4, Some(1));
     let head = ids[0].clone();
     let fails = move |call: &Call| if call.id == head { Err(HandlerError::bad("never")) } else { Ok(()) };
-    let (calls, closing) = consume(&queue, fails, tokio::time::sleep(Duration::from_secs(60))).await;
+    let (calls, summary) = consume(&queue, fails, tokio::time::sleep(Duration::from_secs(60))).await;
     assert!(calls.iter().map(|call| &call.id).eq(&ids), "all of them, in order");
-    assert_eq!((closing.counts.deleted, closing.counts.last_receives_failed), (3, 1), "{closing}");
+    assert_eq!((summary.counts.deleted, summary.counts.last_receives_failed), (3, 1), "{summary}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,9 +93,9 @@ async fn a_head_whose_lease_is_lost_while_it_waits_is_not_handed_back() {
         tokio::time::advance(Duration::from_secs(100)).await;
         tokio::time::sleep(Duration::from_secs(60)).await;
     };
-    let (calls, closing) = consume(&queue, fails, slept).await;
+    let (calls, summary) = consume(&queue, fails, slept).await;
     assert_eq!(of(&calls, &ids[0]), [(1, 1), (2, 1)]);
-    assert_eq!((closing.counts.leases_lost, closing.counts.released), (1, 0), "{closing}");
+    assert_eq!((summary.counts.leases_lost, summary.counts.returned), (1, 0), "{summary}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,9 +135,9 @@ async fn a_delay_beyond_all_measure_is_cut_and_keeps_the_order() {
         true => Err(HandlerError::retry("never").after(Duration::MAX)),
         false => Ok(()),
     };
-    let (calls, closing) = consume(&queue, fails, tokio::time::sleep(Duration::from_secs(14 * 3_600))).await;
+    let (calls, summary) = consume(&queue, fails, tokio::time::sleep(Duration::from_secs(14 * 3_600))).await;
     let called: Vec<_> = calls.iter().map(|call| &call.id).collect();
-    assert_eq!(called, [&ids[0], &ids[0], &ids[1], &ids[2]], "{closing}");
+    assert_eq!(called, [&ids[0], &ids[0], &ids[1], &ids[2]], "{summary}");
     assert!(calls[1].at - calls[0].at > Duration::from_secs(11 * 3_600), "it is honoured up to 12 hours");
 }
 
@@ -158,10 +158,10 @@ async fn a_condition_that_panics_loses_neither_the_message_nor_the_order() {
     });
     let settings = Settings { random_seed: Some(1), ..Settings::default() };
     let shutdown = tokio::time::sleep(Duration::from_secs(20));
-    let closing = Consumer::new(queue.clone(), router, settings).run(shutdown).await.unwrap();
+    let summary = Consumer::new(queue.clone(), router, settings).run(shutdown).await.unwrap();
     let expected: Vec<_> = ids.into_iter().map(|id| (id, 2)).collect();
-    assert_eq!(*calls.lock().unwrap(), expected, "{closing}");
-    assert_eq!(closing.counts.deleted, 3, "{closing}");
+    assert_eq!(*calls.lock().unwrap(), expected, "{summary}");
+    assert_eq!(summary.counts.deleted, 3, "{summary}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,10 +173,10 @@ async fn a_queue_that_overtakes_a_hidden_head_costs_no_receives_and_no_order() {
         true => Err(HandlerError::bad("not yet").after(Duration::from_secs(60))),
         false => Ok(()),
     };
-    let (calls, closing) = consume(&queue, fails, tokio::time::sleep(Duration::from_secs(300))).await;
+    let (calls, summary) = consume(&queue, fails, tokio::time::sleep(Duration::from_secs(300))).await;
     let called: Vec<_> = calls.iter().map(|call| &call.id).collect();
     let expected: Vec<_> = [&ids[0], &ids[0]].into_iter().chain(&ids).collect();
-    assert_eq!(called, expected, "{closing}");
-    assert!(closing.counts.received <= 90, "{closing}");
+    assert_eq!(called, expected, "{summary}");
+    assert!(summary.counts.received <= 90, "{summary}");
     assert_eq!((queue.counts().deleted, queue.counts().dead_lettered), (30, 0));
 }

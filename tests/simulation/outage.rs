@@ -69,7 +69,7 @@ async fn outage(first: u32, rate: u32, restart_after: Option<Duration>) -> Outco
         let run = consumer.run(tokio::time::sleep(after));
         tokio::select! {
             biased;
-            closing = run => assert!(closing.unwrap().adds_up()),
+            summary = run => assert!(summary.unwrap().adds_up()),
             () = &mut world => unreachable!("the restart comes first"),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stream_sqsd::consumer::{Closing, Consumer, Settings};
+use stream_sqsd::consumer::{Consumer, Settings, Summary};
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, Handler, HandlerError};
 use stream_sqsd::queue::memory::{Faults, MemoryQueue, MemorySettings};
@@ -12,7 +12,7 @@ use stream_sqsd::router::Router;
 use tokio::time::Instant;
 
 /// Consumes for a while, in which `trouble` begins after ten seconds.
-async fn consume(queue: &MemoryQueue, wait: Duration, runs: Duration, trouble: Faults) -> Closing {
+async fn consume(queue: &MemoryQueue, wait: Duration, runs: Duration, trouble: Faults) -> Summary {
     let router = Router::new().route("*", |_: Event, _: Context| async { Ok(()) });
     let settings = Settings { wait, random_seed: Some(1), ..Settings::default() };
     let shutdown = async {
@@ -28,27 +28,27 @@ async fn consume(queue: &MemoryQueue, wait: Duration, runs: Duration, trouble: F
 async fn a_queue_that_answers_nothing_but_errors_is_asked_ever_more_slowly() {
     let queue = MemoryQueue::new(Default::default());
     let errors = Faults { receive_error: 1.0, ..Default::default() };
-    let closing = consume(&queue, Duration::from_secs(20), Duration::from_secs(600), errors).await;
-    let failed = closing.counts.polls_failed;
+    let summary = consume(&queue, Duration::from_secs(20), Duration::from_secs(600), errors).await;
+    let failed = summary.counts.polls_failed;
     assert!((8..30).contains(&failed), "{failed} receives in ten minutes of errors");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_queue_costs_one_request_in_twenty_seconds_and_no_wait_at_all_is_no_tight_loop() {
     let idle = MemoryQueue::new(Default::default());
-    let closing = consume(&idle, Duration::from_secs(20), Duration::from_secs(3_600), Faults::default()).await;
-    assert!(closing.counts.polls <= 185, "{} receives in an hour", closing.counts.polls);
+    let summary = consume(&idle, Duration::from_secs(20), Duration::from_secs(3_600), Faults::default()).await;
+    assert!(summary.counts.polls <= 185, "{} receives in an hour", summary.counts.polls);
     let hurried = MemoryQueue::new(Default::default());
-    let closing = consume(&hurried, Duration::ZERO, Duration::from_secs(60), Faults::default()).await;
-    assert!(closing.counts.polls <= 72, "{} receives in seventy seconds", closing.counts.polls);
+    let summary = consume(&hurried, Duration::ZERO, Duration::from_secs(60), Faults::default()).await;
+    assert!(summary.counts.polls <= 72, "{} receives in seventy seconds", summary.counts.polls);
 }
 
 #[tokio::test(start_paused = true)]
 async fn polls_that_hang_are_given_up_and_two_in_a_row_open_new_connections() {
     let queue = MemoryQueue::new(Default::default());
     let hangs = Faults { hang: 1.0, ..Default::default() };
-    let closing = consume(&queue, Duration::from_secs(20), Duration::from_secs(90), hangs).await;
-    assert!(closing.counts.polls_abandoned >= 2 && closing.counts.reconnects >= 1, "{closing}");
+    let summary = consume(&queue, Duration::from_secs(20), Duration::from_secs(90), hangs).await;
+    assert!(summary.counts.polls_abandoned >= 2 && summary.counts.reconnects >= 1, "{summary}");
 }
 
 /// Works on each message for as long as its number says, and notes when it began.
@@ -57,7 +57,7 @@ async fn work(
     concurrency: usize,
     takes: fn(usize) -> Duration,
     shutdown: impl Future<Output = ()>,
-) -> (Vec<Instant>, Closing) {
+) -> (Vec<Instant>, Summary) {
     let calls = Arc::new(Mutex::new(Vec::new()));
     let noted = calls.clone();
     let router = Router::new().route("*", move |_: Event, _: Context| {
@@ -70,8 +70,8 @@ async fn work(
         }
     });
     let settings = Settings { concurrency, random_seed: Some(1), ..Settings::default() };
-    let closing = Consumer::new(queue.clone(), router, settings).run(shutdown).await.unwrap();
-    (std::mem::take(&mut *calls.lock().unwrap()), closing)
+    let summary = Consumer::new(queue.clone(), router, settings).run(shutdown).await.unwrap();
+    (std::mem::take(&mut *calls.lock().unwrap()), summary)
 }
 
 fn send(queue: &MemoryQueue, messages: u32) {
@@ -85,9 +85,9 @@ async fn receives_wait_a_moment_for_ten_free_slots_and_are_fuller_for_it() {
     let queue = MemoryQueue::new(Default::default());
     send(&queue, 1_000);
     let staggered = |call: usize| Duration::from_millis(call as u64 * 7 % 25);
-    let (_, closing) = work(&queue, 10, staggered, tokio::time::sleep(Duration::from_secs(60))).await;
-    assert_eq!(closing.counts.deleted, 1_000, "{closing}");
-    let filled = closing.counts.polls - closing.counts.polls_empty;
+    let (_, summary) = work(&queue, 10, staggered, tokio::time::sleep(Duration::from_secs(60))).await;
+    assert_eq!(summary.counts.deleted, 1_000, "{summary}");
+    let filled = summary.counts.polls - summary.counts.polls_empty;
     assert!(filled <= 105, "{filled} receives for a thousand messages");
 }
 
@@ -138,8 +138,8 @@ async fn a_queue_is_empty_when_a_receive_has_waited_its_full_time_and_not_before
         tokio::time::sleep(Duration::from_secs(10)).await;
         send(&queue, 1);
     };
-    let (closing, ()) = tokio::join!(consumer.run(std::future::pending()), late);
-    assert_eq!(closing.unwrap().counts.deleted, 1);
+    let (summary, ()) = tokio::join!(consumer.run(std::future::pending()), late);
+    assert_eq!(summary.unwrap().counts.deleted, 1);
 }
 
 /// Notes how many of its calls there were at the same time at the most.

@@ -49,7 +49,7 @@ pub(crate) fn check(scenario: &Scenario, record: &Record) -> Kept {
     Ok(())
 }
 
-/// What was seen while it happened (6: a queue that stands; order in groups; ledgers), and that all good ones were done.
+/// What was seen while it happened (6: a queue that stands; order in groups; summaries), and that all good ones were done.
 fn nothing_went_wrong(scenario: &Scenario, record: &Record) -> Kept {
     // Where nearly all calls fail there is next to nothing to compare with, and the target seems to be down now and then.
     let hopeless = scenario.targets.iter().any(|target| target.random > 0.9);
@@ -142,7 +142,7 @@ fn an_outage_costs_a_receive_for_each_twelve_hours(scenario: &Scenario, record: 
             let mut counts = std::collections::BTreeMap::new();
             for one in within {
                 let message = &scenario.messages[one.message];
-                // What stands behind poison in its group is handed back with it.
+                // What stands behind poison in its group is returned with it.
                 let behind = scenario.is_behind_poison(one.message) || (scenario.fifo && fails_in_part);
                 if message.route == route && scenario.can_succeed(one.message) && !behind {
                     *counts.entry(one.message).or_insert(0) += 1;
@@ -384,8 +384,8 @@ fn plain_outages<'a>(scenario: &'a Scenario, record: &'a Record) -> impl Iterato
                     let before = target.outages.iter().map(|one| one.until).filter(|until| *until <= outage.from).max();
                     let successes = record.successes(route);
                     let noticed = |until: Duration| successes.iter().any(|at| (until..outage.from).contains(at));
-                    let anew = before.is_none_or(noticed);
-                    !overlaps && anew && outage.until < record.end && !restarted(outage.from, outage.until)
+                    let again = before.is_none_or(noticed);
+                    !overlaps && again && outage.until < record.end && !restarted(outage.from, outage.until)
                 })
                 .map(move |number| (route, target, number))
         },
@@ -516,7 +516,7 @@ fn poison_is_dead_lettered_in_time(scenario: &Scenario, record: &Record) -> Kept
         let late = died.is_none_or(|died| died > latest) && record.end > latest;
         // A target that takes less than a call a second does not take as many as it needs to be sure.
         let slow = |limit: &Limit| matches!(limit, Limit::Rate { per_second, .. } if *per_second < 1.0);
-        // What is handed back comes again when it is its turn in the queue, which with a long backlog may be late.
+        // What is returned comes again when it is its turn in the queue, which with a long backlog may be late.
         let promised = all.len() <= 5 * scenario.slots
             && !scenario.targets.iter().any(|target| target.limits.iter().any(slow))
             && scenario.targets[route].random == 0.0

@@ -210,8 +210,8 @@ impl Queue for Watched {
         self.queue.delete(batch).await
     }
 
-    async fn hide(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
-        self.queue.hide(batch).await
+    async fn change_visibility(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        self.queue.change_visibility(batch).await
     }
 
     async fn facts(&self) -> Result<QueueFacts, QueueError> {

@@ -209,6 +209,7 @@ impl Scenario {
             max_in_flight_bytes: self.bytes,
             random_seed: Some(self.seed),
             wall_clock: time_of_day,
+            time_suspended: || Duration::ZERO,
             ..Settings::default()
         };
         let began = watched.began.elapsed();
@@ -218,7 +219,7 @@ impl Scenario {
         tokio::pin!(run);
         let ended = tokio::select! {
             biased;
-            closing = &mut run => Some(closing),
+            summary = &mut run => Some(summary),
             () = until => None,
         };
         let ended = match (ended, fate) {
@@ -230,8 +231,8 @@ impl Scenario {
             (ended, _) => ended,
         };
         let mut record = watched.record();
-        if !ended.is_none_or(|closing| closing.is_ok_and(|closing| closing.adds_up())) {
-            record.wrong.push("a process did not start, or its ledger does not add up".into());
+        if !ended.is_none_or(|summary| summary.is_ok_and(|summary| summary.adds_up())) {
+            record.wrong.push("a process did not start, or its summary does not add up".into());
         }
         record.lives.push((began, watched.began.elapsed()));
     }

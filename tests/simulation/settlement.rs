@@ -26,8 +26,8 @@ use tokio::time::Instant;
 struct Stubborn {
     queue: MemoryQueue,
     deletes: Refusal,
-    hides: Refusal,
-    hide_calls: Arc<AtomicU32>,
+    visibility_changes: Refusal,
+    change_visibility_calls: Arc<AtomicU32>,
     renewals_take: Duration,
 }
 
@@ -53,8 +53,14 @@ impl Refusal {
 impl Stubborn {
     fn new(queue: &MemoryQueue) -> Self {
         let willing = Refusal::lasts(0, "");
-        let hide_calls = Arc::default();
-        Stubborn { queue: queue.clone(), deletes: willing, hides: willing, hide_calls, renewals_take: Duration::ZERO }
+        let change_visibility_calls = Arc::default();
+        Stubborn {
+            queue: queue.clone(),
+            deletes: willing,
+            visibility_changes: willing,
+            change_visibility_calls,
+            renewals_take: Duration::ZERO,
+        }
     }
 }
 
@@ -75,15 +81,15 @@ impl Queue for Stubborn {
         self.queue.delete(batch).await
     }
 
-    async fn hide(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+    async fn change_visibility(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
         if batch.iter().any(|(_, visibility)| !visibility.is_zero()) {
             tokio::time::sleep(self.renewals_take).await;
         }
-        self.hide_calls.fetch_add(1, Ordering::Relaxed);
-        if let Some(refused) = self.hides.of(batch.len()) {
+        self.change_visibility_calls.fetch_add(1, Ordering::Relaxed);
+        if let Some(refused) = self.visibility_changes.of(batch.len()) {
             return Ok(refused);
         }
-        self.queue.hide(batch).await
+        self.queue.change_visibility(batch).await
     }
 
     async fn facts(&self) -> Result<QueueFacts, QueueError> {
@@ -111,8 +117,8 @@ async fn a_handled_message_stays_hidden_until_its_delete_is_confirmed() {
         async move { if context.receive_count() == 1 { Ok(()) } else { Err(HandlerError::bad("a second receive")) } }
     });
     let settings = Settings { until_empty: true, random_seed: Some(1), ..Settings::default() };
-    let closing = Consumer::new(stubborn, router, settings).run(std::future::pending()).await.unwrap();
-    assert_eq!((closing.counts.received, closing.counts.deleted), (50, 50), "{closing}");
+    let summary = Consumer::new(stubborn, router, settings).run(std::future::pending()).await.unwrap();
+    assert_eq!((summary.counts.received, summary.counts.deleted), (50, 50), "{summary}");
     assert_eq!(calls.load(Ordering::Relaxed), 50);
     assert_eq!(queue.counts().deleted, 50);
 }
@@ -141,25 +147,25 @@ async fn a_message_that_is_let_go_with_no_delay_is_worked_on_at_each_receive() {
         retry: RetryDelay { min: Duration::ZERO, max: Duration::ZERO },
         ..Settings::default()
     };
-    let closing = Consumer::new(queue.clone(), router, settings).run(std::future::pending()).await.unwrap();
+    let summary = Consumer::new(queue.clone(), router, settings).run(std::future::pending()).await.unwrap();
     assert_eq!(queue.counts().dead_lettered, 20);
-    assert_eq!(calls.load(Ordering::Relaxed), 60, "three receives, three calls: {closing}");
+    assert_eq!(calls.load(Ordering::Relaxed), 60, "three receives, three calls: {summary}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_renewal_that_is_on_its_way_does_not_hide_what_is_handed_back() {
     let queue = MemoryQueue::new(MemorySettings { visibility_timeout: Duration::from_secs(4), ..Default::default() });
     queue.send(r#"{"type":"message.new"}"#);
-    // A renewal sets out after 4 s and takes 0.8 s. The drain begins after 1 s and hands back what is at work 3 s later.
+    // A renewal sets out after 4 s and takes 0.8 s. The drain begins after 1 s and returns what is at work 3 s later.
     let stubborn = Stubborn { renewals_take: Duration::from_millis(800), ..Stubborn::new(&queue) };
     let router = Router::new().route("*", |_: Event, _: Context| std::future::pending());
     let settings =
         Settings { wait: Duration::ZERO, grace: Duration::from_secs(4), random_seed: Some(1), ..Settings::default() };
     let shutdown = tokio::time::sleep(Duration::from_secs(1));
-    let closing = Consumer::new(stubborn, router, settings).run(shutdown).await.unwrap();
+    let summary = Consumer::new(stubborn, router, settings).run(shutdown).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(closing.counts.released, 1, "{closing}");
-    assert_eq!(queue.counts().visible, 1, "what was handed back is there at once");
+    assert_eq!(summary.counts.returned, 1, "{summary}");
+    assert_eq!(queue.counts().visible, 1, "what was returned is there at once");
 }
 
 /// When a handler was called.
@@ -197,12 +203,12 @@ async fn a_delete_that_is_refused_for_good_ends_the_delivery_and_the_repeat_is_d
     let calls = Calls::default();
     let settings = Settings { until_empty: true, random_seed: Some(1), ..Settings::default() };
     let router = noting(&calls, |_| Ok(()));
-    let closing = Consumer::new(stubborn, router, settings).run(std::future::pending()).await.unwrap();
-    let counts = closing.counts.clone();
+    let summary = Consumer::new(stubborn, router, settings).run(std::future::pending()).await.unwrap();
+    let counts = summary.counts.clone();
     assert_eq!(
         (counts.received, counts.interrupted, counts.deleted, counts.repeats_deleted),
         (2, 1, 1, 1),
-        "{closing}"
+        "{summary}"
     );
     assert_eq!(calls.lock().unwrap().len(), 1);
 }
@@ -210,7 +216,7 @@ async fn a_delete_that_is_refused_for_good_ends_the_delivery_and_the_repeat_is_d
 #[tokio::test(start_paused = true)]
 async fn letting_go_is_tried_again_until_the_message_is_hidden_for_as_long_as_was_asked() {
     let queue = queue_of(1, 30);
-    let stubborn = Stubborn { hides: Refusal::lasts(3, "InternalError"), ..Stubborn::new(&queue) };
+    let stubborn = Stubborn { visibility_changes: Refusal::lasts(3, "InternalError"), ..Stubborn::new(&queue) };
     let calls = Calls::default();
     let fails_at_first = |call| match call {
         1 => Err(HandlerError::retry("not yet").after(Duration::from_secs(100))),
@@ -218,40 +224,37 @@ async fn letting_go_is_tried_again_until_the_message_is_hidden_for_as_long_as_wa
     };
     let settings = Settings { random_seed: Some(1), ..Settings::default() };
     let shutdown = tokio::time::sleep(Duration::from_secs(200));
-    let closing = Consumer::new(stubborn, noting(&calls, fails_at_first), settings).run(shutdown).await.unwrap();
-    assert_eq!(closing.counts.deleted, 1, "{closing}");
+    let summary = Consumer::new(stubborn, noting(&calls, fails_at_first), settings).run(shutdown).await.unwrap();
+    assert_eq!(summary.counts.deleted, 1, "{summary}");
     assert!((100..110).contains(&between(&calls).as_secs()), "{:?}", between(&calls));
 }
 
 #[tokio::test(start_paused = true)]
 async fn letting_go_is_given_up_within_ten_seconds_and_the_slot_is_free_again() {
     let queue = queue_of(2, 3_600);
-    let stubborn = Stubborn { hides: Refusal::lasts(1_000, "InternalError"), ..Stubborn::new(&queue) };
-    let (calls, hide_calls) = (Calls::default(), stubborn.hide_calls.clone());
+    let stubborn = Stubborn { visibility_changes: Refusal::lasts(1_000, "InternalError"), ..Stubborn::new(&queue) };
+    let (calls, change_visibility_calls) = (Calls::default(), stubborn.change_visibility_calls.clone());
     let settings = Settings { concurrency: 1, random_seed: Some(1), ..Settings::default() };
     let shutdown = tokio::time::sleep(Duration::from_secs(30));
     let router = noting(&calls, |_| Err(HandlerError::bad("never")));
-    let closing = Consumer::new(stubborn, router, settings).run(shutdown).await.unwrap();
+    let summary = Consumer::new(stubborn, router, settings).run(shutdown).await.unwrap();
     assert!((5..10).contains(&between(&calls).as_secs()), "{:?}", between(&calls));
-    assert_eq!(hide_calls.load(Ordering::Relaxed), 14, "seven for each, ever further apart");
-    assert_eq!(
-        (closing.counts.left_for_retry, closing.still_hidden),
-        (2, 2),
-        "until their visibility runs out: {closing}"
-    );
+    assert_eq!(change_visibility_calls.load(Ordering::Relaxed), 14, "seven for each, ever further apart");
+    assert_eq!((summary.counts.nacked, summary.still_hidden), (2, 2), "until their visibility runs out: {summary}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_can_no_longer_be_hidden_is_let_go_at_once() {
     let queue = queue_of(2, 3_600);
-    let stubborn = Stubborn { hides: Refusal::lasts(1_000, "MessageNotInflight"), ..Stubborn::new(&queue) };
-    let (calls, hide_calls) = (Calls::default(), stubborn.hide_calls.clone());
+    let stubborn =
+        Stubborn { visibility_changes: Refusal::lasts(1_000, "MessageNotInflight"), ..Stubborn::new(&queue) };
+    let (calls, change_visibility_calls) = (Calls::default(), stubborn.change_visibility_calls.clone());
     let settings = Settings { concurrency: 1, random_seed: Some(1), ..Settings::default() };
     let shutdown = tokio::time::sleep(Duration::from_secs(30));
     let router = noting(&calls, |_| Err(HandlerError::bad("never")));
     Consumer::new(stubborn, router, settings).run(shutdown).await.unwrap();
     assert!(between(&calls) < Duration::from_secs(1), "{:?}", between(&calls));
-    assert_eq!(hide_calls.load(Ordering::Relaxed), 2);
+    assert_eq!(change_visibility_calls.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -259,9 +262,9 @@ async fn what_is_settled_together_goes_ten_to_a_call() {
     let queue = queue_of(100, 30);
     let calls = Calls::default();
     let settings = Settings { until_empty: true, random_seed: Some(1), ..Settings::default() };
-    let closing = Consumer::new(queue, noting(&calls, |_| Ok(())), settings).run(std::future::pending()).await.unwrap();
-    assert_eq!(closing.counts.deleted, 100, "{closing}");
-    assert!(closing.counts.delete_calls <= 15, "{} calls for a hundred messages", closing.counts.delete_calls);
+    let summary = Consumer::new(queue, noting(&calls, |_| Ok(())), settings).run(std::future::pending()).await.unwrap();
+    assert_eq!(summary.counts.deleted, 100, "{summary}");
+    assert!(summary.counts.delete_calls <= 15, "{} calls for a hundred messages", summary.counts.delete_calls);
 }
 
 #[tokio::test(start_paused = true)]
@@ -270,9 +273,9 @@ async fn messages_that_failed_together_come_back_one_by_one() {
     let calls = Calls::default();
     let router = noting(&calls, |call| if call <= 20 { Err(HandlerError::retry("not yet")) } else { Ok(()) });
     let settings = Settings { random_seed: Some(1), ..Settings::default() };
-    let closing =
+    let summary =
         Consumer::new(queue, router, settings).run(tokio::time::sleep(Duration::from_secs(30))).await.unwrap();
-    assert_eq!(closing.counts.deleted, 20, "{closing}");
+    assert_eq!(summary.counts.deleted, 20, "{summary}");
     let times: BTreeSet<Instant> = calls.lock().unwrap()[20..].iter().copied().collect();
     assert!(times.len() > 10, "their delays are drawn: {times:?}");
 }
@@ -289,9 +292,9 @@ async fn a_success_that_comes_after_its_lease_deletes_nothing_and_is_known_when_
     });
     let settings =
         Settings { until_empty: true, wait: Duration::from_secs(1), random_seed: Some(1), ..Settings::default() };
-    let closing = Consumer::new(queue, router, settings).run(std::future::pending()).await.unwrap();
-    let counts = closing.counts.clone();
-    assert_eq!((counts.leases_lost, counts.deleted, counts.repeats_deleted), (1, 1, 1), "{closing}");
+    let summary = Consumer::new(queue, router, settings).run(std::future::pending()).await.unwrap();
+    let counts = summary.counts.clone();
+    assert_eq!((counts.leases_lost, counts.deleted, counts.repeats_deleted), (1, 1, 1), "{summary}");
     assert_eq!(calls.lock().unwrap().len(), 1);
 }
 
@@ -310,8 +313,8 @@ async fn what_a_journal_remembers_is_deleted_unhandled_by_the_next_process() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!((calls.lock().unwrap().len(), queue.counts().deleted), (5, 0));
     let next = Consumer::new(queue, noting(&calls, |_| Ok(())), settings);
-    let closing = next.run(tokio::time::sleep(Duration::from_secs(60))).await.unwrap();
-    assert_eq!((closing.counts.repeats_deleted, calls.lock().unwrap().len()), (5, 5), "{closing}");
+    let summary = next.run(tokio::time::sleep(Duration::from_secs(60))).await.unwrap();
+    assert_eq!((summary.counts.repeats_deleted, calls.lock().unwrap().len()), (5, 5), "{summary}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -329,6 +332,6 @@ async fn a_body_that_is_longer_than_it_says_at_its_end_is_decoded_all_the_same()
     queue.send(&body);
     let router = Router::new().route("*", |_: Event, _: Context| async { Ok(()) });
     let settings = Settings { until_empty: true, random_seed: Some(7), ..Settings::default() };
-    let closing = Consumer::new(queue, router, settings).run(std::future::pending()).await.unwrap();
-    assert_eq!((closing.counts.deleted, closing.counts.undecodable), (1, 0), "{closing}");
+    let summary = Consumer::new(queue, router, settings).run(std::future::pending()).await.unwrap();
+    assert_eq!((summary.counts.deleted, summary.counts.undecodable), (1, 0), "{summary}");
 }

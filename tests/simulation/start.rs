@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use stream_sqsd::consumer::{Closing, Consumer, Ended, RunError, Settings};
+use stream_sqsd::consumer::{Consumer, Ended, RunError, Settings, Summary};
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::Context;
 use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
@@ -46,7 +46,7 @@ impl Scripted {
         self.asked.load(Ordering::Relaxed)
     }
 
-    async fn consume(&self, shutdown: impl Future<Output = ()>) -> Result<Closing, RunError> {
+    async fn consume(&self, shutdown: impl Future<Output = ()>) -> Result<Summary, RunError> {
         let router = Router::new().route("*", |_: Event, _: Context| async { Ok(()) });
         let settings = Settings { random_seed: Some(1), ..Settings::default() };
         Consumer::new(self.clone(), router, settings).run(shutdown).await
@@ -71,8 +71,8 @@ impl Queue for Scripted {
         self.queue.delete(batch).await
     }
 
-    async fn hide(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
-        self.queue.hide(batch).await
+    async fn change_visibility(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        self.queue.change_visibility(batch).await
     }
 
     async fn facts(&self) -> Result<QueueFacts, QueueError> {
@@ -118,15 +118,15 @@ async fn a_queue_that_cannot_be_reached_is_tried_three_times_at_the_start() {
     assert_eq!(queue.receives(), 3);
 
     let queue = Scripted::new(|receive| (receive < 3).then(unreachable).flatten());
-    let closing = queue.consume(tokio::time::sleep(Duration::from_secs(60))).await.unwrap();
-    assert_eq!(closing.counts.deleted, 1, "the third succeeded: {closing}");
+    let summary = queue.consume(tokio::time::sleep(Duration::from_secs(60))).await.unwrap();
+    assert_eq!(summary.counts.deleted, 1, "the third succeeded: {summary}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_asks_for_patience_at_the_start_is_given_it() {
     let queue = Scripted::new(|receive| (receive < 8).then(throttled).flatten());
-    let closing = queue.consume(tokio::time::sleep(Duration::from_secs(600))).await.unwrap();
-    assert_eq!((closing.counts.polls_failed, closing.counts.deleted), (7, 1), "{closing}");
+    let summary = queue.consume(tokio::time::sleep(Duration::from_secs(600))).await.unwrap();
+    assert_eq!((summary.counts.polls_failed, summary.counts.deleted), (7, 1), "{summary}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,9 +151,9 @@ async fn after_its_first_good_receive_nothing_ends_a_run() {
             queue.queue.send(r#"{"type":"message.new"}"#);
             tokio::time::sleep(Duration::from_secs(100)).await;
         };
-        let closing = queue.consume(late).await.unwrap();
-        assert_eq!(closing.counts.deleted, 2, "{closing}");
-        assert_eq!(closing.counts.polls_failed + closing.counts.polls_abandoned, 7, "{closing}");
+        let summary = queue.consume(late).await.unwrap();
+        assert_eq!(summary.counts.deleted, 2, "{summary}");
+        assert_eq!(summary.counts.polls_failed + summary.counts.polls_abandoned, 7, "{summary}");
     }
 }
 
@@ -166,8 +166,8 @@ async fn a_run_that_is_told_to_stop_before_its_first_receive_has_come_back_ends_
                 tokio::task::yield_now().await;
             }
         };
-        let closing = timeout(Duration::from_secs(60), queue.consume(shutdown)).await.expect("in time").unwrap();
-        assert_eq!((closing.ended, closing.counts.received), (Ended::Drained, 0), "{closing}");
+        let summary = timeout(Duration::from_secs(60), queue.consume(shutdown)).await.expect("in time").unwrap();
+        assert_eq!((summary.ended, summary.counts.received), (Ended::Drained, 0), "{summary}");
     }
 }
 

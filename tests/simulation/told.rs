@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stream_sqsd::consumer::{Closing, Consumer, Settings, Unrouted};
+use stream_sqsd::consumer::{Consumer, Settings, Summary, Unrouted};
 use stream_sqsd::event::Event;
 use stream_sqsd::event::message::MessageNew;
 use stream_sqsd::handler::{Context, Handler, HandlerError};
@@ -54,12 +54,12 @@ impl Kept {
     }
 }
 
-async fn run(queue: &MemoryQueue, router: Router, settings: Settings, until: Duration) -> (Closing, Kept) {
+async fn run(queue: &MemoryQueue, router: Router, settings: Settings, until: Duration) -> (Summary, Kept) {
     let consumer = Consumer::new(queue.clone(), router, settings);
     let kept = Kept::default();
     consumer.monitor().keep_dead_letters(kept.clone());
-    let closing = consumer.run(sleep(until)).await.unwrap();
-    (closing, kept)
+    let summary = consumer.run(sleep(until)).await.unwrap();
+    (summary, kept)
 }
 
 /// What this thread logs, until it is dropped.
@@ -125,14 +125,14 @@ async fn every_kind_of_failed_last_receive_has_its_record() {
         failing,
     );
     let sent = [
-        (format!("{PRIVATE}!"), "invalid base64 encoding", None, None),
-        (body("message.new", &"x".repeat(5_000)), "too large", None, None),
-        (r#"{"type":"message.new","message":7}"#.to_owned(), "does not fit", Some("message.new"), Some("message.new")),
-        (body("message.read", ""), "bad message", Some("message.read"), Some("message.*")),
+        (format!("{PRIVATE}!"), "invalid_base64_encoding", None, None),
+        (body("message.new", &"x".repeat(5_000)), "too_large", None, None),
+        (r#"{"type":"message.new","message":7}"#.to_owned(), "type_mismatch", Some("message.new"), Some("message.new")),
+        (body("message.read", ""), "rejected", Some("message.read"), Some("message.*")),
         (body("message.updated", ""), "retry", Some("message.updated"), Some("message.*")),
-        (body("message.deleted", ""), "target down", Some("message.deleted"), Some("message.*")),
+        (body("message.deleted", ""), "target_down", Some("message.deleted"), Some("message.*")),
         (body("message.flagged", ""), "panic", Some("message.flagged"), Some("message.*")),
-        (body("message.unflagged", ""), "time limit", Some("message.unflagged"), Some("message.*")),
+        (body("message.unflagged", ""), "timeout", Some("message.unflagged"), Some("message.*")),
         (body("call.created", ""), "unrouted", Some("call.created"), None),
         (body("call.ended", ""), "panic", Some("call.ended"), None),
     ];
@@ -148,7 +148,7 @@ async fn every_kind_of_failed_last_receive_has_its_record() {
         }
         std::future::pending::<()>().await;
     };
-    let (closing, kept) = tokio::select! {
+    let (summary, kept) = tokio::select! {
         biased;
         ended = run(&queue, router, settings(), 1_600 * SECOND) => ended,
         () = feeding => unreachable!(),
@@ -160,7 +160,7 @@ async fn every_kind_of_failed_last_receive_has_its_record() {
     let mut dead: Vec<String> = queue.dead_letters().iter().map(|dead| dead.message_id.to_string()).collect();
     dead.sort();
     assert_eq!(records.iter().map(|record| record.message_id.clone()).collect::<Vec<_>>(), dead);
-    assert_eq!(closing.counts.last_receives_failed, 10, "{closing}");
+    assert_eq!(summary.counts.last_receives_failed, 10, "{summary}");
     assert!(records.iter().all(|record| record.receive_count == 2 && !record.error.is_empty()), "{records:?}");
     assert!(records[3..8].iter().all(|record| record.cid.as_deref() == Some("messaging:1")), "{records:?}");
     let lines = log.with("failed on its last receive");
@@ -175,12 +175,12 @@ async fn what_a_shutdown_dead_letters_says_so() {
     queue.send(body("message.new", ""));
     let router = Router::new().route("*", async |_: Event, _: Context| std::future::pending().await);
     let settings = Settings { handler_timeout: 3_600 * SECOND, ..settings() };
-    let (closing, kept) = run(&queue, router, settings, 10 * SECOND).await;
-    let [record] = &kept.told()[..] else { panic!("{closing}") };
-    assert_eq!((&*record.outcome, &*record.error), ("handed back", "a shutdown came before it was handled"));
+    let (summary, kept) = run(&queue, router, settings, 10 * SECOND).await;
+    let [record] = &kept.told()[..] else { panic!("{summary}") };
+    assert_eq!((&*record.outcome, &*record.error), ("returned", "a shutdown came before it was handled"));
     assert_eq!((record.r#type.as_deref(), record.route.as_deref()), (Some("message.new"), Some("*")));
     assert_eq!(record.cid.as_deref(), Some("messaging:1"));
-    assert_eq!(closing.counts.last_receives_failed, 1, "{closing}");
+    assert_eq!(summary.counts.last_receives_failed, 1, "{summary}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,8 +193,8 @@ async fn a_success_or_an_earlier_receive_has_no_record() {
         3 => Ok(()),
         _ => Err(HandlerError::retry("not yet")),
     });
-    let (closing, kept) = run(&queue, router, settings(), 600 * SECOND).await;
-    assert_eq!((closing.counts.deleted, closing.counts.last_receives, kept.told().len()), (20, 20, 0), "{closing}");
+    let (summary, kept) = run(&queue, router, settings(), 600 * SECOND).await;
+    assert_eq!((summary.counts.deleted, summary.counts.last_receives, kept.told().len()), (20, 20, 0), "{summary}");
 }
 
 /// A target that is up or down by the time.

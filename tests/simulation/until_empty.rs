@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stream_sqsd::consumer::{Closing, Consumer, Ended, Settings};
+use stream_sqsd::consumer::{Consumer, Ended, Settings, Summary};
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::queue::MAX_WAIT;
@@ -18,7 +18,7 @@ async fn handle(event: Event, _context: Context) -> Result<(), HandlerError> {
 }
 
 /// A run on a queue with so many messages, all of which fail; after how long it ended, and how.
-async fn until_empty(failing: usize, good: usize) -> (Duration, Closing, MemoryQueue) {
+async fn until_empty(failing: usize, good: usize) -> (Duration, Summary, MemoryQueue) {
     let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(3), ..Default::default() });
     for _ in 0..failing {
         queue.send(r#"{"type":"message.new"}"#);
@@ -29,35 +29,31 @@ async fn until_empty(failing: usize, good: usize) -> (Duration, Closing, MemoryQ
     let settings = Settings { until_empty: true, random_seed: Some(7), ..Settings::default() };
     let run = Consumer::new(queue.clone(), Router::new().route("*", handle), settings);
     let began = Instant::now();
-    let closing = tokio::time::timeout(60 * MINUTE, run.run(std::future::pending()));
-    let closing = closing.await.expect("a run that ends").unwrap();
-    (began.elapsed(), closing, queue)
+    let summary = tokio::time::timeout(60 * MINUTE, run.run(std::future::pending()));
+    let summary = summary.await.expect("a run that ends").unwrap();
+    (began.elapsed(), summary, queue)
 }
 
 #[tokio::test(start_paused = true)]
 async fn it_ends_when_nothing_has_succeeded_for_15_minutes() {
     for failing in [1, 3, 200] {
-        let (took, closing, queue) = until_empty(failing, 0).await;
-        assert_eq!(closing.ended, Ended::TargetUnavailable, "{closing}");
+        let (took, summary, queue) = until_empty(failing, 0).await;
+        assert_eq!(summary.ended, Ended::TargetUnavailable, "{summary}");
         assert!((15 * MINUTE..16 * MINUTE).contains(&took), "{failing}: {took:?}");
         // The long poll that was open could take straight back what is visible before its end.
         tokio::time::sleep(MAX_WAIT).await;
         let counts = queue.counts();
-        assert_eq!(
-            (closing.counts.deleted, closing.counts.left_for_retry, counts.dead_lettered),
-            (0, 0, 0),
-            "{closing}"
-        );
-        assert_eq!((counts.hidden, counts.visible), (0, failing as u64), "all is handed back: {counts:?}");
-        assert!(closing.adds_up(), "{closing}");
+        assert_eq!((summary.counts.deleted, summary.counts.nacked, counts.dead_lettered), (0, 0, 0), "{summary}");
+        assert_eq!((counts.hidden, counts.visible), (0, failing as u64), "all is returned: {counts:?}");
+        assert!(summary.adds_up(), "{summary}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn those_that_fail_behind_good_ones_are_handed_back_too() {
-    let (took, closing, queue) = until_empty(5, 300).await;
-    assert_eq!((closing.ended, closing.counts.released), (Ended::TargetUnavailable, 5), "{closing}");
-    assert_eq!((queue.counts().deleted, queue.counts().dead_lettered), (300, 0), "{closing}");
+    let (took, summary, queue) = until_empty(5, 300).await;
+    assert_eq!((summary.ended, summary.counts.returned), (Ended::TargetUnavailable, 5), "{summary}");
+    assert_eq!((queue.counts().deleted, queue.counts().dead_lettered), (300, 0), "{summary}");
     assert!((15 * MINUTE..16 * MINUTE).contains(&took), "{took:?}");
-    assert!(closing.adds_up(), "{closing}");
+    assert!(summary.adds_up(), "{summary}");
 }

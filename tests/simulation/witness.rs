@@ -386,9 +386,9 @@ impl Queue for Witness {
         answer
     }
 
-    async fn hide(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+    async fn change_visibility(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
         self.check_batch(batch.len());
-        let answer = self.queue.hide(batch).await;
+        let answer = self.queue.change_visibility(batch).await;
         let mut line = format!("life {}: hide", self.life);
         for (position, (receipt, delay)) in batch.iter().enumerate() {
             let how = match &answer {
@@ -410,7 +410,7 @@ impl Queue for Witness {
     }
 
     fn reconnect(&self) {
-        self.tell("the connections are opened anew");
+        self.tell("the connections are opened again");
         self.queue.reconnect();
     }
 }

@@ -1,4 +1,4 @@
-//! One world: a queue, its nuisances, messages with plans, and processes that live and die, one after the other on each
+//! One world: a queue, its faults, messages with plans, and processes that live and die, one after the other on each
 //! of one or two machines. Everything in it is drawn from one seed.
 
 use std::sync::Arc;
@@ -373,17 +373,17 @@ async fn run_process(world: &World, witness: &Witness, life: u32, fate: Fate, un
             }
         }
     };
-    let closing = {
+    let summary = {
         tokio::pin!(watch);
         tokio::select! {
             biased;
-            closing = &mut run => Some(closing),
+            summary = &mut run => Some(summary),
             () = &mut watch => None,
             () = until => None,
         }
     };
-    let closing = match (closing, fate) {
-        (Some(closing), _) => closing,
+    let summary = match (summary, fate) {
+        (Some(summary), _) => summary,
         (None, Fate::Killed) => {
             witness.tell(format!("life {life} is killed"));
             witness.truth().over.insert(life);
@@ -394,37 +394,37 @@ async fn run_process(world: &World, witness: &Witness, life: u32, fate: Fate, un
             witness.tell(format!("life {life} is told to stop"));
             told.notify_one();
             let asked = Instant::now();
-            let closing = run.await;
+            let summary = run.await;
             // A leap of time is not the engine's fault.
             if asked.elapsed() > grace + Duration::from_secs(1) && !world.leaps {
                 witness.broken(format!("the drain took {:?} of a grace of {grace:?}", asked.elapsed()));
             }
-            closing
+            summary
         }
     };
-    let closing = match closing {
-        Ok(closing) => closing,
+    let summary = match summary {
+        Ok(summary) => summary,
         Err(error) => {
             witness.tell(format!("life {life} did not start: {error}"));
             witness.truth().over.insert(life);
             return;
         }
     };
-    witness.tell(format!("life {life} ends: {closing}"));
-    if !closing.adds_up() {
-        witness.broken("the ledger does not add up");
+    witness.tell(format!("life {life} ends: {summary}"));
+    if !summary.adds_up() {
+        witness.broken("the summary does not add up");
     }
     let confirmed = witness.truth().deletes_confirmed.get(&life).copied().unwrap_or_default();
-    if closing.counts.deleted > confirmed {
-        witness.broken(format!("the ledger says {} deleted, and the queue {confirmed}", closing.counts.deleted));
+    if summary.counts.deleted > confirmed {
+        witness.broken(format!("the summary says {} deleted, and the queue {confirmed}", summary.counts.deleted));
     }
     let hidden = witness.hidden_here();
     if witness.truth().calm {
-        if hidden > closing.still_hidden {
+        if hidden > summary.still_hidden {
             witness
-                .broken(format!("{hidden} messages are invisible, and the ledger knows of {}", closing.still_hidden));
+                .broken(format!("{hidden} messages are invisible, and the summary knows of {}", summary.still_hidden));
         }
-        if closing.counts.leases_lost > 0 {
+        if summary.counts.leases_lost > 0 {
             witness.broken("a lease was lost in a calm world");
         }
     }

@@ -121,8 +121,8 @@ async fn soak(messages: u64, lines: &Lines) {
         }
         stop.send(()).expect("it runs until it is asked to stop");
     };
-    let (closing, ()) = tokio::join!(consumer.run(async { drop(stopped.await) }), feed);
-    let closing = closing.unwrap();
+    let (summary, ()) = tokio::join!(consumer.run(async { drop(stopped.await) }), feed);
+    let summary = summary.unwrap();
     let lasted = began.elapsed();
     let lines = lines.0.load(Ordering::Relaxed) as u64;
 
@@ -130,10 +130,10 @@ async fn soak(messages: u64, lines: &Lines) {
         "soak: {messages} messages in {} s of paused time, {lines} lines of log; in tenths: {course}",
         lasted.as_secs()
     );
-    println!("{closing}");
-    assert!(closing.adds_up(), "{closing}");
-    assert!(closing.counts.handler_errors > messages / 20 && closing.counts.panics > messages / 200, "{closing}");
-    assert!(closing.counts.duplicates > 0, "{closing}");
+    println!("{summary}");
+    assert!(summary.adds_up(), "{summary}");
+    assert!(summary.counts.handler_errors > messages / 20 && summary.counts.panics > messages / 200, "{summary}");
+    assert!(summary.counts.duplicates > 0, "{summary}");
     course.assert_flat(MEMORY, 0);
     let most = 10 + KINDS_OF_TROUBLE * (lasted.as_secs() / 10 + 1);
     assert!(lines <= most, "{lines} lines of log, where {most} are enough");

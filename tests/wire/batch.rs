@@ -65,7 +65,7 @@ async fn a_message_is_hidden_for_whole_seconds_and_never_for_less_than_was_asked
     let server = Server::start(vec![Answer::ok(json!({ "Successful": ok, "Failed": [] }))]).await;
     let times = [Duration::ZERO, Duration::from_millis(1), Duration::from_secs(30), Duration::from_secs(100_000)];
     let batch = times.map(|time| (receipt("m"), time));
-    assert_eq!(codes(server.queue().await.hide(&batch).await.unwrap()), ["ok"; 4]);
+    assert_eq!(codes(server.queue().await.change_visibility(&batch).await.unwrap()), ["ok"; 4]);
 
     let asked = server.asked();
     let asked: Vec<_> =
@@ -78,7 +78,7 @@ async fn an_empty_batch_costs_no_request() {
     let server = Server::start(vec![Answer::Reset]).await;
     let queue = server.queue().await;
     assert!(queue.delete(&[]).await.unwrap().is_empty());
-    assert!(queue.hide(&[]).await.unwrap().is_empty());
+    assert!(queue.change_visibility(&[]).await.unwrap().is_empty());
     assert!(queue.send(&[]).await.unwrap().is_empty());
     assert!(server.seen().is_empty());
 }

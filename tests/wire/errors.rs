@@ -66,7 +66,7 @@ async fn an_error_names_the_permission_and_what_sqs_said() {
     let receipt = stream_sqsd::queue::Receipt { message_id: "m".into(), handle: "h".into() };
     let delete = queue.delete(std::slice::from_ref(&receipt)).await.unwrap_err();
     assert_eq!(said(delete), "access denied to sqs:DeleteMessage: you may not");
-    let hide = queue.hide(&[(receipt, wait)]).await.unwrap_err();
+    let hide = queue.change_visibility(&[(receipt, wait)]).await.unwrap_err();
     assert_eq!(said(hide), "access denied to sqs:ChangeMessageVisibility: you may not");
 }
 

@@ -6,8 +6,8 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::mistakes::nearest;
-use crate::settings::{Flags, OfDecode, OfDemo, OfRun, OfSend};
+use crate::config::diagnostics::nearest;
+use crate::config::settings::{Flags, OfDecode, OfDemo, OfRun, OfSend};
 
 /// How a configuration file is called unless somebody says otherwise. It is read only where it is named.
 pub(crate) const DEFAULT_FILE: &str = "stream-sqsd.toml";
@@ -74,9 +74,9 @@ Credentials and region come from where they always come from on AWS: environment
 task or the machine. The role needs sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility, and should \
 have sqs:GetQueueAttributes.
 
-SIGTERM or SIGINT drains: what is at work is finished or handed back, and the exit code is 0. A second one ends at once.
+SIGTERM or SIGINT drains: what is at work is finished or returned, and the exit code is 0. A second one ends at once.
 A reader of standard output that goes away while messages wait drains too, and the exit code is 69.
-With --until-empty, a run in which nothing succeeds for 15 minutes hands back what it holds, and the exit code is 69.
+With --until-empty, a run in which nothing succeeds for 15 minutes returns what it holds, and the exit code is 69.
 
 Examples:
   stream-sqsd run --queue-url https://sqs.us-east-1.amazonaws.com/123456789012/chat-events
@@ -159,7 +159,7 @@ pub(crate) struct InitArguments {
 pub(crate) struct InitPostgresArguments {
     #[command(flatten)]
     pub(crate) config: ConfigArguments,
-    /// Print the statements instead, for whoever may run them.
+    /// Print the statements instead, for anyone who may run them.
     #[arg(long)]
     pub(crate) print: bool,
     #[command(flatten)]
@@ -169,7 +169,7 @@ pub(crate) struct InitPostgresArguments {
 const DEMO_HELP: &str = "\
 The queue is filled with sample events in every form in which Stream's events arrive. One of them cannot be decoded, the \
 handler of one fails twice and then succeeds, and the handler of one always fails; retry delays are short. Events go to \
-standard output, the log to standard error, and the closing ledger and what the queue knows come at the end.
+standard output, the log to standard error, and the shutdown summary and what the queue knows come at the end.
 
 Example:
   stream-sqsd demo > events.jsonl";

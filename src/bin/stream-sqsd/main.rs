@@ -1,58 +1,36 @@
 //! The daemon: a table of contents.
 //!
-//! Everything that consumes, decodes and settles is the library's. Here are signals, arguments, logs, exit codes, and
-//! one file for each subcommand.
+//! Everything that consumes, decodes and settles is the library's. Here are:
+//!
+//! | room | what it is |
+//! |---|---|
+//! | `commands` | the subcommands, one file each |
+//! | `daemon` | what a run has around it: signals, supervisor, listener, file of reasons |
+//! | `cli` | the arguments |
+//! | `config` | TOML, environment and flags to checked settings |
+//! | `terminal` | standard output and error, the log, exit codes |
 
 #![allow(
     clippy::disallowed_methods,
     reason = "the library is handed its clock and its random source; here they are ambient"
 )]
 
-// In reading order: the subcommands, how a configuration is read, and what both stand on. Each file imports only from
-// those below it.
-mod demo;
-mod run;
-mod supervisor;
-mod health;
-mod decode;
-mod send;
-mod events;
-mod check;
-mod init;
-mod init_postgres;
-mod describe;
-#[cfg(test)]
-mod reference;
-
-mod config;
-mod times;
-mod routes;
-mod secret;
-mod document;
+// In reading order: each room imports only from those below it.
+mod commands;
+mod daemon;
 mod cli;
-mod settings;
-mod address;
-mod mistakes;
-mod quantity;
-
-mod admin;
-mod reasons;
-mod advice;
-mod input;
-mod json;
-mod log;
-mod screen;
-mod signals;
-mod exit;
-mod stderr;
-mod writer;
+mod config;
+mod terminal;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use cli::Command;
-use exit::{Exit, Failure};
-use signals::Signals;
+use commands::{check, decode, demo, describe, events, health, init, init_postgres, run, send};
+use daemon::signals::Signals;
+use daemon::supervisor;
+use terminal::exit::{Exit, Failure};
+use terminal::stderr;
 
 /// A message makes and drops some hundred small things, which is a fifth cheaper here than in the C library.
 #[global_allocator]

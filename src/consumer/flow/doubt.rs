@@ -75,7 +75,7 @@ pub(super) struct Doubt {
     pub(super) first_failure: Instant,
     /// It was found at fault at an earlier receive.
     condemned_before: bool,
-    /// It timed out so often that time-outs count as failures.
+    /// It timed out so often that timeouts count as failures.
     pub(super) timed_out_too_often: bool,
 }
 
@@ -215,7 +215,7 @@ impl Evidence {
         of_type.is_at_fault(now)
     }
 
-    /// A message that is handed back because it is at fault: it comes again.
+    /// A message that is returned because it is at fault: it comes again.
     pub(super) fn remember(&mut self, id: MessageId, doubt: Doubt) {
         if self.condemned.insert(id.clone(), doubt).is_none() {
             self.in_order.push_back(id);

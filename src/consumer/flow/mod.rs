@@ -1,7 +1,7 @@
 //! Flow control: when a handler may be called, how much may be received, and whose fault a failure is.
 //!
 //! An adaptive circuit breaker for each route. SQS counts receives, and handing a message back never lowers the count. So
-//! whoever receives at a target that takes less than it is sent fills the dead-letter queue with good messages. Here the
+//! anyone who receives at a target that takes less than it is sent fills the dead-letter queue with good messages. Here the
 //! rate and the number of calls follow what the target takes (`limit`); a message whose target is busy or down stays in
 //! this process, under lease, and is tried again, which spends no receive; and a message is at fault only when others
 //! succeed meanwhile (`doubt`).
@@ -30,7 +30,7 @@ use tokio::time::Instant;
 
 use doubt::Doubt;
 use limit::Begun;
-pub(crate) use route::HandedBack;
+pub(crate) use route::Returned;
 use route::{Key, Pick, Route, Waiter};
 
 use crate::queue::MessageId;
@@ -60,7 +60,7 @@ const KNOWN_AFTER: u32 = 3;
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const SLOWEST_RETRY: Duration = Duration::from_secs(10);
 
-/// So many time-outs of one message, with a success of its type between each two, count as failures.
+/// So many timeouts of one message, with a success of its type between each two, count as failures.
 const TIMED_OUT_TOO_OFTEN: u32 = 5;
 
 /// The flow on all routes of one engine.
@@ -71,7 +71,7 @@ pub(crate) struct Flow {
     sooner: Notify,
     /// Told when more may be received: the engine's loop.
     allowance_changed: Notify,
-    /// Told when a message was handed back since it could not be held any longer.
+    /// Told when a message was returned since it could not be held any longer.
     depth_matters: Notify,
 }
 
@@ -100,7 +100,7 @@ enum Grant {
     /// The handler is called, perhaps as a probe of a target that is down.
     Call { probe: bool, begun: Begun },
     /// Its place is needed: it is treated as at fault.
-    Leave,
+    Nack,
 }
 
 /// What a delivery is to do next.
@@ -108,10 +108,10 @@ enum Grant {
 pub(crate) enum Next {
     /// Call the handler.
     Call,
-    /// Hand the message back, which is no fault of its own.
-    HandBack,
+    /// Return the message, which is no fault of its own.
+    Return,
     /// Leave it, to be received again after this delay: it is at fault.
-    Leave(Duration),
+    Nack(Duration),
 }
 
 /// What a failure means for its message.
@@ -120,7 +120,7 @@ pub(crate) enum Verdict {
     /// Keep it and try again here.
     Hold,
     /// It is at fault: leave it for this long, which spends a receive.
-    Leave(Duration),
+    Nack(Duration),
 }
 
 impl Flow {
@@ -239,7 +239,7 @@ impl Flow {
     pub(crate) async fn wants_depth(&self) {
         loop {
             let told = self.depth_matters.notified();
-            let beyond = |route: &Route| route.down.is_some_and(|down| down.handed_back.is_some());
+            let beyond = |route: &Route| route.down.is_some_and(|down| down.returned.is_some());
             if self.state().routes.iter().any(beyond) {
                 return;
             }
@@ -265,7 +265,7 @@ impl Flow {
         let Some((_, number, (at, key))) = found.min_by(|one, other| one.0.total_cmp(&other.0)) else { return false };
         let Some(waiter) = state.routes[number].take(Key::Retry(at, key)) else { return false };
         state.waiting -= 1;
-        waiter.go.send(Grant::Leave).is_ok()
+        waiter.go.send(Grant::Nack).is_ok()
     }
 
     /// For how long nothing has succeeded while something is held.
@@ -273,14 +273,14 @@ impl Flow {
         self.state().stuck_since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
-    /// From now on what is held is handed back, except messages on their last receive, which have until their limit.
+    /// From now on what is held is returned, except messages on their last receive, which have until their limit.
     pub(crate) fn drain(&self) {
         let mut state = self.state();
         state.draining = true;
         let keep = |waiter: &Waiter| waiter.last_receive && !mutant!("drain-also-the-last-receives");
         let mut left = 0;
         for route in &mut state.routes {
-            // A sender that is dropped tells its worker to hand back.
+            // A sender that is dropped tells its worker to return.
             route.fresh.retain(|_, waiter| keep(waiter));
             route.retries.retain(|_, waiter| keep(waiter));
             left += route.fresh.len() + route.retries.len();
@@ -323,7 +323,7 @@ impl State {
                     self.active += 1;
                     in_vain = 0;
                     next = None;
-                    // Whoever is gone meanwhile gives it back: see `Turn`.
+                    // Anyone who is gone meanwhile gives it back: see `Turn`.
                     let _ = waiter.go.send(Grant::Call { probe, begun });
                     continue;
                 }
@@ -382,7 +382,7 @@ impl Caller {
                 return self.begin(begun, false);
             }
             if draining && !last_receive {
-                return Next::HandBack;
+                return Next::Return;
             }
             let key = match self.retry_at.take() {
                 Some(at) => Key::Retry(at, self.number),
@@ -390,8 +390,8 @@ impl Caller {
             };
             let (go, answer) = oneshot::channel();
             let doubt = self.doubt.map_or(1.0, |doubt| doubt.value);
-            let may_leave = self.doubt.map_or(now, |doubt| doubt.first_failure) + DEAD_LETTERED_AFTER;
-            route.wait(key, Waiter { go, doubt, last_receive, may_leave, limit });
+            let may_nack = self.doubt.map_or(now, |doubt| doubt.first_failure) + DEAD_LETTERED_AFTER;
+            route.wait(key, Waiter { go, doubt, last_receive, may_nack, limit });
             state.waiting += 1;
             (key, answer)
         };
@@ -407,11 +407,11 @@ impl Caller {
                 turn.answer = None;
                 self.begin(begun, probe)
             }
-            Some(Grant::Leave) => {
+            Some(Grant::Nack) => {
                 turn.answer = None;
-                self.leave()
+                self.nack()
             }
-            None => Next::HandBack,
+            None => Next::Return,
         }
     }
 
@@ -448,7 +448,7 @@ impl Caller {
         if timed_out && self.successes_seen.replace(successes).is_some_and(|before| successes > before) {
             self.time_outs += 1;
         }
-        if timed_out && self.time_outs >= TIMED_OUT_TOO_OFTEN && !mutant!("time-outs-never-count") {
+        if timed_out && self.time_outs >= TIMED_OUT_TOO_OFTEN && !mutant!("timeouts-never-count") {
             drop(state);
             return self.failed(kind);
         }
@@ -477,10 +477,10 @@ impl Caller {
         self.flow.end(&mut state, self.route, call);
         drop(state);
         if at_fault
-            && self.may_leave(now)
-            && let Next::Leave(delay) = self.leave()
+            && self.may_nack(now)
+            && let Next::Nack(delay) = self.nack()
         {
-            return Verdict::Leave(delay);
+            return Verdict::Nack(delay);
         }
         self.failures += 1;
         let wait = (FIRST_RETRY * (1 << (self.failures - 1).min(6))).min(SLOWEST_RETRY);
@@ -490,23 +490,23 @@ impl Caller {
     }
 
     /// Whether a message that is at fault may be left now: on its last receive only after it has failed for long enough.
-    fn may_leave(&self, now: Instant) -> bool {
+    fn may_nack(&self, now: Instant) -> bool {
         let failed_for = self.doubt.map_or(Duration::ZERO, |doubt| now.saturating_duration_since(doubt.first_failure));
         let dispensable = !self.is_last_receive() || mutant!("give-up-at-once-on-the-last-receive");
         dispensable || self.max_receive_count == Some(1) || failed_for >= DEAD_LETTERED_AFTER
     }
 
-    fn leave(&mut self) -> Next {
+    fn nack(&mut self) -> Next {
         let mut state = self.flow.state();
         if let Some(mut doubt) = self.doubt {
             doubt.timed_out_too_often = self.time_outs >= TIMED_OUT_TOO_OFTEN;
             state.routes[self.route].evidence.remember(self.message.clone(), doubt);
         }
         if self.is_last_receive() {
-            return Next::Leave(SHORTEST_DELAY);
+            return Next::Nack(SHORTEST_DELAY);
         }
         let jitter = state.random.f64();
-        Next::Leave(self.delay(jitter))
+        Next::Nack(self.delay(jitter))
     }
 
     /// For how long a message that is at fault is hidden: its receives take five minutes together, each one longer than the
@@ -522,11 +522,11 @@ impl Caller {
         self.max_receive_count.is_some_and(|most| self.receive_count >= most)
     }
 
-    /// The message could not be held any longer and is handed back.
-    pub(crate) fn handed_back(&mut self, handed_back: HandedBack) {
+    /// The message could not be held any longer and is returned.
+    pub(crate) fn returned(&mut self, returned: Returned) {
         let mut state = self.flow.state();
         if let Some(down) = &mut state.routes[self.route].down {
-            down.handed_back = Some(handed_back);
+            down.returned = Some(returned);
             self.flow.depth_matters.notify_one();
         }
     }

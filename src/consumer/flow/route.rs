@@ -36,7 +36,7 @@ const PROBES: usize = 4;
 const HELD_AT_FIRST: f64 = 3.0;
 const HELD_DOUBLES: Duration = Duration::from_secs(12);
 
-/// How long before a message is handed back for good nothing is received any longer: more than a long poll lasts.
+/// How long before a message is returned for good nothing is received any longer: more than a long poll lasts.
 const LONG_POLL_OVER: Duration = Duration::from_secs(35);
 
 /// Of those that wait, so many that were never called are called before one that is to be called again. Half of a low
@@ -60,7 +60,7 @@ pub(super) struct Waiter {
     pub(super) doubt: f64,
     pub(super) last_receive: bool,
     /// Before this it is not given up on its last receive.
-    pub(super) may_leave: Instant,
+    pub(super) may_nack: Instant,
     /// Until when it can be held.
     pub(super) limit: Instant,
 }
@@ -81,7 +81,7 @@ pub(super) struct Down {
     last_probe: Instant,
     probes: usize,
     /// A message was held for as long as SQS lets it.
-    pub(super) handed_back: Option<HandedBack>,
+    pub(super) returned: Option<Returned>,
 }
 
 impl Down {
@@ -96,9 +96,9 @@ impl Down {
     }
 }
 
-/// A message that was handed back while its target was down, because it could not be held any longer.
+/// A message that was returned while its target was down, because it could not be held any longer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct HandedBack {
+pub(crate) struct Returned {
     pub(crate) at: Instant,
     /// How often it can be received again before it is dead-lettered; None where that is not known or never.
     pub(crate) receives_left: Option<u32>,
@@ -106,7 +106,7 @@ pub(crate) struct HandedBack {
     pub(crate) spend_from: Option<Instant>,
 }
 
-impl HandedBack {
+impl Returned {
     /// When the next message may be received, with so many visible in the queue.
     ///
     /// Where many messages wait, each of them is received once in a long time. Where few do, the same ones would be
@@ -302,7 +302,7 @@ impl Route {
         let quiet = now.saturating_duration_since(since) >= self.limits.quiet(now);
         let down = ((many && quiet) || (failing >= CERTAIN && !refused)) && !mutant!("never-find-it-down");
         if down {
-            self.down = Some(Down { since, last_probe: now, probes: 0, handed_back: None });
+            self.down = Some(Down { since, last_probe: now, probes: 0, returned: None });
         }
     }
 
@@ -313,7 +313,7 @@ impl Route {
         if self.failing.is_empty() {
             self.failing_since = None;
         }
-        if self.here == 0 && self.down.is_some_and(|down| down.handed_back.is_none()) {
+        if self.here == 0 && self.down.is_some_and(|down| down.returned.is_none()) {
             self.down = None;
         }
     }
@@ -328,13 +328,13 @@ impl Route {
         {
             let soon = now + if mutant!("receive-until-it-is-handed-back") { Duration::ZERO } else { LONG_POLL_OVER };
             if self.retries.values().any(|waiter| waiter.limit < soon) {
-                // A long poll that is open when a message is handed back takes it straight back.
+                // A long poll that is open when a message is returned takes it straight back.
                 return Some(0);
             }
-            if let Some(handed_back) = down.handed_back
-                && handed_back.spend_from.is_none_or(|spend| now < spend)
+            if let Some(returned) = down.returned
+                && returned.spend_from.is_none_or(|spend| now < spend)
             {
-                let over = now >= handed_back.next_receive(visible);
+                let over = now >= returned.next_receive(visible);
                 return Some(if over { self.probes_held(down, visible, now).saturating_sub(self.here) } else { 0 });
             }
             return Some(self.may_hold(down.since, now).saturating_sub(self.here));
@@ -391,7 +391,7 @@ impl Route {
 
     /// Who waits with the most against it, and may give its place to another message.
     pub(super) fn most_doubted(&self, now: Instant) -> Option<(f64, (Instant, u64))> {
-        let leaves = |waiter: &Waiter| waiter.doubt <= DISPENSABLE && (!waiter.last_receive || waiter.may_leave <= now);
+        let leaves = |waiter: &Waiter| waiter.doubt <= DISPENSABLE && (!waiter.last_receive || waiter.may_nack <= now);
         let found = self.retries.iter().filter(|(_, waiter)| leaves(waiter));
         found.map(|(key, waiter)| (waiter.doubt, *key)).min_by(|(one, _), (other, _)| one.total_cmp(other))
     }
@@ -414,14 +414,14 @@ impl Route {
             on_last_receive: waiters().filter(|waiter| waiter.last_receive).count(),
             failing_types: self.evidence.types_at_fault(now),
             only_one_fails: self.only_one_fails(visible),
-            handed_back_in: self.retries.values().map(|waiter| until(waiter.limit)).min(),
+            returned_in: self.retries.values().map(|waiter| until(waiter.limit)).min(),
         }
     }
 
     /// Whether one message fails and nothing else was tried. Beyond SQS's 12 hours one at a time is received, however many
     /// wait; then it is the only one if none is visible beside it.
     pub(super) fn only_one_fails(&self, visible: Option<usize>) -> bool {
-        match self.down.and_then(|down| down.handed_back) {
+        match self.down.and_then(|down| down.returned) {
             Some(_) => self.here <= 1 && visible.is_some_and(|visible| visible + self.here <= 1),
             None => self.here == 1 && self.failing.len() == 1,
         }
@@ -432,7 +432,7 @@ impl Route {
         if let Some(down) = &self.down {
             let probe = !self.retries.is_empty() && down.probes < PROBES;
             let at = down.next_probe(now).max(self.limits.paused_until(now).unwrap_or(now));
-            let next_receive = down.handed_back.filter(|_| self.here == 0).map(|back| back.next_receive(visible));
+            let next_receive = down.returned.filter(|_| self.here == 0).map(|back| back.next_receive(visible));
             return FlowState::Down {
                 lasts: now.saturating_duration_since(down.since),
                 next_probe_in: probe.then(|| until(at)),

@@ -1,6 +1,6 @@
 //! The doctor's questions: what a check wants to know of a queue beyond what the engine needs.
 //!
-//! It asks and takes the answers apart. What is good and what is not is judged by whoever asks.
+//! It asks and takes the answers apart. What is good and what is not is judged by anyone who asks.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -34,7 +34,7 @@ where
         SdkError::ResponseError(_) => QueueError::BadAnswer { message: causes(&error) },
         _ => {
             let message = causes(&error);
-            // The type of the time-out is private to the SDK; its words are held by a test.
+            // The type of the timeout is private to the SDK; its words are held by a test.
             let timed_out = message.contains("identity resolver timed out");
             if timed_out || chain(&error).any(|cause| cause.is::<CredentialsError>()) {
                 QueueError::Credentials { message: format!("environment, profiles and roles gave none: {message}") }
@@ -116,7 +116,7 @@ fn causes(error: &(dyn Error + 'static)) -> String {
     if texts.is_empty() { one_line(&error.to_string()) } else { texts.join(": ") }
 }
 
-/// The first line of what the service said, cut to a bearable length. What follows it can be the request as it was signed,
+/// The first line of what the service said, cut to a bounded length. What follows it can be the request as it was signed,
 /// session token included.
 pub(super) fn one_line(text: &str) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();

@@ -404,7 +404,7 @@ impl Queue for SqsQueue {
         Ok(by_position(batch.len(), answer.successful.iter().map(|entry| entry.id()), answer.failed))
     }
 
-    async fn hide(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+    async fn change_visibility(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
         if batch.is_empty() {
             return Ok(Vec::new());
         }

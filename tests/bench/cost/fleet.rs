@@ -2,7 +2,7 @@
 //! deploy/SCALE.md that follow from it.
 //!
 //! Nothing is measured here. [`Measured`] is what the benchmark `cost -- scale` found out; it stands in that document once,
-//! and a test computes the tables from it anew. Facts about SQS and prices are those of AWS's documentation and price
+//! and a test computes the tables from it again. Facts about SQS and prices are those of AWS's documentation and price
 //! lists, in us-east-1.
 
 #![allow(dead_code, reason = "the benchmark takes the model of this, and the test of the document its tables")]

@@ -369,13 +369,13 @@ fn print_goals(goals: &[Goal]) {
     for Goal { what, goal, measured, at_least, unit, remark } in goals {
         let sign = if *at_least { "≥" } else { "≤" };
         let digits = |value: f64| if value < 10.0 { format!("{value:.3}") } else { format!("{value:.1}") };
-        let (measured, judgement) = match measured {
+        let (measured, check) = match measured {
             None => ("not measured".to_owned(), ""),
             Some(value) => {
                 let met = if *at_least { value >= goal } else { value <= goal };
                 (format!("{}{unit}", digits(*value)), if met { "met" } else { "**not met**" })
             }
         };
-        println!("| {what} | {sign} {}{unit} | {measured} | {judgement} | {remark} |", digits(*goal));
+        println!("| {what} | {sign} {}{unit} | {measured} | {check} | {remark} |", digits(*goal));
     }
 }

@@ -71,7 +71,7 @@ pub(crate) struct Counts {
     /// Calls of DeleteMessageBatch and DeleteMessage.
     pub(crate) deletes: u64,
     /// Calls of ChangeMessageVisibilityBatch.
-    pub(crate) hides: u64,
+    pub(crate) visibility_changes: u64,
     /// Messages handed out.
     pub(crate) received: u64,
     /// Messages deleted.
@@ -117,7 +117,7 @@ struct State {
     next: AtomicUsize,
     receives: AtomicU64,
     deletes: AtomicU64,
-    hides: AtomicU64,
+    visibility_changes: AtomicU64,
     received: AtomicU64,
     deleted: AtomicU64,
     connections: AtomicU64,
@@ -146,7 +146,7 @@ impl Server {
             next: AtomicUsize::new(0),
             receives: AtomicU64::new(0),
             deletes: AtomicU64::new(0),
-            hides: AtomicU64::new(0),
+            visibility_changes: AtomicU64::new(0),
             received: AtomicU64::new(0),
             deleted: AtomicU64::new(0),
             connections: AtomicU64::new(0),
@@ -180,7 +180,7 @@ impl Server {
         Counts {
             receives: state.receives.load(Relaxed),
             deletes: state.deletes.load(Relaxed),
-            hides: state.hides.load(Relaxed),
+            visibility_changes: state.visibility_changes.load(Relaxed),
             received: state.received.load(Relaxed),
             deleted: state.deleted.load(Relaxed),
             connections: state.connections.load(Relaxed),
@@ -276,7 +276,7 @@ impl State {
                     self.deleted.fetch_add(count, Relaxed);
                     self.note(|now| Seen::Deleted(now, count));
                 } else {
-                    self.hides.fetch_add(1, Relaxed);
+                    self.visibility_changes.fetch_add(1, Relaxed);
                 }
                 body.push_str(r#"{"Failed":[],"Successful":["#);
                 for (index, entry) in batch.entries.iter().enumerate() {

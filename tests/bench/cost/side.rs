@@ -135,8 +135,8 @@ impl Bench<'_> {
         thread::sleep(self.window);
         let (after, cpu, took) = (server.counts(), process.cpu()? - cpu, begun.elapsed());
         let messages = (after.deleted - before.deleted) as f64;
-        let requests =
-            (after.receives + after.deletes + after.hides) - (before.receives + before.deletes + before.hides);
+        let requests = (after.receives + after.deletes + after.visibility_changes)
+            - (before.receives + before.deletes + before.visibility_changes);
         Ok(Sample {
             cpu: cpu.as_secs_f64() * 1e6 / messages,
             rate: messages / took.as_secs_f64(),
@@ -200,7 +200,7 @@ impl Bench<'_> {
 fn build_ours() -> Outcome<PathBuf> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["bench", "--no-run", "--bench", "cost-ours", "--message-format", "json"]);
-    // What cargo tells this process about its package. The build of ring looks at it, and would be made anew each time, and
+    // What cargo tells this process about its package. The build of ring looks at it, and would be made again each time, and
     // with it all that stands on ring.
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {

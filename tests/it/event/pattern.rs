@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use stream_sqsd::event::{EventKind, EventType, Judgement, KNOWN, Pattern, PatternError, Product};
+use stream_sqsd::event::{EventKind, EventType, KNOWN, Pattern, PatternCheck, PatternError, Product};
 
 #[test]
 fn a_kind_is_known_new_or_custom() {
@@ -84,24 +84,24 @@ fn other_forms_are_no_patterns() {
 
 #[test]
 fn a_pattern_that_matches_nothing_known_names_what_was_meant() {
-    let judge = |pattern: &str| Pattern::new(pattern).unwrap().judge();
-    let unknown = |nearest: &str, distance| Judgement::Unknown { nearest: nearest.to_owned(), distance };
+    let check = |pattern: &str| Pattern::new(pattern).unwrap().check();
+    let unknown = |nearest: &str, distance| PatternCheck::Unknown { nearest: nearest.to_owned(), distance };
     for known in ["message.new", "call.*", "*", "feeds.activity.reaction.*", "custom"] {
-        assert_eq!(judge(known), Judgement::Known, "{known}");
+        assert_eq!(check(known), PatternCheck::Known, "{known}");
     }
-    assert_eq!(judge("order-paid"), Judgement::Custom { nearest: None });
-    assert_eq!(judge("messages.new"), unknown("message.new", 1));
-    assert_eq!(judge("mesage.*"), unknown("message.*", 1));
-    assert_eq!(judge("feeds.activities.*"), unknown("feeds.activity.*", 3));
-    assert_eq!(judge("mesasge.new"), unknown("message.new", 1));
-    assert!(judge("mesasge.new").is_slip() && !judge("feeds.activities.*").is_slip());
-    assert!(!judge("message.teleported").is_slip() && !judge("*").is_slip() && !judge("order").is_slip());
+    assert_eq!(check("order-paid"), PatternCheck::Custom { nearest: None });
+    assert_eq!(check("messages.new"), unknown("message.new", 1));
+    assert_eq!(check("mesage.*"), unknown("message.*", 1));
+    assert_eq!(check("feeds.activities.*"), unknown("feeds.activity.*", 3));
+    assert_eq!(check("mesasge.new"), unknown("message.new", 1));
+    assert!(check("mesasge.new").is_typo() && !check("feeds.activities.*").is_typo());
+    assert!(!check("message.teleported").is_typo() && !check("*").is_typo() && !check("order").is_typo());
 }
 
 #[test]
 fn a_type_in_other_words_or_another_spelling_is_named() {
-    let judge = |pattern: &str| Pattern::new(pattern).unwrap().judge();
-    let unknown = |nearest: &str| Judgement::Unknown { nearest: nearest.to_owned(), distance: 1 };
+    let check = |pattern: &str| Pattern::new(pattern).unwrap().check();
+    let unknown = |nearest: &str| PatternCheck::Unknown { nearest: nearest.to_owned(), distance: 1 };
     for (written, meant) in [
         ("message.created", "message.new"),
         ("message.sent", "message.new"),
@@ -115,9 +115,9 @@ fn a_type_in_other_words_or_another_spelling_is_named() {
         ("Message.*", "message.*"),
         ("call.session.started", "call.session_started"),
     ] {
-        assert_eq!(judge(written), unknown(meant), "{written}");
+        assert_eq!(check(written), unknown(meant), "{written}");
     }
-    let custom = |nearest: &str| Judgement::Custom { nearest: Some(nearest.to_owned()) };
+    let custom = |nearest: &str| PatternCheck::Custom { nearest: Some(nearest.to_owned()) };
     for (written, meant) in [
         ("channel_created", "channel.created"),
         ("MESSAGE_NEW", "message.new"),
@@ -125,24 +125,24 @@ fn a_type_in_other_words_or_another_spelling_is_named() {
         ("message-created", "message.new"),
         ("call_session_started", "call.session_started"),
     ] {
-        assert_eq!(judge(written), custom(meant), "{written}");
+        assert_eq!(check(written), custom(meant), "{written}");
     }
     for own in ["order_created", "plant_watered", "new", "order-paid", "user_created", "friendship_ended"] {
-        assert_eq!(judge(own), Judgement::Custom { nearest: None }, "{own}");
+        assert_eq!(check(own), PatternCheck::Custom { nearest: None }, "{own}");
     }
     // A custom event may have any name, so nobody is refused for it.
-    assert!(judge("message.created").is_slip() && !judge("channel_created").is_slip());
+    assert!(check("message.created").is_typo() && !check("channel_created").is_typo());
     let pattern = Pattern::new("channel_created").unwrap();
     let warning = "`channel_created` has no dot, so only a custom event of yours can be of this type; did you mean \
                    `channel.created`?";
-    assert_eq!(pattern.judge().warning(&pattern).as_deref(), Some(warning));
+    assert_eq!(pattern.check().warning(&pattern).as_deref(), Some(warning));
 }
 
 #[test]
 fn the_warning_is_a_sentence_and_silent_where_all_is_well() {
     let warning = |text: &str| {
         let pattern = Pattern::new(text).unwrap();
-        pattern.judge().warning(&pattern)
+        pattern.check().warning(&pattern)
     };
     assert_eq!(
         warning("messages.new").as_deref(),

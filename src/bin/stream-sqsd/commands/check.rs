@@ -1,0 +1,647 @@
+//! `stream-sqsd check`: whether a configuration is good, and with `--online` whether its queue is.
+//!
+//! The queue is asked and never changed. What is found is of two grades: what loses or delays messages, and advice.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stream_sqsd::consumer::{MIN_VISIBILITY, Settings};
+use stream_sqsd::queue::sqs::{Encryption, QueueAttributes, SqsQueue, queue_arn};
+use stream_sqsd::queue::{EntryResult, Queue, QueueError, Receipt};
+use tokio::runtime::Builder;
+
+use crate::cli::CheckArguments;
+use crate::commands::advice::{self, Denied, Who};
+use crate::config::secret::Missing;
+use crate::config::timeouts;
+use crate::config::units::{show_duration, show_size};
+use crate::config::{self, Config};
+use crate::terminal::exit::{Exit, Failure, print};
+use crate::terminal::log;
+use crate::terminal::screen::Screen;
+
+/// The account from which Stream sends to queues that let it (`sqs_auth_type` is `resource`).
+///
+/// Source: Stream's documentation of SQS hooks.
+const STREAMS_ACCOUNT: &str = "185583345998";
+
+/// The largest event that Stream sends, in bytes; what is larger it drops itself.
+///
+/// Source: Stream's documentation of SQS hooks.
+const LARGEST_EVENT: usize = 256 * 1024;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Something that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Finding {
+    grade: Grade,
+    what: String,
+    why: String,
+    /// The command that fixes it.
+    fix: Option<String>,
+}
+
+/// Something about the queue that an operator wants to know, though there is nothing to fix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fact {
+    what: String,
+    /// How that is meant.
+    why: String,
+}
+
+/// What asking the queue has brought.
+#[derive(Default)]
+struct Examined {
+    facts: Vec<Fact>,
+    findings: Vec<Finding>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grade {
+    /// It loses or delays messages.
+    Harm,
+    Advice,
+}
+
+pub(crate) fn check(arguments: CheckArguments) -> Result<Exit, Failure> {
+    let config = config::of_run(arguments.settings.clone(), arguments.config.path(), Missing::Warned)?;
+    let screen = Screen::new();
+    log::start(config.log_format, &screen)?;
+    let mut findings: Vec<Finding> = config
+        .warnings
+        .iter()
+        .map(|warning| Finding { grade: Grade::Advice, what: warning.to_string(), why: String::new(), fix: None })
+        .collect();
+    let mut facts = Vec::new();
+    if arguments.online {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let examined = runtime.block_on(examine(&config, arguments.receive))?;
+        findings.extend(examined.findings);
+        facts = examined.facts;
+    }
+
+    let text = match arguments.json {
+        true => as_json(&config, &facts, &findings, arguments.online),
+        false => for_people(&config, &facts, &findings, &arguments),
+    };
+    print(&text)?;
+    Ok(if findings.iter().any(|finding| finding.grade == Grade::Harm) { Exit::Findings } else { Exit::Done })
+}
+
+fn for_people(config: &Config, facts: &[Fact], findings: &[Finding], arguments: &CheckArguments) -> String {
+    let mut text = match &config.file {
+        Some(file) => format!("{}: the configuration is good\n", file.display()),
+        None => "the configuration is good\n".to_owned(),
+    };
+    for (position, route) in config.routes.iter().enumerate() {
+        text.push_str(&format!("  route {}: {route}\n", position + 1));
+    }
+    if config.routes.is_empty() {
+        text.push_str("  no routes: every event goes to standard output\n");
+    }
+    for fact in facts {
+        text.push_str(&format!("\n{}\n  {}\n", fact.what, fact.why));
+    }
+    for finding in findings {
+        let grade = match finding.grade {
+            Grade::Harm => "loses or delays messages",
+            Grade::Advice => "advice",
+        };
+        text.push_str(&format!("\n{grade}: {}\n", finding.what));
+        if !finding.why.is_empty() {
+            text.push_str(&format!("  {}\n", finding.why));
+        }
+        if let Some(fix) = &finding.fix {
+            text.push_str(&format!("  to fix it: {fix}\n"));
+        }
+    }
+    if arguments.online {
+        if findings.is_empty() {
+            text.push_str("\nthe queue is good\n");
+        }
+        if !arguments.receive {
+            text.push_str("\nnot tried: receiving; --receive does, and costs one message one of its receives\n");
+        }
+    }
+    text
+}
+
+fn as_json(config: &Config, facts: &[Fact], findings: &[Finding], online: bool) -> String {
+    let facts: Vec<Value> = facts.iter().map(|fact| json!({"what": fact.what, "why": fact.why})).collect();
+    let findings: Vec<Value> = findings
+        .iter()
+        .map(|finding| {
+            let grade = match finding.grade {
+                Grade::Harm => "harm",
+                Grade::Advice => "advice",
+            };
+            json!({"grade": grade, "what": finding.what, "why": finding.why, "fix": finding.fix})
+        })
+        .collect();
+    let file = config.file.as_ref().map(|file| file.display().to_string());
+    format!("{}\n", json!({"file": file, "online": online, "facts": facts, "findings": findings}))
+}
+
+/// Asks the queue everything.
+async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
+    let queue = SqsQueue::connect(config.queue.clone()).await;
+    let queue = queue.map_err(|error| advice::not_connected(error, &config.queue))?;
+    let arn = queue.arn().unwrap_or_else(|| queue_arn(queue.region(), "ACCOUNT", queue.url().name()));
+    let subject = Subject { url: queue.url().as_str(), arn: &arn, engine: &config.engine };
+    let failed = |error| advice::refused(error, &arn);
+
+    let Examined { mut facts, mut findings } = Examined::default();
+    let mut encryption = Encryption::default();
+    match queue.attributes().await {
+        Ok(attributes) => {
+            let dead_letters = match &attributes.redrive {
+                Some(redrive) => Some(queue.attributes_of_dead_letter_queue(&redrive.dead_letter_queue).await),
+                None => None,
+            };
+            encryption = attributes.encryption.clone();
+            let judged = subject.check(&attributes, dead_letters.as_ref().and_then(|answer| answer.as_ref().ok()));
+            facts.extend(judged.facts);
+            findings.extend(judged.findings);
+            match (dead_letters, &attributes.redrive) {
+                (Some(Err(QueueError::NoSuchQueue { .. })), Some(redrive)) => findings.push(Finding {
+                    grade: Grade::Harm,
+                    what: format!("the dead-letter queue {} does not exist", redrive.dead_letter_queue),
+                    why: "A message that is received too often has nowhere to go.".to_owned(),
+                    fix: Some(create_dead_letter_queue(name_of(&redrive.dead_letter_queue))),
+                }),
+                (Some(Err(error)), Some(redrive)) => findings.push(Finding {
+                    grade: Grade::Advice,
+                    what: format!("the dead-letter queue cannot be looked at: {error}"),
+                    why: "How long it keeps messages is not known, and neither is how many there are.".to_owned(),
+                    fix: Some(allow("sqs:GetQueueAttributes", &redrive.dead_letter_queue, &error.to_string())),
+                }),
+                _ => {}
+            }
+        }
+        Err(QueueError::AccessDenied { message, .. }) => findings.push(Finding {
+            grade: Grade::Advice,
+            what: "the queue's attributes may not be read, so they could not be judged".to_owned(),
+            why:
+                "The daemon works without: it then hides messages for 60s, counts each as 1MiB before it has come, and \
+                  does not know which receive is the last."
+                    .to_owned(),
+            fix: Some(allow("sqs:GetQueueAttributes", &arn, &message)),
+        }),
+        Err(error) => return Err(failed(error)),
+    }
+
+    // No message has this handle, so nothing is deleted and nothing is hidden: the answer tells whether it would be.
+    let receipt = Receipt { message_id: "check".into(), handle: "stream-sqsd-check".into() };
+    let delete = queue.delete(std::slice::from_ref(&receipt)).await;
+    if let Some(message) = denial(delete).map_err(failed)? {
+        findings.push(Finding {
+            grade: Grade::Harm,
+            what: "the daemon may not delete messages".to_owned(),
+            why: "Every message would be handled again and again, and end up in the dead-letter queue.".to_owned(),
+            fix: Some(allow("sqs:DeleteMessage", &arn, &message)),
+        });
+    }
+    let hide = queue.change_visibility(&[(receipt, Duration::from_secs(1))]).await;
+    if let Some(message) = denial(hide).map_err(failed)? {
+        findings.push(Finding {
+            grade: Grade::Harm,
+            what: "the daemon may not change the visibility of messages".to_owned(),
+            why:
+                "A message whose handler takes longer than the visibility timeout would be handled twice, and no retry \
+                  could be delayed."
+                    .to_owned(),
+            fix: Some(allow("sqs:ChangeMessageVisibility", &arn, &message)),
+        });
+    }
+    if receive {
+        match queue.receive(1, Duration::ZERO, Some(Duration::ZERO)).await {
+            Ok(_) => {}
+            Err(QueueError::AccessDenied { message, .. }) => findings.push(Finding {
+                grade: Grade::Harm,
+                what: "the daemon may not receive messages".to_owned(),
+                why: "It would not start.".to_owned(),
+                fix: Some(allow("sqs:ReceiveMessage", &arn, &message)),
+            }),
+            Err(QueueError::EncryptionKey { code, message }) => findings.push(Finding {
+                grade: Grade::Harm,
+                what: format!("the queue's encryption key cannot be used ({code}): {message}"),
+                why: "Messages cannot be received.".to_owned(),
+                fix: Some(allow("kms:Decrypt", &key_arn(&encryption, &arn), &message)),
+            }),
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(Examined { facts, findings })
+}
+
+/// What was said to a call with a receipt that cannot exist if it was denied. Any other answer means that it was allowed.
+fn denial(answer: Result<Vec<EntryResult>, QueueError>) -> Result<Option<String>, QueueError> {
+    match answer {
+        Ok(entries) => {
+            let refused = entries.into_iter().filter_map(Result::err).find(|error| error.code.contains("Denied"));
+            Ok(refused.map(|error| error.message))
+        }
+        Err(QueueError::AccessDenied { message, .. }) => Ok(Some(message)),
+        // SQS may refuse the handle for the call as a whole, which it does after it has looked at the permission.
+        Err(QueueError::Service { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The command that gives a permission to anyone who was denied it in these words.
+fn allow(action: &str, resource: &str, denied: &str) -> String {
+    let policy = json!({
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": action, "Resource": resource}],
+    });
+    let name = action.replace(':', "-");
+    let whose = match Denied::read(denied).who {
+        Some(Who::Role(role)) => format!("put-role-policy --role-name {role}"),
+        Some(Who::User(user)) => format!("put-user-policy --user-name {user}"),
+        None => "put-role-policy --role-name THE_ROLE_OF_THE_DAEMON".to_owned(),
+    };
+    format!("aws iam {whose} --policy-name stream-sqsd-{name} --policy-document '{policy}'")
+}
+
+/// The ARN of the key that encrypts the queue with this ARN; a key without one lies in the queue's region and account.
+fn key_arn(encryption: &Encryption, queue: &str) -> String {
+    let key = match encryption {
+        Encryption::Kms(key) if key.starts_with("arn:") => return key.clone(),
+        Encryption::Kms(key) if key.starts_with("alias/") => key.clone(),
+        Encryption::Kms(key) => format!("key/{key}"),
+        Encryption::None | Encryption::SqsOwned => "key/KEY".to_owned(),
+    };
+    match queue.split(':').collect::<Vec<_>>().as_slice() {
+        [arn, partition, _, region, account, _] => format!("{arn}:{partition}:kms:{region}:{account}:{key}"),
+        _ => key,
+    }
+}
+
+/// The command that creates a dead-letter queue, which keeps messages for as long as there is.
+fn create_dead_letter_queue(name: &str) -> String {
+    let fifo = if name.ends_with(".fifo") { "FifoQueue=true," } else { "" };
+    format!("aws sqs create-queue --queue-name {name} --attributes {fifo}MessageRetentionPeriod=1209600")
+}
+
+fn name_of(arn: &str) -> &str {
+    arn.rsplit(':').next().unwrap_or(arn)
+}
+
+/// How long after its first receive a message fails for the last time that fails at once whenever it is tried: the sum of
+/// the delays, without their jitter.
+fn last_failure(engine: &Settings, max_receive_count: u32, is_fifo: bool) -> Duration {
+    let delay = |failures| engine.retry.after(failures, 0.5);
+    let between_receives: Duration = (1..max_receive_count).map(delay).sum();
+    if !is_fifo {
+        return between_receives;
+    }
+    // Each receive of a FIFO queue's message is several tries in this process, with the same delays between them.
+    let tries = |receive| engine.fifo_attempts.unwrap_or(max_receive_count - receive + 1);
+    let within_receives: Duration = (1..=max_receive_count).flat_map(|receive| (1..tries(receive)).map(delay)).sum();
+    between_receives + within_receives
+}
+
+/// A time of which the small units say nothing, since jitter is more than they are.
+fn show_about(time: Duration) -> String {
+    const HOUR: u64 = 3600;
+    let unit = match time.as_secs() {
+        ..600 => return show_duration(time),
+        seconds if seconds < 10 * HOUR => 60,
+        _ => HOUR,
+    };
+    show_duration(Duration::from_secs((time.as_secs() + unit / 2) / unit * unit))
+}
+
+/// What is judged: a queue, and the engine that is to consume it.
+struct Subject<'a> {
+    url: &'a str,
+    arn: &'a str,
+    engine: &'a Settings,
+}
+
+impl Subject<'_> {
+    /// Everything that the attributes give cause to say.
+    fn check(&self, queue: &QueueAttributes, dead_letters: Option<&QueueAttributes>) -> Examined {
+        let Examined { mut facts, mut findings } = Examined::default();
+        self.check_redrive(queue, &mut facts, &mut findings);
+        self.check_times(queue, dead_letters, &mut findings);
+        self.check_size(queue, &mut findings);
+        self.check_encryption(queue, &mut findings);
+        self.check_policy(queue, &mut findings);
+        Examined { facts, findings }
+    }
+
+    fn check_redrive(&self, queue: &QueueAttributes, facts: &mut Vec<Fact>, findings: &mut Vec<Finding>) {
+        let name = name_of(self.arn);
+        let set_redrive = |count: u32, dead_letter_queue: &str| {
+            let policy = json!({"deadLetterTargetArn": dead_letter_queue, "maxReceiveCount": count.to_string()});
+            self.set_attributes(&json!({"RedrivePolicy": policy.to_string()}))
+        };
+        let Some(redrive) = &queue.redrive else {
+            // Of a FIFO queue the dead-letter queue is one too, and its name says so.
+            let dead = match name.strip_suffix(".fifo") {
+                Some(stem) => format!("{stem}-dead-letter.fifo"),
+                None => format!("{name}-dead-letter"),
+            };
+            let dead_arn = self.arn.strip_suffix(name).unwrap_or_default().to_owned() + &dead;
+            findings.push(Finding {
+                grade: Grade::Harm,
+                what: "there is no dead-letter queue".to_owned(),
+                why: "A message that cannot be handled is tried again and again until the queue's retention runs out, and \
+                      is lost then."
+                    .to_owned(),
+                fix: Some(format!(
+                    "{} && {}",
+                    create_dead_letter_queue(&dead),
+                    set_redrive(5, &dead_arn)
+                )),
+            });
+            return;
+        };
+        let count = redrive.max_receive_count;
+        let fix = Some(set_redrive(5, &redrive.dead_letter_queue));
+        let last = last_failure(self.engine, count, name.ends_with(".fifo"));
+        let about = show_about(last);
+        if count == 1 {
+            findings.push(Finding {
+                grade: Grade::Harm,
+                what: "with maxReceiveCount 1 a message is dead-lettered after its first failure".to_owned(),
+                why: "A receive is also spent by a crash, a restart and a lost answer, whatever the message. What fails \
+                      while others succeed is dead-lettered at once, and where a target fails at random that is one good \
+                      message in 500."
+                    .to_owned(),
+                fix,
+            });
+        } else if let Some(retention) = queue.retention.filter(|retention| last >= *retention) {
+            findings.push(Finding {
+                grade: Grade::Harm,
+                what: format!(
+                    "with maxReceiveCount {count} a failing message would be dead-lettered after about {about}, and the \
+                     queue keeps messages for {}",
+                    show_duration(retention)
+                ),
+                why: "It never gets to the dead-letter queue: SQS drops it before.".to_owned(),
+                fix,
+            });
+        } else if count < 3 || last < Duration::from_secs(10) {
+            findings.push(Finding {
+                grade: Grade::Advice,
+                what: format!("with maxReceiveCount {count} a failing message is dead-lettered after about {about}"),
+                why: "A receive is also spent by a crash, a restart and a lost answer. A target that is busy or down \
+                      spends none, but for one in each 12 hours."
+                    .to_owned(),
+                fix,
+            });
+        } else {
+            facts.push(Fact {
+                what: format!("with maxReceiveCount {count} a failing message is dead-lettered after about {about}"),
+                why: format!(
+                    "Its last try fails then, or later by the time that the handler takes; SQS moves it when the delay \
+                     after it, about {}, is over too.",
+                    show_about(self.engine.retry.after(count, 0.5))
+                ),
+            });
+        }
+    }
+
+    fn check_times(
+        &self,
+        queue: &QueueAttributes,
+        dead_letters: Option<&QueueAttributes>,
+        findings: &mut Vec<Finding>,
+    ) {
+        // The daemon's own was judged with the rest of the configuration. One that is too short to renew is not used.
+        let own = queue.visibility_timeout.filter(|own| self.engine.visibility.is_none() && *own >= MIN_VISIBILITY);
+        if let Some(visibility) = own
+            && let Some(concern) = timeouts::visibility_concern(visibility, self.engine)
+        {
+            findings.push(Finding {
+                grade: if concern.is_harm { Grade::Harm } else { Grade::Advice },
+                what: format!("the visibility timeout is {}", show_duration(visibility)),
+                why: concern.why,
+                fix: Some(self.set_attributes(&json!({"VisibilityTimeout": "60"}))),
+            });
+        }
+        if let Some(retention) = queue.retention
+            && retention < 4 * DAY
+        {
+            findings.push(Finding {
+                grade: if retention < DAY { Grade::Harm } else { Grade::Advice },
+                what: format!("the queue keeps messages for {}", show_duration(retention)),
+                why: "When nothing consumes for that long, over a weekend say, messages are lost.".to_owned(),
+                fix: Some(self.set_attributes(&json!({"MessageRetentionPeriod": "1209600"}))),
+            });
+        }
+        if let (Some(retention), Some(dead)) = (queue.retention, dead_letters.and_then(|dead| dead.retention))
+            && dead <= retention
+        {
+            let fix = queue.redrive.as_ref().map(|redrive| {
+                let url = self.url.strip_suffix(name_of(self.arn)).unwrap_or_default();
+                let url = format!("{url}{}", name_of(&redrive.dead_letter_queue));
+                set_attributes(&url, &json!({"MessageRetentionPeriod": "1209600"}))
+            });
+            // The longest that there is; then shortening the queue's own is what is left.
+            let longest = dead >= 14 * DAY;
+            findings.push(Finding {
+                grade: if longest { Grade::Advice } else { Grade::Harm },
+                what: format!(
+                    "the dead-letter queue keeps messages for {}, and the queue for {}",
+                    show_duration(dead),
+                    show_duration(retention)
+                ),
+                why: "In a standard dead-letter queue the time counts from when a message was first sent, so one that \
+                      waited in the queue for long is lost soon after it was dead-lettered."
+                    .to_owned(),
+                fix: if longest {
+                    Some(self.set_attributes(&json!({"MessageRetentionPeriod": "604800"})))
+                } else {
+                    fix
+                },
+            });
+        }
+        if let Some(delay) = queue.delay.filter(|delay| !delay.is_zero()) {
+            findings.push(Finding {
+                grade: Grade::Harm,
+                what: format!("the queue delays every message by {}", show_duration(delay)),
+                why: "Events are handled that much later.".to_owned(),
+                fix: Some(self.set_attributes(&json!({"DelaySeconds": "0"}))),
+            });
+        }
+    }
+
+    fn check_size(&self, queue: &QueueAttributes, findings: &mut Vec<Finding>) {
+        if let Some(size) = queue.max_message_size
+            && size < LARGEST_EVENT
+        {
+            findings.push(Finding {
+                grade: Grade::Harm,
+                what: format!("the queue takes messages of up to {} only", show_size(size)),
+                why: format!(
+                    "Stream sends events of up to {}, and larger ones than the queue takes are lost.",
+                    show_size(LARGEST_EVENT)
+                ),
+                fix: Some(self.set_attributes(&json!({"MaximumMessageSize": "1048576"}))),
+            });
+        }
+        if self.engine.inflate_limit < LARGEST_EVENT {
+            findings.push(Finding {
+                grade: Grade::Harm,
+                what: format!("inflate_limit is {}", show_size(self.engine.inflate_limit)),
+                why: format!(
+                    "Stream sends events of up to {}, and larger ones than the limit are dead-lettered.",
+                    show_size(LARGEST_EVENT)
+                ),
+                fix: None,
+            });
+        }
+    }
+
+    fn check_encryption(&self, queue: &QueueAttributes, findings: &mut Vec<Finding>) {
+        match &queue.encryption {
+            encryption if encryption.is_aws_managed() => findings.push(Finding {
+                grade: Grade::Harm,
+                what: "the queue is encrypted with the key that AWS manages for SQS (alias/aws/sqs)".to_owned(),
+                why: "No other account can use that key, so nothing that Stream's account sends arrives.".to_owned(),
+                fix: Some(self.set_attributes(&json!({"KmsMasterKeyId": "", "SqsManagedSseEnabled": "true"}))),
+            }),
+            Encryption::Kms(key) => findings.push(Finding {
+                grade: Grade::Advice,
+                what: format!("the queue is encrypted with a key of yours ({key})"),
+                why: format!(
+                    "Its policy must allow kms:GenerateDataKey and kms:Decrypt to arn:aws:iam::{STREAMS_ACCOUNT}:root \
+                     (Stream), and kms:Decrypt to the daemon. That cannot be seen from here."
+                ),
+                fix: None,
+            }),
+            Encryption::None | Encryption::SqsOwned => {}
+        }
+    }
+
+    fn check_policy(&self, queue: &QueueAttributes, findings: &mut Vec<Finding>) {
+        if queue.policy.as_deref().is_some_and(lets_stream_send) {
+            return;
+        }
+        let policy = json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Allow",
+                "Principal": {"AWS": format!("arn:aws:iam::{STREAMS_ACCOUNT}:root")},
+                "Action": "sqs:SendMessage",
+                "Resource": self.arn,
+            }],
+        });
+        let replaces = match queue.policy {
+            Some(_) => " It replaces the policy that there is: put the statement into that one instead.",
+            None => "",
+        };
+        findings.push(Finding {
+            grade: Grade::Advice,
+            what: "the queue's policy does not let Stream's account send".to_owned(),
+            why: format!(
+                "It must where the hook's sqs_auth_type is `resource`. Where it is `keys`, the key needs the permission \
+                 and this does not matter: that is narrower, since the account is that of all apps of Stream's and nothing \
+                 that it sends to SQS is signed (deploy/TRUST.md).{replaces}"
+            ),
+            fix: Some(self.set_attributes(&json!({"Policy": policy.to_string()}))),
+        });
+    }
+
+    fn set_attributes(&self, attributes: &Value) -> String {
+        set_attributes(self.url, attributes)
+    }
+}
+
+fn set_attributes(url: &str, attributes: &Value) -> String {
+    format!("aws sqs set-queue-attributes --queue-url {url} --attributes '{attributes}'")
+}
+
+/// Whether a queue's policy has a statement that lets Stream's account send. Conditions and denials are not looked at.
+fn lets_stream_send(policy: &str) -> bool {
+    let Ok(policy) = serde_json::from_str::<Value>(policy) else { return false };
+    let some = |value: Option<&Value>, test: &dyn Fn(&str) -> bool| match value {
+        Some(Value::String(text)) => test(text),
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).any(test),
+        _ => false,
+    };
+    let is_stream = |principal: &str| principal == "*" || principal.contains(STREAMS_ACCOUNT);
+    let sends = |action: &str| {
+        let action = action.to_ascii_lowercase();
+        matches!(action.as_str(), "*" | "sqs:*" | "sqs:send*" | "sqs:sendmessage")
+    };
+    let lets = |statement: &Value| {
+        let principal = statement.get("Principal");
+        let is_stream = some(principal, &is_stream) || some(principal.and_then(|by| by.get("AWS")), &is_stream);
+        statement.get("Effect").and_then(Value::as_str) == Some("Allow")
+            && is_stream
+            && some(statement.get("Action"), &sends)
+    };
+    match policy.get("Statement") {
+        Some(Value::Array(statements)) => statements.iter().any(lets),
+        Some(statement) => lets(statement),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use stream_sqsd::consumer::Consumer;
+    use stream_sqsd::event::Event;
+    use stream_sqsd::handler::{Context, HandlerError};
+    use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
+    use stream_sqsd::router::Router;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// How long after its first try a message is tried for the last time that always fails.
+    async fn last_try(settings: Settings, max_receive_count: u32, fifo: bool) -> Duration {
+        let max_receive_count = Some(max_receive_count);
+        let queue = MemoryQueue::new(MemorySettings { max_receive_count, fifo, ..Default::default() });
+        queue.send_to_group(r#"{"type":"message.new"}"#, "one group");
+        let tries = Arc::new(Mutex::new(Vec::new()));
+        let noted = tries.clone();
+        let router = Router::new().route("*", move |_: Event, _: Context| {
+            noted.lock().expect("no handler panics").push(Instant::now());
+            async { Err(HandlerError::retry("it always fails")) }
+        });
+        let dead = queue.clone();
+        let dead_lettered = async move {
+            while dead.counts().dead_lettered == 0 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        Consumer::new(queue, router, settings).run(dead_lettered).await.expect("the queue in memory answers");
+        let tries = tries.lock().expect("no handler panics");
+        *tries.last().expect("it was tried") - tries[0]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_to_dead_lettering_is_what_the_engine_takes() {
+        let engine = |fifo_attempts| Settings { fifo_attempts, random_seed: Some(7), ..Settings::default() };
+        for (fifo, fifo_attempts, count, seconds) in [
+            (false, None, 2, 1),
+            (false, None, 5, 15),
+            (false, None, 8, 127),
+            (true, None, 5, 41),
+            (true, Some(1), 5, 15),
+            (true, Some(3), 4, 19),
+        ] {
+            let case = format!("fifo: {fifo}, fifo_attempts: {fifo_attempts:?}, maxReceiveCount: {count}");
+            let told = last_failure(&engine(fifo_attempts), count, fifo);
+            assert_eq!(told, Duration::from_secs(seconds), "{case}");
+            let took = last_try(engine(fifo_attempts), count, fifo).await;
+            // Each delay has a jitter of a quarter.
+            assert!(took >= told.mul_f64(0.75) && took <= told.mul_f64(1.25), "{case}: {took:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_only_about_right_is_said_without_its_small_units() {
+        let about = |seconds| show_about(Duration::from_secs(seconds));
+        assert_eq!([15, 511, 599, 600].map(about), ["15s", "8m31s", "9m59s", "10m"]);
+        assert_eq!([9123, 35_999, 36_000, 891_123].map(about), ["2h32m", "10h", "10h", "248h"]);
+    }
+}

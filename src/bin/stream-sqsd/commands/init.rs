@@ -1,0 +1,194 @@
+//! `stream-sqsd init`: a commented file to start from. It is made from the table of the settings, so it says what holds.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use crate::cli::InitArguments;
+use crate::config;
+use crate::config::routes::HANDLERS;
+use crate::config::routes::reader::{Key, MUST_BE_SET};
+use crate::config::settings::{self, Setting, Unset};
+use crate::terminal::exit::{Exit, Failure, print, say};
+
+pub(crate) fn init(arguments: &InitArguments) -> Result<Exit, Failure> {
+    let text = starting_file();
+    if arguments.file == Path::new("-") {
+        print(&text)?;
+        return Ok(Exit::Done);
+    }
+    let shown = arguments.file.display();
+    // Never over a file that is there: it may be somebody's configuration.
+    // And for its owner's eyes: many will write a secret into it, where it does not belong, or the URL of a webhook.
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&arguments.file);
+    match created.and_then(|mut file| file.write_all(text.as_bytes())) {
+        Ok(()) => {
+            say(&format!(
+                "{shown} is written. Put in the URL of your queue, then try: stream-sqsd check --online {shown}"
+            ));
+            Ok(Exit::Done)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Err(Failure::usage(format!("{shown} is there already, and was left as it is")))
+        }
+        Err(error) => Err(Failure::usage(format!("cannot write {shown}: {error}"))),
+    }
+}
+
+const HEAD: &str = "\
+# The configuration of stream-sqsd: stream-sqsd run THIS_FILE
+#
+# A line that begins with one # and a key shows what holds when nothing is said. Flags and environment variables beat what
+# stands here. Times are written as 500ms, 20s, 5m or 12h, sizes as 64KiB or 256MiB. stream-sqsd check finds mistakes.
+";
+
+const ROUTES: &str = r##"
+# Where events go. An event goes to the first route that takes it, and without any route to standard output. Besides
+# `events`, a route can ask for `channel_type = "messaging"` and `team = "red"`, or lists of them. A secret stands
+# elsewhere: { env = "NAME" }, { file = "PATH" }, or with systemd { credential = "NAME" }.
+
+[[route]]
+events = ["*"]   # or one type, "message.new", or all below a dot, "message.*"
+handler = "stdout"
+"##;
+
+fn starting_file() -> String {
+    let mut text = HEAD.to_owned();
+    for setting in settings::ALL.iter().filter(|setting| setting.file.0.is_empty()) {
+        push(setting, &mut text);
+    }
+    for section in config::SECTIONS {
+        text.push_str(&format!("\n[{section}]\n"));
+        for setting in settings::ALL.iter().filter(|setting| setting.file.0 == section) {
+            push(setting, &mut text);
+        }
+    }
+    text.push_str(ROUTES);
+    // Without keys there is nothing to explain.
+    for kind in HANDLERS.iter().filter(|kind| !kind.keys.is_empty()) {
+        text.push('\n');
+        for line in wrapped(&format!("{}.", kind.about)) {
+            text.push_str(&format!("# {line}\n"));
+        }
+        text.push_str(&format!("#\n# [[route]]\n# events = [\"*\"]\n# handler = \"{}\"\n", kind.name));
+        for key in kind.keys {
+            text.push_str(&format!("# {} = {}{}\n", key.name, key.example, remark(key)));
+        }
+    }
+    text
+}
+
+/// What holds without this line of a route, where the line does not show it.
+fn remark(key: &Key) -> String {
+    match key.default {
+        MUST_BE_SET => "   # must be set".to_owned(),
+        Unset::Value(value) if as_toml(value) == key.example => String::new(),
+        Unset::Value(value) => format!("   # unless set: {}", as_toml(value)),
+        Unset::Words(words) => format!("   # unless set: {words}"),
+    }
+}
+
+fn push(setting: &Setting, text: &mut String) {
+    text.push('\n');
+    for line in wrapped(&format!("{}.", setting.help)) {
+        text.push_str(&format!("# {line}\n"));
+    }
+    let key = setting.file.1;
+    match setting.default {
+        _ if setting.flag == settings::QUEUE_URL.flag => {
+            text.push_str("url = \"https://sqs.us-east-1.amazonaws.com/123456789012/chat-events\"\n");
+        }
+        Unset::Value(value) => text.push_str(&format!("# {key} = {}\n", as_toml(value))),
+        Unset::Words(words) => {
+            let words = if words.is_empty() { "nothing" } else { words };
+            let example = match setting.value.split_once(',') {
+                Some((one, _)) => format!("[\"{one}\"]"),
+                None => format!("\"{}\"", setting.value),
+            };
+            text.push_str(&format!("# {key} = {example}   # unless set: {words}\n"));
+        }
+    }
+}
+
+fn as_toml(value: &str) -> String {
+    let bare = matches!(value, "true" | "false") || value.bytes().all(|b| b.is_ascii_digit());
+    if bare { value.to_owned() } else { format!("\"{value}\"") }
+}
+
+/// Lines of at most 110 characters.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last().map_or(0, String::len);
+        if line > 0 && line + 1 + word.len() > 110 {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::diagnostics::Diagnostics;
+    use crate::config::document::{Entry, Item, Section};
+    use crate::config::routes;
+    use crate::config::secret::Missing;
+
+    /// The starting file with everything commented in that is no comment in words.
+    fn all_of_it() -> String {
+        let is_key = |key: &str| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        let is_setting = |rest: &str| rest == "[[route]]" || rest.split_once(" = ").is_some_and(|(key, _)| is_key(key));
+        let text = starting_file();
+        let lines = text.lines().map(|line| match line.strip_prefix("# ") {
+            Some(rest) if is_setting(rest) => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        });
+        lines.collect()
+    }
+
+    #[test]
+    fn a_key_that_must_be_set_is_said_to_be_and_a_default_that_the_line_shows_is_not_said_twice() {
+        let text = starting_file();
+        assert!(text.contains("# path = \"/var/lib/stream-sqsd/events.jsonl\"   # must be set\n"), "{text}");
+        assert!(text.contains("# rotate_age = \"1d\"   # unless set: never\n"), "{text}");
+        assert!(text.contains("# redirects = false\n"), "{text}");
+    }
+
+    #[test]
+    fn every_setting_and_every_handler_stands_in_the_starting_file_and_can_be_commented_in() {
+        let file: Arc<Path> = Path::new("starting.toml").into();
+        let mut diagnostics = Diagnostics::default();
+        let mut root = Section::parse(&all_of_it(), &file, &mut diagnostics).expect("TOML");
+        for setting in settings::ALL.iter().filter(|setting| setting.file.0.is_empty()) {
+            assert!(root.take(setting.file.1).is_some(), "{}", setting.file.1);
+        }
+        for name in config::SECTIONS {
+            let section = root.take(name).unwrap().item;
+            let Item::Section(mut section) = section else { panic!("{section:?}") };
+            for setting in settings::ALL.iter().filter(|setting| setting.file.0 == name) {
+                assert!(section.take(setting.file.1).is_some(), "{}", setting.file.1);
+            }
+        }
+
+        let Item::List(list) = root.take("route").unwrap().item else { panic!("no routes") };
+        assert_eq!(list.len(), HANDLERS.len());
+        // Each by itself: they all take the same events.
+        for route in list {
+            let entry = Entry { place: route.place.clone(), item: Item::List(vec![route]) };
+            let found = routes::read(entry, Missing::Warned, &mut diagnostics);
+            assert_eq!(found.len(), 1, "{diagnostics:?}");
+        }
+        assert!(!diagnostics.any(), "{diagnostics:?}");
+    }
+}

@@ -1,0 +1,39 @@
+//! `stream-sqsd init-postgres`: makes the tables that the configuration's routes write to.
+
+use anyhow::anyhow;
+use stream_sqsd::handlers::postgres;
+use tokio::runtime::Builder;
+
+use crate::cli::InitPostgresArguments;
+use crate::config;
+use crate::config::secret::Missing;
+use crate::terminal::exit::{Exit, Failure, print, say};
+
+pub(crate) fn init_postgres(arguments: InitPostgresArguments) -> Result<Exit, Failure> {
+    // To print the statements nobody needs the password.
+    let missing = if arguments.print { Missing::Warned } else { Missing::Refused };
+    let config = config::of_run(arguments.settings, arguments.config.path(), missing)?;
+    let mut tables = Vec::new();
+    for (place, settings) in config.routes.iter().filter_map(|route| route.postgres()) {
+        if !tables.iter().any(|(_, known)| *known == settings) {
+            tables.push((place, settings));
+        }
+    }
+    if tables.is_empty() {
+        return Err(Failure::usage("no route of this configuration has the handler \"postgres\""));
+    }
+    if arguments.print {
+        let statements: Vec<String> =
+            tables.iter().map(|(_, settings)| postgres::schema(&settings.table)).collect::<Result<_, _>>()?;
+        print(&statements.concat())?;
+        return Ok(Exit::Done);
+    }
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    for (place, settings) in tables {
+        runtime
+            .block_on(postgres::init(settings))
+            .map_err(|error| Failure::new(Exit::Unavailable, anyhow!("{place}: {:#}", anyhow::Error::new(error))))?;
+        say(&format!("the table {} is there", settings.table));
+    }
+    Ok(Exit::Done)
+}

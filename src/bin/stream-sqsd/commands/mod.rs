@@ -1,0 +1,13 @@
+//! The subcommands, one file each, and the advice that several of them give.
+
+pub(crate) mod demo;
+pub(crate) mod run;
+pub(crate) mod health;
+pub(crate) mod decode;
+pub(crate) mod send;
+pub(crate) mod events;
+pub(crate) mod check;
+pub(crate) mod init;
+pub(crate) mod init_postgres;
+pub(crate) mod describe;
+pub(crate) mod advice;

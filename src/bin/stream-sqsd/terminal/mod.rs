@@ -1,0 +1,9 @@
+//! What reaches a person or a shell: standard output and error, the log, colours, exit codes.
+
+pub(crate) mod input;
+pub(crate) mod json;
+pub(crate) mod log;
+pub(crate) mod screen;
+pub(crate) mod exit;
+pub(crate) mod stderr;
+pub(crate) mod writer;
