@@ -453,8 +453,9 @@ fn redirect(from: &Uri, status: StatusCode, headers: &HeaderMap) -> Option<Uri> 
 /// Seconds, or a date.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than a number holds is a very long time, and not the same as nothing named.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let date = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
     Some(SystemTime::from(date).duration_since(now).unwrap_or_default())
@@ -532,9 +533,10 @@ mod tests {
             retry_after(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_740))
         };
         assert_eq!(wait("120"), Some(Duration::from_secs(120)));
+        assert_eq!(wait("99999999999999999999999"), Some(Duration::from_secs(u64::MAX)), "more than a number holds");
         assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(37)));
         assert_eq!(wait("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO), "a date that has passed");
-        for wrong in ["", "-1", "soon", "99999999999999999999999", "1.5"] {
+        for wrong in ["", "-1", "soon", "1.5"] {
             assert_eq!(wait(wrong), None, "{wrong}");
         }
     }
