@@ -272,6 +272,6 @@ mod tests {
     fn requests_and_their_errors_have_the_same_words() {
         let calls: Vec<&str> = Counters::REQUESTS[0].series.iter().map(|(values, _)| values[0]).collect();
         let words = Request::ALL.map(Request::label);
-        assert_eq!(calls[..words.len()], words, "then those that fail without being counted");
+        assert_eq!(calls[..words.len()], words, "what is asked all the time stands first");
     }
 }

@@ -11,6 +11,7 @@ use super::label::Request;
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Phase {
     /// No receive has succeeded yet.
     #[default]
