@@ -7,12 +7,13 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::Read;
+use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::value::RawValue;
 
-use crate::event::{Event, MAX_TYPE_LENGTH, NotAnEvent, kind_of, last_values, text_of};
+use crate::event::{Event, MAX_TYPE_LENGTH, NotAnEvent, NotAnObject, kind_of, last_values, text_of};
 use crate::telemetry::Undecodable;
 
 /// How many bytes a body may inflate to when nothing else is said: 16 MiB. What Stream sends stays under 256 KiB.
@@ -24,20 +25,20 @@ const ENVELOPES: usize = 2;
 /// Deflate cannot do better than this: 258 bytes for two bits.
 const MOST_PER_BYTE: usize = 1032;
 
-/// Why a body is no event.
+/// Why a body is not an event.
 ///
 /// The first three begin with the words of Stream's own SDKs (`InvalidWebhookError`), which are also their
 /// [`label`](DecodeError::label)s.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// It does not begin with `{` and is no base64.
+    /// It does not begin with `{` and is not base64.
     #[error("invalid base64 encoding")]
     Base64,
     /// It is base64 of something that begins like gzip, and a member of it is damaged or short, or other bytes follow.
     #[error("gzip decompression failed: {0}")]
     Gzip(GzipFault),
-    /// What came out is no UTF-8, or no JSON object with a `type`.
+    /// What came out is not UTF-8, or not a JSON object with a `type`.
     #[error("invalid JSON payload: {0}")]
     Json(JsonFault),
     /// It is, or inflates to, more than the limit. It may be a good event all the same.
@@ -70,13 +71,13 @@ pub enum GzipFault {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonFault {
-    /// The bytes are no UTF-8.
-    #[error("no UTF-8")]
+    /// The bytes are not UTF-8.
+    #[error("not valid UTF-8")]
     Utf8,
-    /// It does not begin with `{`, and what it is base64 of is no text: most words are base64 of something.
+    /// It does not begin with `{`, and what it is base64 of is not text: most words are base64 of something.
     #[error("neither a JSON object nor base64 of one")]
     Neither,
-    /// It is no JSON object, or has no `type`.
+    /// It is not a JSON object, or has no `type`.
     #[error(transparent)]
     NotAnEvent(#[from] NotAnEvent),
     /// It is what Stream's older Feeds product sends: a list of changes, which are not events.
@@ -113,15 +114,45 @@ impl From<NotAnEvent> for DecodeError {
 /// Body to event. Gives up where a part of it is, or inflates to, more than `limit` bytes.
 ///
 /// It holds at most `limit` bytes beside the body, and what the body's base64 decodes to, which is three quarters of it. A
-/// gzip that says less than it is may hold twice the limit for a moment, when what was inflated moves to a larger place.
+/// gzip that says less than it is may hold twice the limit for a moment, when what was inflated moves to a larger place,
+/// and a body that is packed twice up to three times the limit.
 ///
 /// # Errors
 ///
 /// See [`DecodeError`].
 pub fn decode(body: &str, limit: usize) -> Result<Event, DecodeError> {
+    decode_within(body, limit, Room::Most)
+}
+
+/// How much [`decode_within`] may hold beside the body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// The limit alone, which a caller took from [`size_hint`]. What would take more is refused as too large, although it
+    /// may be within the limit: a gzip that is longer than it says, or a body that is packed twice.
+    Hinted,
+    /// [`most_held`].
+    Most,
+}
+
+/// How many bytes [`decode`] holds beside the body at the most, whatever the body is.
+///
+/// Of a text that was itself unpacked, its base64 in the second alphabet, the copy in the first one and what it decodes
+/// to; or what that decodes to and, while it moves to a larger place, twice what it inflates to.
+pub(crate) fn most_held(limit: usize) -> usize {
+    limit.saturating_mul(3)
+}
+
+/// [`decode`], holding no more than `room` says.
+pub(crate) fn decode_within(body: &str, limit: usize, room: Room) -> Result<Event, DecodeError> {
     let mut text = Cow::Borrowed(body);
+    let mut unpacked = false;
     for _ in 0..=ENVELOPES {
-        let json = unpack(text, limit)?;
+        let is_packed = !trim(&text).starts_with('{');
+        if is_packed && unpacked && room == Room::Hinted {
+            return Err(DecodeError::TooLarge { limit });
+        }
+        unpacked |= is_packed;
+        let json = unpack(text, limit, room)?;
         let [kind, envelope, message, topic] =
             last_values(&json, ["type", "Type", "Message", "TopicArn"]).map_err(|fault| refused(&json, fault))?;
         if kind.is_some() {
@@ -131,32 +162,79 @@ pub fn decode(body: &str, limit: usize) -> Result<Event, DecodeError> {
         }
         // An event of chat can have fields `message` and `Message` of its own, so an envelope must have all of this.
         let is_envelope = envelope.and_then(text_of).is_some_and(|kind| kind == "Notification") && topic.is_some();
-        let message = message.filter(|_| is_envelope).and_then(text_of).ok_or(NotAnEvent::NoType)?;
-        text = Cow::Owned(message.into_owned());
+        let message = message.filter(|_| is_envelope).ok_or(NotAnEvent::NoType)?;
+        let message = place_of(message, &json);
+        text = match json {
+            Cow::Borrowed(json) => text_of(&json[message]),
+            // As large as the event may be, and what stands in it is no longer: it is not held twice.
+            Cow::Owned(json) => text_in_place(json, message).map(Cow::Owned),
+        }
+        .ok_or(NotAnEvent::NoType)?;
     }
     Err(DecodeError::Json(JsonFault::Envelopes))
 }
 
-/// [`decode`] with the [`DEFAULT_LIMIT`], by the name that it has in Stream's SDKs.
+/// Where `part` stands in `whole`, of which it must be a part.
+fn place_of(part: &str, whole: &str) -> Range<usize> {
+    let start = part.as_ptr().addr() - whole.as_ptr().addr();
+    start..start + part.len()
+}
+
+/// What [`text_of`] makes of the value that stands at `value` in `json`, in the room of `json`.
+fn text_in_place(json: String, value: Range<usize>) -> Option<String> {
+    let inner = json[value].strip_prefix('"')?.strip_suffix('"')?;
+    let Range { start: mut from, end } = place_of(inner, &json);
+    let mut bytes = json.into_bytes();
+    let mut to = 0;
+    while from < end {
+        let plain = memchr::memchr(b'\\', &bytes[from..end]).unwrap_or(end - from);
+        bytes.copy_within(from..from + plain, to);
+        (from, to) = (from + plain, to + plain);
+        if from < end {
+            let (character, length) = escaped(&bytes[from..end])?;
+            to += character.encode_utf8(&mut bytes[to..from + length]).len();
+            from += length;
+        }
+    }
+    bytes.truncate(to);
+    String::from_utf8(bytes).ok()
+}
+
+/// The character that an escape stands for, and how long the escape is. None where it is half of a surrogate pair.
+fn escaped(text: &[u8]) -> Option<(char, usize)> {
+    let unit = |at: usize| {
+        let digits = text.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let character = match text.get(1)? {
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'u' => {
+            let first = unit(0)?;
+            let pair = [first, unit(6).unwrap_or_default()];
+            let character = char::decode_utf16(pair).next()?.ok()?;
+            return Some((character, 6 * character.len_utf16()));
+        }
+        other => char::from(*other),
+    };
+    Some((character, 2))
+}
+
+/// [`decode`] with the [`DEFAULT_LIMIT`], by the name that it has in Stream's SDKs. It is their `parse_sns` too: an SNS
+/// envelope is recognised by itself.
 ///
 /// # Errors
 ///
 /// See [`DecodeError`].
+#[doc(alias = "parse_sns")]
 pub fn parse_sqs(body: &str) -> Result<Event, DecodeError> {
     decode(body, DEFAULT_LIMIT)
 }
 
-/// The same as [`parse_sqs`], which sees for itself whether there is an SNS envelope; by the name that it has in Stream's
-/// SDKs.
-///
-/// # Errors
-///
-/// See [`DecodeError`].
-pub fn parse_sns(body: &str) -> Result<Event, DecodeError> {
-    decode(body, DEFAULT_LIMIT)
-}
-
-/// Whether a body that is no event may be the connection test of Stream's dashboard or of its `check_sqs`: what that sends
+/// Whether a body that is not an event may be the connection test of Stream's dashboard or of its `check_sqs`: what that sends
 /// is documented nowhere, so this is a guess at what such a test looks like. It is short, and either a JSON object without
 /// a `type`, which every event has, or text that says so in words.
 pub fn may_be_connection_test(body: &str) -> bool {
@@ -175,7 +253,7 @@ pub fn may_be_connection_test(body: &str) -> bool {
 
 /// How many bytes decoding will hold beside the body, as far as the body tells at a glance.
 ///
-/// A hint: gzip says at its end how long its last member was, and a sender can write there what he likes. Given as the
+/// A hint: gzip says at its end how long its last member was, and a sender can write anything there. Given as the
 /// limit to [`decode`], it is enough for every honest body of one member; where it is not, the answer is
 /// [`DecodeError::TooLarge`], which says nothing about the body until it was tried with the real limit.
 pub fn size_hint(body: &str) -> usize {
@@ -222,21 +300,25 @@ fn trim_cow(text: Cow<'_, str>) -> Cow<'_, str> {
     match text {
         Cow::Borrowed(text) => Cow::Borrowed(trim(text)),
         Cow::Owned(text) => {
-            let trimmed = trim(&text);
-            if trimmed.len() == text.len() { Cow::Owned(text) } else { Cow::Owned(trimmed.to_owned()) }
+            // In its place, since it may be as large as can be.
+            let kept = place_of(trim(&text), &text);
+            let mut text = text;
+            text.truncate(kept.end);
+            text.drain(..kept.start);
+            Cow::Owned(text)
         }
     }
 }
 
 /// One layer: JSON as it is, or out of base64 and gzip.
-fn unpack(text: Cow<'_, str>, limit: usize) -> Result<Cow<'_, str>, DecodeError> {
+fn unpack(text: Cow<'_, str>, limit: usize, room: Room) -> Result<Cow<'_, str>, DecodeError> {
     let text = trim_cow(text);
     let json = if text.starts_with('{') {
         text
     } else {
         let bytes = from_base64(text.as_bytes())?;
         drop(text);
-        let text = match gunzip(&bytes, limit)? {
+        let text = match gunzip_within(&bytes, limit, room)? {
             Cow::Owned(inflated) => into_text(inflated)?,
             Cow::Borrowed(_) => String::from_utf8(bytes).map_err(|_| DecodeError::Json(JsonFault::Neither))?,
         };
@@ -263,11 +345,8 @@ pub(crate) fn from_text(json: String) -> Result<Event, DecodeError> {
 
 /// Why this is not an event.
 #[cold]
-fn refused(json: &str, fault: NotAnEvent) -> DecodeError {
-    match fault {
-        NotAnEvent::NoObject { .. } if is_feeds_batch(json) => DecodeError::Json(JsonFault::FeedsBatch),
-        fault => fault.into(),
-    }
+fn refused(json: &str, fault: NotAnObject) -> DecodeError {
+    if is_feeds_batch(json) { DecodeError::Json(JsonFault::FeedsBatch) } else { NotAnEvent::from(fault).into() }
 }
 
 /// Whether it has the shape of a batch of Stream's older Feeds product: a list, whose first item says what is new in a feed
@@ -284,7 +363,7 @@ fn is_feeds_batch(json: &str) -> bool {
     }
 }
 
-/// Both alphabets are made one before; padding and the bits behind the last byte are nobody's concern.
+/// Both alphabets are made one before; padding and the bits behind the last byte do not matter.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -300,7 +379,7 @@ fn from_base64(text: &[u8]) -> Result<Vec<u8>, DecodeError> {
     if let Ok(bytes) = LENIENT.decode(text) {
         return Ok(bytes);
     }
-    // Line breaks as in MIME, or the alphabet for URLs. Seldom, so it may cost a copy.
+    // Line breaks as in MIME, or the alphabet for URLs. Rare, so it may cost a copy.
     let plain: Vec<u8> = text
         .iter()
         .filter(|byte| !byte.is_ascii_whitespace())
@@ -315,12 +394,16 @@ fn from_base64(text: &[u8]) -> Result<Vec<u8>, DecodeError> {
 
 /// Inflates what begins like gzip, and returns everything else.
 pub(crate) fn gunzip(bytes: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, DecodeError> {
+    gunzip_within(bytes, limit, Room::Most)
+}
+
+fn gunzip_within(bytes: &[u8], limit: usize, room: Room) -> Result<Cow<'_, [u8]>, DecodeError> {
     if !bytes.starts_with(&GZIP) {
         return Ok(Cow::Borrowed(bytes));
     }
     match inflate_at_once(bytes, limit) {
         Some(inflated) => Ok(Cow::Owned(inflated)),
-        None => inflate_piece_by_piece(bytes, limit).map(Cow::Owned),
+        None => inflate_piece_by_piece(bytes, limit, room).map(Cow::Owned),
     }
 }
 
@@ -333,10 +416,10 @@ thread_local! {
     static TABLES: RefCell<libdeflater::Decompressor> = RefCell::new(libdeflater::Decompressor::new());
 }
 
-/// The way of a gzip as everybody writes it: one member, a header without extras, honest about its length. It is inflated
+/// The fast path, for gzip as almost all senders write it: one member, a header without extras, honest about its length. It is inflated
 /// in one go into a buffer of that length.
 ///
-/// Whatever is otherwise, or wrong, is `None`, and for [`inflate_piece_by_piece`] to judge. What it takes, that one takes
+/// `None` for everything else, and for what is damaged: [`inflate_piece_by_piece`] decides. What this accepts, that accepts
 /// too, save that libdeflate gives a meaning to the few codes that deflate reserves, which no compressor writes.
 fn inflate_at_once(bytes: &[u8], limit: usize) -> Option<Vec<u8>> {
     let (&[_, _, DEFLATE, 0, ..], rest) = bytes.split_first_chunk::<10>()? else { return None };
@@ -355,9 +438,9 @@ fn inflate_at_once(bytes: &[u8], limit: usize) -> Option<Vec<u8>> {
     (written == Ok(length)).then_some(inflated)
 }
 
-/// The way of every gzip: all its members, into a buffer that grows up to the limit.
+/// The slow path, for every gzip: all its members, into a buffer that grows up to the limit.
 #[allow(clippy::disallowed_methods, reason = "this is the place that inflates up to a limit")]
-fn inflate_piece_by_piece(bytes: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
+fn inflate_piece_by_piece(bytes: &[u8], limit: usize, room: Room) -> Result<Vec<u8>, DecodeError> {
     let claimed = bytes.last_chunk().map_or(0, |length| u32::from_le_bytes(*length));
     let claimed = usize::try_from(claimed).unwrap_or(usize::MAX).min(bytes.len().saturating_mul(MOST_PER_BYTE));
     // One more than is claimed, so that a member which is as long as it says ends before its room does.
@@ -366,19 +449,25 @@ fn inflate_piece_by_piece(bytes: &[u8], limit: usize) -> Result<Vec<u8>, DecodeE
     loop {
         let mut member = flate2::bufread::GzDecoder::new(rest);
         loop {
-            let room = inflated.capacity() - inflated.len();
-            let read = member.by_ref().take(room as u64).read_to_end(&mut inflated).map_err(gzip_fault)?;
+            let free = inflated.capacity() - inflated.len();
+            let read = member.by_ref().take(free as u64).read_to_end(&mut inflated).map_err(gzip_fault)?;
             if inflated.len() > limit {
                 return Err(DecodeError::TooLarge { limit });
             }
-            if read < room {
+            if read < free {
                 break;
+            }
+            if room == Room::Hinted {
+                return Err(DecodeError::TooLarge { limit });
             }
             inflated.reserve_exact(growth(inflated.len(), limit));
         }
         rest = member.into_inner();
         if rest.iter().all(|byte| *byte == 0) {
-            inflated.shrink_to_fit();
+            // Only a move gives memory back for certain, and it takes room of its own for that moment.
+            if room == Room::Most && inflated.len() < inflated.capacity() / 2 {
+                inflated.shrink_to_fit();
+            }
             return Ok(inflated);
         }
         if !rest.starts_with(&GZIP) {
@@ -418,7 +507,7 @@ mod tests {
     fn agrees(bytes: &[u8], limit: usize) -> bool {
         let at_once = inflate_at_once(bytes, limit);
         if let Some(inflated) = &at_once {
-            assert_eq!(inflate_piece_by_piece(bytes, limit).as_ref(), Ok(inflated), "{bytes:02x?}");
+            assert_eq!(inflate_piece_by_piece(bytes, limit, Room::Most).as_ref(), Ok(inflated), "{bytes:02x?}");
         }
         at_once.is_some()
     }
@@ -438,8 +527,8 @@ mod tests {
         assert!(inflate_at_once(&zip, 14).is_some());
         // Before anything is inflated.
         assert_eq!(inflate_at_once(&zip, 13), None);
-        assert!(inflate_piece_by_piece(&zip, 14).is_ok());
-        assert_eq!(inflate_piece_by_piece(&zip, 13), Err(DecodeError::TooLarge { limit: 13 }));
+        assert!(inflate_piece_by_piece(&zip, 14, Room::Most).is_ok());
+        assert_eq!(inflate_piece_by_piece(&zip, 13, Room::Most), Err(DecodeError::TooLarge { limit: 13 }));
     }
 
     #[test]
@@ -457,7 +546,7 @@ mod tests {
         // A limit that is none.
         assert_eq!(growth(5000, usize::MAX), 5000);
         let two = [gzip(&[7; 5000]), gzip(b"")].concat();
-        assert_eq!(inflate_piece_by_piece(&two, usize::MAX).expect("two members").len(), 5000);
+        assert_eq!(inflate_piece_by_piece(&two, usize::MAX, Room::Most).expect("two members").len(), 5000);
     }
 
     #[test]
@@ -483,6 +572,52 @@ mod tests {
         damaged[zip.len() - 8] ^= 1;
         damaged.extend(end);
         assert_eq!(gunzip(&damaged, 100), Err(DecodeError::Gzip(GzipFault::Damaged)));
+    }
+
+    #[test]
+    fn an_unpacked_envelope_gives_its_room_to_its_message() {
+        let json = r#"{"Message":"a\n\ud83d\ude00 \u00e9\/\"","Type":"Notification"}"#.to_owned();
+        let (room, value) = (json.as_ptr(), 11..json.len() - 23);
+        let text = text_in_place(json, value).expect("a text");
+        assert_eq!((text.as_ptr(), text.as_str()), (room, "a\n\u{1f600} \u{e9}/\""));
+    }
+
+    #[test]
+    fn what_takes_more_room_than_the_hint_says_waits_for_it() {
+        let limit = 1_000;
+        let event = r#"{"type":"message.new","text":"some words"}"#;
+        let packed = |text: &str| LENIENT.encode(gzip(text.as_bytes()));
+        let envelope = |text: &str| format!(r#"{{"Type":"Notification","TopicArn":"t","Message":{text:?}}}"#);
+        let once = [packed(event), envelope(&packed(event)), packed(&envelope(event))];
+        let twice = [packed(&envelope(&packed(event))), LENIENT.encode([gzip(event.as_bytes()), gzip(b" ")].concat())];
+        for body in once {
+            assert!(decode_within(&body, size_hint(&body), Room::Hinted).is_ok(), "{body}");
+        }
+        for body in twice {
+            let hinted = decode_within(&body, size_hint(&body), Room::Hinted);
+            assert!(matches!(hinted, Err(DecodeError::TooLarge { .. })), "{body}: {hinted:?}");
+            assert_eq!(decode(&body, limit).map(|event| event.json().len()), Ok(event.len()), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_is_the_same_in_its_place_as_in_a_new_one(
+            pieces in proptest::collection::vec(prop_oneof![
+                ".{0,9}".prop_map(|text| {
+                    let text = serde_json::to_string(&text).expect("a text");
+                    text[1..text.len() - 1].to_owned()
+                }),
+                "\\\\[bfnrt/\"\\\\]",
+                "\\\\u[0-9a-fA-F]{4}",
+                "\\\\ud[89ab][0-9a-f]{2}\\\\ud[c-f][0-9a-f]{2}",
+            ], 0..9),
+        ) {
+            let value = format!("\"{}\"", pieces.concat());
+            let json = format!(r#"{{"é":{value}}}"#);
+            let at = 6..json.len() - 1;
+            prop_assert_eq!(text_in_place(json, at), text_of(&value).map(Cow::into_owned), "{}", value);
+        }
     }
 
     proptest! {

@@ -13,12 +13,104 @@
 //! ```
 //!
 //! The type of its first argument is its route: `Router::new().on(welcome)` sends it each `message.new`, parsed. A
-//! handler that takes an [`Event`](crate::event::Event) gets the event as it came and costs no parse.
+//! handler that takes an [`Event`](crate::event::Event) gets the event as it came and costs no parse. Where a closure is the
+//! handler, it names its error: `Ok::<_, HandlerError>(())`.
 //!
 //! **Only success deletes.** `Ok(())` means that the work is done for good, and the message is deleted. Every other end
 //! (an error, a panic, the time limit, a lost lease) leaves the message in the queue, whose redrive policy carries it to
 //! the dead-letter queue in the end. Delivery is at least once: a handler meets the same message again after a crash, so
 //! it should be idempotent on [`Context::message_id`].
+//!
+//! # Share state
+//!
+//! A handler with state, such as a database pool, is a struct that implements [`Handler`]. It is shared by all calls, so
+//! nothing is cloned:
+//!
+//! ```
+//! use stream_sqsd::event::message::MessageNew;
+//! use stream_sqsd::prelude::*;
+//! # struct Pool;
+//! # impl Pool {
+//! #     fn size(&self) -> usize { 8 }
+//! #     async fn insert(&self, _id: &str, _text: Option<String>) -> std::io::Result<()> { Ok(()) }
+//! # }
+//!
+//! struct SaveMessage {
+//!     pool: Pool,
+//! }
+//!
+//! impl Handler<MessageNew> for SaveMessage {
+//!     type Error = HandlerError;
+//!
+//!     async fn handle(&self, event: MessageNew, ctx: Context) -> Result<(), HandlerError> {
+//!         let text = event.message.and_then(|message| message.text);
+//!         // `insert … on conflict do nothing`, with the message id as the key: at-least-once delivery is harmless then.
+//!         self.pool.insert(ctx.message_id().as_str(), text).await.or_target_down()
+//!     }
+//!
+//!     /// The engine never calls it more often at a time than there are connections.
+//!     fn max_concurrency(&self) -> Option<usize> {
+//!         Some(self.pool.size())
+//!     }
+//! }
+//!
+//! let router = Router::new().on(SaveMessage { pool: Pool });
+//! ```
+//!
+//! # Return my own errors
+//!
+//! Any error passed on by `?` becomes a [`HandlerError`] that asks for a retry, and [`OrFailure`] says it at the place:
+//! `.or_reject()?`, `.or_target_down()?`. With an enum of your own, say once for each case what it means:
+//!
+//! ```
+//! use stream_sqsd::event::message::MessageNew;
+//! use stream_sqsd::prelude::*;
+//!
+//! #[derive(Debug, thiserror::Error)]
+//! enum ShopError {
+//!     #[error("the message has no order")]
+//!     NoOrder,
+//!     #[error("the database does not answer")]
+//!     Database(#[from] std::io::Error),
+//! }
+//!
+//! impl Failure for ShopError {
+//!     fn into_handler_error(self) -> HandlerError {
+//!         match self {
+//!             ShopError::NoOrder => HandlerError::reject(self), // this message never succeeds
+//!             ShopError::Database(_) => HandlerError::target_down(self), // tried again, and no receive is spent
+//!         }
+//!     }
+//! }
+//!
+//! async fn ship(event: MessageNew, _ctx: Context) -> Result<(), ShopError> {
+//!     let _message = event.message.ok_or(ShopError::NoOrder)?;
+//!     Ok(())
+//! }
+//!
+//! let router = Router::new().on(ship);
+//! ```
+//!
+//! With the feature `anyhow` a handler may return `anyhow::Result<()>`, whose errors ask for a retry.
+//!
+//! # Test a handler
+//!
+//! Call it with [`Context::for_test`], or run it through the engine on a
+//! [`MemoryQueue`](crate::queue::memory::MemoryQueue), which keeps the promises of SQS and can break them on demand:
+//!
+//! ```
+//! # use stream_sqsd::event::message::MessageNew;
+//! # use stream_sqsd::prelude::*;
+//! # async fn welcome(_event: MessageNew, _ctx: Context) -> Result<(), HandlerError> { Ok(()) }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let event = Event::from_json(r#"{"type":"message.new","cid":"messaging:garden"}"#)?.parse()?;
+//! assert!(welcome(event, Context::for_test("id-1")).await.is_ok());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! How to shut down, read metrics and bring a queue of one's own stands on the [front page](crate#how-do-i).
 
 use std::error::Error;
 use std::fmt;
@@ -30,28 +122,32 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use crate::event::escape_controls;
+use crate::event::escape_controls;
 use crate::queue::{MAX_VISIBILITY, MessageId, Trace};
 use crate::telemetry::{ERROR_SHOWN, cut};
 
-/// What works on events of type `E`: an async function, or a type of yours with state.
+/// Works on events of type `E`: an async function, or a type of yours with [state](self#share-state).
 ///
 /// The future is dropped when the handler's time limit or the process's grace runs out, or when the lease of the message
 /// is lost (which [`Context::cancelled`] tells): keep no half-done work across an await point that a second delivery
-/// could not fix. Work that goes on beyond its future, on a thread or in another process, takes a [`Context::hold`].
+/// could not repair. Work that goes on beyond its future, on a thread or in another process, takes a [`Context::hold`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler of `{E}`",
     label = "not a handler of `{E}`",
     note = "a handler is `async fn(event: {E}, ctx: Context) -> Result<(), HandlerError>`, both arguments owned",
-    note = "or a type that implements `Handler<{E}>`; in either case `Send + Sync + 'static`, and so is its future"
+    note = "or a type that implements `Handler<{E}>`, which is how a handler has state; a third argument is not possible",
+    note = "in either case it is `Send + Sync + 'static`, and its future is `Send`"
 )]
 pub trait Handler<E>: Send + Sync + 'static {
+    /// What the handler fails with: [`HandlerError`], or an error of your own that says [what it means](Failure).
+    type Error: Failure;
+
     /// Works on one event. `Ok` deletes its message.
     ///
     /// # Errors
     ///
-    /// A [`HandlerError`] says what is to become of the message; any other error becomes one by `?`, as a retry.
-    fn handle(&self, event: E, ctx: Context) -> impl Future<Output = Result<(), HandlerError>> + Send;
+    /// The error says what is to become of the message.
+    fn handle(&self, event: E, ctx: Context) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// How many events this handler can work on at a time, for instance the connections that it has: the engine then
     /// never calls it for more, and the wait for a place is part of no time limit and says nothing about the target. None,
@@ -72,10 +168,129 @@ pub trait Handler<E>: Send + Sync + 'static {
 impl<E, F, Fut> Handler<E> for F
 where
     F: Fn(E, Context) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), HandlerError>> + Send,
+    Fut: Future<Output: Outcome> + Send,
 {
-    fn handle(&self, event: E, ctx: Context) -> impl Future<Output = Result<(), HandlerError>> + Send {
-        self(event, ctx)
+    type Error = <Fut::Output as Outcome>::Error;
+
+    fn handle(&self, event: E, ctx: Context) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        let call = self(event, ctx);
+        async move { call.await.into_result() }
+    }
+}
+
+/// What an async function returns when it is a handler: `Result<(), E>` with a [`Failure`] as `E`. There is nothing else.
+#[diagnostic::on_unimplemented(
+    message = "a handler does not return `{Self}`",
+    label = "this does not return `Result<(), E>`",
+    note = "a handler returns `Result<(), HandlerError>`; end it with `Ok(())`, which deletes the message"
+)]
+pub trait Outcome: Send + sealed::Sealed {
+    /// The error.
+    type Error: Failure;
+
+    /// Itself.
+    ///
+    /// # Errors
+    ///
+    /// Its own.
+    fn into_result(self) -> Result<(), Self::Error>;
+}
+
+impl<E: Failure> Outcome for Result<(), E> {
+    type Error = E;
+
+    fn into_result(self) -> Result<(), E> {
+        self
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl<E> Sealed for Result<(), E> {}
+}
+
+/// An error that says what it means for the message, so that a handler may return it.
+///
+/// [`HandlerError`] is one, `Box<dyn Error + Send + Sync>` (a retry) and, with the feature `anyhow`, `anyhow::Error` (a
+/// retry). For an error of your own, say it for each case; see [return my own errors](self#return-my-own-errors).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say what it means for the message",
+    label = "a handler cannot fail with this",
+    note = "return `Result<(), HandlerError>`: `?` turns every error into a `HandlerError` that asks for a retry",
+    note = "or implement `Failure` for `{Self}` and say for each case what becomes of the message; for `anyhow::Error` there is the feature `anyhow`"
+)]
+pub trait Failure: Send + 'static {
+    /// What the error means for the message, with the error as its cause.
+    fn into_handler_error(self) -> HandlerError;
+}
+
+impl Failure for HandlerError {
+    fn into_handler_error(self) -> HandlerError {
+        self
+    }
+}
+
+/// A retry.
+impl Failure for Box<dyn Error + Send + Sync> {
+    fn into_handler_error(self) -> HandlerError {
+        HandlerError::retry(self)
+    }
+}
+
+/// A retry.
+#[cfg(feature = "anyhow")]
+impl Failure for anyhow::Error {
+    fn into_handler_error(self) -> HandlerError {
+        HandlerError::retry(self)
+    }
+}
+
+/// What an error means for the message, said where it happens.
+///
+/// ```
+/// # use stream_sqsd::prelude::*;
+/// # async fn query() -> std::io::Result<()> { Ok(()) }
+/// async fn count(event: event::message::MessageNew, _ctx: Context) -> Result<(), HandlerError> {
+///     let id: u64 = event.message_id.as_deref().unwrap_or("0").parse().or_reject()?;
+///     query().await.or_target_down()?;
+///     Ok(())
+/// }
+/// ```
+pub trait OrFailure<T>: Sized {
+    /// The message can never succeed: [`HandlerError::reject`].
+    ///
+    /// # Errors
+    ///
+    /// Where the result is an error.
+    fn or_reject(self) -> Result<T, HandlerError>;
+
+    /// The target takes no more for now: [`HandlerError::target_busy`].
+    ///
+    /// # Errors
+    ///
+    /// Where the result is an error.
+    fn or_target_busy(self) -> Result<T, HandlerError>;
+
+    /// The target cannot do it now: [`HandlerError::target_down`].
+    ///
+    /// # Errors
+    ///
+    /// Where the result is an error.
+    fn or_target_down(self) -> Result<T, HandlerError>;
+}
+
+impl<T, E: Into<Box<dyn Error + Send + Sync>>> OrFailure<T> for Result<T, E> {
+    fn or_reject(self) -> Result<T, HandlerError> {
+        self.map_err(HandlerError::reject)
+    }
+
+    fn or_target_busy(self) -> Result<T, HandlerError> {
+        self.map_err(HandlerError::target_busy)
+    }
+
+    fn or_target_down(self) -> Result<T, HandlerError> {
+        self.map_err(HandlerError::target_down)
     }
 }
 
@@ -256,7 +471,7 @@ impl Context {
 
     /// Awaits a turn: something of the handler's own that other calls have for now, such as one of its connections.
     ///
-    /// The time limit of the call does not count meanwhile, and begins again with the turn. So a message that waited for
+    /// The time limit of the call does not count meanwhile, and starts again with the turn. So a message that waited for
     /// others never spends a receive for that. The end of the lease, a lost one and a shutdown end the wait too.
     pub async fn turn<T>(&self, turn: impl Future<Output = T>) -> T {
         self.call.clock().waiting += 1;
@@ -299,7 +514,7 @@ impl Context {
 /// # use std::time::Duration;
 /// # use stream_sqsd::handler::HandlerError;
 /// HandlerError::retry("the row is locked").after(Duration::from_secs(5));
-/// HandlerError::bad("no channel in the event");
+/// HandlerError::reject("no channel in the event");
 /// HandlerError::target_busy("429 Too Many Requests").after(Duration::from_secs(1));
 /// HandlerError::target_down("connection refused");
 /// ```
@@ -307,19 +522,20 @@ impl Context {
 /// It does not implement [`Error`] itself, which is what lets every error convert into it.
 #[derive(Debug)]
 pub struct HandlerError {
-    failure: Failure,
+    kind: FailureKind,
     after: Option<Duration>,
     cause: Box<dyn Error + Send + Sync>,
 }
 
 /// What a handler's error means for the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+#[non_exhaustive]
+pub enum FailureKind {
     /// This message failed this time: it is received again after a delay.
     Retry,
-    /// This message can never succeed here: it stays in the queue until its receives are used up and SQS moves it to the
-    /// dead-letter queue.
-    Bad,
+    /// This message can never succeed here (a poison message): it stays in the queue until its receives are used up and
+    /// SQS moves it to the dead-letter queue.
+    Reject,
     /// The target takes no more for now, whatever the message: events are sent to it more slowly, and this one is tried
     /// again in this process, which spends no receive.
     TargetBusy,
@@ -331,12 +547,12 @@ pub enum Failure {
 impl HandlerError {
     /// This message failed this time, and may succeed later.
     pub fn retry(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        HandlerError { failure: Failure::Retry, after: None, cause: cause.into() }
+        HandlerError { kind: FailureKind::Retry, after: None, cause: cause.into() }
     }
 
     /// This message can never succeed: it goes to the dead-letter queue, which SQS does when its receives are used up.
-    pub fn bad(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        HandlerError { failure: Failure::Bad, after: None, cause: cause.into() }
+    pub fn reject(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        HandlerError { kind: FailureKind::Reject, after: None, cause: cause.into() }
     }
 
     /// The target asks for fewer or slower calls, as HTTP's 429 and 503 do, or did not answer in time. The engine lowers
@@ -346,7 +562,7 @@ impl HandlerError {
     ///
     /// With [`HandlerError::after`] the whole route pauses for that long, at most 5 minutes.
     pub fn target_busy(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        HandlerError { failure: Failure::TargetBusy, after: None, cause: cause.into() }
+        HandlerError { kind: FailureKind::TargetBusy, after: None, cause: cause.into() }
     }
 
     /// The target could not do it, as HTTP's 500 says or a connection that is refused; it may be the message's fault all
@@ -355,7 +571,7 @@ impl HandlerError {
     /// others of its route succeed is at fault: its receives are spent, and it is dead-lettered 5 minutes after its first
     /// failure at the earliest, or at once where the queue's maxReceiveCount is 1. A delay that is named is not heeded.
     pub fn target_down(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        HandlerError { failure: Failure::TargetDown, after: None, cause: cause.into() }
+        HandlerError { kind: FailureKind::TargetDown, after: None, cause: cause.into() }
     }
 
     /// Names the time before which a new attempt is of no use, instead of the engine's own back-off.
@@ -368,13 +584,17 @@ impl HandlerError {
     }
 
     /// What the error means for the message.
-    pub fn failure(&self) -> Failure {
-        self.failure
+    pub fn kind(&self) -> FailureKind {
+        self.kind
     }
 
     /// The delay that the handler named, if it named one.
     pub fn delay(&self) -> Option<Duration> {
         self.after
+    }
+
+    pub(crate) fn cause(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.cause
     }
 
     /// The cause and its causes in one line, with control characters escaped and cut to 300 bytes: fit for a log.
@@ -475,12 +695,12 @@ mod tests {
         let error = HandlerError::retry(Outer(std::io::Error::other("by \u{1b}[31manother")));
         assert_eq!(error.chain(), r"the row\nis locked: by \u{1b}[31manother");
         assert_eq!(error.to_string(), error.chain());
-        assert_eq!((error.failure(), error.delay()), (Failure::Retry, None));
-        let error = HandlerError::bad("plain").after(Duration::from_secs(5));
-        assert_eq!((error.failure(), error.delay()), (Failure::Bad, Some(Duration::from_secs(5))));
+        assert_eq!((error.kind(), error.delay()), (FailureKind::Retry, None));
+        let error = HandlerError::reject("plain").after(Duration::from_secs(5));
+        assert_eq!((error.kind(), error.delay()), (FailureKind::Reject, Some(Duration::from_secs(5))));
         assert_eq!(HandlerError::retry("later").after(Duration::MAX).delay(), Some(MAX_VISIBILITY));
-        assert_eq!(HandlerError::target_busy("503").failure(), Failure::TargetBusy);
-        assert_eq!(HandlerError::target_down("500").failure(), Failure::TargetDown);
+        assert_eq!(HandlerError::target_busy("503").kind(), FailureKind::TargetBusy);
+        assert_eq!(HandlerError::target_down("500").kind(), FailureKind::TargetDown);
         assert_eq!(escape_controls("plain"), "plain");
         let long = HandlerError::retry("ü".repeat(10_000)).chain();
         assert_eq!(long, "ü".repeat(150), "a target may send a page");

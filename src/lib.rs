@@ -19,8 +19,7 @@
 //!     let url = QueueUrl::parse("https://sqs.us-east-1.amazonaws.com/123456789012/chat-events")?;
 //!     let queue = SqsQueue::connect(SqsOptions::new(QueueAddress::Url(url))).await?;
 //!     let router = Router::new().on(welcome);
-//!     let shutdown = async { tokio::time::sleep(std::time::Duration::from_secs(3600)).await };
-//!     println!("{}", Consumer::new(queue, router, Settings::default()).run(shutdown).await?);
+//!     println!("{}", Consumer::new(queue, router, Settings::default()).run(stream_sqsd::shutdown_signal()).await?);
 //!     Ok(())
 //! }
 //! # #[cfg(not(feature = "sqs"))]
@@ -32,6 +31,19 @@
 //! **Only success deletes.** A body that cannot be decoded, an error or a panic of a handler, a time limit, a shutdown: the
 //! message stays in the queue, and the queue's redrive policy carries it to the dead-letter queue in the end. Delivery is
 //! at least once, so handlers should be idempotent on [`Context::message_id`](handler::Context::message_id).
+//!
+//! # How do I
+//!
+//! * **share state** with a handler, such as a database pool? [A struct that implements `Handler`](handler#share-state).
+//! * **return my own errors?** [`Failure`](handler::Failure) says [what they mean](handler#return-my-own-errors).
+//! * **shut down gracefully?** [`Consumer::run`](consumer::Consumer::run) takes a future and drains when it completes:
+//!   [`shutdown_signal`] for SIGTERM and Ctrl-C, or one of your own.
+//! * **test a handler?** [`Context::for_test`](handler::Context::for_test), and the engine with a
+//!   [`MemoryQueue`](queue::memory::MemoryQueue): see [here](handler#test-a-handler).
+//! * **do something around every handler**, such as timing or a time limit? [`Router::layer`](router::Router::layer).
+//! * **read metrics?** [`Consumer::monitor`](consumer::Consumer::monitor) gives a [`Monitor`](telemetry::Monitor) on the
+//!   run; with the feature `admin` it is served over HTTP, for Prometheus too.
+//! * **bring my own queue?** Implement [`Queue`](queue::Queue): receive, delete, change visibility.
 //!
 //! # The plan of the house
 //!
@@ -56,6 +68,7 @@
 //! | [`event`] | every event type of Stream's and its fields: tables of facts |
 //! | [`queue`] | what the engine asks of a queue; the real one, and one in memory |
 //! | [`telemetry`] | everything that can be observed, by its one name |
+//! | `shutdown` | [`shutdown_signal`], for `main` |
 //!
 //! Within the engine, [`Consumer::run`](consumer::Consumer::run) is one loop that owns every task, so that dropping its
 //! future is a crash that a test can cause. Time is tokio's, so that a test can pause it; chance comes from a seed.
@@ -63,8 +76,8 @@
 //! # Features
 //!
 //! `sqs` (the real queue, which brings the AWS SDK), `daemon` (the binary), `admin` (the listener to watch a consumer by),
-//! and one for each handler that ships: `stdout`, `file`, `http`, `exec`, `postgres`. All are on by default; a library
-//! user wants `default-features = false, features = ["sqs"]`.
+//! and one for each handler that ships: `stdout`, `file`, `http`, `exec`, `postgres`. These are on by default; a library
+//! user wants `default-features = false, features = ["sqs"]`. With `anyhow` handlers may return `anyhow::Result<()>`.
 
 /// Whether the engine is broken on purpose in the way of this name. Never, unless it is compiled with
 /// `--cfg stream_sqsd_mutants` for `tests/simulation/mutations.py`, which shows that the tests notice.
@@ -100,12 +113,15 @@ pub mod decode;
 pub mod event;
 pub mod queue;
 pub mod telemetry;
+mod shutdown;
+
+pub use shutdown::shutdown_signal;
 
 /// What most programs import.
 pub mod prelude {
     pub use crate::consumer::{Consumer, Settings, Summary};
     pub use crate::event::{self, Event};
-    pub use crate::handler::{Context, Handler, HandlerError};
+    pub use crate::handler::{Context, Failure, Handler, HandlerError, OrFailure};
     pub use crate::queue::memory::MemoryQueue;
     #[cfg(feature = "sqs")]
     pub use crate::queue::sqs::{QueueAddress, QueueUrl, SqsOptions, SqsQueue};

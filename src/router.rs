@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tracing::warn;
 
 use crate::event::{Event, EventKind, Pattern, Payload};
-use crate::handler::{Context, Handler, HandlerError};
+use crate::handler::{Context, Failure, Handler, HandlerError};
 
 /// The routes of a consumer, asked in the order in which they were added: the first that takes an event gets it.
 ///
@@ -56,7 +56,6 @@ type Condition = Arc<dyn Fn(&Event) -> bool + Send + Sync>;
 enum Takes {
     Kind(fn(&EventKind) -> bool),
     Pattern(Pattern),
-    When(Pattern, Condition),
     If(Condition),
     All,
 }
@@ -68,6 +67,12 @@ pub(crate) enum CallError {
     Parse(String),
     /// The handler said so.
     Handler(HandlerError),
+}
+
+impl CallError {
+    fn of_handler(failure: impl Failure) -> Self {
+        CallError::Handler(failure.into_handler_error())
+    }
 }
 
 impl Router {
@@ -82,7 +87,7 @@ impl Router {
     pub fn on<E, H>(self, handler: H) -> Self
     where
         E: Payload,
-        H: Handler<E>,
+        H: Handler<E>, // async fn(event: E, ctx: Context) -> Result<(), HandlerError>; for state a struct that is a Handler
     {
         let typed = Typed { handler, event: PhantomData };
         self.add(E::TYPE, Takes::Kind(E::takes), typed)
@@ -92,27 +97,22 @@ impl Router {
     ///
     /// # Panics
     ///
-    /// When the pattern is none of these forms: it is a constant of your program. For patterns from elsewhere there is
-    /// [`Pattern::new`] and [`Router::route_when`].
+    /// When the pattern has none of these forms: it is a constant of your program. For patterns from elsewhere there is
+    /// [`Pattern::new`], and [`Router::route_named`] with [`Pattern::matches`] as the condition.
     #[track_caller]
-    pub fn route(self, pattern: &str, handler: impl Handler<Event>) -> Self {
-        match Pattern::new(pattern) {
-            Ok(pattern) => self.add_whole(pattern, Takes::Pattern, handler),
-            Err(error) => panic!("{error}"),
+    pub fn route<H>(self, pattern: &str, handler: H) -> Self
+    where
+        H: Handler<Event>, // async fn(event: Event, ctx: Context) -> Result<(), HandlerError>; for parsed events Router::on
+    {
+        let pattern = Pattern::new(pattern).unwrap_or_else(|error| panic!("{error}"));
+        if let Some(warning) = pattern.check().warning(&pattern) {
+            warn!("{warning}");
         }
+        let name = pattern.as_str().to_owned();
+        self.add(&name, Takes::Pattern(pattern), Whole(handler))
     }
 
-    /// Sends whole events to a handler, by a pattern and a condition on the event.
-    pub fn route_when(
-        self,
-        pattern: Pattern,
-        condition: impl Fn(&Event) -> bool + Send + Sync + 'static,
-        handler: impl Handler<Event>,
-    ) -> Self {
-        self.add_whole(pattern, |pattern| Takes::When(pattern, Arc::new(condition)), handler)
-    }
-
-    /// Sends whole events to a handler, by a condition alone. `name` is what logs and metrics call the route.
+    /// Sends whole events to a handler, by a condition. `name` is what logs and metrics call the route.
     pub fn route_named(
         self,
         name: &str,
@@ -128,12 +128,35 @@ impl Router {
         self
     }
 
-    fn add_whole(self, pattern: Pattern, takes: impl FnOnce(Pattern) -> Takes, handler: impl Handler<Event>) -> Self {
-        if let Some(warning) = pattern.check().warning(&pattern) {
-            warn!("{warning}");
+    /// Wraps every route that has been added so far, the fallback included, in a layer: for what each handler needs, such
+    /// as timing, the fields of a span, or a time limit of its own. Routes that are added later are not wrapped; the layer
+    /// that was added last is the first to be called.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use stream_sqsd::prelude::*;
+    /// # use stream_sqsd::router::Next;
+    /// # async fn welcome(_: event::message::MessageNew, _: Context) -> Result<(), HandlerError> { Ok(()) }
+    /// # async fn forward(_: Event, _: Context) -> Result<(), HandlerError> { Ok(()) }
+    /// async fn two_seconds(event: Event, ctx: Context, next: Next) -> Result<(), HandlerError> {
+    ///     tokio::time::timeout(Duration::from_secs(2), next.run(event, ctx)).await.or_target_busy()?
+    /// }
+    ///
+    /// let router = Router::new()
+    ///     .on(welcome)
+    ///     .layer(two_seconds) // for `welcome` only
+    ///     .fallback(forward);
+    /// ```
+    pub fn layer<L, Fut>(mut self, layer: L) -> Self
+    where
+        L: Fn(Event, Context, Next) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), HandlerError>> + Send + 'static,
+    {
+        let layer = Arc::new(layer);
+        for route in self.routes.iter_mut().chain(&mut self.fallback) {
+            route.handler = Arc::new(Layered { layer: layer.clone(), inner: route.handler.clone() });
         }
-        let name = pattern.as_str().to_owned();
-        self.add(&name, takes(pattern), Whole(handler))
+        self
     }
 
     fn add(mut self, name: &str, takes: Takes, handler: impl Erased + 'static) -> Self {
@@ -168,7 +191,6 @@ impl Route {
         match &self.takes {
             Takes::Kind(takes) => takes(event.kind()),
             Takes::Pattern(pattern) => pattern.matches(event.kind().name()),
-            Takes::When(pattern, condition) => pattern.matches(event.kind().name()) && condition(event),
             Takes::If(condition) => condition(event),
             Takes::All => true,
         }
@@ -188,7 +210,7 @@ impl Route {
 /// The future of one call.
 pub(crate) type Call<'a> = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send + 'a>>;
 
-/// A handler whose event type was forgotten.
+/// A handler whose event type is erased.
 trait Erased: Send + Sync {
     fn places(&self) -> Option<usize>;
     fn address(&self) -> Option<String>;
@@ -207,7 +229,7 @@ impl<H: Handler<Event>> Erased for Whole<H> {
     }
 
     fn call(&self, event: Event, ctx: Context) -> Call<'_> {
-        Box::pin(async move { self.0.handle(event, ctx).await.map_err(CallError::Handler) })
+        Box::pin(async move { self.0.handle(event, ctx).await.map_err(CallError::of_handler) })
     }
 }
 
@@ -229,7 +251,65 @@ impl<E: Payload, H: Handler<E>> Erased for Typed<E, H> {
         Box::pin(async move {
             let parsed = event.parse::<E>().map_err(|error| CallError::Parse(error.to_string()))?;
             drop(event);
-            self.handler.handle(parsed, ctx).await.map_err(CallError::Handler)
+            self.handler.handle(parsed, ctx).await.map_err(CallError::of_handler)
+        })
+    }
+}
+
+/// What a [layer](Router::layer) wraps: the handler, or another layer.
+pub struct Next(Arc<dyn Erased>);
+
+impl Next {
+    /// Calls it. A layer that does not call it decides for the handler.
+    ///
+    /// # Errors
+    ///
+    /// The handler's. An event that does not fit its type is an error too, which the handler has not seen; returned as it
+    /// is, it is counted as that.
+    pub async fn run(self, event: Event, ctx: Context) -> Result<(), HandlerError> {
+        self.0.call(event, ctx).await.map_err(|error| match error {
+            CallError::Parse(text) => HandlerError::reject(DoesNotFit(text)),
+            CallError::Handler(error) => error,
+        })
+    }
+}
+
+impl fmt::Debug for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Next(…)")
+    }
+}
+
+/// [`CallError::Parse`] on its way through a layer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct DoesNotFit(String);
+
+struct Layered<L> {
+    layer: Arc<L>,
+    inner: Arc<dyn Erased>,
+}
+
+impl<L, Fut> Erased for Layered<L>
+where
+    L: Fn(Event, Context, Next) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<(), HandlerError>> + Send + 'static,
+{
+    fn places(&self) -> Option<usize> {
+        self.inner.places()
+    }
+
+    fn address(&self) -> Option<String> {
+        self.inner.address()
+    }
+
+    fn call(&self, event: Event, ctx: Context) -> Call<'_> {
+        let call = (self.layer)(event, ctx, Next(self.inner.clone()));
+        Box::pin(async move {
+            call.await.map_err(|error| match error.cause().downcast_ref::<DoesNotFit>() {
+                Some(DoesNotFit(text)) => CallError::Parse(text.clone()),
+                None => CallError::Handler(error),
+            })
         })
     }
 }
@@ -253,10 +333,14 @@ mod tests {
         let router = Router::new()
             .fallback(whole)
             .on(typed)
-            .route_when(Pattern::new("message.*").expect("a pattern"), long, whole)
+            .route_named(
+                "long messages",
+                move |event| event.kind().name().starts_with("message.") && long(event),
+                whole,
+            )
             .route_named("short users", move |event| event.kind().name() == "user.updated" && !long(event), whole)
             .route("user.*", whole);
-        let names = ["message.new", "message.*", "short users", "user.*", "fallback"];
+        let names = ["message.new", "long messages", "short users", "user.*", "fallback"];
         assert_eq!(format!("{router:?}"), format!("{names:?}"));
         let taken_by = |json: &str| {
             let event = Event::from_json(json).expect("an event");
@@ -275,5 +359,52 @@ mod tests {
         }
         let event = Event::from_json(r#"{"type":"call.ended"}"#).expect("an event");
         assert!(Router::new().on(typed).find(&event).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_layer_wraps_the_routes_before_it_and_no_later_one() {
+        async fn refuse(_: Event, _: Context, _: Next) -> Result<(), HandlerError> {
+            Err(HandlerError::retry("refused"))
+        }
+        async fn pass(event: Event, ctx: Context, next: Next) -> Result<(), HandlerError> {
+            next.run(event, ctx).await
+        }
+        let router = Router::new().on(typed).layer(refuse).layer(pass).route("*", whole);
+        for (json, refused) in [(r#"{"type":"message.new"}"#, true), (r#"{"type":"message.read"}"#, false)] {
+            let event = Event::from_json(json).expect("an event");
+            let (_, route) = router.find(&event).expect("a route");
+            let answer = route.call(event, Context::for_test("m")).await;
+            assert_eq!(matches!(answer, Err(CallError::Handler(_))), refused, "{json}: {answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_that_does_not_fit_is_told_as_that_through_layers() {
+        async fn pass(event: Event, ctx: Context, next: Next) -> Result<(), HandlerError> {
+            next.run(event, ctx).await
+        }
+        let router = Router::new().on(typed).layer(pass).layer(pass);
+        let event = Event::from_json(r#"{"type":"message.new","cid":7}"#).expect("an event");
+        let (_, route) = router.find(&event).expect("a route");
+        let answer = route.call(event, Context::for_test("m")).await;
+        assert!(matches!(&answer, Err(CallError::Parse(text)) if text.contains("cid")), "{answer:?}");
+    }
+
+    #[test]
+    fn a_layer_keeps_how_many_calls_a_handler_can_make() {
+        struct Two;
+        impl Handler<Event> for Two {
+            type Error = HandlerError;
+
+            async fn handle(&self, _: Event, _: Context) -> Result<(), HandlerError> {
+                Ok(())
+            }
+
+            fn max_concurrency(&self) -> Option<usize> {
+                Some(2)
+            }
+        }
+        let router = Router::new().fallback(Two).layer(|event, ctx, next| next.run(event, ctx));
+        assert_eq!(router.places(), [Some(2)]);
     }
 }

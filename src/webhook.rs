@@ -19,19 +19,9 @@ pub enum WebhookError {
     /// The signature is not the one of this body and secret, or the secret is empty.
     #[error("signature mismatch")]
     Signature,
-    /// The body is no event.
+    /// The body is not an event.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-}
-
-impl WebhookError {
-    /// A stable word for the kind of error: the label of a metric.
-    pub fn label(&self) -> &'static str {
-        match self {
-            WebhookError::Signature => "signature_mismatch",
-            WebhookError::Decode(error) => error.label(),
-        }
-    }
 }
 
 /// An app's API secret, ready to sign many bodies.
@@ -41,7 +31,7 @@ impl WebhookError {
 pub struct SigningKey(Hmac<Sha256>);
 
 impl SigningKey {
-    /// None where the secret is empty: that is a setting that was forgotten, and everybody knows it.
+    /// None where the secret is empty: a forgotten setting, and a secret that everybody knows.
     pub fn new(secret: &str) -> Option<Self> {
         let key = || Hmac::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
         (!secret.is_empty()).then(|| SigningKey(key()))
@@ -78,7 +68,7 @@ pub fn verify(body: &[u8], signature: &str, secret: &str) -> bool {
 
 /// The event in the body of a webhook: inflates it where it is gzip, verifies it, and only then looks at it.
 ///
-/// It inflates to at most [`decode::DEFAULT_LIMIT`] bytes, since nobody has vouched for the body until then;
+/// It inflates to at most [`decode::DEFAULT_LIMIT`] bytes, since the body is not authenticated until then;
 /// [`verify_and_parse_up_to`] takes a limit of your own.
 ///
 /// # Errors
@@ -89,7 +79,7 @@ pub fn verify_and_parse(body: &[u8], signature: &str, secret: &str) -> Result<Ev
 }
 
 /// [`verify_and_parse`] for bodies of at most `limit` bytes, before and after inflation. What Stream sends stays under
-/// 256 KiB, so an endpoint that the whole world reaches need not spend 16 MiB on each stranger.
+/// 256 KiB, so a public endpoint need not spend 16 MiB on an unauthenticated body.
 ///
 /// # Errors
 ///

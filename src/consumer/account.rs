@@ -1,7 +1,6 @@
 //! What is known of one delivery by now, for those who ask afterwards what became of it and why.
 
-use crate::event::{Event, EventKind};
-use crate::handler::escape_controls;
+use crate::event::{Event, EventKind, escape_controls};
 use crate::telemetry::shown;
 
 /// What is known of one delivery.

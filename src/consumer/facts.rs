@@ -1,33 +1,10 @@
-//! What is known of the queue: read at the start, and asked for again in the background until it can be read.
-//!
-//! A run goes on without it. Until it is known, the queue is what its URL says, and a message's last receive is like every
-//! other. The visibility timeout stays the one that the run began with, since leases count on it.
+//! What is known of the queue: what its URL says, and its attributes once they were read.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
-
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use tokio::time::Instant;
-use tracing::{info, warn};
-
-use super::engine::Engine;
-use super::latency::Latency;
-use crate::queue::{Queue, QueueError, QueueFacts};
-use crate::telemetry::{QueueSeen, Telemetry};
-
-/// How long reading the queue's attributes may take. They can be done without.
-const LIMIT: Duration = Duration::from_secs(10);
-
-/// How soon they are asked for again. It doubles with each failure, up to [`SLOWEST`].
-const AGAIN: Duration = Duration::from_secs(5);
-
-/// How often they are asked for at the least, and from the beginning where somebody must act first: a permission that is
-/// granted shows within minutes, and one request in ten minutes costs nothing.
-const SLOWEST: Duration = Duration::from_secs(600);
-
-/// What came of reading the attributes.
-pub(super) type Read = Result<QueueFacts, QueueError>;
+use crate::queue::QueueFacts;
+use crate::telemetry::QueueSeen;
 
 /// What is known of the queue now.
 #[derive(Debug)]
@@ -42,6 +19,11 @@ impl Facts {
         Facts { known, read: OnceLock::new() }
     }
 
+    /// Takes in what was read, once.
+    pub(super) fn learn(&self, read: QueueFacts) {
+        let _ = self.read.set(read);
+    }
+
     /// What was read; None while nothing was.
     pub(super) fn read(&self) -> Option<&QueueFacts> {
         self.read.get()
@@ -54,7 +36,7 @@ impl Facts {
     }
 
     /// What is to be shown of it.
-    fn seen(&self, visibility: Duration) -> QueueSeen {
+    pub(super) fn seen(&self, visibility: Duration) -> QueueSeen {
         let best = self.read.get().unwrap_or(&self.known);
         QueueSeen {
             name: best.name.clone().or_else(|| self.known.name.clone()),
@@ -64,62 +46,4 @@ impl Facts {
             dead_letter_queue: best.dead_letter_queue.clone(),
         }
     }
-}
-
-/// Reads the attributes once.
-pub(super) async fn read<Q: Queue>(queue: &Q, telemetry: &Telemetry, latency: &Latency) -> Read {
-    telemetry.attributes_calls.add(1);
-    let asked = Instant::now();
-    let read = tokio::time::timeout(LIMIT, queue.facts()).await;
-    latency.observe(asked.elapsed());
-    read.unwrap_or(Err(QueueError::TimedOut { after: LIMIT }))
-}
-
-/// Takes in what was read at the start; None: there was no time to. Says why it could not be read, if that is so.
-pub(super) fn take_in(engine: &Engine, first: Option<Read>) -> Option<QueueError> {
-    let failure = match first {
-        Some(Ok(facts)) => {
-            let _ = engine.facts.read.set(facts);
-            None
-        }
-        Some(Err(failure)) => Some(failure),
-        None => None,
-    };
-    if let Some(failure) = &failure {
-        warn!(error = %failure, "the queue's attributes cannot be read; going on without them, and asking again");
-    }
-    announce(engine, "consuming");
-    failure
-}
-
-/// Asks again until the attributes can be read.
-pub(super) async fn ask_again<Q: Queue>(engine: Arc<Engine>, queue: Arc<Q>, mut last: QueueError) {
-    let mut pause = AGAIN;
-    loop {
-        let wait = if last.needs_action() { SLOWEST } else { pause };
-        tokio::time::sleep(wait.mul_f64(0.75 + engine.jitter() / 2.0)).await;
-        match read(&*queue, &engine.telemetry, &engine.latency).await {
-            Ok(facts) => {
-                let _ = engine.facts.read.set(facts);
-                return announce(&engine, "the queue's attributes can be read now");
-            }
-            Err(failure) => last = failure,
-        }
-        pause = pause.saturating_mul(2).min(SLOWEST);
-    }
-}
-
-/// Says what the queue is.
-fn announce(engine: &Engine, what: &str) {
-    let seen = engine.facts.seen(engine.visibility);
-    info!(
-        queue = seen.name.as_deref().unwrap_or("?"),
-        fifo = seen.fifo,
-        visibility_seconds = seen.visibility.as_secs_f64(),
-        max_receive_count = seen.max_receive_count,
-        dead_letter_queue = seen.dead_letter_queue.as_deref(),
-        concurrency = engine.settings.concurrency,
-        "{what}"
-    );
-    engine.telemetry.found(seen);
 }

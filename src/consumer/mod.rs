@@ -9,6 +9,7 @@
 //! ```
 
 mod account;
+mod attributes;
 mod budget;
 mod clock;
 mod summary;
@@ -134,7 +135,7 @@ impl<Q: Queue> Consumer<Q> {
         let facts = tokio::select! {
             biased;
             () = &mut shutdown => None,
-            facts = facts::read(&*queue, &telemetry, &latency) => Some(facts),
+            facts = attributes::read(&*queue, &telemetry, &latency) => Some(facts),
         };
         let told_to_stop = facts.is_none();
         let mut run = Run::assemble(queue, router, settings, telemetry, facts, dedup, latency);

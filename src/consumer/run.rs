@@ -11,13 +11,14 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
+use super::attributes;
 use super::budget::{Budget, Claim};
 use super::clock::Clock;
 use super::dedup::DedupCache;
 use super::drain::Drain;
 use super::engine::Engine;
 use super::expiring::Expiring;
-use super::facts::{self, Facts};
+use super::facts::Facts;
 use super::flow::{self, Flow};
 use super::latency::Latency;
 use super::lease::{Arrival, LeaseTable};
@@ -87,7 +88,7 @@ impl<Q: Queue> Run<Q> {
         router: Router,
         settings: Settings,
         telemetry: Arc<Telemetry>,
-        facts: Option<facts::Read>,
+        facts: Option<attributes::Read>,
         dedup: DedupCache,
         latency: Arc<Latency>,
     ) -> Self {
@@ -135,10 +136,10 @@ impl<Q: Queue> Run<Q> {
             settings,
         };
         let engine = Arc::new(engine);
-        if let Some(failure) = facts::take_in(&engine, facts)
+        if let Some(failure) = attributes::take_in(&engine, facts)
             && !mutant!("ask-for-attributes-once")
         {
-            services.spawn(facts::ask_again(engine.clone(), queue.clone(), failure));
+            services.spawn(attributes::ask_again(engine.clone(), queue.clone(), failure));
         }
         Run {
             queue,

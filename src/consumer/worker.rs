@@ -25,9 +25,9 @@ use super::groups::{Step, Ticket};
 use super::lease::Lease;
 use super::settings::Unrouted;
 use super::settle::Deleted;
-use crate::decode::{self, DecodeError};
+use crate::decode::{self, DecodeError, Room};
 use crate::event::Event;
-use crate::handler::{Call, Context, Failure};
+use crate::handler::{Call, Context, FailureKind};
 use crate::queue::{Delivery, MessageId};
 use crate::router::{CallError, Route};
 use crate::telemetry::{CallEnd, Cause, Failed, FailedLastReceive, Told, shown};
@@ -483,11 +483,11 @@ impl Work<Engine> {
                 (CallEnd::DoesNotFit, Attempt::Rejected)
             }
             Ok(Err(CallError::Handler(failure))) => {
-                let (end, attempt) = match failure.failure() {
-                    Failure::Retry => (CallEnd::Retry, Attempt::Failed(failure.delay())),
-                    Failure::Bad => (CallEnd::BadMessage, Attempt::Rejected),
-                    Failure::TargetBusy => (CallEnd::TargetBusy, Attempt::TargetBusy(failure.delay())),
-                    Failure::TargetDown => (CallEnd::TargetDown, Attempt::TargetDown),
+                let (end, attempt) = match failure.kind() {
+                    FailureKind::Retry => (CallEnd::Retry, Attempt::Failed(failure.delay())),
+                    FailureKind::Reject => (CallEnd::BadMessage, Attempt::Rejected),
+                    FailureKind::TargetBusy => (CallEnd::TargetBusy, Attempt::TargetBusy(failure.delay())),
+                    FailureKind::TargetDown => (CallEnd::TargetDown, Attempt::TargetDown),
                 };
                 let (kind, error) = (end.label(), failure.chain());
                 self.note(Some(at), kind, &error);
@@ -718,16 +718,16 @@ impl Work<Engine> {
 async fn decode(held: &mut Held, body: String, limit: usize) -> Result<Event, Undecodable> {
     let hint = decode::size_hint(&body).min(limit);
     held.reserve(hint).await;
-    let decoded = match decode::decode(&body, hint) {
+    let decoded = match decode::decode_within(&body, hint, Room::Hinted) {
         // The hint comes from the sender and may be wrong.
-        Err(DecodeError::TooLarge { .. }) if hint < limit => {
-            held.reserve(limit).await;
+        Err(DecodeError::TooLarge { .. }) => {
+            held.reserve(decode::most_held(limit)).await;
             decode::decode(&body, limit)
         }
         decoded => decoded,
     };
     match &decoded {
-        Ok(event) => held.decoded(event.json().len()),
+        Ok(event) => held.decoded(event.held_bytes()),
         Err(_) => held.give_up_reserved(),
     }
     decoded.map_err(|failure| {

@@ -2,11 +2,11 @@
 //!
 //! Tables of facts and nothing else. To add a type, see [the steps](super#a-new-type).
 
+use super::event::Event;
 use super::kind::{EventType, Product};
-use super::payload::{Payload, PayloadError, read_payload};
+use super::payload::{CustomEvent, Payload, PayloadError, read_payload};
+use super::rows::{catalogue, in_order};
 use super::table::parts::*;
-use super::table::{catalogue, in_order};
-use super::{CustomEvent, Event};
 
 catalogue! {
     /// Appeals against what a moderator decided.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use super::read::Reader;
+use super::json::{Cursor, raw_value};
 
 /// Keys and their values, in the order of the JSON, each value byte for byte as it was sent.
 ///
@@ -36,7 +36,7 @@ impl Extra {
         Extra { members: members.to_owned() }
     }
 
-    /// The value under `key`, read as a `T`. None where there is none, where it is null, or where it is no `T`:
+    /// The value under `key`, read as a `T`. None where there is none, where it is null, or where it is not a `T`:
     /// [`raw`](Extra::raw) tells these apart.
     ///
     /// Where the key stands twice, the last one counts.
@@ -92,8 +92,8 @@ impl Extra {
 
     /// Keys, and their values as JSON.
     pub(super) fn entries(&self) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
-        let mut reader = Reader::new(&self.members);
-        std::iter::from_fn(move || reader.member())
+        let mut cursor = Cursor::new(&self.members);
+        std::iter::from_fn(move || cursor.member())
     }
 
     pub(super) fn json(&self, key: &str) -> Option<&str> {
@@ -113,11 +113,6 @@ impl Extra {
     pub(super) fn push_json(&mut self, key: &str, json: &str) {
         self.push_member(&format!("{}:{json}", serde_json::Value::from(key)));
     }
-}
-
-/// What is kept here was JSON from the beginning, so there is always something.
-pub(super) fn raw_value(json: &str) -> Option<&RawValue> {
-    serde_json::from_str(json).ok()
 }
 
 impl PartialEq for Extra {

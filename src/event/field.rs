@@ -6,16 +6,17 @@ use std::ops::Deref;
 use serde_json::Number;
 use serde_json::value::RawValue;
 
-use super::extra::{Extra, raw_value};
-use super::read::{Fault, Object, Reader, Slot};
+use super::extra::Extra;
+use super::json::{Cursor, Fault, raw_value};
+use super::read::read_object;
 use super::timestamp::Timestamp;
-use super::write::View;
+use super::view::{Object, Slot, View};
 
 /// What a field, an element of a list or an entry of a map can be.
 pub(crate) trait Item: Sized {
     /// Reads the next value into `place`, whatever was there; null makes it `None`. The answer is the JSON of a value
     /// that could not be held exactly: `place` has what is nearest to it, or `None`.
-    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>>;
+    fn read<'de>(place: &mut Option<Self>, cursor: &mut Cursor<'de>) -> Result<Option<&'de str>, Box<Fault>>;
     fn view(&self) -> View<'_>;
     fn shape() -> Shape;
 }
@@ -48,8 +49,9 @@ pub enum Shape {
 
 /// A struct of the table: its name and its fields.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct ObjectInfo {
-    /// The name of the struct, which is Stream's own for everything that is no event.
+    /// The name of the struct, which is Stream's own for everything but events.
     pub name: &'static str,
     /// The fields, in the order of the table.
     pub fields: &'static [FieldInfo],
@@ -57,6 +59,7 @@ pub struct ObjectInfo {
 
 /// A field of the table.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct FieldInfo {
     /// The key in the JSON.
     pub name: &'static str,
@@ -93,8 +96,8 @@ impl std::fmt::Display for Shape {
 }
 
 impl<T: Item> Slot for Option<T> {
-    fn read<'de>(&mut self, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
-        T::read(self, reader)
+    fn read<'de>(&mut self, cursor: &mut Cursor<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        T::read(self, cursor)
     }
 }
 
@@ -120,23 +123,23 @@ pub(crate) trait Described: Object + Default {
 }
 
 /// `Item::read` for the structs of the table.
-pub(crate) fn read_object<'de, T: Described>(
+pub(crate) fn read_struct<'de, T: Described>(
     place: &mut Option<T>,
-    reader: &mut Reader<'de>,
+    cursor: &mut Cursor<'de>,
 ) -> Result<Option<&'de str>, Box<Fault>> {
     *place = None;
-    if !reader.null() {
-        reader.object(place.insert(T::default()))?;
+    if !cursor.null() {
+        read_object(cursor, place.insert(T::default()))?;
     }
     Ok(None)
 }
 
 /// An object in a field stands in a box, since it may contain its own kind.
 impl<T: Described> Item for Box<T> {
-    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+    fn read<'de>(place: &mut Option<Self>, cursor: &mut Cursor<'de>) -> Result<Option<&'de str>, Box<Fault>> {
         *place = None;
-        if !reader.null() {
-            reader.object(&mut **place.insert(Box::default()))?;
+        if !cursor.null() {
+            read_object(cursor, &mut **place.insert(Box::default()))?;
         }
         Ok(None)
     }
@@ -149,8 +152,8 @@ impl<T: Described> Item for Box<T> {
 }
 
 impl Item for String {
-    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
-        *place = reader.text()?;
+    fn read<'de>(place: &mut Option<Self>, cursor: &mut Cursor<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        *place = cursor.text()?;
         Ok(None)
     }
     fn view(&self) -> View<'_> {
@@ -162,14 +165,14 @@ impl Item for String {
 }
 
 impl Item for bool {
-    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
-        let (value, length) = match reader.peek() {
+    fn read<'de>(place: &mut Option<Self>, cursor: &mut Cursor<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        let (value, length) = match cursor.peek() {
             b't' => (Some(true), "true".len()),
             b'f' => (Some(false), "false".len()),
             b'n' => (None, "null".len()),
-            _ => return Err(reader.expected("a boolean")),
+            _ => return Err(cursor.expected("a boolean")),
         };
-        reader.pass_over(length);
+        cursor.pass_over(length);
         *place = value;
         Ok(None)
     }
@@ -185,19 +188,19 @@ impl Item for bool {
 const EXACT_IN_A_DOUBLE: f64 = 9_007_199_254_740_992.0;
 
 impl Item for i64 {
-    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
-        if !matches!(reader.peek(), b'-' | b'0'..=b'9' | b'n') {
-            return Err(reader.expected("an integer"));
+    fn read<'de>(place: &mut Option<Self>, cursor: &mut Cursor<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        if !matches!(cursor.peek(), b'-' | b'0'..=b'9' | b'n') {
+            return Err(cursor.expected("an integer"));
         }
         // Eighteen digits cannot be too many.
-        let rest = reader.rest();
+        let rest = cursor.rest();
         let digits = rest.iter().take(18).take_while(|byte| byte.is_ascii_digit()).count();
-        if digits > 0 && Reader::ends_a_word(rest.get(digits)) {
-            reader.pass_over(digits);
+        if digits > 0 && Cursor::ends_a_word(rest.get(digits)) {
+            cursor.pass_over(digits);
             *place = Some(rest[..digits].iter().fold(0, |value, digit| 10 * value + i64::from(digit - b'0')));
             return Ok(None);
         }
-        let raw = reader.raw()?;
+        let raw = cursor.raw()?;
         *place = raw.parse().ok();
         // `-0` is an integer to Rust and a double to everybody who reads JSON with doubles: it is kept as it came.
         if raw == "null" || (place.is_some() && raw != "-0") {
@@ -217,11 +220,11 @@ impl Item for i64 {
 }
 
 impl Item for Number {
-    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
-        if !matches!(reader.peek(), b'-' | b'0'..=b'9' | b'n') {
-            return Err(reader.expected("a number"));
+    fn read<'de>(place: &mut Option<Self>, cursor: &mut Cursor<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        if !matches!(cursor.peek(), b'-' | b'0'..=b'9' | b'n') {
+            return Err(cursor.expected("a number"));
         }
-        let raw = reader.raw()?;
+        let raw = cursor.raw()?;
         *place = None;
         if raw == "null" {
             return Ok(None);
@@ -241,14 +244,14 @@ impl Item for Number {
 }
 
 impl Item for Timestamp {
-    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
-        reader.peek();
-        if let Some((time, length)) = Timestamp::utc(reader.rest()) {
-            reader.pass_over(length);
+    fn read<'de>(place: &mut Option<Self>, cursor: &mut Cursor<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        cursor.peek();
+        if let Some((time, length)) = Timestamp::utc(cursor.rest()) {
+            cursor.pass_over(length);
             *place = Some(time);
             return Ok(None);
         }
-        let raw = reader.raw()?;
+        let raw = cursor.raw()?;
         *place = (raw != "null").then(|| Timestamp::from_json(raw));
         Ok(None)
     }
@@ -261,8 +264,8 @@ impl Item for Timestamp {
 }
 
 impl Item for Extra {
-    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
-        *place = reader.members()?.map(Extra::from_members);
+    fn read<'de>(place: &mut Option<Self>, cursor: &mut Cursor<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        *place = cursor.members()?.map(Extra::from_members);
         Ok(None)
     }
     fn view(&self) -> View<'_> {
@@ -325,15 +328,15 @@ impl<'a, T> IntoIterator for &'a List<T> {
 }
 
 impl<T: Item> Item for List<T> {
-    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+    fn read<'de>(place: &mut Option<Self>, cursor: &mut Cursor<'de>) -> Result<Option<&'de str>, Box<Fault>> {
         let mut list = List::default();
-        let present = reader.list(&mut |reader| {
+        let present = cursor.list(&mut |cursor| {
             let mut item = None;
-            let kept = T::read(&mut item, reader)?;
+            let kept = T::read(&mut item, cursor)?;
             // Only numbers can be inexact, and the table has no lists of them; one that it gets needs a place here to
             // keep the JSON.
             if kept.is_some() {
-                return Err(reader.expected("a number that is held exactly"));
+                return Err(cursor.expected("a number that is held exactly"));
             }
             match item {
                 Some(item) => {
@@ -415,11 +418,11 @@ impl<T> Deref for Map<T> {
 }
 
 impl<T: Item> Item for Map<T> {
-    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+    fn read<'de>(place: &mut Option<Self>, cursor: &mut Cursor<'de>) -> Result<Option<&'de str>, Box<Fault>> {
         let mut map = Map::default();
-        let present = reader.map(&mut |key, reader| {
+        let present = cursor.map(&mut |key, cursor| {
             let mut item = None;
-            let kept = T::read(&mut item, reader)?;
+            let kept = T::read(&mut item, cursor)?;
             // A key that stands twice: the last counts, also when it is null.
             map.entries.remove(key);
             map.inexact.remove(key);
@@ -445,7 +448,7 @@ impl<T: Item> Item for Map<T> {
     }
 }
 
-/// An id or a name where some events have the whole object.
+/// An id or a name where some events have the whole object. There is no third form, so it can be matched exhaustively.
 ///
 /// The `members` of an event and the `commands` of a channel come in both ways.
 #[derive(Clone, Debug, PartialEq)]
@@ -467,12 +470,12 @@ impl<T> IdOr<T> {
 }
 
 impl<T: Described> Item for IdOr<T> {
-    fn read<'de>(place: &mut Option<Self>, reader: &mut Reader<'de>) -> Result<Option<&'de str>, Box<Fault>> {
-        *place = match reader.peek() {
-            b'"' => reader.text()?.map(IdOr::Id),
+    fn read<'de>(place: &mut Option<Self>, cursor: &mut Cursor<'de>) -> Result<Option<&'de str>, Box<Fault>> {
+        *place = match cursor.peek() {
+            b'"' => cursor.text()?.map(IdOr::Id),
             _ => {
                 let mut object = None;
-                Box::<T>::read(&mut object, reader)?;
+                Box::<T>::read(&mut object, cursor)?;
                 object.map(IdOr::Object)
             }
         };

@@ -1,14 +1,13 @@
 //! The type of an event, and what is known of it.
 
-use std::borrow::{Borrow, Cow};
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::catalogue::KNOWN;
 use super::field::{FieldInfo, ObjectInfo};
-use super::{AnyPayload, Event, PayloadError};
+use super::text::escape_controls;
 
 /// The type of an event, such as `message.new`. Cheap to clone; equal, ordered and hashed as its name.
 #[derive(Clone)]
@@ -21,9 +20,9 @@ enum Repr {
 }
 
 impl EventKind {
-    /// The kind of this name, known or not.
-    pub fn new(name: &str) -> Self {
-        EventKind(match EventType::find(name) {
+    /// `known` is the row of the catalogue with this name, where it has one.
+    pub(super) fn from_row(name: &str, known: Option<&'static EventType>) -> Self {
+        EventKind(match known {
             Some(known) => Repr::Known(known),
             None => Repr::Other(name.into()),
         })
@@ -109,41 +108,15 @@ impl Borrow<str> for EventKind {
     }
 }
 
-/// Whether this character, written to a terminal or a log as it is, can do more than be read: a control character (C0, C1
-/// or DEL, with which escape sequences begin), the end of a line or paragraph, or one that turns the direction of text, so
-/// that what is shown is not what is there.
-pub fn is_unsafe_to_show(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        || c.is_control()
-}
-
-/// Foreign text may carry terminal escapes and line ends; a log line must not.
-pub(crate) fn escape_controls(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_unsafe_to_show) {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if is_unsafe_to_show(c) { escaped.extend(c.escape_default()) } else { escaped.push(c) }
-    }
-    Cow::Owned(escaped)
-}
-
 /// A row of the catalogue: a wire type that this version knows.
 #[derive(Debug)]
 pub struct EventType {
     pub(super) name: &'static str,
     pub(super) products: &'static [Product],
     pub(super) object: &'static ObjectInfo,
-    pub(super) parse: fn(&Event) -> Result<AnyPayload, PayloadError>,
 }
 
 impl EventType {
-    /// The row of this wire type.
-    pub fn find(name: &str) -> Option<&'static EventType> {
-        KNOWN.binary_search_by(|known| known.name.cmp(name)).ok().map(|index| &KNOWN[index])
-    }
-
     /// The wire type, such as `message.new`.
     pub fn name(&self) -> &'static str {
         self.name
@@ -167,6 +140,7 @@ impl EventType {
 
 /// A product of Stream's. One hook can carry the events of all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Product {
     /// Chat.
     Chat,

@@ -7,7 +7,7 @@ use super::kind::EventType;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern(Box<str>);
 
-/// Why a text is no pattern.
+/// Why a text is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatternError {
@@ -25,7 +25,7 @@ pub enum PatternError {
 }
 
 impl Pattern {
-    /// Reads a pattern. Only its form is judged here; [`Pattern::check`] says whether it matches anything known.
+    /// Reads a pattern. Only its form is checked here; [`Pattern::check`] says whether it matches anything known.
     ///
     /// # Errors
     ///
@@ -107,8 +107,9 @@ impl std::str::FromStr for Pattern {
     }
 }
 
-/// What there is to say of a pattern.
+/// Whether a pattern matches anything known: the answer of [`Pattern::check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PatternCheck {
     /// It matches at least one known type.
     Known,

@@ -1,9 +1,15 @@
 //! From an event as it came to a struct, and what can be wrong on the way.
 
+use super::event::Event;
 use super::field::Described;
-use super::kind::escape_controls;
-use super::read::{Fault, Object, Reader};
-use super::{AnyPayload, CustomEvent, Event, EventKind};
+use super::json::{Cursor, Fault};
+use super::kind::EventKind;
+use super::object::RequestInfo;
+use super::read::read_object;
+use super::table::parts::*;
+use super::table::structs;
+use super::text::escape_controls;
+use super::view::Object;
 use crate::telemetry::shown;
 
 /// A type that events parse into: each struct of the catalogue for its wire type, [`CustomEvent`] for every custom type,
@@ -25,6 +31,13 @@ use crate::telemetry::shown;
 /// let event = Event::from_json(r#"{"type":"order-paid","order":7}"#).unwrap();
 /// assert_eq!(event.parse::<OrderPaid>().unwrap().order, 7);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the type of an event",
+    label = "the handler's first argument is not an owned event type",
+    note = "`Router::on` takes `async fn(event: MessageNew, ctx: Context) -> Result<(), HandlerError>`, both arguments owned",
+    note = "for whole events take an `Event` and use `Router::route`, `route_named` or `fallback`; `event.json()` is its JSON",
+    note = "for a custom event implement `Payload` for a struct of yours"
+)]
 pub trait Payload: Sized + Send + 'static {
     /// The wire type. For [`CustomEvent`], which has many, it is `*`: ask [`Payload::takes`] what a type takes.
     const TYPE: &'static str;
@@ -45,6 +58,16 @@ pub trait Payload: Sized + Send + 'static {
     fn from_event(event: &Event) -> Result<Self, PayloadError>;
 }
 
+structs! {
+    /// An event that you or your users defined: any type without a dot that is not Stream's own.
+    CustomEvent {
+        r#type: String;
+        created_at, received_at: Timestamp;
+        custom: Extra;
+        request_info: Box<RequestInfo>;
+    }
+}
+
 impl Payload for CustomEvent {
     const TYPE: &'static str = "*";
 
@@ -54,6 +77,17 @@ impl Payload for CustomEvent {
 
     fn from_event(event: &Event) -> Result<Self, PayloadError> {
         read_payload(event)
+    }
+}
+
+impl Event {
+    /// Parses the event into the struct of its type.
+    ///
+    /// # Errors
+    ///
+    /// When the event is of another type, and when its JSON does not fit.
+    pub fn parse<E: Payload>(&self) -> Result<E, PayloadError> {
+        if E::takes(self.kind()) { E::from_event(self) } else { Err(PayloadError::other_type(E::TYPE, self.kind())) }
     }
 }
 
@@ -102,15 +136,6 @@ impl From<serde_json::Error> for PayloadError {
 }
 
 impl PayloadError {
-    /// A stable word for the kind of error: the label of the metric.
-    pub fn label(&self) -> &'static str {
-        match self {
-            PayloadError::OtherType { .. } => "other_type",
-            PayloadError::Mismatch { .. } => "mismatch",
-            PayloadError::Foreign { .. } => "foreign",
-        }
-    }
-
     pub(super) fn other_type(expected: &'static str, found: &EventKind) -> Self {
         PayloadError::OtherType { expected, found: found.clone() }
     }
@@ -148,14 +173,5 @@ pub(super) fn read_payload<T: Described>(event: &Event) -> Result<T, PayloadErro
 /// The part of [`read_payload`] that is the same for all types, and is compiled once.
 fn read_event(event: &Event, payload: &mut dyn Object) -> Result<(), PayloadError> {
     let json = event.json();
-    Reader::new(json).object(payload).map_err(|fault| PayloadError::mismatch(json, &fault))
-}
-
-/// [`Event::payload`].
-pub(super) fn read_any(event: &Event) -> Result<AnyPayload, PayloadError> {
-    match event.kind().known() {
-        Some(known) => (known.parse)(event),
-        None if event.kind().is_custom() => event.parse().map(|custom| AnyPayload::CustomEvent(Box::new(custom))),
-        None => Ok(AnyPayload::Unknown(event.clone())),
-    }
+    read_object(&mut Cursor::new(json), payload).map_err(|fault| PayloadError::mismatch(json, &fault))
 }

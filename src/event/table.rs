@@ -1,12 +1,12 @@
-//! The two macros that the tables are written in: `objects!` for what events are made of, and `catalogue!` for the events.
+//! The macro that the structs of the table are written in, and `objects!`, its form for what events are made of.
 //!
-//! A row of either is `names: Type;`, several names of one type on one line. The type is what the field holds when it is
-//! there; the macros make each an `Option`. Names are those of the wire, `r#type` where Rust has the word for itself, and
+//! A row is `names: Type;`, several names of one type on one line. The type is what the field holds when it is there; the
+//! macro makes each an `Option`. Names are those of the wire, `r#type` where Rust has the word for itself, and
 //! `name = "Wire"` where the wire has a name that no Rust field should have.
 
 use super::field::FieldInfo;
 
-/// The structs of `objects!` and `catalogue!`, with everything that they can do.
+/// The structs of `objects!` and of the catalogue, with everything that they can do.
 macro_rules! structs {
     ($(
         $(#[$attribute:meta])*
@@ -16,6 +16,7 @@ macro_rules! structs {
     )*) => {$(
         $(#[$attribute])*
         #[derive(Clone, Default)]
+        #[non_exhaustive]
         pub struct $name {
             $($(
                 #[doc = concat!("`", stringify!($field), "`")]
@@ -68,9 +69,9 @@ macro_rules! structs {
         impl Item for $name {
             fn read<'de>(
                 place: &mut Option<Self>,
-                reader: &mut Reader<'de>,
+                cursor: &mut Cursor<'de>,
             ) -> Result<Option<&'de str>, Box<Fault>> {
-                read_object(place, reader)
+                read_struct(place, cursor)
             }
             fn view(&self) -> View<'_> {
                 View::Object(self)
@@ -119,89 +120,6 @@ macro_rules! objects {
                 $name { $($body)* }
             )*
         }
-    };
-}
-
-/// The events: for each family a module, in it for each wire type `"wire.type" Name [products] { names: Type; … }`.
-///
-/// The fields that all events share stand here and nowhere else.
-macro_rules! catalogue {
-    ($(
-        $(#[$family_doc:meta])*
-        $family:ident {
-            $( $wire:literal $name:ident [$($product:ident)*] { $($body:tt)* } )*
-        }
-    )*) => {
-        $(
-            $(#[$family_doc])*
-            pub mod $family {
-                #[allow(unused_imports)]
-                use $crate::event::object::{self, *};
-                use $crate::event::table::parts::*;
-
-                $crate::event::table::structs! {
-                    $(
-                        #[doc = concat!("`", $wire, "`")]
-                        $name = $wire {
-                            $($body)*
-                            created_at, received_at: Timestamp;
-                            custom: Extra;
-                            request_info: Box<RequestInfo>;
-                        }
-                    )*
-                }
-            }
-        )*
-
-        /// Any event, parsed: for those who like to `match`.
-        ///
-        /// A handler of one type is cheaper to write; see [`Payload`].
-        #[derive(Clone, Debug, PartialEq)]
-        #[non_exhaustive]
-        pub enum AnyPayload {
-            $($(
-                #[doc = concat!("`", $wire, "`")]
-                $name(Box<$family::$name>),
-            )*)*
-            /// An event that you or your users defined: its type has no dot.
-            CustomEvent(Box<CustomEvent>),
-            /// An event of a type with a dot that is newer than this version of the library, as it came.
-            Unknown(Event),
-        }
-
-        impl serde::Serialize for AnyPayload {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let view = match self {
-                    $($( AnyPayload::$name(payload) => View::Object(&**payload), )*)*
-                    AnyPayload::CustomEvent(payload) => View::Object(&**payload),
-                    AnyPayload::Unknown(event) => return event.serialize(serializer),
-                };
-                view.serialize(serializer)
-            }
-        }
-
-        $($(
-            impl Payload for $family::$name {
-                const TYPE: &'static str = $wire;
-
-                fn from_event(event: &Event) -> Result<Self, PayloadError> {
-                    read_payload(event)
-                }
-            }
-        )*)*
-
-        /// Every wire type that this version knows, in alphabetical order: what [`EventKind`](crate::event::EventKind) looks up.
-        pub static KNOWN: &[EventType] = &[$($(
-            EventType {
-                name: $wire,
-                products: &[$(Product::$product),*],
-                object: &<$family::$name as Described>::INFO,
-                parse: |event| Ok(AnyPayload::$name(Box::new(read_payload(event)?))),
-            },
-        )*)*];
-
-        // Looked up by halves.
-        const _: () = assert!(in_order(&[$($($wire),*),*]), "the wire types of the catalogue stand in alphabetical order");
     };
 }
 
@@ -264,35 +182,19 @@ impl Lookup {
     }
 }
 
-/// Whether each name stands behind the one before it, byte by byte.
-pub(super) const fn in_order(names: &[&str]) -> bool {
-    let mut next = 1;
-    while next < names.len() {
-        let (a, b) = (names[next - 1].as_bytes(), names[next].as_bytes());
-        let mut i = 0;
-        while i < a.len() && i < b.len() && a[i] == b[i] {
-            i += 1;
-        }
-        if i == b.len() || (i < a.len() && a[i] > b[i]) {
-            return false;
-        }
-        next += 1;
-    }
-    true
-}
-
 /// What the expansion of the macros names.
 pub(crate) mod parts {
     pub(crate) use serde_json::Number;
 
-    pub(crate) use super::super::extra::Extra;
-    pub(crate) use super::super::field::{
-        Described, FieldInfo, IdOr, Item, List, Map, ObjectInfo, Shape, Shaped, read_object, view,
+    pub(crate) use crate::event::extra::Extra;
+    pub(crate) use crate::event::field::{
+        Described, FieldInfo, IdOr, Item, List, Map, ObjectInfo, Shape, Shaped, read_struct, view,
     };
-    pub(crate) use super::super::read::{Fault, Object, Reader, Slot, deserialize};
-    pub(crate) use super::super::timestamp::Timestamp;
-    pub(crate) use super::super::write::{View, same};
-    pub(crate) use super::{Lookup, wire_name};
+    pub(crate) use crate::event::json::{Cursor, Fault};
+    pub(crate) use crate::event::read::deserialize;
+    pub(crate) use crate::event::table::{Lookup, wire_name};
+    pub(crate) use crate::event::timestamp::Timestamp;
+    pub(crate) use crate::event::view::{Object, Slot, View, same};
 }
 
-pub(crate) use {catalogue, objects, structs};
+pub(crate) use {objects, structs};

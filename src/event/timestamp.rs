@@ -6,16 +6,16 @@ use std::time::SystemTime;
 
 use serde::ser::{Serialize, Serializer};
 
-use super::extra::raw_value;
+use super::json::raw_value;
 
 /// A point in time: RFC 3339 text with up to nine digits of a second and any offset, or integer nanoseconds since 1970.
 ///
 /// The same field comes in both forms, depending on what wrote the event. What is neither (Stream's campaign
 /// documentation shows `2024-23-02 00:00:00`) does not fail the event: it stands here as it was sent, and has no
-/// [`instant`](Timestamp::instant).
+/// [instant](Timestamp::unix_nanos).
 ///
-/// Two timestamps are equal when their instants are, whatever they were written like; two that have none, when they are
-/// the same text. Order is that of the instants; without an instant there is none.
+/// Two timestamps are equal when their instants are, however they are written; two without an instant, when they are the
+/// same text. Order is that of the instants; without an instant there is none.
 #[derive(Clone)]
 pub struct Timestamp(Form);
 
@@ -31,11 +31,17 @@ enum Form {
     Other(Box<Json>),
 }
 
-/// Behind a thin pointer, since it is rarely: a timestamp then takes two words and not three.
+/// Behind a thin pointer, since it is rare: a timestamp then takes two words and not three.
 #[derive(Clone, PartialEq)]
 struct Json(Box<str>);
 
 impl Timestamp {
+    /// This time to the nanosecond, as RFC 3339 in UTC. None where it is not in the years −9999 to 9999.
+    pub fn from_system_time(time: SystemTime) -> Option<Self> {
+        let instant = jiff::Timestamp::try_from(time).ok()?;
+        Some(Timestamp::from_json(&format!("\"{instant}\"")))
+    }
+
     /// `json` must be one JSON value.
     pub(super) fn from_json(json: &str) -> Self {
         match (Timestamp::utc(json.as_bytes()), nanoseconds(json)) {
@@ -81,7 +87,7 @@ impl Timestamp {
         self.0 == other.0
     }
 
-    /// The time as it was sent: the text between its quotation marks, escapes included, or the JSON where it is no text.
+    /// The time as it was sent: the text between its quotation marks, escapes included, or the JSON where it is not a text.
     pub fn text(&self) -> Cow<'_, str> {
         match &self.0 {
             Form::Other(json) => {
@@ -92,9 +98,19 @@ impl Timestamp {
         }
     }
 
-    /// The instant, to the nanosecond. None where it is neither RFC 3339 nor integer nanoseconds, or not in the years
-    /// −9999 to 9999. The parser takes a little more than RFC 3339, such as a space between date and time.
-    pub fn instant(&self) -> Option<jiff::Timestamp> {
+    /// Nanoseconds since 1970-01-01T00:00:00Z, negative before. None where it is neither RFC 3339 nor integer nanoseconds,
+    /// or not in the years −9999 to 9999. The parser takes a little more than RFC 3339, such as a space between date and
+    /// time.
+    pub fn unix_nanos(&self) -> Option<i128> {
+        self.instant().map(jiff::Timestamp::as_nanosecond)
+    }
+
+    /// The same instant as the standard library's time.
+    pub fn system_time(&self) -> Option<SystemTime> {
+        self.instant().map(SystemTime::from)
+    }
+
+    fn instant(&self) -> Option<jiff::Timestamp> {
         let json = match &self.0 {
             Form::Utc { nanoseconds, .. } | Form::Nanoseconds(nanoseconds) => {
                 return jiff::Timestamp::from_nanosecond((*nanoseconds).into()).ok();
@@ -105,11 +121,6 @@ impl Timestamp {
             return jiff::Timestamp::from_nanosecond(json.parse().ok()?).ok();
         }
         serde_json::from_str::<Cow<'_, str>>(json).ok()?.parse().ok()
-    }
-
-    /// The instant as the standard library's time, where there is one.
-    pub fn system_time(&self) -> Option<SystemTime> {
-        self.instant().map(SystemTime::from)
     }
 }
 
@@ -148,16 +159,10 @@ fn nanoseconds(json: &str) -> Option<Form> {
     json.parse().ok().filter(|_| json != "-0").map(Form::Nanoseconds)
 }
 
-impl From<jiff::Timestamp> for Timestamp {
-    fn from(instant: jiff::Timestamp) -> Self {
-        Timestamp::from_json(&format!("\"{instant}\""))
-    }
-}
-
+/// 1970-01-01T00:00:00Z.
 impl Default for Timestamp {
-    /// 1970-01-01T00:00:00Z.
     fn default() -> Self {
-        jiff::Timestamp::UNIX_EPOCH.into()
+        Timestamp(Form::Utc { nanoseconds: 0, digits: 0 })
     }
 }
 

@@ -54,8 +54,8 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::processes;
-use crate::event::Event;
-use crate::handler::{Context, Handler, HandlerError, Hold, escape_controls};
+use crate::event::{Event, escape_controls};
+use crate::handler::{Context, Handler, HandlerError, Hold};
 
 /// What of the daemon's environment every program sees.
 const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
@@ -171,6 +171,8 @@ impl Exec {
 }
 
 impl Handler<Event> for Exec {
+    type Error = HandlerError;
+
     /// The program without its arguments, which may hold a secret.
     fn address(&self) -> Option<String> {
         Some(self.program.display().to_string())
@@ -219,7 +221,7 @@ fn outcome(status: ExitStatus) -> Result<(), HandlerError> {
     let told = format!("the program ended by {status}");
     match status.code() {
         Some(0) => Ok(()),
-        Some(65) => Err(HandlerError::bad(told)),
+        Some(65) => Err(HandlerError::reject(told)),
         Some(69) => Err(HandlerError::target_down(told)),
         _ => Err(HandlerError::retry(told)),
     }
@@ -469,7 +471,7 @@ mod tests {
 
     use super::*;
     use crate::decode::decode;
-    use crate::handler::{Call, Failure};
+    use crate::handler::{Call, FailureKind};
     use crate::queue::Trace;
 
     #[tokio::test]
@@ -486,7 +488,7 @@ mod tests {
             call.cancel();
         };
         let (handled, ()) = tokio::join!(timeout(30 * second, exec.handle(event, ctx)), cancelling);
-        assert_eq!(handled.expect("it ends before the program").unwrap_err().failure(), Failure::Retry);
+        assert_eq!(handled.expect("it ends before the program").unwrap_err().kind(), FailureKind::Retry);
         assert!(began.elapsed() < second, "the handler waits for nothing");
         timeout(30 * second, call.released()).await.expect("the program is gone");
         assert!(began.elapsed() > second + second / 2, "killed after {:?}", began.elapsed());

@@ -161,6 +161,8 @@ impl File {
 }
 
 impl Handler<Event> for File {
+    type Error = HandlerError;
+
     fn address(&self) -> Option<String> {
         Some(self.path.display().to_string())
     }
@@ -489,7 +491,7 @@ mod tests {
 
     use super::*;
     use crate::consumer::{Consumer, Settings};
-    use crate::handler::Failure;
+    use crate::handler::FailureKind;
     use crate::queue::memory::{MemoryQueue, MemorySettings};
     use crate::router::Router;
 
@@ -517,7 +519,7 @@ mod tests {
         let file = File::writing_to(log).unwrap();
         let event = || Event::from_json(r#"{"type":"a.b"}"#).unwrap();
         let error = file.handle(event(), Context::for_test("1")).await.unwrap_err();
-        assert_eq!((error.failure(), fs::metadata(&path).unwrap().len()), (Failure::TargetDown, 0), "{error}");
+        assert_eq!((error.kind(), fs::metadata(&path).unwrap().len()), (FailureKind::TargetDown, 0), "{error}");
         file.handle(event(), Context::for_test("1")).await.unwrap();
         let length = fs::metadata(&path).unwrap().len();
         assert_eq!(*lengths.lock().unwrap(), [length, length], "it was all written before each of the syncs");

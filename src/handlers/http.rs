@@ -255,7 +255,7 @@ impl Http {
         let headers = request.headers_mut();
         *headers = self.headers.clone();
         // An id of SQS always can; one of another queue might not.
-        let id = HeaderValue::from_str(ctx.message_id().as_str()).map_err(HandlerError::bad)?;
+        let id = HeaderValue::from_str(ctx.message_id().as_str()).map_err(HandlerError::reject)?;
         headers.insert(WEBHOOK_ID, id);
         headers.insert(WEBHOOK_ATTEMPT, ctx.receive_count().into());
         if !same_origin(url, &self.url) {
@@ -264,7 +264,7 @@ impl Http {
             return Ok(request);
         }
         if let Some(key) = &self.key {
-            let signature = HeaderValue::from_str(&key.sign(body)).map_err(HandlerError::bad)?;
+            let signature = HeaderValue::from_str(&key.sign(body)).map_err(HandlerError::reject)?;
             headers.insert(SIGNATURE, signature);
         }
         Ok(request)
@@ -300,7 +300,7 @@ impl Http {
                 }
                 Err(HandlerError::target_down(error))
             }
-            400..500 if !matches!(status.as_u16(), 408 | 429) => Err(HandlerError::bad(error)),
+            400..500 if !matches!(status.as_u16(), 408 | 429) => Err(HandlerError::reject(error)),
             code => {
                 let busy = matches!(code, 408 | 429 | 503);
                 let error = if busy { HandlerError::target_busy(error) } else { HandlerError::target_down(error) };
@@ -314,6 +314,8 @@ impl Http {
 }
 
 impl Handler<Event> for Http {
+    type Error = HandlerError;
+
     /// As many as there may be connections, so that no event waits for one here.
     fn max_concurrency(&self) -> Option<usize> {
         Some(self.places)
@@ -451,8 +453,9 @@ fn redirect(from: &Uri, status: StatusCode, headers: &HeaderMap) -> Option<Uri> 
 /// Seconds, or a date.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than a number holds is a very long time, and not the same as nothing named.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let date = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
     Some(SystemTime::from(date).duration_since(now).unwrap_or_default())
@@ -492,7 +495,7 @@ fn is_loopback(uri: &Uri) -> bool {
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
     use super::*;
-    use crate::handler::Failure;
+    use crate::handler::FailureKind;
     use crate::queue::Trace;
 
     #[tokio::test]
@@ -519,7 +522,7 @@ mod tests {
     async fn a_message_id_that_no_header_can_hold_is_a_bad_message() {
         let http = Http::new(HttpSettings::new("http://127.0.0.1/hook")).unwrap();
         let error = http.request(&http.url, &Bytes::new(), &Context::for_test("a\nb")).unwrap_err();
-        assert_eq!(error.failure(), Failure::Bad);
+        assert_eq!(error.kind(), FailureKind::Reject);
     }
 
     #[test]
@@ -530,9 +533,10 @@ mod tests {
             retry_after(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_740))
         };
         assert_eq!(wait("120"), Some(Duration::from_secs(120)));
+        assert_eq!(wait("99999999999999999999999"), Some(Duration::from_secs(u64::MAX)), "more than a number holds");
         assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(37)));
         assert_eq!(wait("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO), "a date that has passed");
-        for wrong in ["", "-1", "soon", "99999999999999999999999", "1.5"] {
+        for wrong in ["", "-1", "soon", "1.5"] {
             assert_eq!(wait(wrong), None, "{wrong}");
         }
     }

@@ -57,8 +57,8 @@ use tokio_util::sync::CancellationToken;
 use super::columns::Columns;
 use super::complaints::Complaints;
 use super::tls::{self, TlsError};
-use crate::event::Event;
-use crate::handler::{Context, Handler, HandlerError, escape_controls};
+use crate::event::{Event, escape_controls};
+use crate::handler::{Context, Handler, HandlerError};
 use crate::telemetry::shown;
 
 /// How many bytes of payload one statement takes before it is sent, give or take the last row. The protocol ends at
@@ -218,7 +218,7 @@ impl DatabaseError {
 
     fn into_handler_error(self) -> HandlerError {
         match self.blame() {
-            Blame::Row => HandlerError::bad(self),
+            Blame::Row => HandlerError::reject(self),
             Blame::Chance => HandlerError::retry(self),
             Blame::Load => HandlerError::target_busy(self),
             Blame::Target | Blame::Setup => HandlerError::target_down(self),
@@ -331,6 +331,8 @@ fn addresses(config: &Config) -> String {
 }
 
 impl Handler<Event> for Postgres {
+    type Error = HandlerError;
+
     fn address(&self) -> Option<String> {
         Some(self.address.clone())
     }

@@ -87,6 +87,8 @@ impl Stdout {
 }
 
 impl Handler<Event> for Stdout {
+    type Error = HandlerError;
+
     fn address(&self) -> Option<String> {
         Some("standard output".to_owned())
     }

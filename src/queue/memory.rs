@@ -15,7 +15,7 @@
 //! use stream_sqsd::router::Router;
 //!
 //! async fn picky(event: Event, _ctx: Context) -> Result<(), HandlerError> {
-//!     if event.kind().name() == "message.new" { Ok(()) } else { Err(HandlerError::bad("not for me")) }
+//!     if event.kind().name() == "message.new" { Ok(()) } else { Err(HandlerError::reject("not for me")) }
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -124,7 +124,7 @@ struct State {
     ids: BTreeMap<MessageId, u64>,
     /// Messages that can be received, by place and number. A FIFO queue keeps the order in which they were sent; on a
     /// standard queue one that comes back is behind those that wait, so that the same ones are not handed out for ever.
-    visible: BTreeSet<(u64, u64)>,
+    visible: Visible,
     /// The last place that was given.
     places: u64,
     /// Messages that cannot, by the time when they can.
@@ -141,6 +141,44 @@ struct State {
     fifo: bool,
     faults: Faults,
     random: fastrand::Rng,
+}
+
+/// Messages that can be received, of each group apart: a FIFO queue hands out none of a group that has one in flight, and
+/// must not look at each of them to know that.
+#[derive(Debug, Default)]
+struct Visible {
+    groups: BTreeMap<Option<Arc<str>>, BTreeSet<(u64, u64)>>,
+    len: usize,
+}
+
+impl Visible {
+    fn insert(&mut self, message: &Message, number: u64) {
+        let of_group = self.groups.entry(message.group.clone()).or_default();
+        self.len += usize::from(of_group.insert((message.place, number)));
+    }
+
+    fn remove(&mut self, message: &Message, number: u64) {
+        let Some(of_group) = self.groups.get_mut(&message.group) else { return };
+        self.len -= usize::from(of_group.remove(&(message.place, number)));
+        if of_group.is_empty() {
+            self.groups.remove(&message.group);
+        }
+    }
+
+    /// The numbers of those whose group is not blocked, by their places.
+    fn in_order(&self, blocked: impl Fn(&str) -> bool) -> impl Iterator<Item = u64> {
+        let open = self.groups.iter().filter(move |(group, _)| !group.as_deref().is_some_and(&blocked));
+        let mut heads: BTreeMap<_, _> = BTreeMap::new();
+        for (_, of_group) in open {
+            let mut of_group = of_group.iter();
+            heads.extend(of_group.next().map(|head| (*head, of_group)));
+        }
+        std::iter::from_fn(move || {
+            let ((_, number), mut behind) = heads.pop_first()?;
+            heads.extend(behind.next().map(|head| (*head, behind)));
+            Some(number)
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -237,9 +275,9 @@ impl MemoryQueue {
             place,
             expires: retention.map(|retention| now + retention),
         };
+        state.visible.insert(&message, number);
         state.messages.insert(number, message);
         state.ids.insert(id.clone(), number);
-        state.visible.insert((place, number));
         drop(state);
         self.shared.arrived.notify_waiters();
         id
@@ -251,7 +289,7 @@ impl MemoryQueue {
         state.show_due(Instant::now());
         MemoryCounts {
             sent: state.sent,
-            visible: state.visible.len() as u64,
+            visible: state.visible.len as u64,
             hidden: state.hidden.len() as u64,
             deleted: state.deleted,
             dead_lettered: state.dead.len() as u64,
@@ -467,7 +505,7 @@ impl State {
             if !fifo {
                 message.place = place;
             }
-            self.visible.insert((message.place, number));
+            self.visible.insert(message, number);
             let group = message.group.clone();
             self.count_in_flight(group, false);
         }
@@ -480,7 +518,7 @@ impl State {
                 self.hidden.remove(&(before, number));
             }
             None => {
-                self.visible.remove(&(message.place, number));
+                self.visible.remove(message, number);
                 let group = message.group.clone();
                 self.count_in_flight(group, true);
             }
@@ -504,7 +542,7 @@ impl State {
     fn remove(&mut self, number: u64) -> Option<Message> {
         self.show(number);
         let message = self.messages.remove(&number)?;
-        self.visible.remove(&(message.place, number));
+        self.visible.remove(&message, number);
         self.ids.remove(&message.id);
         Some(message)
     }
@@ -514,22 +552,13 @@ impl State {
         self.show_due(now);
         let mut chosen = Vec::new();
         let mut dead = Vec::new();
-        let mut blocked = BTreeSet::new();
-        for &(_, number) in &self.visible {
+        // A message in flight blocks its group.
+        let in_flight = |group: &str| self.in_flight.contains_key(group) && !self.overtaking.contains(group);
+        for number in self.visible.in_order(|group| settings.fifo && in_flight(group)) {
             if chosen.len() >= max {
                 break;
             }
             let Some(message) = self.messages.get(&number) else { continue };
-            if settings.fifo
-                && let Some(group) = &message.group
-            {
-                // A message in flight blocks its group; what comes after a message that is not taken is not taken either.
-                let in_flight = self.in_flight.contains_key(group) && !self.overtaking.contains(group);
-                if blocked.contains(group) || in_flight {
-                    blocked.insert(group.clone());
-                    continue;
-                }
-            }
             if settings.max_receive_count.is_some_and(|most| message.receive_count >= most) {
                 dead.push(number);
             } else {

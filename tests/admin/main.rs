@@ -32,7 +32,7 @@ async fn handler(event: Event, _ctx: Context) -> Result<(), HandlerError> {
         "message.deleted" => Err(HandlerError::retry("the row is locked")),
         "message.flagged" => Err(HandlerError::target_down("500 Internal Server Error")),
         "reaction.new" => Err(HandlerError::target_busy("429 Too Many Requests").after(Duration::from_secs(3_600))),
-        "<img src=x onerror=alert(1)>.x" => Err(HandlerError::bad("</script><img src=y onerror=alert(2)>")),
+        "<img src=x onerror=alert(1)>.x" => Err(HandlerError::reject("</script><img src=y onerror=alert(2)>")),
         _ => Ok(()),
     }
 }

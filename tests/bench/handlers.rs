@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use stream_sqsd::decode::decode;
 use stream_sqsd::event::Event;
-use stream_sqsd::handler::{Context, Handler};
+use stream_sqsd::handler::{Context, Handler, HandlerError};
 use stream_sqsd::handlers::exec::{Exec, ExecSettings};
 use stream_sqsd::handlers::file::{File, FileSettings};
 use stream_sqsd::handlers::http::{Http, HttpSettings};
@@ -78,7 +78,7 @@ fn main() -> Outcome {
     Ok(())
 }
 
-async fn measure(name: &str, events: usize, handler: impl Handler<Event>) -> Outcome {
+async fn measure(name: &str, events: usize, handler: impl Handler<Event, Error = HandlerError>) -> Outcome {
     let event = decode(&sample(), 1 << 20)?;
     let run = env::var("BENCH_RUN").unwrap_or_else(|_| std::process::id().to_string());
     let (handler, next) = (Arc::new(handler), Arc::new(AtomicUsize::new(0)));

@@ -170,7 +170,7 @@ fn types_of_16_mib_stay_within_the_promise() {
     assert!(peak <= PROMISED, "{} MiB", peak / MIB);
 }
 
-/// Packed once more in an envelope of SNS, with escapes: each layer is held while the next is made.
+/// In an envelope of SNS that is packed, with escapes: the event is made in the room of the envelope.
 #[test]
 fn envelopes_of_16_mib_stay_within_the_promise() {
     let body = packed(r#"{"Type":"Notification","TopicArn":"t","Message":"{\"type\":\"a.b\",\"text\":\""#, r#"\"}"}"#);

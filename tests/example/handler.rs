@@ -6,7 +6,7 @@ use stream_sqsd::event::message::MessageNew;
 use stream_sqsd::prelude::*;
 
 async fn greet(event: MessageNew, ctx: Context) -> Result<(), HandlerError> {
-    let message = event.message.ok_or_else(|| HandlerError::bad("a message.new without its message"))?;
+    let message = event.message.ok_or_else(|| HandlerError::reject("a message.new without its message"))?;
     let text = message.text.unwrap_or_default();
     let channel = event.cid.unwrap_or_default();
     println!("{} in {channel}: {} characters", ctx.message_id(), text.chars().count());

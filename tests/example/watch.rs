@@ -141,9 +141,9 @@ async fn work(scene: Scene, event: Event, ctx: Context) -> Result<(), HandlerErr
     }
     tokio::time::sleep(Duration::from_millis(20 + random.u64(0..60))).await;
     match (scene, random.u32(0..4_000)) {
-        (Scene::Hostile, n) if n % 4 == 0 => Err(HandlerError::bad("</script><img src=x onerror=alert(2)>")),
+        (Scene::Hostile, n) if n % 4 == 0 => Err(HandlerError::reject("</script><img src=x onerror=alert(2)>")),
         (Scene::Busy, n) if n < 6 => Err(HandlerError::retry("deadlock detected (SQLSTATE 40P01)")),
-        (Scene::Busy, 6) => Err(HandlerError::bad("422 Unprocessable Content")),
+        (Scene::Busy, 6) => Err(HandlerError::reject("422 Unprocessable Content")),
         _ => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stream_sqsd::consumer::{Consumer, RunError, Settings, Summary};
 use stream_sqsd::event::Event;
-use stream_sqsd::handler::{Context, Failure, Handler};
+use stream_sqsd::handler::{Context, FailureKind, Handler, HandlerError};
 use stream_sqsd::queue::memory::{MemoryCounts, MemoryQueue, MemorySettings};
 use stream_sqsd::router::Router;
 use tokio::sync::oneshot;
@@ -30,16 +30,16 @@ struct Calls {
     at_work: AtomicUsize,
     most_at_work: AtomicUsize,
     /// What it answered instead of success, and to which receive.
-    refusals: Mutex<Vec<(Failure, u32)>>,
+    refusals: Mutex<Vec<(FailureKind, u32)>>,
 }
 
 impl Engine {
     /// Runs a handler, for so many messages at the same time.
-    pub(crate) fn start(handler: Arc<impl Handler<Event>>, concurrency: usize) -> Self {
+    pub(crate) fn start(handler: Arc<impl Handler<Event, Error = HandlerError>>, concurrency: usize) -> Self {
         Engine::with(handler, Settings { concurrency, ..Settings::default() })
     }
 
-    pub(crate) fn with(handler: Arc<impl Handler<Event>>, settings: Settings) -> Self {
+    pub(crate) fn with(handler: Arc<impl Handler<Event, Error = HandlerError>>, settings: Settings) -> Self {
         let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(3), ..MemorySettings::default() });
         let calls = Arc::new(Calls::default());
         let seen = calls.clone();
@@ -52,7 +52,7 @@ impl Engine {
                 let result = handler.handle(event, ctx).await;
                 seen.at_work.fetch_sub(1, Ordering::SeqCst);
                 if let Err(error) = &result {
-                    seen.refusals.lock().unwrap().push((error.failure(), receive_count));
+                    seen.refusals.lock().unwrap().push((error.kind(), receive_count));
                 }
                 result
             }
@@ -79,7 +79,7 @@ impl Engine {
         self.queue.counts()
     }
 
-    pub(crate) fn refusals(&self) -> Vec<(Failure, u32)> {
+    pub(crate) fn refusals(&self) -> Vec<(FailureKind, u32)> {
         self.calls.refusals.lock().unwrap().clone()
     }
 
@@ -103,7 +103,7 @@ impl Engine {
         self.send(3);
         self.until("the target is tried again and again", || self.refusals().len() >= 3 + 3).await;
         for refusal in self.refusals() {
-            assert_eq!(refusal, (Failure::TargetDown, 1), "trying again costs no receive");
+            assert_eq!(refusal, (FailureKind::TargetDown, 1), "trying again costs no receive");
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use stream_sqsd::consumer::{RetryDelay, Settings};
 use stream_sqsd::decode::decode;
-use stream_sqsd::handler::{Context, Failure, Handler, HandlerError};
+use stream_sqsd::handler::{Context, FailureKind, Handler, HandlerError};
 use stream_sqsd::handlers::exec::{Exec, ExecError, ExecSettings};
 use tempfile::{TempDir, tempdir};
 
@@ -41,15 +41,15 @@ async fn the_exit_code_is_the_outcome() {
     let place = tempdir().unwrap();
     run("exit 0", place.path()).await.unwrap();
     for (end, failure) in [
-        ("exit 65", Failure::Bad),
-        ("exit 69", Failure::TargetDown),
-        ("exit 75", Failure::Retry),
-        ("exit 1", Failure::Retry),
-        ("exit 127", Failure::Retry),
-        ("kill -9 $$", Failure::Retry),
+        ("exit 65", FailureKind::Reject),
+        ("exit 69", FailureKind::TargetDown),
+        ("exit 75", FailureKind::Retry),
+        ("exit 1", FailureKind::Retry),
+        ("exit 127", FailureKind::Retry),
+        ("kill -9 $$", FailureKind::Retry),
     ] {
         let error = run(end, place.path()).await.expect_err(end);
-        assert_eq!(error.failure(), failure, "{end}: {error}");
+        assert_eq!(error.kind(), failure, "{end}: {error}");
     }
 }
 
@@ -118,7 +118,7 @@ async fn a_program_that_cannot_be_executed_is_refused_at_the_start_and_a_target_
     exec.handle(event("hello"), Context::for_test("1")).await.unwrap();
     fs::remove_file(&path).unwrap();
     let error = exec.handle(event("hello"), Context::for_test("1")).await.unwrap_err();
-    assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+    assert_eq!(error.kind(), FailureKind::TargetDown, "{error}");
 
     assert!(matches!(Exec::new(ExecSettings::new(["no-such-program"])), Err(ExecError::NotFound { .. })));
     assert!(matches!(Exec::new(ExecSettings::new([""; 0])), Err(ExecError::Empty)));
@@ -297,13 +297,13 @@ async fn child_that_is_pid_1() {
     let of_a_library = tokio::process::Command::new("sh").args(["-c", "exit 7"]).spawn();
     for _ in 0..50 {
         let handled = exec.handle(event("hello"), Context::for_test("id-1"));
-        assert_eq!(handled.await.unwrap_err().failure(), Failure::Bad);
+        assert_eq!(handled.await.unwrap_err().kind(), FailureKind::Reject);
     }
     let mut handled = Box::pin(exec.handle(event("hello"), Context::for_test("id-1")));
     assert!(futures_util::poll!(&mut handled).is_pending());
     // All on this thread stands still, so that these two have ended for some time before they are asked for.
     std::thread::sleep(Duration::from_millis(2500));
-    assert_eq!(handled.await.unwrap_err().failure(), Failure::Bad, "nobody else reaps it");
+    assert_eq!(handled.await.unwrap_err().kind(), FailureKind::Reject, "nobody else reaps it");
     assert_eq!(of_a_library.unwrap().wait().await.unwrap().code(), Some(7), "nobody else reaps it");
     let processes = || {
         let names = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use stream_sqsd::handler::{Context, Failure, Handler};
+use stream_sqsd::handler::{Context, FailureKind, Handler};
 use stream_sqsd::handlers::file::{File, FileError, FileSettings};
 use tempfile::tempdir;
 use tokio::task::JoinSet;
@@ -231,7 +231,7 @@ async fn child_whose_disk_is_full() {
             Err(error) => break error,
         }
     };
-    assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+    assert_eq!(error.kind(), FailureKind::TargetDown, "{error}");
     assert_eq!(ids(Path::new(&path)).len(), number, "half a line was left");
     let id = std::process::id().to_string();
     let freed = Command::new("prlimit").args(["--pid", &id, "--fsize=unlimited:unlimited"]).status().unwrap();
@@ -292,11 +292,11 @@ async fn child_on_a_small_disk() {
             Err(error) => break error,
         }
     };
-    assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+    assert_eq!(error.kind(), FailureKind::TargetDown, "{error}");
     assert!(error.to_string().contains("No space left on device"), "{error}");
     assert_eq!(ids(&path).len(), number, "half a line was left");
     let again = file.handle(event(&"x".repeat(1500)), Context::for_test("again")).await.unwrap_err();
-    assert_eq!(again.failure(), Failure::TargetDown, "{again}");
+    assert_eq!(again.kind(), FailureKind::TargetDown, "{again}");
     fs::remove_file(place.join("large")).unwrap();
     write(&file, "after").await;
     assert_eq!(ids(&path).len(), number + 1);

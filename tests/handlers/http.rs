@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use stream_sqsd::consumer::Settings;
 use stream_sqsd::decode::decode;
-use stream_sqsd::handler::{Context, Failure, Handler, HandlerError};
+use stream_sqsd::handler::{Context, FailureKind, Handler, HandlerError};
 use stream_sqsd::handlers::http::{Http, HttpError, HttpSettings};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream, copy_bidirectional};
 use tokio::net::TcpStream;
@@ -108,7 +108,7 @@ async fn answers_about_the_load_are_a_target_that_is_busy() {
     let receiver = Receiver::start(None);
     for code in [408, 429, 503] {
         let error = failure(&receiver.http(&format!("/answer/{code}"))).await;
-        assert_eq!((error.failure(), error.delay()), (Failure::TargetBusy, None), "{code}: {error}");
+        assert_eq!((error.kind(), error.delay()), (FailureKind::TargetBusy, None), "{code}: {error}");
         assert!(error.to_string().contains(&code.to_string()), "{error}");
     }
 }
@@ -118,7 +118,7 @@ async fn other_answers_about_the_target_are_a_target_that_is_down() {
     let receiver = Receiver::start(None);
     for code in [500, 502, 504, 599, 401, 403, 404, 407, 300, 301, 302, 303, 304, 307, 308] {
         let error = failure(&receiver.http(&format!("/answer/{code}?location=/hook"))).await;
-        assert_eq!((error.failure(), error.delay()), (Failure::TargetDown, None), "{code}: {error}");
+        assert_eq!((error.kind(), error.delay()), (FailureKind::TargetDown, None), "{code}: {error}");
         assert!(error.to_string().contains(&code.to_string()), "{error}");
     }
 }
@@ -128,7 +128,7 @@ async fn the_other_4xx_are_a_bad_message() {
     let receiver = Receiver::start(None);
     for code in [400, 402, 405, 406, 409, 410, 413, 415, 418, 422, 431, 451, 499] {
         let error = failure(&receiver.http(&format!("/answer/{code}?retry-after=3"))).await;
-        assert_eq!((error.failure(), error.delay()), (Failure::Bad, None), "{code}: {error}");
+        assert_eq!((error.kind(), error.delay()), (FailureKind::Reject, None), "{code}: {error}");
     }
 }
 
@@ -159,7 +159,7 @@ async fn a_signature_that_does_not_verify_says_something_about_the_target() {
     let receiver = Receiver::start(None);
     let settings = HttpSettings { api_secret: Some("another".into()), ..receiver.settings("/hook") };
     let error = failure(&Http::new(settings).unwrap()).await;
-    assert_eq!(error.failure(), Failure::TargetDown);
+    assert_eq!(error.kind(), FailureKind::TargetDown);
     assert!(error.to_string().contains("401"), "{error}");
 }
 
@@ -189,7 +189,7 @@ async fn a_target_that_comes_back_takes_the_event() {
     let receiver = Receiver::start(None);
     let http = receiver.http("/first/3/503");
     for _ in 0..3 {
-        assert_eq!(failure(&http).await.failure(), Failure::TargetBusy);
+        assert_eq!(failure(&http).await.kind(), FailureKind::TargetBusy);
     }
     post(&http, "id-1").await.unwrap();
 }
@@ -204,7 +204,7 @@ async fn refused_and_broken_connections_and_unknown_hosts_are_a_target_that_is_d
         Http::new(HttpSettings::new("http://no-such-host.invalid/")).unwrap(),
     ] {
         let error = failure(&http).await;
-        assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+        assert_eq!(error.kind(), FailureKind::TargetDown, "{error}");
     }
 }
 
@@ -213,7 +213,7 @@ async fn no_answer_in_time_is_a_target_that_is_busy() {
     let receiver = Receiver::start(None);
     let settings = HttpSettings { timeout: Duration::from_millis(200), ..receiver.settings("/late/20") };
     let error = failure(&Http::new(settings).unwrap()).await;
-    assert_eq!((error.failure(), error.to_string().as_str()), (Failure::TargetBusy, "no answer within 200 ms"));
+    assert_eq!((error.kind(), error.to_string().as_str()), (FailureKind::TargetBusy, "no answer within 200 ms"));
 }
 
 #[tokio::test]
@@ -269,10 +269,10 @@ async fn allowed_redirects_repeat_the_post_and_loops_end() {
     assert_eq!((&second["path"], &second["valid"]), (&Value::from("/hook"), &Value::from(true)));
     assert_eq!(second["headers"]["x-webhook-id"], "id-1");
 
-    assert_eq!(failure(&lost).await.failure(), Failure::TargetDown);
+    assert_eq!(failure(&lost).await.kind(), FailureKind::TargetDown);
     assert_eq!(receiver.got()["path"], "/answer/302?location=/hook");
     let error = failure(&forever).await;
-    assert_eq!(error.failure(), Failure::TargetDown);
+    assert_eq!(error.kind(), FailureKind::TargetDown);
     assert!(error.to_string().contains("more than 5 redirects"), "{error}");
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use stream_sqsd::consumer::Settings;
 use stream_sqsd::decode::decode;
-use stream_sqsd::handler::{Context, Failure, Handler, HandlerError};
+use stream_sqsd::handler::{Context, FailureKind, Handler, HandlerError};
 use stream_sqsd::handlers::postgres::{Postgres, PostgresError, PostgresSettings, init, schema};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -208,7 +208,7 @@ async fn a_refused_row_is_a_bad_message_and_those_beside_it_are_inserted() {
         match result {
             Ok(()) => assert_ne!(number % 10, 7),
             Err(error) => {
-                assert_eq!((number % 10, error.failure()), (7, Failure::Bad), "{error}");
+                assert_eq!((number % 10, error.kind()), (7, FailureKind::Reject), "{error}");
                 assert!(!error.to_string().contains(&random[..20]), "the error repeats the event: {error}");
             }
         }
@@ -226,7 +226,7 @@ async fn a_database_that_is_down_is_a_target_that_is_down_until_it_comes_back() 
     cluster.down();
     for _ in 0..2 {
         let error = insert(&postgres, "2").await.unwrap_err();
-        assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+        assert_eq!(error.kind(), FailureKind::TargetDown, "{error}");
     }
     cluster.up();
     insert(&postgres, "2").await.unwrap();
@@ -248,7 +248,7 @@ async fn a_connection_on_which_nothing_can_be_written_is_given_up_for_a_new_one(
     let url = cluster.url().replace("user=postgres", "user=clerk");
     let postgres = Postgres::new(PostgresSettings { connections: 1, ..PostgresSettings::new(url) }).unwrap();
     let error = insert(&postgres, "1").await.unwrap_err();
-    assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+    assert_eq!(error.kind(), FailureKind::TargetDown, "{error}");
     assert!(error.to_string().contains("read-only transaction (SQLSTATE 25006)"), "{error}");
     cluster.ask("ALTER ROLE clerk RESET default_transaction_read_only");
     insert(&postgres, "1").await.unwrap();
@@ -328,7 +328,7 @@ async fn a_missing_table_or_permission_is_a_target_that_is_down_and_passes_when_
     let cluster = Cluster::start();
     let postgres = Postgres::new(cluster.settings()).unwrap();
     let error = insert(&postgres, "1").await.unwrap_err();
-    assert_eq!(error.failure(), Failure::TargetDown);
+    assert_eq!(error.kind(), FailureKind::TargetDown);
     assert!(error.to_string().contains("\"stream_events\" does not exist (SQLSTATE 42P01)"), "{error}");
     // To make it twice is no error.
     for _ in 0..2 {
@@ -339,7 +339,7 @@ async fn a_missing_table_or_permission_is_a_target_that_is_down_and_passes_when_
     cluster.ask("CREATE ROLE clerk LOGIN");
     let clerk = PostgresSettings::new(cluster.url().replace("user=postgres", "user=clerk"));
     let error = insert(&Postgres::new(clerk).unwrap(), "2").await.unwrap_err();
-    assert_eq!(error.failure(), Failure::TargetDown);
+    assert_eq!(error.kind(), FailureKind::TargetDown);
     assert!(error.to_string().contains("permission denied"), "{error}");
 }
 
@@ -350,7 +350,7 @@ async fn a_server_that_never_answers_is_a_target_that_is_busy_in_time() {
     let settings = PostgresSettings { timeout: Duration::from_millis(300), ..PostgresSettings::new(url) };
     let error = insert(&Postgres::new(settings).unwrap(), "1").await.unwrap_err();
     let said = error.to_string();
-    assert_eq!((error.failure(), said.as_str()), (Failure::TargetBusy, "no answer of the database within 300 ms"));
+    assert_eq!((error.kind(), said.as_str()), (FailureKind::TargetBusy, "no answer of the database within 300 ms"));
 }
 
 #[tokio::test]
@@ -361,7 +361,7 @@ async fn a_row_that_another_transaction_holds_is_a_target_that_is_busy_and_no_su
     let postgres = Postgres::new(settings).unwrap();
     let holder = Holder::of_the_table(&cluster);
     let error = insert(&postgres, "1").await.unwrap_err();
-    assert_eq!(error.failure(), Failure::TargetBusy, "{error}");
+    assert_eq!(error.kind(), FailureKind::TargetBusy, "{error}");
     drop(holder);
     // Whatever became of the first statement, the message is there once.
     let again = async { while insert(&postgres, "1").await.is_err() {} };
@@ -380,7 +380,7 @@ async fn a_connection_that_never_answers_again_is_given_up_for_a_new_one() {
     let signal = |name: &str| assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     signal("-STOP");
     let error = insert(&postgres, "2").await.unwrap_err();
-    assert_eq!(error.failure(), Failure::TargetBusy, "{error}");
+    assert_eq!(error.kind(), FailureKind::TargetBusy, "{error}");
     let again = async { while insert(&postgres, "2").await.is_err() {} };
     let inserted = tokio::time::timeout(Duration::from_secs(30), again).await;
     signal("-CONT");
@@ -403,7 +403,7 @@ async fn the_time_of_an_event_that_waits_behind_another_begins_with_its_turn() {
     let ctx = Context::for_test("2");
     let (deadline, second) = (ctx.deadline(), ctx.clone());
     let second = tokio::spawn(async move { postgres.handle(event("hello"), second).await });
-    assert_eq!(first.await.unwrap().unwrap_err().failure(), Failure::TargetBusy);
+    assert_eq!(first.await.unwrap().unwrap_err().kind(), FailureKind::TargetBusy);
     // Had it begun before, it would be over now.
     tokio::time::sleep(time / 3).await;
     drop(holder);
@@ -428,15 +428,15 @@ async fn rows_that_fail_in_whatever_class_take_no_others_along() {
     let connection = "SELECT pid FROM pg_stat_activity WHERE application_name = 'stream-sqsd'";
     let before = cluster.ask(connection);
     let cases = [
-        ("38000", Failure::TargetDown),
-        ("55P03", Failure::TargetDown),
-        ("57014", Failure::TargetDown),
-        ("XX000", Failure::TargetDown),
-        ("0A000", Failure::TargetDown),
-        ("42703", Failure::TargetDown),
-        ("53300", Failure::TargetBusy),
-        ("40001", Failure::Retry),
-        ("22000", Failure::Bad),
+        ("38000", FailureKind::TargetDown),
+        ("55P03", FailureKind::TargetDown),
+        ("57014", FailureKind::TargetDown),
+        ("XX000", FailureKind::TargetDown),
+        ("0A000", FailureKind::TargetDown),
+        ("42703", FailureKind::TargetDown),
+        ("53300", FailureKind::TargetBusy),
+        ("40001", FailureKind::Retry),
+        ("22000", FailureKind::Reject),
     ];
     let results = join_all((0..270).map(|number| {
         let case = if number % 10 == 7 { cases.get(number / 10 % cases.len()) } else { None };
@@ -469,11 +469,11 @@ async fn what_was_inserted_counts_though_the_row_behind_it_is_not_answered() {
     // In the order of their ids: the first makes the statement fail, and alone the last keeps the others waiting.
     let handle = |id: &'static str, kind: &'static str| async move {
         let event = decode(&format!(r#"{{"type":"{kind}"}}"#), 1000).unwrap();
-        postgres.handle(event, Context::for_test(id)).await.map_err(|error| error.failure())
+        postgres.handle(event, Context::for_test(id)).await.map_err(|error| error.kind())
     };
     let results = tokio::join!(handle("1", "bad"), handle("2", "good"), handle("3", "slow"), handle("4", "good"));
-    let busy = Err(Failure::TargetBusy);
-    assert_eq!(results, (Err(Failure::Bad), Ok(()), busy, busy));
+    let busy = Err(FailureKind::TargetBusy);
+    assert_eq!(results, (Err(FailureKind::Reject), Ok(()), busy, busy));
 }
 
 #[tokio::test]
@@ -537,7 +537,7 @@ async fn the_index_that_the_readme_shows_finds_what_is_inside_and_refuses_what_j
     let plan = format!("SET enable_seqscan = off; EXPLAIN SELECT message_id FROM stream_events {condition}");
     assert!(cluster.ask(&plan).concat().contains("Index Scan on stream_events_payload_idx"), "{plan}");
     let error = insert("3", r#"{"type":"a.b","text":"\u0000"}"#).await.unwrap_err();
-    assert_eq!(error.failure(), Failure::Bad, "{error}");
+    assert_eq!(error.kind(), FailureKind::Reject, "{error}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stream_sqsd::handler::{Context, Failure, Handler};
+use stream_sqsd::handler::{Context, FailureKind, Handler};
 use stream_sqsd::handlers::stdout::Stdout;
 use tokio::time::{sleep, timeout};
 
@@ -75,7 +75,7 @@ async fn a_reader_that_has_gone_is_a_target_that_is_down_and_closed_says_so() {
     drop(reader);
     for id in ["2", "3"] {
         let error = stdout.handle(event(id), Context::for_test(id)).await.unwrap_err();
-        assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+        assert_eq!(error.kind(), FailureKind::TargetDown, "{error}");
     }
     timeout(SOON, closed.cancelled()).await.unwrap();
 }
@@ -124,7 +124,7 @@ async fn a_reader_that_pauses_is_a_target_that_is_down_before_the_time_limit_of_
     let stdout = Stdout::new(writer).unwrap();
     let handled = stdout.handle(event(&"x".repeat(1 << 19)), Context::for_test("1"));
     let error = timeout(Duration::from_secs(30), handled).await.expect("it waits no longer").unwrap_err();
-    assert_eq!(error.failure(), Failure::TargetDown, "{error}");
+    assert_eq!(error.kind(), FailureKind::TargetDown, "{error}");
     assert!(!stdout.closed().is_cancelled(), "it has paused, not gone");
 }
 
@@ -157,7 +157,7 @@ async fn a_line_that_a_full_disk_tore_is_made_whole_when_there_is_room() {
     stdout.handle(event("1"), Context::for_test("1")).await.unwrap();
     for _ in 0..2 {
         let error = stdout.handle(event("2"), Context::for_test("2")).await.unwrap_err();
-        assert_eq!(error.failure(), Failure::TargetDown);
+        assert_eq!(error.kind(), FailureKind::TargetDown);
     }
     assert!(!stdout.closed().is_cancelled(), "a full disk has not gone for good");
     assert_eq!(content.lock().unwrap().len(), 150);

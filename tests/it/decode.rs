@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use proptest::prelude::*;
 use serde_json::json;
-use stream_sqsd::decode::{DEFAULT_LIMIT, DecodeError, GzipFault, decode, parse_sns, parse_sqs, size_hint};
+use stream_sqsd::decode::{DEFAULT_LIMIT, DecodeError, GzipFault, decode, parse_sqs, size_hint};
 use stream_sqsd::event::{self, Event, NotAnEvent};
 use stream_sqsd::webhook;
 
@@ -130,7 +130,7 @@ fn words_that_are_base64_by_chance_are_not_bad_utf_8() {
         assert_eq!(told(body), "invalid JSON payload: neither a JSON object nor base64 of one", "{body}");
     }
     // What was compressed on purpose is.
-    assert_eq!(told(&STANDARD.encode(gzip(b"{\"type\":\"\xff\"}"))), "invalid JSON payload: no UTF-8");
+    assert_eq!(told(&STANDARD.encode(gzip(b"{\"type\":\"\xff\"}"))), "invalid JSON payload: not valid UTF-8");
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn an_sns_envelope_is_unwrapped_whatever_is_in_it() {
         reads(&sns(&inner), EVENT);
         reads(&sns(&sns(&inner)), EVENT);
         reads(&packed(&sns(&inner)), EVENT);
-        assert_eq!(parse_sns(&sns(&inner)), parse_sqs(&inner));
+        assert_eq!(parse_sqs(&sns(&inner)), parse_sqs(&inner));
     }
 }
 
@@ -334,7 +334,7 @@ fn the_texts_are_those_of_streams_sdks_and_say_nothing_of_the_content() {
     for (body, text) in [
         ("$ecret", "invalid base64 encoding"),
         (&*STANDARD.encode(b"\x1f\x8bsecret"), "gzip decompression failed: it ends too soon"),
-        (r#"{"secret":"#, "invalid JSON payload: no JSON object (line 1 column 10)"),
+        (r#"{"secret":"#, "invalid JSON payload: not a JSON object (line 1 column 10)"),
         (r#"{"type":5,"a":"secret"}"#, "invalid JSON payload: no `type`"),
     ] {
         assert_eq!(parse_sqs(body).unwrap_err().to_string(), text);

@@ -8,4 +8,5 @@ mod decode;
 mod event;
 mod scale;
 mod shipped;
+mod shutdown;
 mod webhook;

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use stream_sqsd::event::Event;
 use stream_sqsd::webhook::{SigningKey, WebhookError, verify, verify_and_parse, verify_and_parse_up_to};
 
 /// Checked against Stream's own SDKs.
@@ -13,6 +14,14 @@ fn gzip(data: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(data).unwrap();
     encoder.finish().unwrap()
+}
+
+/// Why a webhook whose signature is right is refused.
+fn why(parsed: Result<Event, WebhookError>) -> &'static str {
+    match parsed {
+        Err(WebhookError::Decode(error)) => error.label(),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -62,23 +71,23 @@ fn a_compressed_body_is_verified_as_it_was_before() {
 fn the_signature_is_looked_at_before_the_content() {
     let error = verify_and_parse(b"no json", SIGNATURE, SECRET).unwrap_err();
     assert_eq!(error, WebhookError::Signature);
-    assert_eq!((error.to_string().as_str(), error.label()), ("signature mismatch", "signature_mismatch"));
+    assert_eq!(error.to_string(), "signature mismatch");
 }
 
 #[test]
 fn a_verified_body_that_is_no_event_is_refused() {
     // HMAC-SHA256 of `{}` under tsec2.
     let signature = hmac_of(b"{}");
-    assert_eq!(verify_and_parse(b"{}", &signature, SECRET).unwrap_err().label(), "invalid_json_payload");
+    assert_eq!(why(verify_and_parse(b"{}", &signature, SECRET)), "invalid_json_payload");
 }
 
 #[test]
 fn a_bomb_is_refused_before_anybody_vouched_for_it() {
     let bomb = gzip(&vec![b' '; 17 * 1024 * 1024]);
-    assert_eq!(verify_and_parse(&bomb, SIGNATURE, SECRET).unwrap_err().label(), "too_large");
+    assert_eq!(why(verify_and_parse(&bomb, SIGNATURE, SECRET)), "too_large");
     let mut short = gzip(BODY.as_bytes());
     short.truncate(20);
-    assert_eq!(verify_and_parse(&short, SIGNATURE, SECRET).unwrap_err().label(), "gzip_decompression_failed");
+    assert_eq!(why(verify_and_parse(&short, SIGNATURE, SECRET)), "gzip_decompression_failed");
 }
 
 #[test]
@@ -91,7 +100,7 @@ fn what_inflates_to_the_limit_is_read_and_one_byte_more_is_not() {
     let most = padded(stream_sqsd::decode::DEFAULT_LIMIT);
     assert!(verify_and_parse(&gzip(&most), &hmac_of(&most), SECRET).is_ok());
     let more = padded(stream_sqsd::decode::DEFAULT_LIMIT + 1);
-    assert_eq!(verify_and_parse(&gzip(&more), &hmac_of(&more), SECRET).unwrap_err().label(), "too_large");
+    assert_eq!(why(verify_and_parse(&gzip(&more), &hmac_of(&more), SECRET)), "too_large");
 }
 
 #[test]
@@ -100,8 +109,8 @@ fn a_limit_of_ones_own_holds_before_and_after_inflation() {
     let up_to = |body: &[u8], signature: &str| verify_and_parse_up_to(body, signature, SECRET, limit);
     assert!(up_to(BODY.as_bytes(), SIGNATURE).is_ok());
     assert!(up_to(&gzip(BODY.as_bytes()), SIGNATURE).is_ok());
-    assert_eq!(up_to(&gzip(&vec![b' '; limit + 1]), SIGNATURE).unwrap_err().label(), "too_large");
-    assert_eq!(up_to(&vec![b' '; limit + 1], SIGNATURE).unwrap_err().label(), "too_large");
+    assert_eq!(why(up_to(&gzip(&vec![b' '; limit + 1]), SIGNATURE)), "too_large");
+    assert_eq!(why(up_to(&vec![b' '; limit + 1], SIGNATURE)), "too_large");
 }
 
 fn hmac_of(body: &[u8]) -> String {

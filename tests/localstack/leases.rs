@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use stream_sqsd::event::Event;
-use stream_sqsd::handler::Context;
+use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::router::Router;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -29,7 +29,7 @@ async fn a_handler_that_outlives_the_visibility_timeout_keeps_its_message() {
             let may_end = may_end.clone();
             async move {
                 may_end.notified().await;
-                Ok(())
+                Ok::<_, HandlerError>(())
             }
         }
     };

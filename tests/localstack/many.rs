@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stream_sqsd::consumer::{Ended, Settings};
 use stream_sqsd::event::Event;
-use stream_sqsd::handler::Context;
+use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::router::Router;
 
 use super::body::{base64, event, gzip};
@@ -37,7 +37,7 @@ async fn two_thousand_messages_through_64_slots_are_handled_once_each() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 now.fetch_sub(1, Ordering::Relaxed);
                 *handled.lock().unwrap().entry(ctx.message_id().to_string()).or_default() += 1;
-                Ok(())
+                Ok::<_, HandlerError>(())
             }
         }
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stream_sqsd::consumer::{Ended, Settings};
 use stream_sqsd::event::Event;
-use stream_sqsd::handler::Context;
+use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::router::Router;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -103,7 +103,7 @@ async fn a_handler_that_does_not_finish_within_the_grace_gives_its_message_back(
             let leave = leave.clone();
             async move {
                 leave.acquire().await.unwrap().forget();
-                Ok(())
+                Ok::<_, HandlerError>(())
             }
         }
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stream_sqsd::consumer::{Consumer, Ended, Settings, Summary};
 use stream_sqsd::event::Event;
-use stream_sqsd::handler::Context;
+use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::queue::memory::{Faults, MemoryQueue};
 use stream_sqsd::router::Router;
 use tokio::time::{Instant, sleep};
@@ -25,7 +25,7 @@ async fn stopped_at_work(goes_on_for: Duration) -> (Option<Duration>, Duration, 
             context.cancelled().await;
             *noted.lock().unwrap() = drain.lock().unwrap().map(|begun: Instant| begun.elapsed());
             sleep(goes_on_for).await;
-            Ok(())
+            Ok::<_, HandlerError>(())
         }
     });
     let settings = Settings { wait: Duration::ZERO, grace: GRACE, random_seed: Some(1), ..Settings::default() };

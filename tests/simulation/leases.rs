@@ -33,7 +33,7 @@ fn settings(concurrency: usize) -> Settings {
 async fn hold_and_drain(messages: usize, latency: Duration) -> (Summary, MemoryQueue) {
     let faults = Faults { latency, ..Faults::default() };
     let queue = queue_of(messages, MemorySettings { faults, seed: 5, ..MemorySettings::default() });
-    let router = Router::new().route("*", |_: Event, _: Context| std::future::pending());
+    let router = Router::new().route("*", |_: Event, _: Context| std::future::pending::<Result<(), HandlerError>>());
     let shutdown = sleep(seconds(100));
     let summary = Consumer::new(queue.clone(), router, settings(messages)).run(shutdown).await.unwrap();
     (summary, queue)
@@ -142,7 +142,7 @@ async fn what_succeeded_while_it_lost_its_lease_is_deleted_unhandled() {
             let _at_work = AtWork::begins(&noted, &context);
             context.cancelled().await;
             sleep(Duration::from_millis(500)).await;
-            Ok(())
+            Ok::<_, HandlerError>(())
         }
     });
     let stop = async {
@@ -201,7 +201,7 @@ async fn a_lease_counts_from_when_its_receive_was_sent() {
     let queue = queue_of(10, MemorySettings { visibility_timeout, ..MemorySettings::default() });
     let router = Router::new().route("*", |_: Event, _: Context| async {
         sleep(seconds(8)).await;
-        Ok(())
+        Ok::<_, HandlerError>(())
     });
     let late = Late { queue: queue.clone(), by: seconds(8) };
     let summary = Consumer::new(late, router, settings(64)).run(sleep(seconds(60))).await.unwrap();
@@ -246,7 +246,7 @@ async fn a_duplicate_brings_its_receive_count() {
     let queue = queue_of(1, memory);
     let router = Router::new().route("*", |_: Event, _: Context| async {
         sleep(seconds(5)).await;
-        Err(HandlerError::bad("never"))
+        Err(HandlerError::reject("never"))
     });
     let shutdown = async {
         sleep(seconds(1)).await;

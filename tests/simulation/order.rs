@@ -75,7 +75,7 @@ async fn without_a_known_limit_a_failing_head_is_tried_five_times_here() {
 async fn on_a_last_receive_the_head_is_given_up_and_the_rest_is_worked_on() {
     let (queue, ids) = group_of(4, Some(1));
     let head = ids[0].clone();
-    let fails = move |call: &Call| if call.id == head { Err(HandlerError::bad("never")) } else { Ok(()) };
+    let fails = move |call: &Call| if call.id == head { Err(HandlerError::reject("never")) } else { Ok(()) };
     let (calls, summary) = consume(&queue, fails, tokio::time::sleep(Duration::from_secs(60))).await;
     assert!(calls.iter().map(|call| &call.id).eq(&ids), "all of them, in order");
     assert_eq!((summary.counts.deleted, summary.counts.last_receives_failed), (3, 1), "{summary}");
@@ -117,7 +117,7 @@ async fn a_fifo_queue_whose_attributes_cannot_be_read_keeps_its_order() {
             let mut noted = noted.lock().unwrap();
             noted.0 -= 1;
             noted.2.push(context.message_id().clone());
-            Ok(())
+            Ok::<_, HandlerError>(())
         }
     });
     let settings = Settings { random_seed: Some(1), ..Settings::default() };
@@ -154,7 +154,7 @@ async fn a_condition_that_panics_loses_neither_the_message_nor_the_order() {
     };
     let router = Router::new().route_named("all", condition, move |_: Event, context: Context| {
         noted.lock().unwrap().push((context.message_id().clone(), context.receive_count()));
-        std::future::ready(Ok(()))
+        std::future::ready(Ok::<_, HandlerError>(()))
     });
     let settings = Settings { random_seed: Some(1), ..Settings::default() };
     let shutdown = tokio::time::sleep(Duration::from_secs(20));
@@ -170,7 +170,7 @@ async fn a_queue_that_overtakes_a_hidden_head_costs_no_receives_and_no_order() {
     queue.set_faults(Faults { overtake: 1.0, latency: Duration::from_millis(20), ..Faults::default() });
     let head = ids[0].clone();
     let fails = move |call: &Call| match call.id == head && call.receive < 3 {
-        true => Err(HandlerError::bad("not yet").after(Duration::from_secs(60))),
+        true => Err(HandlerError::reject("not yet").after(Duration::from_secs(60))),
         false => Ok(()),
     };
     let (calls, summary) = consume(&queue, fails, tokio::time::sleep(Duration::from_secs(300))).await;

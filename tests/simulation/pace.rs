@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 /// Consumes for a while, in which `trouble` begins after ten seconds.
 async fn consume(queue: &MemoryQueue, wait: Duration, runs: Duration, trouble: Faults) -> Summary {
-    let router = Router::new().route("*", |_: Event, _: Context| async { Ok(()) });
+    let router = Router::new().route("*", |_: Event, _: Context| async { Ok::<_, HandlerError>(()) });
     let settings = Settings { wait, random_seed: Some(1), ..Settings::default() };
     let shutdown = async {
         tokio::time::sleep(Duration::from_secs(10)).await;
@@ -66,7 +66,7 @@ async fn work(
         let call = noted.len();
         async move {
             tokio::time::sleep(takes(call)).await;
-            Ok(())
+            Ok::<_, HandlerError>(())
         }
     });
     let settings = Settings { concurrency, random_seed: Some(1), ..Settings::default() };
@@ -111,7 +111,7 @@ async fn receives_that_come_back_full_are_followed_by_more_at_the_same_time() {
     let faults = Faults { latency: Duration::from_secs(2), ..Default::default() };
     let queue = MemoryQueue::new(MemorySettings { faults, ..Default::default() });
     send(&queue, 2_000);
-    let router = Router::new().route("*", |_: Event, _: Context| async { Ok(()) });
+    let router = Router::new().route("*", |_: Event, _: Context| async { Ok::<_, HandlerError>(()) });
     let settings = Settings { random_seed: Some(1), ..Settings::default() };
     let consumer = Consumer::new(queue.clone(), router, settings);
     let monitor = consumer.monitor();
@@ -131,7 +131,7 @@ async fn receives_that_come_back_full_are_followed_by_more_at_the_same_time() {
 #[tokio::test(start_paused = true)]
 async fn a_queue_is_empty_when_a_receive_has_waited_its_full_time_and_not_before() {
     let queue = MemoryQueue::new(Default::default());
-    let router = Router::new().route("*", |_: Event, _: Context| async { Ok(()) });
+    let router = Router::new().route("*", |_: Event, _: Context| async { Ok::<_, HandlerError>(()) });
     let settings = Settings { until_empty: true, random_seed: Some(1), ..Settings::default() };
     let consumer = Consumer::new(queue.clone(), router, settings);
     let late = async {
@@ -146,6 +146,8 @@ async fn a_queue_is_empty_when_a_receive_has_waited_its_full_time_and_not_before
 struct Two(Arc<AtomicUsize>, Arc<AtomicUsize>);
 
 impl Handler<Event> for Two {
+    type Error = HandlerError;
+
     async fn handle(&self, _: Event, _: Context) -> Result<(), HandlerError> {
         self.1.fetch_max(self.0.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_secs(1)).await;

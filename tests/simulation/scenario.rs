@@ -209,6 +209,7 @@ impl Scenario {
             max_in_flight_bytes: self.bytes,
             random_seed: Some(self.seed),
             wall_clock: time_of_day,
+            time_suspended: || Duration::ZERO,
             ..Settings::default()
         };
         let began = watched.began.elapsed();

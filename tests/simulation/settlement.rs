@@ -114,7 +114,7 @@ async fn a_handled_message_stays_hidden_until_its_delete_is_confirmed() {
     let counted = calls.clone();
     let router = Router::new().route("*", move |_: Event, context: Context| {
         counted.fetch_add(1, Ordering::Relaxed);
-        async move { if context.receive_count() == 1 { Ok(()) } else { Err(HandlerError::bad("a second receive")) } }
+        async move { if context.receive_count() == 1 { Ok(()) } else { Err(HandlerError::reject("a second receive")) } }
     });
     let settings = Settings { until_empty: true, random_seed: Some(1), ..Settings::default() };
     let summary = Consumer::new(stubborn, router, settings).run(std::future::pending()).await.unwrap();
@@ -158,7 +158,7 @@ async fn a_renewal_that_is_on_its_way_does_not_hide_what_is_handed_back() {
     queue.send(r#"{"type":"message.new"}"#);
     // A renewal sets out after 4 s and takes 0.8 s. The drain begins after 1 s and returns what is at work 3 s later.
     let stubborn = Stubborn { renewals_take: Duration::from_millis(800), ..Stubborn::new(&queue) };
-    let router = Router::new().route("*", |_: Event, _: Context| std::future::pending());
+    let router = Router::new().route("*", |_: Event, _: Context| std::future::pending::<Result<(), HandlerError>>());
     let settings =
         Settings { wait: Duration::ZERO, grace: Duration::from_secs(4), random_seed: Some(1), ..Settings::default() };
     let shutdown = tokio::time::sleep(Duration::from_secs(1));
@@ -236,7 +236,7 @@ async fn letting_go_is_given_up_within_ten_seconds_and_the_slot_is_free_again() 
     let (calls, change_visibility_calls) = (Calls::default(), stubborn.change_visibility_calls.clone());
     let settings = Settings { concurrency: 1, random_seed: Some(1), ..Settings::default() };
     let shutdown = tokio::time::sleep(Duration::from_secs(30));
-    let router = noting(&calls, |_| Err(HandlerError::bad("never")));
+    let router = noting(&calls, |_| Err(HandlerError::reject("never")));
     let summary = Consumer::new(stubborn, router, settings).run(shutdown).await.unwrap();
     assert!((5..10).contains(&between(&calls).as_secs()), "{:?}", between(&calls));
     assert_eq!(change_visibility_calls.load(Ordering::Relaxed), 14, "seven for each, ever further apart");
@@ -251,7 +251,7 @@ async fn a_message_that_can_no_longer_be_hidden_is_let_go_at_once() {
     let (calls, change_visibility_calls) = (Calls::default(), stubborn.change_visibility_calls.clone());
     let settings = Settings { concurrency: 1, random_seed: Some(1), ..Settings::default() };
     let shutdown = tokio::time::sleep(Duration::from_secs(30));
-    let router = noting(&calls, |_| Err(HandlerError::bad("never")));
+    let router = noting(&calls, |_| Err(HandlerError::reject("never")));
     Consumer::new(stubborn, router, settings).run(shutdown).await.unwrap();
     assert!(between(&calls) < Duration::from_secs(1), "{:?}", between(&calls));
     assert_eq!(change_visibility_calls.load(Ordering::Relaxed), 2);
@@ -330,7 +330,7 @@ async fn a_body_that_is_longer_than_it_says_at_its_end_is_decoded_all_the_same()
     assert!(decode::size_hint(&body) < 2_000, "or this tests nothing");
     let queue = MemoryQueue::new(Default::default());
     queue.send(&body);
-    let router = Router::new().route("*", |_: Event, _: Context| async { Ok(()) });
+    let router = Router::new().route("*", |_: Event, _: Context| async { Ok::<_, HandlerError>(()) });
     let settings = Settings { until_empty: true, random_seed: Some(7), ..Settings::default() };
     let summary = Consumer::new(queue, router, settings).run(std::future::pending()).await.unwrap();
     assert_eq!((summary.counts.deleted, summary.counts.undecodable), (1, 0), "{summary}");

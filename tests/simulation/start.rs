@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stream_sqsd::consumer::{Consumer, Ended, RunError, Settings, Summary};
 use stream_sqsd::event::Event;
-use stream_sqsd::handler::Context;
+use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
 use stream_sqsd::queue::{Delivery, EntryResult, Queue, QueueError, QueueFacts, Receipt};
 use stream_sqsd::router::Router;
@@ -47,7 +47,7 @@ impl Scripted {
     }
 
     async fn consume(&self, shutdown: impl Future<Output = ()>) -> Result<Summary, RunError> {
-        let router = Router::new().route("*", |_: Event, _: Context| async { Ok(()) });
+        let router = Router::new().route("*", |_: Event, _: Context| async { Ok::<_, HandlerError>(()) });
         let settings = Settings { random_seed: Some(1), ..Settings::default() };
         Consumer::new(self.clone(), router, settings).run(shutdown).await
     }

@@ -111,7 +111,7 @@ async fn every_kind_of_failed_last_receive_has_its_record() {
     }
     async fn failing(event: Event, _: Context) -> Result<(), HandlerError> {
         match event.kind().name() {
-            "message.read" => Err(HandlerError::bad("422")),
+            "message.read" => Err(HandlerError::reject("422")),
             "message.updated" => Err(HandlerError::retry("locked")),
             "message.deleted" => Err(HandlerError::target_down("500")),
             "message.flagged" => panic!("{SIMULATED}"),
@@ -173,7 +173,8 @@ async fn every_kind_of_failed_last_receive_has_its_record() {
 async fn what_a_shutdown_dead_letters_says_so() {
     let queue = queue(1);
     queue.send(body("message.new", ""));
-    let router = Router::new().route("*", async |_: Event, _: Context| std::future::pending().await);
+    let router =
+        Router::new().route("*", async |_: Event, _: Context| std::future::pending::<Result<(), HandlerError>>().await);
     let settings = Settings { handler_timeout: 3_600 * SECOND, ..settings() };
     let (summary, kept) = run(&queue, router, settings, 10 * SECOND).await;
     let [record] = &kept.told()[..] else { panic!("{summary}") };
@@ -204,6 +205,8 @@ struct Target<F> {
 }
 
 impl<F: Fn(f64) -> bool + Send + Sync + 'static> Handler<Event> for Target<F> {
+    type Error = HandlerError;
+
     fn address(&self) -> Option<String> {
         Some("https://example.com:8443".to_owned())
     }
@@ -281,10 +284,10 @@ async fn the_failures_of_each_route_and_each_cause_show() {
     let log = Log::of_this_thread();
     let queue = queue(1);
     let first = async |event: Event, _: Context| match event.kind().name() {
-        "message.new" => Err(HandlerError::bad("the endpoint answered 422")),
-        _ => Err(HandlerError::bad("the endpoint answered 409")),
+        "message.new" => Err(HandlerError::reject("the endpoint answered 422")),
+        _ => Err(HandlerError::reject("the endpoint answered 409")),
     };
-    let second = async |_: Event, _: Context| Err(HandlerError::bad("the endpoint answered 422"));
+    let second = async |_: Event, _: Context| Err(HandlerError::reject("the endpoint answered 422"));
     let router = Router::new().route("message.*", first).route("*", second);
     for _ in 0..200 {
         for kind in ["message.new", "message.read", "reaction.new"] {

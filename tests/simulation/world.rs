@@ -170,7 +170,7 @@ async fn handle(witness: Arc<Witness>, slots: usize, context: Context) -> Result
         }
         Plan::Bad => {
             working.fails("calls it bad");
-            return Err(HandlerError::bad("bad"));
+            return Err(HandlerError::reject("bad"));
         }
         Plan::Panics(times) if call <= times => {
             working.fails("panics");

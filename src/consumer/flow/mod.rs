@@ -30,17 +30,11 @@ use tokio::time::Instant;
 
 use doubt::Doubt;
 use limit::Begun;
-pub(crate) use route::Returned;
-use route::{Key, Pick, Route, Waiter};
+use route::{Grant, Key, Pick, Route, Waiter};
+pub(crate) use route::{Returned, most_held};
 
 use crate::queue::MessageId;
 use crate::telemetry::{Outage, TargetFlow};
-
-/// How many messages that wait to be tried again may be held: ten for each slot, and well below the 120,000 that SQS lets
-/// a queue have in flight.
-pub(crate) fn most_held(slots: usize) -> usize {
-    slots.saturating_mul(10).min(100_000)
-}
 
 /// A message that is at fault is dead-lettered no sooner than this after its first failure: a shorter fault of one type of
 /// event costs nothing.
@@ -92,15 +86,6 @@ struct State {
     /// Messages that are visible in the queue, asked for while a target is down for more than 12 hours.
     visible: Option<usize>,
     random: fastrand::Rng,
-}
-
-/// A turn that was given.
-#[derive(Clone, Copy, Debug)]
-enum Grant {
-    /// The handler is called, perhaps as a probe of a target that is down.
-    Call { probe: bool, begun: Begun },
-    /// Its place is needed: it is treated as at fault.
-    Nack,
 }
 
 /// What a delivery is to do next.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::Grant;
 use super::doubt::{DISPENSABLE, Evidence};
 use super::limit::{Begun, Limits, When};
 use crate::telemetry::{FlowState, TargetFlow};
@@ -51,6 +50,21 @@ const MANY: usize = 32;
 
 /// For how long SQS lets a message be held.
 const HALF_A_DAY: Duration = Duration::from_secs(12 * 3600);
+
+/// How many messages that wait to be tried again may be held: ten for each slot, and well below the 120,000 that SQS lets
+/// a queue have in flight.
+pub(crate) fn most_held(slots: usize) -> usize {
+    slots.saturating_mul(10).min(100_000)
+}
+
+/// A turn that was given.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Grant {
+    /// The handler is called, perhaps as a probe of a target that is down.
+    Call { probe: bool, begun: Begun },
+    /// Its place is needed: it is treated as at fault.
+    Nack,
+}
 
 /// Who waits for a call of the handler.
 #[derive(Debug)]
@@ -365,7 +379,7 @@ impl Route {
         }
         let beyond = now.saturating_duration_since(down.since).saturating_sub(HALF_A_DAY);
         let doublings = (beyond.as_secs() / TWICE_AFTER).min(30);
-        (1 << doublings).min(FEW.max(visible / PART)).min(super::most_held(self.slots))
+        (1 << doublings).min(FEW.max(visible / PART)).min(most_held(self.slots))
     }
 
     /// When the allowance may have grown though nothing happened.
@@ -384,7 +398,7 @@ impl Route {
     fn may_hold(&self, since: Instant, now: Instant) -> usize {
         let doublings = now.saturating_duration_since(since).as_secs_f64() / HELD_DOUBLES.as_secs_f64();
         // One more, so that a good message behind as many as can be held is found.
-        let most = super::most_held(self.slots) + 1;
+        let most = most_held(self.slots) + 1;
         let doublings = if mutant!("hold-only-three-while-down") { 0.0 } else { doublings };
         most.min((HELD_AT_FIRST * doublings.min(40.0).exp2()) as usize)
     }

@@ -228,7 +228,7 @@ impl Output<'_> {
                 self.refuse("invalid base64 encoding: this is gzip itself, and a body holds base64 of it", place)
             }
             Err(_) if bytes.trim_ascii_start().starts_with(b"{") => {
-                self.refuse("invalid JSON payload: no UTF-8", place)
+                self.refuse("invalid JSON payload: not valid UTF-8", place)
             }
             Err(_) => {
                 self.hints.insert(FORMS.to_owned());

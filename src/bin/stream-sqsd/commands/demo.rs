@@ -93,6 +93,8 @@ async fn consume(messages: u32, asked: Asked, screen: &Screen) -> Result<(Summar
 struct Sometimes(Stdout);
 
 impl Handler<Event> for Sometimes {
+    type Error = HandlerError;
+
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
         let [mark] = event.texts([MARK]);
         match mark.as_deref() {

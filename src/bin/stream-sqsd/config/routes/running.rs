@@ -98,6 +98,8 @@ enum Shipped {
 }
 
 impl Handler<Event> for Shipped {
+    type Error = HandlerError;
+
     fn max_concurrency(&self) -> Option<usize> {
         match self {
             Shipped::Stdout(stdout) => stdout.max_concurrency(),

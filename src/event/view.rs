@@ -1,5 +1,6 @@
-//! Writing the structs of the table: what a field holds, seen without its type, and one `Serialize`, one `Debug` and one
-//! comparison for all of them.
+//! What every struct of the table can do, seen without its type: hand out its fields to be read, and show what they hold.
+//!
+//! There is one `Serialize`, one `Debug` and one comparison, on [`View`], for all 350 structs.
 
 use std::fmt;
 
@@ -8,8 +9,25 @@ use serde_json::Number;
 use serde_json::value::RawValue;
 
 use super::extra::Extra;
-use super::read::Object;
+use super::json::{Cursor, Fault};
 use super::timestamp::Timestamp;
+
+/// A struct of the table.
+pub(crate) trait Object {
+    /// The wire type, for events: it is not a field, since it is always the same.
+    fn tag(&self) -> Option<&'static str>;
+    fn slot(&mut self, key: &str) -> Option<&mut dyn Slot>;
+    fn fields(&self) -> Vec<(&'static str, View<'_>)>;
+    fn extra(&self) -> &Extra;
+    fn extra_mut(&mut self) -> &mut Extra;
+}
+
+/// A field that can be read: an `Option` of something.
+pub(crate) trait Slot {
+    /// Reads the next value into the field, in place of what was there. `Some` is the JSON of a value that the field
+    /// could not hold exactly.
+    fn read<'de>(&mut self, cursor: &mut Cursor<'de>) -> Result<Option<&'de str>, Box<Fault>>;
+}
 
 /// What a field, an element or an entry holds.
 pub(crate) enum View<'a> {

@@ -1,10 +1,10 @@
 //! A look at the top level of a JSON object, and a check that the whole of it is JSON.
 //!
-//! Every event comes through here once, so this is made for speed: what is plainly JSON is passed over by a loop of our
-//! own, and serde_json judges everything that the loop does not vouch for. So it is serde_json that refuses, and says
-//! where; the loop must only never take what serde_json refuses, which tests hold it to.
+//! Every event comes through here once, so this is made for speed. A loop of our own is the fast path: it accepts what is
+//! plainly JSON. serde_json is the slow path, and decides about everything that the loop does not accept. So only
+//! serde_json ever refuses a text, and says where; the loop must never accept what serde_json refuses, which tests hold it
+//! to.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -12,26 +12,13 @@ use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{EventKind, MAX_TYPE_LENGTH};
+use super::raw::text_of;
 
-/// Why a text is no event.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NotAnEvent {
-    /// It is no JSON, or the JSON is no object.
-    #[error("no JSON object (line {line} column {column})")]
-    NoObject {
-        /// The line, from 1.
-        line: usize,
-        /// The column at which reading stopped.
-        column: usize,
-    },
-    /// It has no `type`, or one that is empty or no text.
-    #[error("no `type`")]
-    NoType,
-    /// Its `type` is longer than [`MAX_TYPE_LENGTH`](super::MAX_TYPE_LENGTH).
-    #[error("its `type` is longer than {} bytes", super::MAX_TYPE_LENGTH)]
-    LongType,
+/// Where a text stopped being one JSON object: line and column, both from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotAnObject {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
 }
 
 /// The values of some keys of a JSON object, the last one where a key stands twice. The whole text is checked to be JSON.
@@ -41,35 +28,11 @@ pub enum NotAnEvent {
 pub(crate) fn last_values<'de, const N: usize>(
     json: &'de str,
     keys: [&str; N],
-) -> Result<[Option<&'de str>; N], NotAnEvent> {
+) -> Result<[Option<&'de str>; N], NotAnObject> {
     match Check::new(json).last_values(keys) {
         Some(values) => Ok(values),
-        None => judged_by_serde(json, keys),
+        None => by_serde_json(json, keys),
     }
-}
-
-/// The type of an event, from its value in the JSON.
-///
-/// A type is held several times (in the event, in logs, in counts), and by a handful of bytes of gzip a sender can make it
-/// as long as the whole event. So its length is looked at before anything is made of it.
-pub(crate) fn kind_of(value: Option<&str>) -> Result<EventKind, NotAnEvent> {
-    /// The longest that one byte can be written: `\u0061`.
-    const ESCAPED: usize = 6;
-    let value = value.ok_or(NotAnEvent::NoType)?;
-    if value.starts_with('"') && value.len() > MAX_TYPE_LENGTH * ESCAPED + 2 {
-        return Err(NotAnEvent::LongType);
-    }
-    match text_of(value) {
-        Some(kind) if kind.len() > MAX_TYPE_LENGTH => Err(NotAnEvent::LongType),
-        Some(kind) if !kind.is_empty() => Ok(EventKind::new(&kind)),
-        _ => Err(NotAnEvent::NoType),
-    }
-}
-
-/// A JSON value as text, if it is one that Rust can hold.
-pub(crate) fn text_of(json: &str) -> Option<Cow<'_, str>> {
-    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') { serde_json::from_str(json).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
 }
 
 /// A place in a text, up to which it is known to be JSON. An answer of `None` does not mean that it is none: serde_json is
@@ -86,13 +49,13 @@ impl<'de> Check<'de> {
 
     /// See [`last_values`].
     fn last_values<const N: usize>(mut self, keys: [&str; N]) -> Option<[Option<&'de str>; N]> {
-        // So a text needs no look at each of its characters. Servers write no line breaks; people who do are judged too.
+        // So a text needs no look at each of its characters. Servers write no line breaks; texts with them take the slow path.
         if self.text.bytes().fold(u8::MAX, u8::min) < b' ' {
             return None;
         }
         let mut values = [None; N];
         self.expect(b'{')?;
-        // An object without members is no event, and rarely enough to be left to the judge.
+        // An object without members is not an event, and rare enough for the slow path.
         loop {
             let key = self.text.get(self.key()?)?;
             self.peek();
@@ -196,7 +159,7 @@ impl<'de> Check<'de> {
         there.then_some(())
     }
 
-    /// Any value, in a loop. What is nested deeper than the bits of a word is left to the judge.
+    /// Any value, in a loop. What is nested deeper than the bits of a word takes the slow path.
     fn value(&mut self) -> Option<()> {
         // A bit for each object or list that is open, the innermost lowest: 1 for an object.
         let mut open = 0_u64;
@@ -257,13 +220,13 @@ impl<'de> Check<'de> {
 
 /// [`last_values`] by serde_json alone.
 #[cold]
-fn judged_by_serde<'de, const N: usize>(json: &'de str, keys: [&str; N]) -> Result<[Option<&'de str>; N], NotAnEvent> {
+fn by_serde_json<'de, const N: usize>(json: &'de str, keys: [&str; N]) -> Result<[Option<&'de str>; N], NotAnObject> {
     let mut values = [None; N];
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let scan = Scan { keys: &keys, values: &mut values };
     let read = deserializer.deserialize_map(scan).and_then(|()| deserializer.end());
     // The error is not kept: its message may quote the text.
-    read.map_err(|error| NotAnEvent::NoObject { line: error.line(), column: error.column() })?;
+    read.map_err(|error| NotAnObject { line: error.line(), column: error.column() })?;
     Ok(values)
 }
 
@@ -295,7 +258,7 @@ impl<'de> Visitor<'de> for Scan<'_, '_, 'de> {
 ///
 /// Most keys and many texts end within sixteen bytes, which costs less here than the call of a function.
 #[inline]
-pub(super) fn quote_or_escape(bytes: &[u8], mut at: usize) -> Option<usize> {
+pub(crate) fn quote_or_escape(bytes: &[u8], mut at: usize) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES << 7;
     // Of the bytes that are marked the lowest is a zero; those above it may be marked by the borrow.
@@ -322,11 +285,11 @@ mod tests {
 
     /// What the loop says must be what serde_json says, wherever it says something.
     fn agrees(json: &str) -> bool {
-        let vouched = Check::new(json).last_values(KEYS);
-        if let Some(values) = &vouched {
-            assert_eq!(Ok(values), judged_by_serde(json, KEYS).as_ref(), "{json}");
+        let fast = Check::new(json).last_values(KEYS);
+        if let Some(values) = &fast {
+            assert_eq!(Ok(values), by_serde_json(json, KEYS).as_ref(), "{json}");
         }
-        vouched.is_some()
+        fast.is_some()
     }
 
     const PIECES: &[&str] = &[
@@ -372,7 +335,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_stream_sends_is_vouched_for() {
+    fn what_stream_sends_takes_the_fast_path() {
         for json in [
             r#"{"type":"message.new"}"#,
             " { \"a\" : [ 1.5e-7 , { } , [ ] , \"\\ud83d\\ude00\" , {\"b\":{\"c\":[-0,true,false,null]}} ] ,\"type\":\"x\"}  ",
@@ -383,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_and_every_other_byte_of_an_event_is_judged_as_serde_json_does() {
+    fn a_damaged_event_is_read_as_serde_json_reads_it() {
         let json = r#"{"type":"x","a":[1.5e-7,{"b":"gr\u00fc\"n","c":[{},[],-0]},true,null],"d":"\ud83d\ude00 and more text"}"#;
         for at in 0..json.len() {
             agrees(&json[..at]);
@@ -398,7 +361,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn whatever_stands_in_an_object_is_judged_as_serde_json_does(
+        fn whatever_an_object_holds_is_read_as_serde_json_reads_it(
             pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..12),
         ) {
             let inside = pieces.concat();
