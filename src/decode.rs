@@ -14,6 +14,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::value::RawValue;
 
 use crate::event::{Event, MAX_TYPE_LENGTH, NotAnEvent, NotAnObject, kind_of, last_values, text_of};
+use crate::telemetry::Undecodable;
 
 /// How many bytes a body may inflate to when nothing else is said: 16 MiB. What Stream sends stays under 256 KiB.
 pub const DEFAULT_LIMIT: usize = 16 * 1024 * 1024;
@@ -90,13 +91,14 @@ pub enum JsonFault {
 impl DecodeError {
     /// A stable word for the kind of error: the label of the metric.
     pub fn label(&self) -> &'static str {
-        match self {
-            DecodeError::Base64 => "invalid_base64_encoding",
-            DecodeError::Gzip(_) => "gzip_decompression_failed",
-            DecodeError::Json(_) => "invalid_json_payload",
-            DecodeError::TooLarge { .. } => "too_large",
-            DecodeError::TypeTooLong => "type_too_long",
-        }
+        let kind = match self {
+            DecodeError::Base64 => Undecodable::Base64,
+            DecodeError::Gzip(_) => Undecodable::Gzip,
+            DecodeError::Json(_) => Undecodable::Json,
+            DecodeError::TooLarge { .. } => Undecodable::TooLarge,
+            DecodeError::TypeTooLong => Undecodable::TypeTooLong,
+        };
+        kind.label()
     }
 }
 

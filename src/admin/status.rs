@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::telemetry::{FlowState, Monitor, QueueSeen, SAMPLE_EVERY, Sample, Snapshot, TargetFlow};
+use crate::telemetry::{
+    DepthReading, FlowState, InSection, Monitor, QueueSeen, RecentFailure, SAMPLE_EVERY, Sample, Section, Snapshot,
+    TargetFlow, Trouble,
+};
 
 /// How many event types are listed, the most frequent first. The metrics have all that are known.
 const TYPES_LISTED: usize = 60;
@@ -17,62 +20,48 @@ struct Status<'a> {
     version: &'static str,
     /// The queue as the daemon was told of it.
     queue: &'a str,
-    found: Option<Found>,
+    found: Option<QueueSeen>,
     phase: &'static str,
     live: bool,
     ready: bool,
     uptime_seconds: f64,
-    deliveries: Deliveries,
-    failures: Failures,
+    deliveries: Deliveries<'a>,
+    failures: Failures<'a>,
     dropped: Dropped,
     in_flight: InFlight,
-    polls: Polls,
-    requests: Requests,
+    polls: Polls<'a>,
+    requests: Requests<'a>,
     /// The kinds of requests that fail at present.
     troubles: Vec<Trouble>,
-    depth: Option<Depth>,
+    depth: Option<DepthReading>,
     desired_replicas: Option<u64>,
     routes: Vec<Route>,
     types: Vec<Type>,
     /// How many events were of types that are not listed.
     events_of_other_types: u64,
     receive_counts_at_success: Vec<ReceiveCount>,
-    last_failures: Vec<Failure>,
+    last_failures: Vec<RecentFailure>,
     history: History,
 }
 
-/// What the engine found the queue to be.
 #[derive(Serialize)]
-struct Found {
-    name: Option<String>,
-    fifo: bool,
-    visibility_seconds: f64,
-    max_receive_count: Option<u32>,
-    dead_letter_queue: Option<String>,
+struct Deliveries<'a> {
+    #[serde(flatten)]
+    arrivals: InSection<'a>,
+    #[serde(flatten)]
+    settlements: InSection<'a>,
+    #[serde(flatten)]
+    unworked: InSection<'a>,
 }
 
 #[derive(Serialize)]
-struct Deliveries {
-    received: u64,
-    redelivered: u64,
-    last_receives: u64,
-    last_receives_failed: u64,
-    deleted: u64,
-    nacked: u64,
-    returned: u64,
-    interrupted: u64,
-    duplicates: u64,
-    repeats_deleted: u64,
-    unrouted: u64,
-}
-
-#[derive(Serialize)]
-struct Failures {
+struct Failures<'a> {
     undecodable: u64,
     handler_errors: u64,
     time_limits: u64,
     panics: u64,
-    leases_lost: u64,
+    #[serde(flatten)]
+    counted: InSection<'a>,
     /// Those in `last_failures` of the last ten minutes, and those like them that it has no room for.
     last_ten_minutes: u64,
 }
@@ -94,38 +83,18 @@ struct InFlight {
 }
 
 #[derive(Serialize)]
-struct Polls {
+struct Polls<'a> {
     open: usize,
     oldest_seconds: Option<f64>,
-    empty: u64,
-    failed: u64,
-    abandoned: u64,
-    reconnects: u64,
+    #[serde(flatten)]
+    counted: InSection<'a>,
 }
 
 #[derive(Serialize)]
-struct Requests {
-    receive: u64,
-    delete: u64,
-    change_of_visibility: u64,
-    attributes: u64,
+struct Requests<'a> {
+    #[serde(flatten)]
+    counted: InSection<'a>,
     per_message: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct Trouble {
-    request: &'static str,
-    error: &'static str,
-    times: u64,
-    for_seconds: f64,
-}
-
-#[derive(Serialize)]
-struct Depth {
-    visible: Option<u64>,
-    hidden: Option<u64>,
-    dead_letters: Option<u64>,
-    age_seconds: f64,
 }
 
 #[derive(Serialize)]
@@ -183,18 +152,6 @@ struct ReceiveCount {
     messages: u64,
 }
 
-#[derive(Serialize)]
-struct Failure {
-    kind: &'static str,
-    r#type: Option<String>,
-    route: Option<String>,
-    error: String,
-    message_id: String,
-    receive_count: u32,
-    times: u64,
-    age_seconds: f64,
-}
-
 /// The last hour, the oldest first: one list for each fact, of the same length.
 #[derive(Serialize)]
 struct History {
@@ -214,30 +171,22 @@ pub(super) fn json(monitor: &Monitor, queue: &str) -> String {
     let status = Status {
         version: env!("CARGO_PKG_VERSION"),
         queue,
-        found: monitor.queue().map(found),
+        found: monitor.queue(),
         phase: now.phase.name(),
         live: monitor.is_live(),
         ready: now.phase.is_ready(),
         uptime_seconds: monitor.uptime().as_secs_f64(),
         deliveries: Deliveries {
-            received: now.received,
-            redelivered: now.redelivered,
-            last_receives: now.last_receives,
-            last_receives_failed: now.last_receives_failed,
-            deleted: now.deleted,
-            nacked: now.nacked,
-            returned: now.returned,
-            interrupted: now.interrupted,
-            duplicates: now.duplicates,
-            repeats_deleted: now.repeats_deleted,
-            unrouted: now.unrouted,
+            arrivals: now.section(Section::Arrivals),
+            settlements: now.section(Section::Settlements),
+            unworked: now.section(Section::Unworked),
         },
         failures: Failures {
             undecodable: now.undecodable,
             handler_errors: now.handler_errors,
             time_limits: now.timeouts,
             panics: now.panics,
-            leases_lost: now.leases_lost,
+            counted: now.section(Section::Failures),
             last_ten_minutes: monitor.failed_lately(),
         },
         dropped: dropped(monitor),
@@ -251,19 +200,11 @@ pub(super) fn json(monitor: &Monitor, queue: &str) -> String {
         polls: Polls {
             open: now.open_polls,
             oldest_seconds: now.oldest_poll.map(|age| age.as_secs_f64()),
-            empty: now.polls_empty,
-            failed: now.polls_failed,
-            abandoned: now.polls_abandoned,
-            reconnects: now.reconnects,
+            counted: now.section(Section::Polls),
         },
         requests: requests(&now),
-        troubles: troubles(monitor),
-        depth: monitor.depth().map(|reading| Depth {
-            visible: reading.depth.visible,
-            hidden: reading.depth.hidden,
-            dead_letters: reading.depth.dead_letters,
-            age_seconds: reading.at.elapsed().as_secs_f64(),
-        }),
+        troubles: monitor.troubles(),
+        depth: monitor.depth(),
         desired_replicas: monitor.desired_replicas(),
         routes: routes(monitor),
         types,
@@ -273,7 +214,7 @@ pub(super) fn json(monitor: &Monitor, queue: &str) -> String {
             .into_iter()
             .map(|(received, messages)| ReceiveCount { received, messages })
             .collect(),
-        last_failures: failures(monitor),
+        last_failures: monitor.failures(),
         history: history(&monitor.history()),
     };
     serde_json::to_string(&status).expect("strings and numbers, and every key is a string")
@@ -283,35 +224,12 @@ fn dropped(monitor: &Monitor) -> Dropped {
     Dropped { log_lines: monitor.log_lines_dropped(), dead_letter_records: monitor.dead_letter_records_dropped() }
 }
 
-fn found(queue: QueueSeen) -> Found {
-    Found {
-        name: queue.name,
-        fifo: queue.fifo,
-        visibility_seconds: queue.visibility.as_secs_f64(),
-        max_receive_count: queue.max_receive_count,
-        dead_letter_queue: queue.dead_letter_queue,
-    }
-}
-
-fn requests(now: &Snapshot) -> Requests {
+fn requests(now: &Snapshot) -> Requests<'_> {
     let all = now.polls + now.delete_calls + now.change_visibility_calls + now.attributes_calls;
     Requests {
-        receive: now.polls,
-        delete: now.delete_calls,
-        change_of_visibility: now.change_visibility_calls,
-        attributes: now.attributes_calls,
+        counted: now.section(Section::Requests),
         per_message: (now.deleted > 0).then(|| all as f64 / now.deleted as f64),
     }
-}
-
-fn troubles(monitor: &Monitor) -> Vec<Trouble> {
-    let troubles = monitor.troubles().into_iter().map(|trouble| Trouble {
-        request: trouble.request,
-        error: trouble.error,
-        times: trouble.times,
-        for_seconds: trouble.since.as_secs_f64(),
-    });
-    troubles.collect()
 }
 
 fn routes(monitor: &Monitor) -> Vec<Route> {
@@ -365,20 +283,6 @@ fn types(monitor: &Monitor) -> (Vec<Type>, u64) {
     let others = types.iter().skip(TYPES_LISTED).map(|kind| kind.events).sum();
     types.truncate(TYPES_LISTED);
     (types, others)
-}
-
-fn failures(monitor: &Monitor) -> Vec<Failure> {
-    let failures = monitor.failures().into_iter().map(|failure| Failure {
-        kind: failure.kind,
-        r#type: failure.event_type,
-        route: failure.route.map(|name| name.to_string()),
-        error: failure.error,
-        message_id: failure.message_id,
-        receive_count: failure.receive_count,
-        times: failure.times,
-        age_seconds: failure.age.as_secs_f64(),
-    });
-    failures.collect()
 }
 
 fn history(samples: &[Sample]) -> History {

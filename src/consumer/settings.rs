@@ -55,6 +55,7 @@ pub struct Settings {
 
 /// What becomes of an event that no route takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Unrouted {
     /// It is deleted, counted by type, and logged once for each type.
     #[default]
@@ -208,6 +209,7 @@ pub(super) fn reserve_of(grace: Duration) -> Duration {
 /// A setting that is out of its limits or does not fit the others.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{setting}: {reason}")]
+#[non_exhaustive]
 pub struct SettingsError {
     /// The name of the setting, as the field of [`Settings`].
     pub setting: &'static str,

@@ -10,6 +10,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::telemetry::RequestError;
+
 pub mod memory;
 #[cfg(feature = "sqs")]
 pub mod sqs;
@@ -355,18 +357,19 @@ impl QueueError {
 
     /// A stable word for the kind of error: the label of the metric.
     pub fn label(&self) -> &'static str {
-        match self {
-            QueueError::Throttled { .. } => "throttled",
-            QueueError::OverLimit => "over_limit",
-            QueueError::AccessDenied { .. } => "access_denied",
-            QueueError::Credentials { .. } => "credentials",
-            QueueError::EncryptionKey { .. } => "encryption_key",
-            QueueError::NoSuchQueue { .. } => "no_such_queue",
-            QueueError::Unreachable { .. } => "unreachable",
-            QueueError::TimedOut { .. } => "timed_out",
-            QueueError::BadAnswer { .. } => "bad_answer",
-            QueueError::Service { .. } => "service",
-        }
+        let kind = match self {
+            QueueError::Throttled { .. } => RequestError::Throttled,
+            QueueError::OverLimit => RequestError::OverLimit,
+            QueueError::AccessDenied { .. } => RequestError::AccessDenied,
+            QueueError::Credentials { .. } => RequestError::Credentials,
+            QueueError::EncryptionKey { .. } => RequestError::EncryptionKey,
+            QueueError::NoSuchQueue { .. } => RequestError::NoSuchQueue,
+            QueueError::Unreachable { .. } => RequestError::Unreachable,
+            QueueError::TimedOut { .. } => RequestError::TimedOut,
+            QueueError::BadAnswer { .. } => RequestError::BadAnswer,
+            QueueError::Service { .. } => RequestError::Service,
+        };
+        kind.label()
     }
 }
 

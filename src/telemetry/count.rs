@@ -28,14 +28,14 @@ impl Count {
 /// Counts by a stable word, all of which are known beforehand.
 #[derive(Debug)]
 pub(crate) struct Kinds {
-    labels: &'static [&'static str],
+    labels: Box<[&'static str]>,
     /// One for each label, and one for what has none.
     counts: Vec<Count>,
 }
 
 impl Kinds {
-    pub(super) fn new(labels: &'static [&'static str]) -> Self {
-        Kinds { labels, counts: (0..=labels.len()).map(|_| Count::default()).collect() }
+    pub(super) fn new(labels: &[&'static str]) -> Self {
+        Kinds { labels: labels.into(), counts: (0..=labels.len()).map(|_| Count::default()).collect() }
     }
 
     pub(crate) fn add(&self, label: &str) {

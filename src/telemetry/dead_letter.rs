@@ -9,6 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::text::{ERROR_SHOWN, cut};
+
 /// The target of the tracing events that are made of [`DeadLetter`]s, at the level WARN. The fields of each are those of the
 /// record, and what is None is left out.
 pub const DEAD_LETTERS: &str = "stream_sqsd::dead_letters";
@@ -94,7 +96,7 @@ impl DeadLetter {
             cid: failed.cid,
             route: failed.route.map(str::to_owned),
             outcome: failed.outcome.to_owned(),
-            error: super::cut(failed.error, super::ERROR_SHOWN).to_owned(),
+            error: cut(failed.error, ERROR_SHOWN).to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

@@ -6,9 +6,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
-use super::{ERROR_SHOWN, cut, shown};
+use super::seconds;
+use super::text::{ERROR_SHOWN, cut, shown};
 
 /// How many different failures are remembered.
 const REMEMBERED: usize = 30;
@@ -27,14 +29,16 @@ pub(crate) struct Failed<'a> {
 }
 
 /// Failures that are alike, of which only the last one is described.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct RecentFailure {
     /// A stable word for the kind of failure, as in the log and in the metrics.
     pub kind: &'static str,
     /// The type of the event; None where the body could not be decoded.
+    #[serde(rename = "type")]
     pub event_type: Option<String>,
     /// The name of the route; None where it came to none.
+    #[serde(serialize_with = "name")]
     pub route: Option<Arc<str>>,
     /// What went wrong, without the message's text, cut to 300 bytes.
     pub error: String,
@@ -45,7 +49,12 @@ pub struct RecentFailure {
     /// How many there were.
     pub times: u64,
     /// How long ago the last one was.
+    #[serde(rename = "age_seconds", serialize_with = "seconds::of")]
     pub age: Duration,
+}
+
+fn name<S: Serializer>(name: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    name.as_deref().serialize(serializer)
 }
 
 #[derive(Debug, Default)]

@@ -3,86 +3,77 @@
 /// What a label says that is none of those known.
 pub(super) const OTHER: &str = "other";
 
-/// What bodies that cannot be decoded are told apart by.
-pub(super) const UNDECODABLE: &[&str] =
-    &["invalid_base64_encoding", "gzip_decompression_failed", "invalid_json_payload", "too_large", "type_too_long"];
+/// An enum with a word for each variant: one that is added is in the list of all, so that its count has a place.
+macro_rules! words {
+    ($(
+        $(#[doc = $about:literal])+
+        $name:ident {$(
+            $(#[doc = $meaning:literal])*
+            $variant:ident = $word:literal,
+        )+}
+    )+) => {$(
+        $(#[doc = $about])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum $name {
+            $( $(#[doc = $meaning])* $variant, )+
+        }
 
-/// What failed requests to the queue are told apart by.
-pub(super) const REQUEST_ERRORS: &[&str] = &[
-    "throttled",
-    "over_limit",
-    "access_denied",
-    "credentials",
-    "encryption_key",
-    "no_such_queue",
-    "unreachable",
-    "timed_out",
-    "bad_answer",
-    "service",
-];
+        impl $name {
+            pub(super) const ALL: [$name; [$($word),+].len()] = [$($name::$variant),+];
 
-/// What the engine asks of the queue all the time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Request {
-    Receive,
-    Delete,
-    ChangeVisibility,
+            /// The stable word for it: in the log, in the metrics, on the page.
+            pub(crate) fn label(self) -> &'static str {
+                match self {
+                    $( $name::$variant => $word, )+
+                }
+            }
+        }
+    )+};
 }
 
-impl Request {
-    pub(super) const ALL: [Request; 3] = [Request::Receive, Request::Delete, Request::ChangeVisibility];
-
-    /// The stable word for it: in the log, in the metrics, on the page.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Request::Receive => "receive",
-            Request::Delete => "delete",
-            Request::ChangeVisibility => "change_visibility",
-        }
+words! {
+    /// Why a body cannot be decoded.
+    Undecodable {
+        Base64 = "invalid_base64_encoding",
+        Gzip = "gzip_decompression_failed",
+        Json = "invalid_json_payload",
+        TooLarge = "too_large",
+        TypeTooLong = "type_too_long",
     }
-}
 
-/// How one call of a handler ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CallEnd {
-    Handled,
-    Retry,
-    BadMessage,
-    TargetBusy,
-    TargetDown,
-    TimeLimit,
-    Panic,
-    /// The event did not fit the type that the handler takes.
-    DoesNotFit,
-    /// The lease was lost or the grace ran out first.
-    Interrupted,
-}
+    /// Why a request to the queue failed.
+    RequestError {
+        Throttled = "throttled",
+        OverLimit = "over_limit",
+        AccessDenied = "access_denied",
+        Credentials = "credentials",
+        EncryptionKey = "encryption_key",
+        NoSuchQueue = "no_such_queue",
+        Unreachable = "unreachable",
+        TimedOut = "timed_out",
+        BadAnswer = "bad_answer",
+        Service = "service",
+    }
 
-impl CallEnd {
-    pub(super) const ALL: [CallEnd; 9] = [
-        CallEnd::Handled,
-        CallEnd::Retry,
-        CallEnd::BadMessage,
-        CallEnd::TargetBusy,
-        CallEnd::TargetDown,
-        CallEnd::TimeLimit,
-        CallEnd::Panic,
-        CallEnd::DoesNotFit,
-        CallEnd::Interrupted,
-    ];
+    /// What the engine asks of the queue all the time.
+    Request {
+        Receive = "receive",
+        Delete = "delete",
+        ChangeVisibility = "change_visibility",
+    }
 
-    /// The stable word for it: in the log, in the metrics, on the page.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            CallEnd::Handled => "handled",
-            CallEnd::Retry => "retry",
-            CallEnd::BadMessage => "rejected",
-            CallEnd::TargetBusy => "target_busy",
-            CallEnd::TargetDown => "target_down",
-            CallEnd::TimeLimit => "timeout",
-            CallEnd::Panic => "panic",
-            CallEnd::DoesNotFit => "type_mismatch",
-            CallEnd::Interrupted => "interrupted",
-        }
+    /// How one call of a handler ended.
+    CallEnd {
+        Handled = "handled",
+        Retry = "retry",
+        BadMessage = "rejected",
+        TargetBusy = "target_busy",
+        TargetDown = "target_down",
+        TimeLimit = "timeout",
+        Panic = "panic",
+        /// The event did not fit the type that the handler takes.
+        DoesNotFit = "type_mismatch",
+        /// The lease was lost or the grace ran out first.
+        Interrupted = "interrupted",
     }
 }

@@ -1,79 +1,22 @@
-//! The metrics: every name once, with its kind, its labels and its meaning, and how they are written for Prometheus.
+//! The page of metrics: those of the table of [`counters`](super::counters), and all others, whose names stand here.
 //!
 //! The names follow Prometheus's conventions: base units, the unit in the name, `_total` on what only rises. Every label
 //! has a known, bounded set of values, and a series is there from the start, at zero: the first failure of a kind is then
 //! a rise that an alert can see.
 
-use std::fmt::{Display, Write};
+use std::fmt::Display;
 
-use super::Telemetry;
+use super::counters::Counters;
 use super::flow::TargetFlow;
-use super::histogram::Reading;
 use super::label::{CallEnd, OTHER, Request};
 use super::process::Process;
+use super::prometheus::{Metric, Page, counter, gauge, histogram};
+use super::record::Telemetry;
 use super::snapshot::DepthReading;
-
-/// One metric.
-#[derive(Debug)]
-pub(crate) struct Metric {
-    pub(crate) name: &'static str,
-    kind: Kind,
-    /// In the order in which their values are given.
-    labels: &'static [&'static str],
-    /// One sentence, for HELP and for the documentation.
-    help: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
-}
-
-const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
-    Metric { name, kind: Kind::Counter, labels, help }
-}
-
-const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
-    Metric { name, kind: Kind::Gauge, labels, help }
-}
-
-const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
-    Metric { name, kind: Kind::Histogram, labels, help }
-}
 
 const BUILD_INFO: Metric = gauge("stream_sqsd_build_info", &["version"], "Always 1, with the version of the daemon.");
 const LIVE: Metric = gauge("stream_sqsd_live", &[], "1 while the daemon is alive, as /livez says.");
 const READY: Metric = gauge("stream_sqsd_ready", &[], "1 while messages are received, as /readyz says.");
-
-const RECEIVED: Metric = counter("stream_sqsd_deliveries_received_total", &[], "Deliveries received from the queue.");
-const SETTLED: Metric = counter(
-    "stream_sqsd_deliveries_settled_total",
-    &["outcome"],
-    "What became of deliveries: deleted, nacked (for a retry or the dead-letter queue), returned (unprocessed), \
-     interrupted (lease lost or delete unconfirmed), duplicate (joined one already at work).",
-);
-const REDELIVERED: Metric =
-    counter("stream_sqsd_deliveries_redelivered_total", &[], "Deliveries of messages that had been received before.");
-const LAST_RECEIVES: Metric = counter(
-    "stream_sqsd_last_receives_total",
-    &[],
-    "Deliveries on the last receive before the dead-letter queue, where the redrive policy may be read.",
-);
-const LAST_RECEIVES_FAILED: Metric = counter(
-    "stream_sqsd_last_receives_failed_total",
-    &[],
-    "Deliveries on their last receive whose message was not deleted: SQS moves it to the dead-letter queue. The log and the \
-     file of reasons say why, by a record each.",
-);
-const REPEATS: Metric = counter(
-    "stream_sqsd_repeats_deleted_total",
-    &[],
-    "Deliveries of messages that had been handled before, deleted without calling a handler again.",
-);
-const LEASES_LOST: Metric =
-    counter("stream_sqsd_leases_lost_total", &[], "Leases that were lost while the message was held here.");
 
 const EVENTS: Metric = counter(
     "stream_sqsd_events_total",
@@ -82,7 +25,6 @@ const EVENTS: Metric = counter(
 );
 const UNDECODABLE: Metric =
     counter("stream_sqsd_undecodable_total", &["error"], "Bodies that could not be decoded; they stay in the queue.");
-const UNROUTED: Metric = counter("stream_sqsd_unrouted_total", &[], "Events that no route takes.");
 const CALLS: Metric = counter(
     "stream_sqsd_handler_calls_total",
     &["route", "outcome"],
@@ -159,17 +101,8 @@ const IN_FLIGHT_BYTES: Metric =
 const IN_FLIGHT_BYTES_LIMIT: Metric =
     gauge("stream_sqsd_in_flight_bytes_limit", &[], "How many bytes may be held at the same time.");
 
-const REQUESTS: Metric = counter(
-    "stream_sqsd_requests_total",
-    &["call"],
-    "Requests to the queue, each of which AWS bills; over deliveries deleted they are the requests per message.",
-);
 const REQUEST_ERRORS: Metric =
     counter("stream_sqsd_request_errors_total", &["call", "error"], "Requests to the queue that failed as a whole.");
-const RECEIVES: Metric =
-    counter("stream_sqsd_receives_total", &["outcome"], "How receives ended; abandoned ones never answered.");
-const RECONNECTS: Metric =
-    counter("stream_sqsd_reconnects_total", &[], "How often all connections were given up because receives hung.");
 const POLLS_OPEN: Metric = gauge("stream_sqsd_open_polls", &[], "Receives that wait for their answer.");
 const POLL_AGE: Metric =
     gauge("stream_sqsd_oldest_poll_age_seconds", &[], "The age of the oldest open receive; 0 when none is open.");
@@ -216,26 +149,15 @@ const START_TIME: Metric = gauge("process_start_time_seconds", &[], "When the pr
 const THREADS: Metric = gauge("process_threads", &[], "Threads of the process.");
 
 /// All metrics now, in the text format of Prometheus (version 0.0.4).
-pub(super) fn text(t: &Telemetry, live: bool) -> String {
+pub(super) fn page(t: &Telemetry, live: bool) -> Page {
     let now = t.now().clone();
-    let mut page = Page(String::with_capacity(16 * 1024));
+    let mut page = Page::new();
 
     page.one(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
     page.one(&LIVE, &[], u8::from(live));
     page.one(&READY, &[], u8::from(t.phase().is_ready()));
 
-    page.one(&RECEIVED, &[], t.received.get());
-    let mut settled = page.family(&SETTLED);
-    settled.sample(&["deleted"], t.deleted.get());
-    settled.sample(&["nacked"], t.nacked.get());
-    settled.sample(&["returned"], t.returned.get());
-    settled.sample(&["interrupted"], t.interrupted.get());
-    settled.sample(&["duplicate"], t.duplicates.get());
-    page.one(&REDELIVERED, &[], t.redelivered.get());
-    page.one(&LAST_RECEIVES, &[], t.last_receives.get());
-    page.one(&LAST_RECEIVES_FAILED, &[], t.last_receives_failed.get());
-    page.one(&REPEATS, &[], t.repeats_deleted.get());
-    page.one(&LEASES_LOST, &[], t.leases_lost.get());
+    page.counters(Counters::DELIVERIES, t);
 
     let mut events = page.family(&EVENTS);
     let mut other = 0;
@@ -247,7 +169,7 @@ pub(super) fn text(t: &Telemetry, live: bool) -> String {
     for (label, count) in t.undecodable.each() {
         undecodable.sample(&[label], count);
     }
-    page.one(&UNROUTED, &[], t.unrouted.get());
+    page.counters(Counters::EVENTS, t);
     let mut calls = page.family(&CALLS);
     for route in &t.routes {
         for end in CallEnd::ALL {
@@ -270,23 +192,14 @@ pub(super) fn text(t: &Telemetry, live: bool) -> String {
     page.one(&IN_FLIGHT_BYTES, &[], now.bytes);
     page.one(&IN_FLIGHT_BYTES_LIMIT, &[], t.limits.max_in_flight_bytes);
 
-    let mut requests = page.family(&REQUESTS);
-    requests.sample(&[Request::Receive.label()], t.polls.get());
-    requests.sample(&[Request::Delete.label()], t.delete_calls.get());
-    requests.sample(&[Request::ChangeVisibility.label()], t.change_visibility_calls.get());
-    requests.sample(&["attributes"], t.attributes_calls.get());
+    page.counters(Counters::REQUESTS, t);
     let mut errors = page.family(&REQUEST_ERRORS);
     for request in Request::ALL {
         for (label, count) in t.request_errors[request as usize].each() {
             errors.sample(&[request.label(), label], count);
         }
     }
-    let mut receives = page.family(&RECEIVES);
-    receives.sample(&["messages"], t.polls_filled.get());
-    receives.sample(&["empty"], t.polls_empty.get());
-    receives.sample(&["failed"], t.polls_failed.get());
-    receives.sample(&["abandoned"], t.polls_abandoned.get());
-    page.one(&RECONNECTS, &[], t.reconnects.get());
+    page.counters(Counters::RECEIVES, t);
     page.one(&POLLS_OPEN, &[], now.polls.len());
     page.one(&POLL_AGE, &[], now.oldest_poll().unwrap_or_default().as_secs_f64());
 
@@ -300,28 +213,10 @@ pub(super) fn text(t: &Telemetry, live: bool) -> String {
     page.family(&DEAD_LETTERS).sample_if_known(&[], depth.dead_letters);
     page.family(&DESIRED_REPLICAS).sample_if_known(&[], t.desired_replicas());
     page.process(&Process::now());
-    page.0
+    page
 }
 
-/// A page of metrics that is being written.
-struct Page(String);
-
 impl Page {
-    fn family(&mut self, metric: &'static Metric) -> Family<'_> {
-        let kind = match metric.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-        };
-        line(&mut self.0, format_args!("# HELP {} {}", metric.name, metric.help));
-        line(&mut self.0, format_args!("# TYPE {} {kind}", metric.name));
-        Family { text: &mut self.0, metric }
-    }
-
-    fn one(&mut self, metric: &'static Metric, values: &[&str], value: impl Display) {
-        self.family(metric).sample(values, value);
-    }
-
     fn flows(&mut self, flows: &[TargetFlow]) {
         let mut states = self.family(&TARGET_STATE);
         for flow in flows {
@@ -368,130 +263,19 @@ impl Page {
     }
 }
 
-/// One metric that is being written.
-struct Family<'a> {
-    text: &'a mut String,
-    metric: &'static Metric,
-}
-
-impl Family<'_> {
-    fn sample(&mut self, values: &[&str], value: impl Display) {
-        let labels = labels(self.metric, values, None);
-        line(self.text, format_args!("{}{labels} {value}", self.metric.name));
-    }
-
-    fn sample_if_known(&mut self, values: &[&str], value: Option<impl Display>) {
-        if let Some(value) = value {
-            self.sample(values, value);
-        }
-    }
-
-    fn histogram(&mut self, values: &[&str], reading: &Reading) {
-        let name = self.metric.name;
-        for (bound, count) in &reading.steps {
-            let labels = labels(self.metric, values, Some(&bound.to_string()));
-            line(self.text, format_args!("{name}_bucket{labels} {count}"));
-        }
-        let all = labels(self.metric, values, Some("+Inf"));
-        line(self.text, format_args!("{name}_bucket{all} {}", reading.count));
-        let labels = labels(self.metric, values, None);
-        line(self.text, format_args!("{name}_sum{labels} {}", reading.sum));
-        line(self.text, format_args!("{name}_count{labels} {}", reading.count));
-    }
-}
-
-fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(text, "{line}");
-}
-
-/// `{route="message.*",le="0.1"}`, or nothing where there are no labels.
-fn labels(metric: &Metric, values: &[&str], up_to: Option<&str>) -> String {
-    debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
-    let pairs = metric.labels.iter().copied().zip(values.iter().copied()).chain(up_to.map(|bound| ("le", bound)));
-    let pairs: Vec<String> = pairs.map(|(label, value)| format!("{label}=\"{}\"", escape(value))).collect();
-    if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) }
-}
-
-/// The format knows three escapes in the value of a label. Names of routes come from a configuration and may hold any.
-fn escape(value: &str) -> String {
-    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
     use std::time::Duration;
 
-    use super::super::FlowState;
-    use super::super::monitor::tests::{down, flow, telemetry};
+    use super::super::flow::FlowState;
+    use super::super::prometheus::{Kind, line};
+    use super::super::record::tests::{down, flow, telemetry};
     use super::*;
 
-    /// All of them, in the order in which they are written: what the documentation is made from.
-    const ALL: &[&Metric] = &[
-        &BUILD_INFO,
-        &LIVE,
-        &READY,
-        &RECEIVED,
-        &SETTLED,
-        &REDELIVERED,
-        &LAST_RECEIVES,
-        &LAST_RECEIVES_FAILED,
-        &REPEATS,
-        &LEASES_LOST,
-        &EVENTS,
-        &UNDECODABLE,
-        &UNROUTED,
-        &CALLS,
-        &HANDLER_TIME,
-        &TARGET_STATE,
-        &TARGET_DOWN,
-        &ONLY_ONE_FAILS,
-        &RATE_LIMIT,
-        &TARGET_CALLS,
-        &CALLS_LIMIT,
-        &TARGET_HELD,
-        &TIME_IN_QUEUE,
-        &LEASE_MARGIN,
-        &RECEIVE_COUNT,
-        &SLOTS,
-        &SLOTS_FREE,
-        &IN_FLIGHT,
-        &IN_FLIGHT_BYTES,
-        &IN_FLIGHT_BYTES_LIMIT,
-        &REQUESTS,
-        &REQUEST_ERRORS,
-        &RECEIVES,
-        &RECONNECTS,
-        &POLLS_OPEN,
-        &POLL_AGE,
-        &LOG_LINES_DROPPED,
-        &DEAD_LETTER_RECORDS_DROPPED,
-        &QUEUE_MESSAGES,
-        &DEAD_LETTERS,
-        &DESIRED_REPLICAS,
-        &CPU_SECONDS,
-        &OPEN_FDS,
-        &MAX_FDS,
-        &VIRTUAL_MEMORY,
-        &VIRTUAL_MEMORY_MAX,
-        &RESIDENT_MEMORY,
-        &START_TIME,
-        &THREADS,
-    ];
-
     fn now(telemetry: &Telemetry) -> String {
-        text(telemetry, true)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn every_metric_of_the_table_is_written_once_and_no_other() {
-        let text = now(&telemetry());
-        let described: Vec<&str> =
-            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-        let table: Vec<&str> = ALL.iter().map(|metric| metric.name).collect();
-        assert_eq!(described, table);
+        page(telemetry, true).text
     }
 
     #[tokio::test(start_paused = true)]
@@ -583,28 +367,21 @@ mod tests {
         );
     }
 
-    #[test]
-    fn the_value_of_a_label_is_escaped() {
-        assert_eq!(labels(&TARGET_DOWN, &["a\"b\\c\nd"], None), r#"{route="a\"b\\c\nd"}"#);
-    }
-
-    #[test]
-    fn names_follow_the_conventions() {
-        for metric in ALL {
+    #[tokio::test(start_paused = true)]
+    async fn names_follow_the_conventions() {
+        for metric in page(&telemetry(), true).metrics {
             let rest = metric.name.strip_prefix("stream_sqsd_").or(metric.name.strip_prefix("process_"));
             let rest = rest.expect("our prefix, or that of what every process has");
             assert!(rest.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{rest}");
             assert_eq!(rest.ends_with("_total"), metric.kind == Kind::Counter, "{rest}");
             assert!(metric.help.ends_with('.') && !metric.help.contains(['\n', '\\', '|']), "{rest}: {}", metric.help);
         }
-        let names: BTreeSet<&str> = ALL.iter().map(|metric| metric.name).collect();
-        assert_eq!(names.len(), ALL.len());
     }
 
     /// The table of src/docs/monitoring.md.
     fn documentation() -> String {
         let mut text = "| metric | kind | labels | meaning |\n|---|---|---|---|\n".to_owned();
-        for metric in ALL {
+        for metric in page(&telemetry(), true).metrics {
             let kind = format!("{:?}", metric.kind).to_lowercase();
             let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
             line(&mut text, format_args!("| `{}` | {kind} | {} | {} |", metric.name, labels.join(", "), metric.help));
@@ -612,11 +389,11 @@ mod tests {
         text
     }
 
-    #[test]
-    fn the_monitoring_page_has_the_table_of_the_metrics() {
+    #[tokio::test(start_paused = true)]
+    async fn the_monitoring_page_has_the_table_of_the_metrics() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs/monitoring.md");
-        let page = std::fs::read_to_string(&path).expect("a monitoring.md");
-        let (before, rest) = page.split_once("<!-- metrics -->\n\n").expect("where the table begins");
+        let written = std::fs::read_to_string(&path).expect("a monitoring.md");
+        let (before, rest) = written.split_once("<!-- metrics -->\n\n").expect("where the table begins");
         let (table, after) = rest.split_once("\n<!-- /metrics -->").expect("where the table ends");
         if table == documentation() {
             return;

@@ -1,409 +1,44 @@
-//! What can be observed of a running consumer: every count, every metric and every name of a log field, once.
+//! What can be observed of a running consumer: every count and every metric, once.
 //!
 //! The engine counts here; anyone who wants to watch reads a [`Snapshot`], the last hour, the last failures or the metrics
 //! through a [`Monitor`]. Nothing here acts, and nothing here knows what a message said.
 
-mod count;
+// In reading order: each file imports only from those below it.
+mod monitor;
+mod metrics;
+mod record;
+mod counters;
+mod prometheus;
+mod snapshot;
 mod dead_letter;
 mod failures;
-mod flow;
-mod histogram;
 mod history;
-mod label;
-mod metrics;
-mod monitor;
-mod now;
-mod outage;
-mod process;
-mod snapshot;
 mod throttle;
+mod count;
+mod outage;
+mod histogram;
+mod now;
+mod flow;
+mod label;
+mod seconds;
+mod process;
+mod text;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
-
-use tokio::sync::watch;
-use tokio::time::Instant;
-
-pub(crate) use count::{Count, Kinds};
-use count::{Route, TypeCount};
+pub use counters::Snapshot;
+#[cfg(feature = "admin")]
+pub(crate) use counters::{InSection, Section};
 pub(crate) use dead_letter::FailedLastReceive;
-use dead_letter::Keeper;
 pub use dead_letter::{DEAD_LETTERS, DeadLetter, DeadLetterKeeper};
 pub(crate) use failures::Failed;
-use failures::Failures;
 pub use failures::RecentFailure;
 pub use flow::{FlowState, TargetFlow};
-use histogram::Histogram;
-use history::History;
 pub use history::{SAMPLE_EVERY, SAMPLES_KEPT, Sample};
-pub(crate) use label::{CallEnd, Request};
-use label::{OTHER, REQUEST_ERRORS, UNDECODABLE};
+pub(crate) use label::{CallEnd, Request, RequestError, Undecodable};
 pub use monitor::Monitor;
 pub(crate) use now::Occupancy;
 pub use now::Phase;
-use now::{Failing, Now};
 pub(crate) use outage::{Outage, Told};
-pub use snapshot::{Depth, DepthReading, QueueSeen, RouteSnapshot, Snapshot, Trouble};
+pub(crate) use record::{Limits, Telemetry};
+pub use snapshot::{Depth, DepthReading, QueueSeen, RouteSnapshot, Trouble};
+pub(crate) use text::{ERROR_SHOWN, cut, shown};
 pub(crate) use throttle::Cause;
-use throttle::Throttle;
-
-/// The names of the fields in logs and spans.
-pub mod field {
-    /// The message id.
-    pub const MESSAGE_ID: &str = "message_id";
-    /// The type of the event.
-    pub const EVENT_TYPE: &str = "type";
-    /// How often the message was received.
-    pub const RECEIVE_COUNT: &str = "receive_count";
-    /// The trace of the W3C attribute `traceparent`.
-    pub const TRACE_ID: &str = "trace_id";
-    /// The root of the AWSTraceHeader.
-    pub const AWS_TRACE_ID: &str = "aws_trace_id";
-    /// Why something failed.
-    pub const ERROR: &str = "error";
-    /// The stable word for a kind of error.
-    pub const KIND: &str = "kind";
-    /// A delay, in seconds.
-    pub const DELAY: &str = "delay_seconds";
-    /// How often something happened since it was last logged.
-    pub const TIMES: &str = "times";
-    /// The name of the route.
-    pub const ROUTE: &str = "route";
-    /// How the last call of the handler ended, or why there was none.
-    pub const OUTCOME: &str = "outcome";
-    /// What became of a delivery.
-    pub const SETTLED: &str = "settled";
-    /// From the arrival of a delivery to its settlement.
-    pub const MILLISECONDS: &str = "milliseconds";
-    /// Where a handler sends events, without path and user.
-    pub const ADDRESS: &str = "address";
-    /// How long a target was down.
-    pub const DOWN_FOR: &str = "down_for_seconds";
-    /// How many calls it took until it was back.
-    pub const ATTEMPTS: &str = "attempts";
-}
-
-/// How many event types that this version does not know are counted by name; those beyond them are counted together.
-/// Such types are named by anyone who sends to the queue, so their number is bounded; the known ones are bounded anyway.
-const UNKNOWN_TYPES_COUNTED: usize = 256;
-
-/// How many bytes of a text are shown that a sender or a target chose: in the log, in spans, on the page, in metrics.
-/// Spans are repeated in each line of the log, so anyone who chose a text would choose the size of the log.
-const FOREIGN_SHOWN: usize = 120;
-
-/// How many bytes are shown of an error, which may be made of several texts.
-pub(crate) const ERROR_SHOWN: usize = 300;
-
-/// Until when the depth of the queue is told: nobody may have asked for an hour, and then the next answer is from then.
-const DEPTH_GOOD_FOR: Duration = Duration::from_secs(300);
-
-/// Within which time a backlog is to be worked off by the replicas that are wanted.
-const BACKLOG_TARGET: Duration = Duration::from_secs(60);
-
-/// From a cached connection to a queue that was asleep over the weekend.
-const TIME_IN_QUEUE_BOUNDS: &[f64] =
-    &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0, 345_600.0];
-
-const LEASE_MARGIN_BOUNDS: &[f64] = &[0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 3_600.0];
-
-const RECEIVE_COUNT_BOUNDS: &[f64] = &[1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0];
-
-/// How long a failure counts as one of late.
-const LATELY: Duration = Duration::from_secs(600);
-
-/// What the engine counts, shared by all its tasks.
-#[derive(Debug)]
-pub(crate) struct Telemetry {
-    pub(crate) received: Count,
-    pub(crate) redelivered: Count,
-    pub(crate) last_receives: Count,
-    pub(crate) last_receives_failed: Count,
-    pub(crate) deleted: Count,
-    pub(crate) nacked: Count,
-    pub(crate) returned: Count,
-    pub(crate) interrupted: Count,
-    pub(crate) duplicates: Count,
-    pub(crate) unrouted: Count,
-    pub(crate) repeats_deleted: Count,
-    pub(crate) undecodable: Kinds,
-    pub(crate) leases_lost: Count,
-    pub(crate) polls: Count,
-    pub(crate) polls_filled: Count,
-    pub(crate) polls_empty: Count,
-    pub(crate) polls_failed: Count,
-    pub(crate) polls_abandoned: Count,
-    pub(crate) delete_calls: Count,
-    pub(crate) change_visibility_calls: Count,
-    pub(crate) attributes_calls: Count,
-    request_errors: [Kinds; Request::ALL.len()],
-    pub(crate) reconnects: Count,
-    /// How long messages had been in the queue when they arrived.
-    pub(crate) time_in_queue: Histogram,
-    /// What was left of leases when deletes were confirmed.
-    pub(crate) lease_margin: Histogram,
-    pub(crate) receive_count_at_success: Histogram,
-    routes: Vec<Route>,
-    by_type: Mutex<BTreeMap<Arc<str>, TypeCount>>,
-    logged: Mutex<Throttle>,
-    failures: Mutex<Failures>,
-    history: Mutex<History>,
-    depth: Mutex<Option<DepthReading>>,
-    /// How many lines the log has dropped: it is asked, since the log is there before any consumer.
-    log_lines_dropped: OnceLock<fn() -> u64>,
-    dead_letters: Keeper,
-    queue: Mutex<Option<QueueSeen>>,
-    now: Mutex<Now>,
-    phase: watch::Sender<Phase>,
-    limits: Limits,
-    started: Instant,
-}
-
-/// What a consumer may do at the most, as far as watching it needs to know.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) concurrency: usize,
-    pub(crate) max_in_flight_bytes: usize,
-    pub(crate) wait: Duration,
-}
-
-/// What is shown of a text that a sender or a target chose.
-pub(crate) fn shown(text: &str) -> &str {
-    cut(text, FOREIGN_SHOWN)
-}
-
-/// The first n bytes of a text, or a few less where a character would be torn.
-pub(crate) fn cut(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
-}
-
-impl Telemetry {
-    /// Nothing was counted yet. `routes` are the names of the routes, by number.
-    pub(crate) fn new(limits: Limits, routes: Vec<Arc<str>>) -> Self {
-        let now = Instant::now();
-        let routes: Vec<Route> = count::distinct(routes).into_iter().map(Route::new).collect();
-        Telemetry {
-            received: Count::default(),
-            redelivered: Count::default(),
-            last_receives: Count::default(),
-            last_receives_failed: Count::default(),
-            deleted: Count::default(),
-            nacked: Count::default(),
-            returned: Count::default(),
-            interrupted: Count::default(),
-            duplicates: Count::default(),
-            unrouted: Count::default(),
-            repeats_deleted: Count::default(),
-            undecodable: Kinds::new(UNDECODABLE),
-            leases_lost: Count::default(),
-            polls: Count::default(),
-            polls_filled: Count::default(),
-            polls_empty: Count::default(),
-            polls_failed: Count::default(),
-            polls_abandoned: Count::default(),
-            delete_calls: Count::default(),
-            change_visibility_calls: Count::default(),
-            attributes_calls: Count::default(),
-            request_errors: Request::ALL.map(|_| Kinds::new(REQUEST_ERRORS)),
-            reconnects: Count::default(),
-            time_in_queue: Histogram::new(TIME_IN_QUEUE_BOUNDS),
-            lease_margin: Histogram::new(LEASE_MARGIN_BOUNDS),
-            receive_count_at_success: Histogram::new(RECEIVE_COUNT_BOUNDS),
-            by_type: Mutex::default(),
-            logged: Mutex::default(),
-            failures: Mutex::default(),
-            history: Mutex::default(),
-            depth: Mutex::default(),
-            log_lines_dropped: OnceLock::new(),
-            dead_letters: Keeper::default(),
-            queue: Mutex::default(),
-            now: Mutex::new(Now::new(limits.concurrency, routes.iter().map(|route| route.name.clone()))),
-            phase: watch::Sender::new(Phase::Starting),
-            routes,
-            limits,
-            started: now,
-        }
-    }
-
-    /// A delivery arrived: how often its message was received by now, after how many receives it goes to the dead-letter
-    /// queue, and how long it has been in the queue, where these are known.
-    pub(crate) fn arrived(&self, receive_count: u32, max_receive_count: Option<u32>, in_queue: Option<Duration>) {
-        self.received.add(1);
-        self.redelivered.add(u64::from(receive_count > 1));
-        self.last_receives.add(u64::from(max_receive_count.is_some_and(|most| receive_count >= most)));
-        if let Some(in_queue) = in_queue {
-            self.time_in_queue.observe(in_queue.as_secs_f64());
-        }
-    }
-
-    /// Counts one event of a type, which this version knows or not; true when it is the first of it, or the first of all
-    /// those that are counted together.
-    pub(crate) fn seen(&self, name: &str, known: bool) -> bool {
-        let name = shown(name);
-        let mut types = self.types();
-        if let Some(count) = types.get_mut(name) {
-            count.seen += 1;
-            return false;
-        }
-        let full = !known && types.values().filter(|count| !count.known).count() >= UNKNOWN_TYPES_COUNTED;
-        let name = if full { OTHER } else { name };
-        let count = types.entry(name.into()).or_insert(TypeCount { seen: 0, known });
-        count.seen += 1;
-        count.seen == 1
-    }
-
-    /// A handler's call ended, on the route of this number.
-    pub(crate) fn called(&self, route: usize, end: CallEnd, took: Duration) {
-        let route = &self.routes[route];
-        route.add(end);
-        route.seconds.observe(took.as_secs_f64());
-    }
-
-    /// The name of a route, which no other has.
-    pub(crate) fn route_name(&self, route: usize) -> &Arc<str> {
-        &self.routes[route].name
-    }
-
-    /// The names of all routes, in their order.
-    pub(crate) fn route_names(&self) -> impl Iterator<Item = Arc<str>> {
-        self.routes.iter().map(|route| route.name.clone())
-    }
-
-    /// Remembers a failure for those who watch.
-    pub(crate) fn failed(&self, failed: Failed<'_>) {
-        self.failures().add(failed);
-    }
-
-    /// A message was not handled on its last receive: counts that, and writes down why.
-    pub(crate) fn last_receive_failed(&self, failed: FailedLastReceive<'_>) {
-        self.last_receives_failed.add(1);
-        let record = DeadLetter::new(failed);
-        record.log();
-        self.dead_letters.keep(&record);
-    }
-
-    /// A call on the route of this number did not succeed while its target is down; what is to be told of that.
-    pub(crate) fn outage_goes_on(&self, route: usize, outage: Outage) -> Option<Told> {
-        let route = &self.routes[route];
-        route.story.failed(outage, route.calls())
-    }
-
-    /// A call on the route of this number succeeded; what is to be told of that.
-    pub(crate) fn outage_is_over(&self, route: usize) -> Option<Told> {
-        let route = &self.routes[route];
-        route.story.succeeded(|| route.calls())
-    }
-
-    /// Whether something that happens again and again is to be logged this time, and how often it has happened since it
-    /// was last: a new cause at once, then at most every ten seconds. An outage must not flood the log.
-    pub(crate) fn worth_logging<'a>(&self, cause: impl Into<Cause<'a>>) -> Option<u64> {
-        self.logged.lock().unwrap_or_else(PoisonError::into_inner).worth_logging(cause.into())
-    }
-
-    pub(crate) fn enter(&self, phase: Phase) {
-        self.phase.send_if_modified(|now| std::mem::replace(now, phase) != phase);
-    }
-
-    pub(crate) fn phase(&self) -> Phase {
-        *self.phase.borrow()
-    }
-
-    /// What the queue was found to be: told again when more of it is known.
-    pub(crate) fn found(&self, queue: QueueSeen) {
-        *self.queue() = Some(queue);
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Option<QueueSeen>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The loop of the engine turned.
-    pub(crate) fn turned(&self, turn: Occupancy) {
-        let at = Instant::now();
-        let mut now = self.now();
-        now.turned = at;
-        now.at_work = turn.at_work;
-        now.slots_free = turn.slots_free;
-        now.bytes = turn.bytes;
-    }
-
-    /// The engine has looked at the flow to its targets, in the order of the routes.
-    pub(crate) fn looked(&self, mut flows: Vec<TargetFlow>) {
-        for kind in flows.iter_mut().flat_map(|flow| &mut flow.failing_types) {
-            // A sender named it.
-            if kind.len() > FOREIGN_SHOWN {
-                *kind = shown(kind).into();
-            }
-        }
-        let mut now = self.now();
-        now.flows = flows;
-        now.looked = Instant::now();
-    }
-
-    pub(crate) fn poll_opened(&self, id: u64) {
-        self.polls.add(1);
-        self.now().polls.insert(id, Instant::now());
-    }
-
-    pub(crate) fn poll_closed(&self, id: u64) {
-        self.now().polls.remove(&id);
-    }
-
-    /// A request to the queue was answered, or failed as a whole for a reason with this stable word.
-    pub(crate) fn requested(&self, request: Request, outcome: Result<(), &'static str>) {
-        let mut now = self.now();
-        match outcome {
-            Ok(()) => {
-                now.failing.remove(&request);
-            }
-            Err(error) => {
-                self.request_errors[request as usize].add(error);
-                let first = Failing { error, times: 0, since: Instant::now() };
-                let failing = now.failing.entry(request).or_insert(first);
-                failing.error = error;
-                failing.times += 1;
-            }
-        }
-    }
-
-    fn now(&self) -> MutexGuard<'_, Now> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn types(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, TypeCount>> {
-        self.by_type.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn history(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many calls of handlers ended like this, on all routes.
-    fn calls(&self, end: CallEnd) -> u64 {
-        self.routes.iter().map(|route| route.count(end)).sum()
-    }
-
-    fn failures(&self) -> MutexGuard<'_, Failures> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many lines the log has dropped, where that is counted.
-    fn log_lines_dropped(&self) -> Option<u64> {
-        self.log_lines_dropped.get().map(|count| count())
-    }
-
-    fn depth(&self) -> Option<DepthReading> {
-        let depth = *self.depth.lock().unwrap_or_else(PoisonError::into_inner);
-        depth.filter(|reading| reading.at.elapsed() < DEPTH_GOOD_FOR)
-    }
-
-    /// The backlog over what one daemon works off in a minute; at least one.
-    fn desired_replicas(&self) -> Option<u64> {
-        if !self.now().all_flow() {
-            return None;
-        }
-        let visible = self.depth()?.depth.visible?;
-        let rate = self.history().busy_rate()?;
-        Some(((visible as f64 / (rate * BACKLOG_TARGET.as_secs_f64())).ceil() as u64).max(1))
-    }
-}

@@ -7,15 +7,20 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::count::Route;
+use super::counters::Snapshot;
 use super::dead_letter::DeadLetterKeeper;
 use super::failures::RecentFailure;
 use super::flow::TargetFlow;
 use super::histogram::Reading;
 use super::history::{Counts, Sample};
 use super::label::{CallEnd, Request};
+use super::metrics;
 use super::now::{Failing, Phase};
-use super::snapshot::{Depth, DepthReading, QueueSeen, RouteSnapshot, Snapshot, Trouble};
-use super::{LATELY, Telemetry, metrics};
+use super::record::Telemetry;
+use super::snapshot::{Depth, DepthReading, QueueSeen, RouteSnapshot, Trouble};
+
+/// How long a failure counts as one of late.
+const LATELY: Duration = Duration::from_secs(600);
 
 /// A view of a consumer from outside, taken before it runs and good until after it ended. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -34,18 +39,7 @@ impl Monitor {
         let now = t.now().clone();
         Snapshot {
             phase: t.phase(),
-            received: t.received.get(),
-            deleted: t.deleted.get(),
-            nacked: t.nacked.get(),
-            returned: t.returned.get(),
-            interrupted: t.interrupted.get(),
-            duplicates: t.duplicates.get(),
-            redelivered: t.redelivered.get(),
-            last_receives: t.last_receives.get(),
-            last_receives_failed: t.last_receives_failed.get(),
             handled: t.calls(CallEnd::Handled),
-            unrouted: t.unrouted.get(),
-            repeats_deleted: t.repeats_deleted.get(),
             undecodable: t.undecodable.total() + t.calls(CallEnd::DoesNotFit),
             handler_errors: t.calls(CallEnd::Retry)
                 + t.calls(CallEnd::BadMessage)
@@ -53,15 +47,6 @@ impl Monitor {
                 + t.calls(CallEnd::TargetDown),
             panics: t.calls(CallEnd::Panic),
             timeouts: t.calls(CallEnd::TimeLimit),
-            leases_lost: t.leases_lost.get(),
-            polls: t.polls.get(),
-            polls_empty: t.polls_empty.get(),
-            polls_failed: t.polls_failed.get(),
-            polls_abandoned: t.polls_abandoned.get(),
-            delete_calls: t.delete_calls.get(),
-            change_visibility_calls: t.change_visibility_calls.get(),
-            attributes_calls: t.attributes_calls.get(),
-            reconnects: t.reconnects.get(),
             at_work: now.at_work,
             concurrency: t.limits.concurrency,
             slots_free: now.slots_free,
@@ -70,6 +55,7 @@ impl Monitor {
             targets_down: now.flows.iter().filter(|flow| flow.is_down()).map(|flow| flow.route.clone()).collect(),
             open_polls: now.polls.len(),
             oldest_poll: now.oldest_poll(),
+            ..t.read()
         }
     }
 
@@ -141,13 +127,15 @@ impl Monitor {
         if latest.is_none_or(|age| age >= LATELY) { 0 } else { self.telemetry.history().failed_within(LATELY, counted) }
     }
 
-    /// The last hour, as far as [`Monitor::sample`] was called; the oldest first.
+    /// The last hour, as far as somebody took samples, which the admin listener does while it serves; the oldest first.
     pub fn history(&self) -> Vec<Sample> {
         self.telemetry.history().list()
     }
 
-    /// Takes a sample of what happened since the last one. To be called by one who watches, every [`SAMPLE_EVERY`](super::SAMPLE_EVERY).
-    pub fn sample(&self, since_last: Duration) {
+    /// Takes a sample of what happened since the last one. To be called by one who watches, every
+    /// [`SAMPLE_EVERY`](super::SAMPLE_EVERY).
+    #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "the admin listener is who watches"))]
+    pub(crate) fn sample(&self, since_last: Duration) {
         let t = &self.telemetry;
         let now = t.now().clone();
         let sample = Sample {
@@ -171,13 +159,15 @@ impl Monitor {
         self.telemetry.queue().clone()
     }
 
-    /// The depth of the queue as it was last told by [`Monitor::depth_was`]; None when that is more than five minutes ago.
+    /// The depth of the queue as the admin listener last read it; None when that is more than five minutes ago, or when there
+    /// is no such listener.
     pub fn depth(&self) -> Option<DepthReading> {
         self.telemetry.depth()
     }
 
     /// Tells those who watch how deep the queue is; `requests` is how many requests it took to know.
-    pub fn depth_was(&self, depth: Depth, requests: u64) {
+    #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "the admin listener is who watches"))]
+    pub(crate) fn depth_was(&self, depth: Depth, requests: u64) {
         self.telemetry.attributes_calls.add(requests);
         let reading = DepthReading { depth, at: Instant::now() };
         *self.telemetry.depth.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading);
@@ -219,7 +209,7 @@ impl Monitor {
 
     /// All metrics, in the text format of Prometheus.
     pub fn metrics(&self) -> String {
-        metrics::text(&self.telemetry, self.is_live())
+        metrics::page(&self.telemetry, self.is_live()).text
     }
 
     /// Whether the consumer is alive: false only when an open poll is older than its wait and 15 s, or when the engine's
@@ -245,24 +235,15 @@ fn mean(reading: &Reading) -> Option<f64> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use super::super::failures::Failed;
+    use super::super::flow::FlowState;
     use super::super::history::SAMPLE_EVERY;
-    use super::super::{DEPTH_GOOD_FOR, FOREIGN_SHOWN, Failed, FlowState, Limits, Occupancy, UNKNOWN_TYPES_COUNTED};
+    use super::super::now::Occupancy;
+    use super::super::record::tests::{down, flow, telemetry};
+    use super::super::record::{DEPTH_GOOD_FOR, UNKNOWN_TYPES_COUNTED};
+    use super::super::text::FOREIGN_SHOWN;
     use super::*;
-
-    /// Two routes of the same name.
-    pub(in super::super) fn telemetry() -> Telemetry {
-        let limits = Limits { concurrency: 64, max_in_flight_bytes: 1 << 20, wait: Duration::from_secs(20) };
-        Telemetry::new(limits, vec!["message.*".into(), "message.*".into()])
-    }
-
-    pub(in super::super) fn down(lasts: Duration) -> FlowState {
-        FlowState::Down { lasts, next_probe_in: None, next_receive_in: None }
-    }
-
-    pub(in super::super) fn flow(state: FlowState) -> TargetFlow {
-        TargetFlow { route: "message.*".into(), state, ..TargetFlow::default() }
-    }
 
     fn monitor() -> Monitor {
         Monitor::new(Arc::new(telemetry()))

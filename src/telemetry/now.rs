@@ -10,9 +10,11 @@ use super::flow::{FlowState, TargetFlow};
 use super::label::Request;
 
 /// Where a run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Phase {
     /// No receive has succeeded yet.
+    #[default]
     Starting,
     /// Messages are received.
     Receiving,

@@ -97,7 +97,8 @@ fn started_after_boot(stat: &str) -> Option<f64> {
     Some(ticks as f64 / TICKS_A_SECOND)
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 

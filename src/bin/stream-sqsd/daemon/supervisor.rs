@@ -168,7 +168,7 @@ fn after(phase: Phase) -> Phase {
     match phase {
         Phase::Starting => Phase::Receiving,
         Phase::Receiving => Phase::Draining,
-        Phase::Draining | Phase::Ended => Phase::Ended,
+        _ => Phase::Ended,
     }
 }
 
