@@ -446,7 +446,7 @@ async fn rows_that_fail_in_whatever_class_take_no_others_along() {
     }))
     .await;
     for (case, result) in results {
-        let failure = result.as_ref().err().map(HandlerError::failure);
+        let failure = result.as_ref().err().map(HandlerError::kind);
         assert_eq!(failure, case.map(|(_, failure)| *failure), "{case:?}: {result:?}");
         assert!(!format!("{result:?}").contains("secret"), "{result:?}");
     }
