@@ -417,11 +417,11 @@ async fn rows_that_fail_in_whatever_class_take_no_others_along() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
     cluster.ask(
-        "CREATE FUNCTION check() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+        "CREATE FUNCTION refuse_some() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
          IF NEW.type <> 'good' THEN RAISE EXCEPTION 'secret %', NEW.payload USING ERRCODE = NEW.type; END IF; \
          RETURN NEW; END $$",
     );
-    cluster.ask("CREATE TRIGGER judge BEFORE INSERT ON stream_events FOR EACH ROW EXECUTE FUNCTION check()");
+    cluster.ask("CREATE TRIGGER judge BEFORE INSERT ON stream_events FOR EACH ROW EXECUTE FUNCTION refuse_some()");
     let postgres = &Postgres::new(PostgresSettings { connections: 1, ..cluster.settings() }).unwrap();
     let good = decode(r#"{"type":"good"}"#, 1000).unwrap();
     postgres.handle(good, Context::for_test("first")).await.unwrap();
@@ -459,11 +459,11 @@ async fn what_was_inserted_counts_though_the_row_behind_it_is_not_answered() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
     cluster.ask(
-        "CREATE FUNCTION check() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+        "CREATE FUNCTION refuse_some() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
          IF NEW.type = 'bad' THEN RAISE EXCEPTION 'no'; END IF; \
          IF NEW.type = 'slow' THEN PERFORM pg_sleep(60); END IF; RETURN NEW; END $$",
     );
-    cluster.ask("CREATE TRIGGER judge BEFORE INSERT ON stream_events FOR EACH ROW EXECUTE FUNCTION check()");
+    cluster.ask("CREATE TRIGGER judge BEFORE INSERT ON stream_events FOR EACH ROW EXECUTE FUNCTION refuse_some()");
     let settings = PostgresSettings { connections: 1, timeout: Duration::from_secs(2), ..cluster.settings() };
     let postgres = &Postgres::new(settings).unwrap();
     // In the order of their ids: the first makes the statement fail, and alone the last keeps the others waiting.
