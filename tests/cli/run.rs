@@ -312,7 +312,8 @@ fn times_in_a_json_log_have_their_unit_in_the_name() {
     let mut daemon = start(daemon(&["run", "--queue-url", &sqs.url(), "--wait", "1s"]));
     let consuming: Value = serde_json::from_str(&daemon.until("\"consuming\"")).unwrap();
     assert_eq!(consuming["visibility_seconds"], 45.0, "{consuming}");
-    sqs.until_called("ReceiveMessage", 1);
+    // The second follows the first one's answer: a refusal of the very first would be the end of the run.
+    sqs.until_called("ReceiveMessage", 2);
     sqs.deny("ReceiveMessage");
     let refused: Value = serde_json::from_str(&daemon.until("nothing can be received")).unwrap();
     assert!(refused["retry_in_seconds"].as_f64().unwrap() > 3.0, "{refused}");
