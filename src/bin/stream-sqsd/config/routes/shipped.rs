@@ -164,12 +164,15 @@ impl<S: Shipped> AnySettings for S {
 
 /// A handler that is ready, and what the run has to know of it.
 pub(crate) struct Started {
-    add: Box<dyn Fn(Router, &str, Condition) -> Router>,
+    add: Box<AddRoute>,
     /// Cancelled when nobody reads what it writes any more.
     pub(super) unread: Option<CancellationToken>,
     /// Opens its file again, if it has one.
     pub(super) reopener: Option<Reopener>,
 }
+
+/// Adds a route of this name, with its condition, to a router.
+type AddRoute = dyn Fn(Router, &str, Condition) -> Router;
 
 /// Whether a route takes an event.
 pub(super) type Condition = Box<dyn Fn(&Event) -> bool + Send + Sync>;
