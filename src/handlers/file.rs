@@ -77,7 +77,7 @@ pub enum FileError {
         setting: &'static str,
     },
     /// The path names no file.
-    #[error("{} is no name of a file", .path.display())]
+    #[error("{} is not the name of a file", .path.display())]
     NoName {
         /// The path of the settings.
         path: PathBuf,
@@ -104,7 +104,7 @@ pub enum FileError {
         path: PathBuf,
     },
     /// Its last line has no end and was not written here, so it is not cut off.
-    #[error("{} ends in the middle of a line that is no event: is it the right file?", .path.display())]
+    #[error("{} ends in the middle of a line that is not an event: is it the right file?", .path.display())]
     NotLines {
         /// The path of the settings.
         path: PathBuf,

@@ -20,7 +20,7 @@
 //! | 401, 403, 404, 407, a redirect that is not followed | the target is down, and the log says so as an error |
 //! | other 4xx | this message is bad |
 //!
-//! A call that finds all connections in use waits for one, which is no part of its time and says nothing of the target.
+//! A call that finds all connections in use waits for one, which is not part of its time and says nothing of the target.
 //!
 //! HTTP/1.1, with connections kept open between events. Proxies are taken from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`
 //! and `NO_PROXY` as curl takes them, and are asked for a tunnel (`CONNECT`), for plain-http targets too. A proxy that is
@@ -158,7 +158,7 @@ pub enum HttpError {
         setting: &'static str,
     },
     /// The proxy that the environment names for this target is of a kind that is not supported.
-    #[error("the proxy {proxy} is not supported: only http:// proxies are; NO_PROXY names targets that need none")]
+    #[error("the proxy {proxy} is not supported: only http:// proxies work; NO_PROXY names targets that need none")]
     Proxy {
         /// Its scheme, host and port.
         proxy: String,
@@ -563,7 +563,7 @@ mod tests {
             assert!(has_good_port(&good.parse().unwrap()), "{good}");
         }
         for bad in ["https://h:notaport/", "https://h:0/", "https://h:65536/", "https://h:/", "http://[::1]:x/"] {
-            // Some of them are no URL even for the parser.
+            // Some of them are not URLs even for the parser.
             assert!(
                 bad.parse::<Uri>().is_ok_and(|uri| !has_good_port(&uri)) || Http::new(HttpSettings::new(bad)).is_err()
             );

@@ -8,7 +8,7 @@
 //! | `type` | `text` | the type of the event |
 //! | `cid` | `text` | `cid` of the event, or `call_cid`; null where there is neither |
 //! | `user_id` | `text` | `user.id`, or `user_id`; null where there is neither |
-//! | `created_at` | `timestamptz` | `created_at` of the event; null where that is no time |
+//! | `created_at` | `timestamptz` | `created_at` of the event; null where that is not a time |
 //! | `received_at` | `timestamptz` | when the row was written |
 //! | `payload` | `json` | the event as Stream sent it, byte for byte |
 //!
@@ -129,7 +129,7 @@ pub enum PostgresError {
     #[error("the URL of the database names no host")]
     NoHost,
     /// A name that PostgreSQL would cut, or an empty one.
-    #[error("{table} is no name of a table: each part of it has 1 to {NAME_BYTES} bytes")]
+    #[error("{table} is not the name of a table: each part of it has 1 to {NAME_BYTES} bytes")]
     Table {
         /// As the settings name it.
         table: String,
@@ -384,7 +384,7 @@ pub async fn init(settings: &PostgresSettings) -> Result<(), PostgresError> {
 ///
 /// # Errors
 ///
-/// When that is no name of a table.
+/// When that is not the name of a table.
 pub fn schema(table: &str) -> Result<String, PostgresError> {
     let parts = parts(table)?;
     let (table, name) = (quoted(&parts), parts.last().copied().unwrap_or_default());

@@ -327,7 +327,7 @@ pub enum QueueError {
         /// How long was waited.
         after: Duration,
     },
-    /// The queue answered something that is no answer.
+    /// The queue answered something that cannot be read.
     #[error("the queue's answer cannot be read: {message}")]
     BadAnswer {
         /// What was wrong with it.

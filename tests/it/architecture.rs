@@ -212,7 +212,7 @@ fn imports_within_folders() -> BTreeMap<String, BTreeMap<(String, String), Strin
 /// What is wrong with a folder: an import from its `mod.rs`, which is above all that it declares, or the arrows that are
 /// part of a circle.
 fn circle(imports: &BTreeMap<(String, String), String>) -> Vec<&String> {
-    // Nothing below `mod.rs` may name it, so it is no node: what names it is wrong, and what it names is right.
+    // Nothing below `mod.rs` may name it, so it is not a node: what names it is wrong, and what it names is right.
     let upwards: Vec<&String> = imports.iter().filter(|((_, to), _)| to == "mod").map(|(_, place)| place).collect();
     if !upwards.is_empty() {
         return upwards;

@@ -133,7 +133,7 @@ pub enum ConnectError {
         #[source]
         source: QueueError,
     },
-    /// The name was turned into something that is no queue URL.
+    /// The name was turned into something that is not a queue URL.
     #[error(transparent)]
     BadQueueUrl(#[from] BadQueueUrl),
 }
@@ -478,7 +478,7 @@ impl Clients {
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().operation_timeout(POLL).build())
             // An endpoint that sends its headers at once and the body when there is a message (a proxy, an emulator) is
-            // silent for the whole wait, which is no stalled stream.
+            // silent for the whole wait, which is not a stalled stream.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         let limits = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(CALL);
         let calls = config.timeout_config(limits.build());
