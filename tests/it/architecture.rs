@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from top to bottom: each may import from those after it.
-const ROOMS: [&str; 11] = [
+const ROOMS: [&str; 13] = [
     "handlers",
     "admin",
     "consumer",
@@ -16,6 +16,8 @@ const ROOMS: [&str; 11] = [
     "event",
     "queue",
     "telemetry",
+    "stream",
+    "net",
     "shutdown",
 ];
 

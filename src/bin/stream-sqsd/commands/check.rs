@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stream_sqsd::consumer::{MIN_VISIBILITY, Settings};
+use stream_sqsd::queue::sqs::policy::{STREAMS_ACCOUNT, lets_stream_send, stream_statement};
 use stream_sqsd::queue::sqs::{Encryption, QueueAttributes, SqsQueue, queue_arn};
 use stream_sqsd::queue::{EntryResult, Queue, QueueError, Receipt};
 use tokio::runtime::Builder;
@@ -19,11 +20,6 @@ use crate::config::{self, Config};
 use crate::terminal::exit::{Exit, Failure, print};
 use crate::terminal::log;
 use crate::terminal::screen::Screen;
-
-/// The account from which Stream sends to queues that let it (`sqs_auth_type` is `resource`).
-///
-/// Source: Stream's documentation of SQS hooks.
-const STREAMS_ACCOUNT: &str = "185583345998";
 
 /// The largest event that Stream sends, in bytes; what is larger it drops itself.
 ///
@@ -540,15 +536,7 @@ impl Subject<'_> {
         if queue.policy.as_deref().is_some_and(lets_stream_send) {
             return;
         }
-        let policy = json!({
-            "Version": "2012-10-17",
-            "Statement": [{
-                "Effect": "Allow",
-                "Principal": {"AWS": format!("arn:aws:iam::{STREAMS_ACCOUNT}:root")},
-                "Action": "sqs:SendMessage",
-                "Resource": self.arn,
-            }],
-        });
+        let policy = json!({"Version": "2012-10-17", "Statement": [stream_statement(self.arn)]});
         let replaces = match queue.policy {
             Some(_) => " It replaces the policy that there is: put the statement into that one instead.",
             None => "",
@@ -572,33 +560,6 @@ impl Subject<'_> {
 
 fn set_attributes(url: &str, attributes: &Value) -> String {
     format!("aws sqs set-queue-attributes --queue-url {url} --attributes '{attributes}'")
-}
-
-/// Whether a queue's policy has a statement that lets Stream's account send. Conditions and denials are not looked at.
-fn lets_stream_send(policy: &str) -> bool {
-    let Ok(policy) = serde_json::from_str::<Value>(policy) else { return false };
-    let some = |value: Option<&Value>, test: &dyn Fn(&str) -> bool| match value {
-        Some(Value::String(text)) => test(text),
-        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).any(test),
-        _ => false,
-    };
-    let is_stream = |principal: &str| principal == "*" || principal.contains(STREAMS_ACCOUNT);
-    let sends = |action: &str| {
-        let action = action.to_ascii_lowercase();
-        matches!(action.as_str(), "*" | "sqs:*" | "sqs:send*" | "sqs:sendmessage")
-    };
-    let lets = |statement: &Value| {
-        let principal = statement.get("Principal");
-        let is_stream = some(principal, &is_stream) || some(principal.and_then(|by| by.get("AWS")), &is_stream);
-        statement.get("Effect").and_then(Value::as_str) == Some("Allow")
-            && is_stream
-            && some(statement.get("Action"), &sends)
-    };
-    match policy.get("Statement") {
-        Some(Value::Array(statements)) => statements.iter().any(lets),
-        Some(statement) => lets(statement),
-        None => false,
-    }
 }
 
 #[cfg(test)]
