@@ -14,6 +14,7 @@ use crate::telemetry::RequestError;
 
 pub mod memory;
 #[cfg(feature = "sqs")]
+#[path = "sqs/queue.rs"]
 pub mod sqs;
 
 /// The most messages that one receive may ask for, and the most entries of one batch call.
