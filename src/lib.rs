@@ -118,7 +118,6 @@ pub mod handler;
 pub mod webhook;
 pub mod decode;
 pub mod event;
-#[path = "queue/interface.rs"]
 pub mod queue;
 pub mod telemetry;
 #[cfg(feature = "stream-api")]

@@ -1,9 +1,4 @@
-//! What the engine asks of a queue, and what a queue answers.
-//!
-//! This is the boundary to the outside: [`SqsQueue`](sqs::SqsQueue) keeps the trait over the wire, in the one room
-//! that names AWS; [`MemoryQueue`](memory::MemoryQueue) keeps it in memory for simulation, for the demo and for tests of
-//! your own handlers. Nothing here decides anything: when to receive, what to delete and how long to hide is the
-//! engine's business.
+//! The trait [`Queue`], what goes through it, and its errors.
 
 use std::fmt;
 use std::future::Future;
@@ -11,11 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::telemetry::RequestError;
-
-pub mod memory;
-#[cfg(feature = "sqs")]
-#[path = "sqs/queue.rs"]
-pub mod sqs;
 
 /// The most messages that one receive may ask for, and the most entries of one batch call.
 ///

@@ -38,7 +38,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{
+use super::interface::{
     Delivery, EntryError, EntryResult, MAX_VISIBILITY, MessageId, Queue, QueueError, QueueFacts, Receipt, Trace,
 };
 

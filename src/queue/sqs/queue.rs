@@ -1,19 +1,4 @@
-//! [`SqsQueue`]: the queue over the wire, in the one room that names AWS.
-//!
-//! It keeps the [`Queue`] trait on the AWS SDK, and knows three things besides: how a queue is found (by URL or by name,
-//! in which region, at which endpoint), what each answer of SQS means, and how to send. It decides nothing about
-//! messages: when to receive and what to delete is the engine's business, and so is trying a failed receive again.
-//!
-//! Credentials come from where they always come from on AWS: environment, profile, SSO, a process, and the roles of ECS,
-//! EKS and EC2. Connections go through the proxy that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name, and trust the
-//! certificates of the system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
-
-mod url;
-mod errors;
-mod connections;
-mod doctor;
-pub mod policy;
-pub mod provision;
+//! [`SqsQueue`]: how it is found, what it is asked, and what its answers mean.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -36,13 +21,11 @@ use aws_types::service_config::ServiceConfigKey;
 use md5::{Digest, Md5};
 use tokio::time::Instant;
 
-use connections::Connections;
-pub use doctor::{Encryption, QueueAttributes, Redrive};
-use errors::{one_line, queue_error};
-pub use provision::Provisioner;
-pub use url::{BadQueueUrl, QueueUrl, is_this_machine, queue_arn, queue_url_of};
-
-use super::{
+use super::connections::Connections;
+use super::errors::{one_line, queue_error};
+use super::provision::Provisioner;
+use super::url::{self, BadQueueUrl, QueueUrl};
+use crate::queue::interface::{
     BATCH, Delivery, EntryError, EntryResult, MAX_MESSAGE_SIZE, MAX_VISIBILITY, MAX_WAIT, Queue, QueueError,
     QueueFacts, Receipt, Trace,
 };
@@ -160,7 +143,7 @@ pub enum ConnectError {
 
 /// A queue of Amazon SQS.
 pub struct SqsQueue {
-    url: QueueUrl,
+    pub(super) url: QueueUrl,
     region: String,
     config: aws_sdk_sqs::config::Builder,
     clients: RwLock<Clients>,
@@ -175,12 +158,12 @@ impl fmt::Debug for SqsQueue {
 
 /// Two clients on the same connections and credentials. They differ in their limits and in who tries again.
 #[derive(Clone, Debug)]
-struct Clients {
+pub(super) struct Clients {
     /// For receives: tried once. A second long poll inside the first would end after the engine's watchdog, which would
     /// give it up with messages in its hands; and the engine is to see and count each receive that failed.
     polls: Client,
     /// For everything else.
-    calls: Client,
+    pub(super) calls: Client,
 }
 
 /// A receive of a FIFO queue of which no answer came. Its messages block their groups until they are visible again,
@@ -310,7 +293,7 @@ impl SqsQueue {
         Ok(by_position(batch.len(), answer.successful.iter().map(|entry| entry.id()), answer.failed))
     }
 
-    fn clients(&self) -> Clients {
+    pub(super) fn clients(&self) -> Clients {
         self.clients.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -1,0 +1,23 @@
+//! [`SqsQueue`]: the queue over the wire, in the one room that names AWS.
+//!
+//! It keeps the trait [`Queue`](crate::queue::Queue) on the AWS SDK, and knows three things besides: how a queue is found
+//! (by URL or by name, in which region, at which endpoint), what each answer of SQS means, and how to send. It decides
+//! nothing about messages: when to receive and what to delete is the engine's business, and so is trying a failed receive
+//! again.
+//!
+//! Credentials come from where they always come from on AWS: environment, profile, SSO, a process, and the roles of ECS,
+//! EKS and EC2. Connections go through the proxy that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name, and trust the
+//! certificates of the system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+
+mod doctor;
+mod queue;
+pub mod provision;
+pub mod policy;
+mod connections;
+mod errors;
+mod url;
+
+pub use doctor::{Encryption, QueueAttributes, Redrive};
+pub use provision::Provisioner;
+pub use queue::{ConnectError, Outgoing, QueueAddress, SqsOptions, SqsQueue, batches};
+pub use url::{BadQueueUrl, QueueUrl, is_this_machine, queue_arn, queue_url_of};
