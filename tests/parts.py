@@ -114,7 +114,7 @@ def parts(filters):
             "systemd",
             "root, and Rust",
             [
-                # Not the static one, which is no good in a package: deploy/debian/build says why.
+                # Not the static one, which does not do for a package: deploy/debian/build says why.
                 ["cargo", "build", "--release", "--locked"],
                 ["sh", "-c", "cargo deb --version || cargo install --locked cargo-deb@3.8.0"],
                 [sys.executable, "-B", "tests/deploy/systemd.py"],
@@ -177,7 +177,7 @@ def install(packages, environment):
     if not packages:
         return
     if not shutil.which("dpkg-query"):
-        raise Failed(f"needs the Debian packages {' '.join(packages)}, and this is no Debian")
+        raise Failed(f"needs the Debian packages {' '.join(packages)}, and this is not Debian")
     ask = ["dpkg-query", "--show", "--showformat=${db:Status-Status}\n", *packages]
     states = subprocess.run(ask, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout.split()
     if states == ["installed"] * len(packages):

@@ -29,6 +29,9 @@ mod run;
 mod settings;
 mod settle;
 mod worker;
+mod call;
+mod settlement;
+mod work;
 
 use std::future::Future;
 use std::pin::pin;

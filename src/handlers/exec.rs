@@ -105,7 +105,7 @@ pub enum ExecError {
     #[error("the command is empty")]
     Empty,
     /// There is no such program, or it may not be executed.
-    #[error("{program} is no program that can be executed")]
+    #[error("{program} is not a program that can be executed")]
     NotFound {
         /// As the settings name it.
         program: String,
@@ -432,7 +432,7 @@ impl Ending {
     /// Goes on with it; true when nothing of the group is left, or nothing that can be killed.
     fn is_over(&mut self) -> bool {
         let late = self.asked.elapsed() >= self.cancellation_grace;
-        // It is looked at without being reaped: as long as it is not, its number is no other group's, and the signal
+        // It is looked at without being reaped: as long as it is not, its number is not another group's, and the signal
         // reaches what it left running.
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let leader_ended = self.leader.is_some() && !matches!(waitid(WaitId::Pid(self.group), look), Ok(None));

@@ -20,7 +20,7 @@
 //! | 401, 403, 404, 407, a redirect that is not followed | the target is down, and the log says so as an error |
 //! | other 4xx | this message is bad |
 //!
-//! A call that finds all connections in use waits for one, which is no part of its time and says nothing of the target.
+//! A call that finds all connections in use waits for one, which is not part of its time and says nothing of the target.
 //!
 //! HTTP/1.1, with connections kept open between events. Proxies are taken from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`
 //! and `NO_PROXY` as curl takes them, and are asked for a tunnel (`CONNECT`), for plain-http targets too. A proxy that is

@@ -136,7 +136,7 @@ impl LineWriter {
     /// Returns when the event's line is committed.
     ///
     /// Dropping the future takes the line back unless its commit has begun; then it is written whole. Lines take turns: the
-    /// wait is no part of the handler's time, and lasts as long as others are committed meanwhile.
+    /// wait is not part of the handler's time, and lasts as long as others are committed meanwhile.
     ///
     /// # Errors
     ///

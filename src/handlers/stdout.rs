@@ -4,7 +4,7 @@
 //! `{"type":…,"message_id":…,"receive_count":…,"sent_at":…,"event":{…}}`: `sent_at` is RFC 3339 with milliseconds, or
 //! null, and `event` is as Stream sent it, but that line ends between JSON tokens become spaces. Each line is one write,
 //! and the message counts as handled when that is done. What the reader does with it is the reader's business: a pipe is
-//! no durable place.
+//! not durable.
 //!
 //! On a terminal, characters in texts that it could take for commands, or that turn the direction of what is shown, are
 //! written as the JSON escapes that mean the same. Elsewhere the event stays as it is, byte for byte.

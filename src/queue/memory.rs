@@ -38,7 +38,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{
+use super::interface::{
     Delivery, EntryError, EntryResult, MAX_VISIBILITY, MessageId, Queue, QueueError, QueueFacts, Receipt, Trace,
 };
 
@@ -618,7 +618,7 @@ impl State {
 
     fn delete(&mut self, settings: &MemorySettings, receipt: &Receipt) -> EntryResult {
         match self.find(receipt)? {
-            // Deleting what is gone is no error.
+            // Deleting what is gone is not an error.
             None => Ok(()),
             Some((number, newest)) => {
                 let in_flight = self.messages.get(&number).is_some_and(|message| message.hidden_until.is_some());
@@ -879,7 +879,11 @@ mod tests {
         let counts = queue.counts();
         assert_eq!((counts.visible, counts.hidden, counts.expired, counts.dead_lettered), (1, 0, 2, 0));
         assert_eq!((queue.receive_count(&in_flight), queue.hidden_until(&in_flight)), (None, None));
-        assert_eq!(queue.delete(&[receipt]).await.expect("an answer"), [Ok(())], "deleting what is gone is no error");
+        assert_eq!(
+            queue.delete(&[receipt]).await.expect("an answer"),
+            [Ok(())],
+            "deleting what is gone is not an error"
+        );
         assert_eq!(queue.counts().deleted, 0);
         assert_eq!(receive(&queue, 10).await[0].receipt.message_id, later);
     }

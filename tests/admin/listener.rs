@@ -29,7 +29,7 @@ async fn it_is_ready_from_the_first_good_receive_until_the_drain() {
         watched.monitor.reached(Phase::Draining).await;
         let answer = get(watched.address, "/readyz").await;
         assert_eq!((answer.status, &*answer.body), (503, "draining\n"));
-        assert_eq!(get(watched.address, "/livez").await.status, 200, "draining is no failure");
+        assert_eq!(get(watched.address, "/livez").await.status, 200, "draining is not a failure");
     })
     .await;
 }

@@ -133,7 +133,7 @@ pub(crate) fn limited(blocks: u32, command: &Command) -> Command {
 }
 
 #[test]
-fn a_log_file_that_takes_no_more_is_no_end_of_the_run() {
+fn a_log_file_that_takes_no_more_does_not_end_the_run() {
     let directory = tempfile::tempdir().unwrap();
     let sqs = sqs_with(100);
     let mut command = daemon(&["run", "--queue-url", &sqs.url(), "--wait", "1s", "--until-empty"]);

@@ -152,7 +152,7 @@ async fn reopening_creates_the_file_before_the_next_event_does() {
     // Ending the handler waits for what its thread was asked for.
     drop(file);
     assert_eq!((ids(&old).len(), ids(&path).len()), (1, 0));
-    // To ask one that has ended is no error.
+    // To ask one that has ended is not an error.
     reopener.reopen().await;
 }
 
@@ -333,7 +333,7 @@ async fn child_that_is_looked_over() {
     }
 }
 
-/// The calls of the system, as they were made: what a success stands on is no matter of trust.
+/// The calls of the system, as they were made: what a success rests on is not taken on trust.
 #[test]
 #[ignore = "needs strace: `tests/run --all` runs it"]
 fn disk_has_every_line_and_every_name_before_success_is_told() {

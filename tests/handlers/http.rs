@@ -150,7 +150,7 @@ async fn a_target_that_refuses_every_event_is_an_error_in_the_log_once_and_witho
     for code in [400, 408, 429, 500, 503] {
         failure(&receiver.http(&format!("/answer/{code}"))).await;
         let said = log.take();
-        assert!(!said.contains("ERROR"), "{code} is no reason to wake somebody: {said}");
+        assert!(!said.contains("ERROR"), "{code} is not a reason to wake somebody: {said}");
     }
 }
 

@@ -330,7 +330,7 @@ async fn a_missing_table_or_permission_is_down_until_it_is_fixed() {
     let error = insert(&postgres, "1").await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::TargetDown);
     assert!(error.to_string().contains("\"stream_events\" does not exist (SQLSTATE 42P01)"), "{error}");
-    // To make it twice is no error.
+    // To make it twice is not an error.
     for _ in 0..2 {
         init(&cluster.settings()).await.unwrap();
     }
@@ -411,7 +411,7 @@ async fn the_time_of_an_event_that_waits_behind_another_begins_with_its_turn() {
     assert!(ctx.deadline() > deadline + time / 2, "the engine's limit too");
 }
 
-/// What a trigger may answer of one row, in any class of SQLSTATE, is no matter of those that came with it.
+/// What a trigger may answer of one row, in any class of SQLSTATE, does not affect those that came with it.
 #[tokio::test]
 async fn rows_that_fail_in_whatever_class_take_no_others_along() {
     let cluster = Cluster::start();

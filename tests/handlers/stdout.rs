@@ -37,7 +37,7 @@ async fn each_line_is_one_write_and_is_flushed_before_success() {
         let ctx = Context::for_test(id);
         let deadline = ctx.deadline();
         stdout.handle(event(id), ctx.clone()).await.unwrap();
-        assert!(ctx.deadline() > deadline, "the wait for its turn is no part of its time");
+        assert!(ctx.deadline() > deadline, "the wait for its turn is not part of its time");
         let writes = std::mem::take(&mut *writes.0.lock().unwrap());
         assert_eq!(writes.len(), 2, "{writes:?}");
         assert!(writes[0].starts_with(&format!(r#"{{"type":"message.new","message_id":"{id}""#)), "{}", writes[0]);

@@ -10,3 +10,4 @@ mod scale;
 mod shipped;
 mod shutdown;
 mod webhook;
+mod wording;

@@ -159,7 +159,7 @@ async fn two_polls_that_never_answer_are_noticed_after_their_wait_and_ten_second
     let fell_silent = timeout(PATIENCE, silence.recv()).await.expect("a third receive").unwrap();
     let ids = queue.send((0..20).map(|number| event(number).to_string())).await;
     let given_up = async || {
-        assert!(engine.monitor.is_live(), "a poll that is still to be given up is no reason for a restart");
+        assert!(engine.monitor.is_live(), "a poll that is still to be given up is not a reason for a restart");
         engine.monitor.snapshot().polls_abandoned
     };
     until("the poll is given up", PATIENCE, given_up, |polls| *polls == 1).await;

@@ -33,7 +33,7 @@ async fn calls(end: End, goes_on_for: Duration, handler_timeout: Duration) -> (V
         noted.lock().unwrap().push(began.elapsed());
         async move {
             let hold = context.hold();
-            #[allow(clippy::disallowed_methods, reason = "it outlives its handler, and is no part of the engine")]
+            #[allow(clippy::disallowed_methods, reason = "it outlives its handler, and is not part of the engine")]
             tokio::spawn(async move {
                 sleep(goes_on_for).await;
                 drop(hold);

@@ -88,7 +88,7 @@ async fn outage(first: u32, rate: u32, restart_after: Option<Duration>) -> Outco
     let watch = async {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            assert!(monitor.is_live(), "an outage of the target is no failure of the daemon");
+            assert!(monitor.is_live(), "an outage of the target is not a failure of the daemon");
         }
     };
     tokio::select! {

@@ -34,7 +34,7 @@ async fn a_queue_that_answers_nothing_but_errors_is_asked_ever_more_slowly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_queue_costs_one_request_in_twenty_seconds_and_no_wait_at_all_is_no_tight_loop() {
+async fn an_idle_queue_costs_one_request_in_20_s_and_never_spins() {
     let idle = MemoryQueue::new(Default::default());
     let summary = consume(&idle, Duration::from_secs(20), Duration::from_secs(3_600), Faults::default()).await;
     assert!(summary.counts.polls <= 185, "{} receives in an hour", summary.counts.polls);

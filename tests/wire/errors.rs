@@ -110,7 +110,7 @@ async fn a_broken_connection_is_an_unreachable_queue_with_its_cause() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_no_empty_queue() {
+async fn an_answer_that_breaks_off_is_not_an_empty_queue() {
     for answer in [Answer::Truncated(r#"{"Messages":[{"MessageId":"m-1","#.into()), Answer::Truncated("{}".into())] {
         let error = error_of(answer).await;
         assert!(matches!(error, QueueError::BadAnswer { .. } | QueueError::Unreachable { .. }), "{error:?}");
@@ -118,7 +118,7 @@ async fn an_answer_that_breaks_off_is_no_empty_queue() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_json_is_a_bad_answer() {
+async fn an_answer_that_is_not_json_is_a_bad_answer() {
     let answer = Answer::Reply { status: 200, headers: Vec::new(), body: "<html>log in first</html>".into() };
     let error = error_of(answer).await;
     assert!(matches!(error, QueueError::BadAnswer { .. }), "{error:?}");

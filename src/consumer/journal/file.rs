@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_an_error_and_not_an_empty_journal() {
+    fn what_is_not_a_file_is_an_error_and_not_an_empty_journal() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("journal");
         fs::create_dir(beside(&path, "old")).expect("a folder where a file should be");

@@ -62,7 +62,7 @@ fn ask(address: SocketAddr) -> io::Result<Value> {
     )?;
     let mut answer = String::new();
     stream.take(MOST).read_to_string(&mut answer)?;
-    let no_status = || io::Error::other("what answers is no daemon of this kind");
+    let no_status = || io::Error::other("what answers is not stream-sqsd");
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(no_status)?;
     if !head.starts_with("HTTP/1.1 200 ") {
         return Err(no_status());

@@ -471,7 +471,7 @@ fn find_unknown_variables(diagnostics: &mut Diagnostics) {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for name in names.filter(|name| name.starts_with(settings::VARIABLE_PREFIX) && !known.contains(name)) {
         if let Some(nearest) = nearest(&name, known.iter().map(String::as_str)) {
-            let what = format!("this environment variable is no setting; did you mean {nearest}?");
+            let what = format!("this environment variable is not a setting; did you mean {nearest}?");
             diagnostics.warn(&Origin::Environment(name), what);
         }
     }
