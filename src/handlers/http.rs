@@ -76,6 +76,7 @@ const SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
 
 /// Where events are posted to, and how patiently.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HttpSettings {
     /// The `http` or `https` URL of the endpoint.
     pub url: String,
@@ -108,6 +109,36 @@ impl HttpSettings {
         }
     }
 
+    /// Sets [`HttpSettings::api_key`].
+    pub fn with_api_key(mut self, api_key: impl Into<String>) -> Self {
+        self.api_key = Some(api_key.into());
+        self
+    }
+
+    /// Sets [`HttpSettings::api_secret`], not empty.
+    pub fn with_api_secret(mut self, api_secret: impl Into<String>) -> Self {
+        self.api_secret = Some(api_secret.into());
+        self
+    }
+
+    /// Sets [`HttpSettings::timeout`], more than zero.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets [`HttpSettings::connections`], at least 1.
+    pub fn with_connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Sets [`HttpSettings::redirects`].
+    pub fn with_redirects(mut self, redirects: bool) -> Self {
+        self.redirects = redirects;
+        self
+    }
+
     /// How long one event can take at the most, once it has a connection: the request, and reading the rest of an answer.
     /// The engine's time limit for handlers must be longer, or a slow target is blamed on the messages.
     pub fn longest(&self) -> Duration {
@@ -135,7 +166,7 @@ impl fmt::Debug for HttpSettings {
 pub enum HttpError {
     /// No URL at all.
     #[error("the URL cannot be read")]
-    Url(#[source] hyper::http::uri::InvalidUri),
+    Url(#[source] Box<dyn Error + Send + Sync>),
     /// A URL of another kind, or of no host.
     #[error("the URL must begin with https:// or http:// and name a host")]
     Scheme,
@@ -197,7 +228,7 @@ impl Http {
     /// When a setting is wrong, the environment names a proxy that is not supported, or the system has no certificates
     /// to trust and the target needs them: see [`HttpError`].
     pub fn new(settings: HttpSettings) -> Result<Self, HttpError> {
-        let url: Uri = settings.url.parse().map_err(HttpError::Url)?;
+        let url = settings.url.parse::<Uri>().map_err(|error| HttpError::Url(error.into()))?;
         if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
             return Err(HttpError::Scheme);
         }
@@ -326,7 +357,7 @@ impl Handler<Event> for Http {
     }
 
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
-        let _connection = ctx.turn(self.connections.acquire()).await.map_err(HandlerError::target_down)?;
+        let _connection = ctx.pause_timeout(self.connections.acquire()).await.map_err(HandlerError::target_down)?;
         let late = |_| HandlerError::target_busy(PostError::TimedOut(self.timeout));
         let body = Bytes::from_owner(Json(event));
         let answer = timeout(self.timeout, self.post(body, &ctx)).await.map_err(late)??;

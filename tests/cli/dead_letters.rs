@@ -26,7 +26,7 @@ const FIELDS: [&str; 9] =
 
 /// A queue that dead-letters after one receive.
 fn strict() -> Sqs {
-    let sqs = Sqs::start(MemorySettings { max_receive_count: Some(1), ..MemorySettings::default() });
+    let sqs = Sqs::start(MemorySettings::new().with_max_receive_count(1));
     let redrive = r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:123456789012:dead","maxReceiveCount":1}"#;
     sqs.set("chat-events", &[("RedrivePolicy", redrive)]);
     sqs

@@ -36,11 +36,11 @@ struct Calls {
 impl Engine {
     /// Runs a handler, for so many messages at the same time.
     pub(crate) fn start(handler: Arc<impl Handler<Event, Error = HandlerError>>, concurrency: usize) -> Self {
-        Engine::with(handler, Settings { concurrency, ..Settings::default() })
+        Engine::with(handler, Settings::new().with_concurrency(concurrency))
     }
 
     pub(crate) fn with(handler: Arc<impl Handler<Event, Error = HandlerError>>, settings: Settings) -> Self {
-        let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(3), ..MemorySettings::default() });
+        let queue = MemoryQueue::new(MemorySettings::new().with_max_receive_count(3));
         let calls = Arc::new(Calls::default());
         let seen = calls.clone();
         let watched = move |event: Event, ctx: Context| {
@@ -57,7 +57,7 @@ impl Engine {
                 result
             }
         };
-        let settings = Settings { wait: Duration::from_secs(1), ..settings };
+        let settings = settings.with_wait(Duration::from_secs(1));
         let consumer = Consumer::new(queue.clone(), Router::new().fallback(watched), settings);
         let (stop, stopped) = oneshot::channel::<()>();
         let run = tokio::spawn(consumer.run(async { drop(stopped.await) }));

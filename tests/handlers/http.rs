@@ -42,11 +42,7 @@ impl Receiver {
     }
 
     fn settings(&self, path: &str) -> HttpSettings {
-        HttpSettings {
-            api_key: Some("key1".into()),
-            api_secret: Some(SECRET.into()),
-            ..HttpSettings::new(format!("http://127.0.0.1:{}{path}", self.port))
-        }
+        HttpSettings::new(format!("http://127.0.0.1:{}{path}", self.port)).with_api_key("key1").with_api_secret(SECRET)
     }
 
     fn http(&self, path: &str) -> Http {
@@ -157,7 +153,7 @@ async fn a_target_that_refuses_every_event_is_an_error_in_the_log_once_and_witho
 #[tokio::test]
 async fn a_signature_that_does_not_verify_says_something_about_the_target() {
     let receiver = Receiver::start(None);
-    let settings = HttpSettings { api_secret: Some("another".into()), ..receiver.settings("/hook") };
+    let settings = receiver.settings("/hook").with_api_secret("another");
     let error = failure(&Http::new(settings).unwrap()).await;
     assert_eq!(error.kind(), FailureKind::TargetDown);
     assert!(error.to_string().contains("401"), "{error}");
@@ -211,7 +207,7 @@ async fn refused_and_broken_connections_and_unknown_hosts_are_a_target_that_is_d
 #[tokio::test]
 async fn no_answer_in_time_is_a_target_that_is_busy() {
     let receiver = Receiver::start(None);
-    let settings = HttpSettings { timeout: Duration::from_millis(200), ..receiver.settings("/late/20") };
+    let settings = receiver.settings("/late/20").with_timeout(Duration::from_millis(200));
     let error = failure(&Http::new(settings).unwrap()).await;
     assert_eq!((error.kind(), error.to_string().as_str()), (FailureKind::TargetBusy, "no answer within 200 ms"));
 }
@@ -229,7 +225,7 @@ async fn a_large_answer_and_one_that_never_ends_are_done_by_their_status() {
 #[tokio::test]
 async fn connections_are_kept_and_never_more_than_configured() {
     let mut receiver = Receiver::start(None);
-    let http = Http::new(HttpSettings { connections: 3, ..receiver.settings("/late/0.02") }).unwrap();
+    let http = Http::new(receiver.settings("/late/0.02").with_connections(3)).unwrap();
     join_all((0..30).map(|number| {
         let (http, id) = (&http, number.to_string());
         async move { post(http, &id).await.unwrap() }
@@ -243,11 +239,10 @@ async fn connections_are_kept_and_never_more_than_configured() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_for_a_connection_of_our_own_counts_for_nothing() {
     let receiver = Receiver::start(None);
-    let settings =
-        HttpSettings { connections: 1, timeout: Duration::from_millis(500), ..receiver.settings("/late/0.1") };
+    let settings = receiver.settings("/late/0.1").with_connections(1).with_timeout(Duration::from_millis(500));
     let handler_timeout = settings.longest();
     let http = Arc::new(Http::new(settings).unwrap());
-    let engine = Engine::with(http, Settings { handler_timeout, ..Settings::default() });
+    let engine = Engine::with(http, Settings::new().with_handler_timeout(handler_timeout));
     engine.send(60);
     engine.until_deleted(60).await;
     assert!(engine.most_at_work() as u32 * Duration::from_millis(100) > 2 * handler_timeout, "few had to wait");
@@ -259,8 +254,7 @@ async fn a_wait_for_a_connection_of_our_own_counts_for_nothing() {
 #[tokio::test]
 async fn allowed_redirects_repeat_the_post_and_loops_end() {
     let mut receiver = Receiver::start(None);
-    let allowed =
-        |path: &str| Http::new(HttpSettings { redirects: true, ..receiver.settings(path) }).expect("good settings");
+    let allowed = |path: &str| Http::new(receiver.settings(path).with_redirects(true)).expect("good settings");
     let (once, forever) = (allowed("/answer/307?location=/hook"), allowed("/loop"));
     let lost = allowed("/answer/302?location=/hook");
     post(&once, "id-1").await.unwrap();
@@ -281,7 +275,7 @@ async fn a_redirect_to_another_origin_has_neither_key_nor_signature() {
     let mut receiver = Receiver::start(None);
     let mut other = Receiver::start(None);
     let to = format!("/answer/307?location=http://127.0.0.1:{}/hook", other.port);
-    let http = Http::new(HttpSettings { redirects: true, ..receiver.settings(&to) }).unwrap();
+    let http = Http::new(receiver.settings(&to).with_redirects(true)).unwrap();
     // What the other one answers does not matter: without a signature it may well refuse.
     let _ = post(&http, "id-1").await;
     let first = receiver.got();
@@ -302,17 +296,17 @@ async fn settings_that_cannot_work_are_refused() {
     }
     assert!(matches!(new(HttpSettings::new("https://user:pw@example.com/")), HttpError::UserInfo));
     let settings = || HttpSettings::new(url);
-    assert!(matches!(new(HttpSettings { api_key: Some("a\nb".into()), ..settings() }), HttpError::ApiKey));
-    assert!(matches!(new(HttpSettings { api_secret: Some("".into()), ..settings() }), HttpError::EmptySecret));
-    assert!(matches!(new(HttpSettings { connections: 0, ..settings() }), HttpError::Zero { .. }));
-    assert!(matches!(new(HttpSettings { timeout: Duration::ZERO, ..settings() }), HttpError::Zero { .. }));
+    assert!(matches!(new(settings().with_api_key("a\nb")), HttpError::ApiKey));
+    assert!(matches!(new(settings().with_api_secret("")), HttpError::EmptySecret));
+    assert!(matches!(new(settings().with_connections(0)), HttpError::Zero { .. }));
+    assert!(matches!(new(settings().with_timeout(Duration::ZERO)), HttpError::Zero { .. }));
 }
 
 /// Posts one event to the URL that it is given, with the environment's certificates and proxies, and says how it went.
 #[tokio::test]
 async fn child_that_posts() {
     let Ok(url) = std::env::var(CHILD) else { return };
-    match Http::new(HttpSettings { api_secret: Some(SECRET.into()), ..HttpSettings::new(url) }) {
+    match Http::new(HttpSettings::new(url).with_api_secret(SECRET)) {
         Err(error) => say(&error.to_string()),
         Ok(http) => match post(&http, "id-1").await {
             Err(error) => say(&error.to_string()),

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "the bans are for the engine; a test watches it from outside")]
 
 mod architecture;
+mod builders;
 mod corpus;
 mod decode;
 mod event;

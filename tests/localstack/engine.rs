@@ -71,9 +71,7 @@ async fn summary(run: JoinHandle<Summary>) -> Summary {
 /// Settings for a test that does not want to wait: short polls, and a failed message comes again after a second. At once
 /// would be too soon: it can be here again before the engine knows that it was let go, and is then no new delivery.
 pub(crate) fn quick() -> Settings {
-    Settings {
-        wait: Duration::from_secs(1),
-        retry: RetryDelay { min: Duration::from_secs(1), max: Duration::from_secs(1) },
-        ..Settings::default()
-    }
+    Settings::new()
+        .with_wait(Duration::from_secs(1))
+        .with_retry(RetryDelay::new(Duration::from_secs(1), Duration::from_secs(1)))
 }

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stream_sqsd::consumer::Settings;
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::router::Router;
@@ -188,7 +187,7 @@ async fn a_poll_that_never_answers_holds_up_a_shutdown_for_its_wait_and_two_seco
     let queue = TestQueue::new("silent_shutdown", Wanted::default()).await;
     let (plan, mut silence) = silent_receives(2, usize::MAX - 2);
     let proxy = Proxy::start(plan).await;
-    let settings = Settings { grace: Duration::from_secs(20), ..quick() };
+    let settings = quick().with_grace(Duration::from_secs(20));
     let engine = Engine::start_through(&proxy.url(), &queue, Router::new(), settings).await;
 
     timeout(PATIENCE, silence.recv()).await.expect("a third receive").unwrap();

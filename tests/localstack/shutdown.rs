@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stream_sqsd::consumer::{Ended, Settings};
+use stream_sqsd::consumer::Ended;
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::router::Router;
@@ -107,7 +107,7 @@ async fn a_handler_that_does_not_finish_within_the_grace_gives_its_message_back(
             }
         }
     };
-    let settings = Settings { grace: Duration::from_secs(4), ..quick() };
+    let settings = quick().with_grace(Duration::from_secs(4));
     let engine = Engine::start(&queue, Router::new().fallback(handler), settings).await;
     let all = timeout(Duration::from_secs(30), begun.acquire_many(20)).await.expect("all are called").unwrap();
     all.forget();

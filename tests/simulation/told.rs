@@ -21,11 +21,11 @@ const SECOND: Duration = Duration::from_secs(1);
 const PRIVATE: &str = "meet me at the old mill";
 
 fn settings() -> Settings {
-    Settings { random_seed: Some(7), unrouted: Unrouted::Leave, inflate_limit: 4096, ..Settings::default() }
+    Settings::new().with_random_seed(7).with_unrouted(Unrouted::Leave).with_inflate_limit(4096)
 }
 
 fn queue(max_receive_count: u32) -> MemoryQueue {
-    MemoryQueue::new(MemorySettings { max_receive_count: Some(max_receive_count), ..Default::default() })
+    MemoryQueue::new(MemorySettings::new().with_max_receive_count(max_receive_count))
 }
 
 fn body(kind: &str, text: &str) -> String {
@@ -175,7 +175,7 @@ async fn what_a_shutdown_dead_letters_says_so() {
     queue.send(body("message.new", ""));
     let router =
         Router::new().route("*", async |_: Event, _: Context| std::future::pending::<Result<(), HandlerError>>().await);
-    let settings = Settings { handler_timeout: 3_600 * SECOND, ..settings() };
+    let settings = settings().with_handler_timeout(3_600 * SECOND);
     let (summary, kept) = run(&queue, router, settings, 10 * SECOND).await;
     let [record] = &kept.told()[..] else { panic!("{summary}") };
     assert_eq!((&*record.outcome, &*record.error), ("returned", "a shutdown came before it was handled"));

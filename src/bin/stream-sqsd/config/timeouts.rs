@@ -146,7 +146,7 @@ pub(crate) fn relations() -> Vec<Relation> {
         RetryDelay::default().max,
     ]
     .map(show_duration);
-    let engine = Settings { grace: Duration::from_secs(60), ..Settings::default() };
+    let engine = Settings::new().with_grace(Duration::from_secs(60));
     let reserve = show_duration(engine.grace - engine.handler_grace());
     vec![
         Relation {

@@ -9,9 +9,8 @@ use stream_sqsd::handlers::exec::Exec;
 use stream_sqsd::handlers::file::{File, FileError, Reopener};
 use stream_sqsd::handlers::http::Http;
 use stream_sqsd::handlers::postgres::Postgres;
-use stream_sqsd::handlers::stdout::Stdout;
+use stream_sqsd::handlers::stdout::{Closed, Stdout};
 use stream_sqsd::router::Router;
-use tokio_util::sync::CancellationToken;
 
 use super::{Route, Target};
 use crate::terminal::exit::{Exit, Failure};
@@ -20,14 +19,14 @@ use crate::terminal::exit::{Exit, Failure};
 pub(crate) struct Running {
     pub(crate) router: Router,
     /// Cancelled when nobody reads standard output any more. Never where nothing is written there.
-    pub(crate) stdout_closed: CancellationToken,
+    pub(crate) stdout_closed: Closed,
     /// The files to open again at a SIGHUP.
     pub(crate) files: Vec<Reopener>,
 }
 
 /// Makes the handlers ready. Without routes every event goes to standard output.
 pub(crate) fn start(routes: &[Route]) -> Result<Running, Failure> {
-    let mut running = Running { router: Router::new(), stdout_closed: CancellationToken::new(), files: Vec::new() };
+    let mut running = Running { router: Router::new(), stdout_closed: Closed::default(), files: Vec::new() };
     if routes.is_empty() {
         let stdout = Stdout::of_process()?;
         running.stdout_closed = stdout.closed();
@@ -140,7 +139,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_engine_learns_of_a_handler_what_it_says_of_itself() {
-        let settings = HttpSettings { connections: 3, ..HttpSettings::new("http://127.0.0.1:8080/t0ken") };
+        let settings = HttpSettings::new("http://127.0.0.1:8080/t0ken").with_connections(3);
         let http = Shipped::Http(Arc::new(Http::new(settings).unwrap()));
         assert_eq!(http.max_concurrency(), Some(3));
         assert_eq!(http.address().as_deref(), Some("http://127.0.0.1:8080"));
