@@ -310,6 +310,25 @@ fn tasks_belong_to_somebody() {
     }
 }
 
+/// A name is a promise that fits on a line of a report; the cases stand in the body.
+#[test]
+fn the_names_of_tests_are_at_most_60_characters_long() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut long = Vec::new();
+    for path in files(&source()).into_iter().chain(files(&tests)) {
+        let text = fs::read_to_string(&path).unwrap();
+        // Behind `#[test]` and further attributes, of which one may span lines, the function.
+        for test in text.split("#[test]\n").chain(text.split("#[tokio::test")).skip(1) {
+            let Some((_, function)) = test.split_once("fn ") else { continue };
+            let name: String = function.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if name.len() > 60 {
+                long.push(format!("{}: {name}", path.display()));
+            }
+        }
+    }
+    assert!(long.is_empty(), "longer than 60 characters: {long:#?}");
+}
+
 #[test]
 fn every_file_says_what_it_is() {
     for path in files(&source()) {
