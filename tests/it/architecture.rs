@@ -19,7 +19,8 @@ const ROOMS: [&str; 11] = [
     "shutdown",
 ];
 
-/// Where one seed must give one history: chance and time are passed in, and nothing depends on the order of a hash map.
+/// Where one seed must give one history: nothing depends on the order of a hash map or of threads, nor on another clock than
+/// tokio's. That chance and time are passed in is a matter of `.clippy.toml`.
 const DETERMINISTIC: [&str; 4] = ["consumer", "router", "handler", "queue/memory"];
 
 /// Their edges to the outside: the journal writes on a thread of its own, in the order and the time of its disk, and no
@@ -277,35 +278,13 @@ fn one_seed_gives_one_history() {
             continue;
         }
         for (number, line) in &lines {
-            for banned in ["HashMap", "HashSet", "spawn_blocking", "tokio::spawn", "std::time::Instant", "thread::"] {
+            for banned in ["HashMap", "HashSet", "std::time::Instant", "thread::"] {
                 assert!(!line.contains(banned), "src/{name}.rs:{number} has {banned}");
             }
             if line.contains("select! {") {
                 let next = lines.iter().find(|(other, _)| other > number).map(|(_, line)| line.trim());
                 assert_eq!(next, Some("biased;"), "src/{name}.rs:{number}: a select! that is not biased");
             }
-            let ambient = line.contains("SystemTime::now") || line.contains("fastrand::Rng::new()");
-            let the_one_place = name == "consumer/settings" || name == "consumer/run";
-            assert!(!ambient || the_one_place, "src/{name}.rs:{number}: clock and chance are passed in");
-        }
-    }
-}
-
-/// `30s` in one line of the log and `1.5m` in another cannot be compared: a time is a number, with its unit in its name.
-#[test]
-fn no_field_of_the_log_is_rusts_own_rendering() {
-    for (name, lines) in files(&source()).iter().map(|path| read(path)) {
-        for (number, line) in lines {
-            assert!(!line.contains(" = ?"), "src/{name}.rs:{number}: a field as Debug renders it: {line}");
-        }
-    }
-}
-
-#[test]
-fn tasks_belong_to_somebody() {
-    for (name, lines) in library() {
-        for (number, line) in lines {
-            assert!(!line.contains("tokio::spawn("), "src/{name}.rs:{number}: a task that nobody owns");
         }
     }
 }
@@ -318,7 +297,7 @@ fn the_names_of_tests_are_at_most_60_characters_long() {
     for path in files(&source()).into_iter().chain(files(&tests)) {
         let text = fs::read_to_string(&path).unwrap();
         // Behind `#[test]` and further attributes, of which one may span lines, the function.
-        for test in text.split("#[test]\n").chain(text.split("#[tokio::test")).skip(1) {
+        for test in text.split("#[test]\n").skip(1).chain(text.split("#[tokio::test").skip(1)) {
             let Some((_, function)) = test.split_once("fn ") else { continue };
             let name: String = function.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             if name.len() > 60 {

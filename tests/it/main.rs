@@ -7,7 +7,6 @@ mod builders;
 mod corpus;
 mod decode;
 mod event;
-mod scale;
 mod shipped;
 mod shutdown;
 mod webhook;
