@@ -4,24 +4,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stream_sqsd::consumer::{Consumer, RunError, Settings, Summary};
+use stream_sqsd::consumer::{Consumer, Settings, Summary};
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, FailureKind, Handler, HandlerError};
 use stream_sqsd::queue::memory::{MemoryCounts, MemoryQueue, MemorySettings};
 use stream_sqsd::router::Router;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
 
-/// How long anything may take that a test waits for.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::engine::Running;
+use crate::support::until::{PATIENCE, until};
 
 /// A consumer that runs.
 pub(crate) struct Engine {
     queue: MemoryQueue,
     calls: Arc<Calls>,
-    stop: oneshot::Sender<()>,
-    run: JoinHandle<Result<Summary, RunError>>,
+    running: Running,
 }
 
 /// What a handler was seen to do.
@@ -59,9 +55,7 @@ impl Engine {
         };
         let settings = settings.with_wait(Duration::from_secs(1));
         let consumer = Consumer::new(queue.clone(), Router::new().fallback(watched), settings);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let run = tokio::spawn(consumer.run(async { drop(stopped.await) }));
-        Engine { queue, calls, stop, run }
+        Engine { queue, calls, running: Running::start(consumer) }
     }
 
     /// Sends so many events.
@@ -115,11 +109,8 @@ impl Engine {
     }
 
     pub(crate) async fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
-        let end = Instant::now() + PATIENCE;
-        while !is_so() {
-            assert!(Instant::now() < end, "not in time: {what}; {:?}, {:?}", self.counts(), self.refusals());
-            sleep(Duration::from_millis(5)).await;
-        }
+        let look = async || (is_so(), self.counts(), self.refusals());
+        until(what, PATIENCE, look, |(is_so, ..)| *is_so).await;
     }
 
     /// Stops it, and asserts that every message was handled and none is left or dead-lettered.
@@ -131,7 +122,6 @@ impl Engine {
 
     /// Stops it.
     pub(crate) async fn stop(self) -> Summary {
-        self.stop.send(()).unwrap();
-        timeout(PATIENCE, self.run).await.expect("it ends in time").unwrap().unwrap()
+        self.running.stop().await
     }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use stream_sqsd::consumer::Settings;
@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::engine::Engine;
+use crate::support::until::block_until;
 use crate::{CHILD, child, event, said, say};
 
 /// A PostgreSQL of its own, listening on a socket in a directory, and on a port where a test asks for TLS.
@@ -68,7 +69,7 @@ impl Cluster {
         // Its children notice and go; the server does not start again before they have.
         let mut start = self.command("pg_ctl", &["start", "--wait", "--silent", "--log=/dev/null", "-D"]);
         start.stderr(Stdio::null());
-        until(|| start.status().unwrap().success());
+        block_until("it has started", || start.status().unwrap().success());
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
@@ -137,14 +138,6 @@ fn is_root() -> bool {
 fn id(which: &str) -> u32 {
     let output = Command::new("id").args([which, "postgres"]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().parse().expect("the package postgresql is installed")
-}
-
-/// Asks again until it is so.
-fn until(mut it_is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !it_is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it takes too long");
-    }
 }
 
 /// Where Debian has PostgreSQL's programs: the newest version's.
@@ -261,7 +254,7 @@ async fn an_outage_and_a_crash_of_the_database_lose_no_message_and_dead_letter_n
     let engine = Engine::start(postgres, 64);
     let rows = |count: usize| {
         let count = [count.to_string()];
-        until(|| cluster.ask("SELECT count(*) FROM stream_events") == count);
+        block_until("so many rows are there", || cluster.ask("SELECT count(*) FROM stream_events") == count);
     };
     engine.send(200);
     rows(200);
@@ -292,7 +285,7 @@ impl Holder {
         std::io::Write::write_all(child.stdin.as_mut().unwrap(), locked.as_bytes()).unwrap();
         let held =
             "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation::regclass::text = 'stream_events'";
-        until(|| !cluster.ask(held).is_empty());
+        block_until("the row is held", || !cluster.ask(held).is_empty());
         Holder(child)
     }
 }
@@ -397,7 +390,7 @@ async fn the_time_of_an_event_that_waits_behind_another_begins_with_its_turn() {
     let holder = Holder::of_the_table(&cluster);
     let first = postgres.clone();
     let first = tokio::spawn(async move { insert(&first, "1").await });
-    until(|| {
+    block_until("the database shows it", || {
         !cluster.ask("SELECT 1 FROM pg_stat_activity WHERE query ~ '^INSERT' AND wait_event_type = 'Lock'").is_empty()
     });
     let ctx = Context::for_test("2");
@@ -518,7 +511,9 @@ async fn many_events_share_a_round_trip_and_connections_are_no_more_than_configu
     let connections = cluster.ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stream-sqsd'");
     assert!(connections[0].parse::<u32>().unwrap() <= 3, "{connections:?}");
     drop(postgres);
-    until(|| cluster.ask("SELECT 1 FROM pg_stat_activity WHERE application_name = 'stream-sqsd'").is_empty());
+    block_until("no connection is left", || {
+        cluster.ask("SELECT 1 FROM pg_stat_activity WHERE application_name = 'stream-sqsd'").is_empty()
+    });
 }
 
 #[tokio::test]
