@@ -12,6 +12,17 @@ use super::endpoint::{REGION, endpoint};
 use super::queue::TestQueue;
 use super::support::engine::Running;
 
+/// What a program says of AWS that has LocalStack in its place.
+pub(crate) fn aws(endpoint: &str) -> SdkConfig {
+    let credentials = Credentials::new("test", "test", None, None, "a test");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .endpoint_url(endpoint)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
+}
+
 /// A consumer of a queue of LocalStack, which runs beside the test until it is told to stop.
 pub(crate) async fn start(queue: &TestQueue, router: Router, settings: Settings) -> Running {
     start_through(&endpoint(), queue, router, settings).await
@@ -19,13 +30,7 @@ pub(crate) async fn start(queue: &TestQueue, router: Router, settings: Settings)
 
 /// The same by another way to LocalStack.
 pub(crate) async fn start_through(endpoint: &str, queue: &TestQueue, router: Router, settings: Settings) -> Running {
-    let credentials = Credentials::new("test", "test", None, None, "a test");
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(REGION))
-        .endpoint_url(endpoint)
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .build();
+    let config = aws(endpoint);
     let address = QueueAddress::Url(QueueUrl::parse(&queue.url).unwrap());
     Running::start(Consumer::new(SqsQueue::with_config(&config, address).await.unwrap(), router, settings))
 }

@@ -28,6 +28,7 @@ mod many;
 mod sns;
 mod shutdown;
 mod start;
+mod provision;
 
 mod kill;
 mod storm;
