@@ -7,7 +7,14 @@ use std::time::{Duration, SystemTime};
 
 use crate::queue::{MAX_VISIBILITY, MAX_WAIT};
 
-/// The settings of a [`Consumer`](super::Consumer). The defaults are right for most.
+/// The settings of a [`Consumer`](super::Consumer). The defaults are right for most, and a method changes each:
+///
+/// ```
+/// # use std::time::Duration;
+/// # use stream_sqsd::consumer::Settings;
+/// let settings = Settings::new().with_concurrency(16).with_handler_timeout(Duration::from_secs(10));
+/// assert!(settings.check().is_ok());
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {

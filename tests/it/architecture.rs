@@ -21,8 +21,7 @@ const ROOMS: [&str; 13] = [
     "shutdown",
 ];
 
-/// Where one seed must give one history: nothing depends on the order of a hash map or of threads, nor on another clock than
-/// tokio's. That chance and time are passed in is a matter of `.clippy.toml`.
+/// Where one seed must give one history: chance and time are passed in, and nothing depends on the order of a hash map.
 const DETERMINISTIC: [&str; 4] = ["consumer", "router", "handler", "queue/memory"];
 
 /// Their edges to the outside: the journal writes on a thread of its own, in the order and the time of its disk, and no

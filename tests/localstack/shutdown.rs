@@ -57,6 +57,8 @@ async fn sigterm_in_an_idle_long_poll_hands_back_what_the_poll_still_brings() {
     }
 
     daemon.terminate();
+    // Before that it may well begin with what comes.
+    daemon.says("draining").await;
     queue.send((0..10).map(|number| event(number).to_string())).await;
     let ended = daemon.end().await;
 

@@ -43,6 +43,9 @@ pub(crate) fn on_a_terminal(inner: &Command) -> Command {
     let mut script = Command::new("script");
     script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]).env_clear();
     script.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(directory) = inner.get_current_dir() {
+        script.current_dir(directory);
+    }
     script
 }
 
@@ -245,6 +248,12 @@ impl Started {
             let chunk = timeout(PATIENCE, self.stdout.recv()).await.expect("a line in time");
             self.begun.extend(chunk.expect("a line before the daemon ends"));
         }
+    }
+
+    /// Awaits that standard error holds this.
+    pub(crate) async fn says(&self, text: &str) {
+        let said = async || self.stderr.said.lock().unwrap().text.clone();
+        until("it says so", PATIENCE, said, |said| said.contains(text)).await;
     }
 
     /// Reads to the end and awaits it.
