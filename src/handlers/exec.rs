@@ -82,6 +82,7 @@ const REAP: Duration = Duration::from_secs(1);
 
 /// Which program is run, and what it sees of the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExecSettings {
     /// The program and its arguments, such as `["/usr/local/bin/on-event", "--verbose"]`. A name without a slash is
     /// looked for in `PATH`, once, when the daemon starts.
@@ -94,6 +95,12 @@ impl ExecSettings {
     /// A program and its arguments, and no further variables.
     pub fn new(command: impl IntoIterator<Item = impl Into<String>>) -> Self {
         ExecSettings { command: command.into_iter().map(Into::into).collect(), env: Vec::new() }
+    }
+
+    /// Sets [`ExecSettings::env`]: names of environment variables.
+    pub fn with_env(mut self, env: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.env = env.into_iter().map(Into::into).collect();
+        self
     }
 }
 

@@ -40,6 +40,7 @@ const LINE_START: &[u8] = br#"{"type":"#;
 
 /// Where lines go, and when the file is put aside for a new one.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FileSettings {
     /// The file that lines are appended to, such as `/var/lib/stream-sqsd/events.jsonl`. It is created when it is not
     /// there, its directory is not.
@@ -59,6 +60,24 @@ impl FileSettings {
     /// A file that is never put aside.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         FileSettings { path: path.into(), rotate_size: None, rotate_age: None, max_files: None }
+    }
+
+    /// Sets [`FileSettings::rotate_size`], in bytes, more than zero.
+    pub fn with_rotate_size(mut self, rotate_size: impl Into<Option<u64>>) -> Self {
+        self.rotate_size = rotate_size.into();
+        self
+    }
+
+    /// Sets [`FileSettings::rotate_age`], more than zero.
+    pub fn with_rotate_age(mut self, rotate_age: impl Into<Option<Duration>>) -> Self {
+        self.rotate_age = rotate_age.into();
+        self
+    }
+
+    /// Sets [`FileSettings::max_files`], at least 1.
+    pub fn with_max_files(mut self, max_files: impl Into<Option<usize>>) -> Self {
+        self.max_files = max_files.into();
+        self
     }
 }
 

@@ -148,7 +148,7 @@ impl LineWriter {
             self.work.send(Work::Line(Line { event, ctx: line, done })).await.map_err(|_| LineError::Ended)?;
             answer.await.map_err(|_| LineError::Ended)?.map_err(LineError::Write)
         };
-        ctx.turn(self.unless_stalled(committed)).await.map_err(HandlerError::target_down)
+        ctx.pause_timeout(self.unless_stalled(committed)).await.map_err(HandlerError::target_down)
     }
 
     async fn unless_stalled(&self, committed: impl Future<Output = Result<(), LineError>>) -> Result<(), LineError> {

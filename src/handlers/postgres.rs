@@ -32,6 +32,7 @@
 //! certificates to trust, where the system's are not the right ones. No prepared statement is used, so PgBouncer may
 //! stand between in every mode.
 
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -76,6 +77,7 @@ const WAITING: usize = 1024;
 
 /// Which database and table events are written to, and how patiently.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PostgresSettings {
     /// Where the database is: `postgres://user@host:5432/database`, or libpq's `host=… user=… dbname=…`. Several hosts
     /// are tried in turn; `target_session_attrs=read-write` finds the primary among them.
@@ -101,6 +103,30 @@ impl PostgresSettings {
             timeout: Duration::from_secs(10),
         }
     }
+
+    /// Sets [`PostgresSettings::password`].
+    pub fn with_password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// Sets [`PostgresSettings::table`], with its schema if need be.
+    pub fn with_table(mut self, table: impl Into<String>) -> Self {
+        self.table = table.into();
+        self
+    }
+
+    /// Sets [`PostgresSettings::connections`], at least 1.
+    pub fn with_connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Sets [`PostgresSettings::timeout`], more than zero.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
 }
 
 impl fmt::Debug for PostgresSettings {
@@ -120,7 +146,7 @@ impl fmt::Debug for PostgresSettings {
 pub enum PostgresError {
     /// The URL is none.
     #[error("the URL of the database cannot be read")]
-    Url(#[source] tokio_postgres::Error),
+    Url(#[source] Box<dyn Error + Send + Sync>),
     /// The URL names no host.
     #[error("the URL of the database names no host")]
     NoHost,
@@ -167,7 +193,7 @@ pub enum DatabaseError {
     },
     /// There is no connection, or there is none any more.
     #[error("the database cannot be reached")]
-    Connection(#[source] Arc<tokio_postgres::Error>),
+    Connection(#[source] Arc<dyn Error + Send + Sync>),
     /// The connection was closed in the middle.
     #[error("the database closed the connection")]
     Closed,
@@ -239,8 +265,9 @@ fn blame(code: &str) -> Blame {
     }
 }
 
-impl From<tokio_postgres::Error> for DatabaseError {
-    fn from(error: tokio_postgres::Error) -> Self {
+impl DatabaseError {
+    /// Not a `From`, which would make the driver a part of what is public here.
+    fn of(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
             Some(answer) => {
                 let code = answer.code().code().to_owned();
@@ -339,7 +366,7 @@ impl Handler<Event> for Postgres {
         let row = Row::new(event, ctx.clone());
         // While others have the connections, no time runs. Where the thread has ended, so has the answer.
         let _ = ctx
-            .turn(async {
+            .pause_timeout(async {
                 self.rows.send(Waiting { row, taken, done: Some(done) }).await.ok()?;
                 is_taken.await.ok()
             })
@@ -437,7 +464,7 @@ fn config(settings: &PostgresSettings) -> Result<Config, PostgresError> {
     // The client knows `require` only, and means by it what libpq calls `verify-full`: it verifies all the same.
     let url =
         settings.url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
-    let mut config = Config::from_str(&url).map_err(PostgresError::Url)?;
+    let mut config = Config::from_str(&url).map_err(|error| PostgresError::Url(error.into()))?;
     let hosts = config.get_hosts();
     if hosts.is_empty() {
         return Err(PostgresError::NoHost);
@@ -479,7 +506,7 @@ impl Session {
     async fn open(target: &Target) -> Result<Self, DatabaseError> {
         let late = DatabaseError::TimedOut { after: target.timeout };
         let opening = async {
-            let (client, connection) = target.config.connect(target.tls.clone()).await?;
+            let (client, connection) = target.config.connect(target.tls.clone()).await.map_err(DatabaseError::of)?;
             let mut session = Session { client, connection: Box::pin(connection) };
             // A server may be set up to answer before a commit is on disk, which is not what success means here.
             let durable = "SELECT set_config('synchronous_commit', 'on', false) \
@@ -496,9 +523,9 @@ impl Session {
     {
         tokio::select! {
             biased;
-            result = work(&self.client) => Ok(result?),
+            result = work(&self.client) => result.map_err(DatabaseError::of),
             ended = &mut self.connection => {
-                ended?;
+                ended.map_err(DatabaseError::of)?;
                 Err(DatabaseError::Closed)
             }
         }
@@ -624,7 +651,7 @@ async fn insert_apart(
             let insert = |(number, row)| async move { (number, execute(client, &target.insert, row).await) };
             let mut statements: FuturesUnordered<_> = rows.chunks(1).enumerate().map(insert).collect();
             while let Some((number, outcome)) = statements.next().await {
-                let outcome = outcome.map_err(DatabaseError::from);
+                let outcome = outcome.map_err(DatabaseError::of);
                 outcomes[number] = Some(outcome.clone());
                 // It may have stopped waiting in the meantime.
                 let _ = dones[number].take().map(|done| done.send(outcome));

@@ -154,6 +154,7 @@ impl fmt::Debug for MessageId {
 /// Each delivery has a new one, and only the newest counts: SQS may answer a delete with an older one by OK and delete
 /// nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Receipt {
     /// The message that it belongs to.
     pub message_id: MessageId,
@@ -161,8 +162,16 @@ pub struct Receipt {
     pub handle: Arc<str>,
 }
 
+impl Receipt {
+    /// The receipt of one delivery of this message.
+    pub fn new(message_id: impl Into<MessageId>, handle: impl Into<Arc<str>>) -> Self {
+        Receipt { message_id: message_id.into(), handle: handle.into() }
+    }
+}
+
 /// One delivery of one message.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Delivery {
     /// What settles it.
     pub receipt: Receipt,
@@ -178,8 +187,41 @@ pub struct Delivery {
     pub trace: Trace,
 }
 
+impl Delivery {
+    /// The first delivery of a message, with nothing known of it but its body.
+    pub fn new(receipt: Receipt, body: impl Into<String>) -> Self {
+        let (sent_at, group, trace) = (None, None, Trace::default());
+        Delivery { receipt, body: body.into(), receive_count: 1, sent_at, group, trace }
+    }
+
+    /// Sets [`Delivery::receive_count`], from 1.
+    pub fn with_receive_count(mut self, receive_count: u32) -> Self {
+        self.receive_count = receive_count;
+        self
+    }
+
+    /// Sets [`Delivery::sent_at`].
+    pub fn with_sent_at(mut self, sent_at: impl Into<Option<SystemTime>>) -> Self {
+        self.sent_at = sent_at.into();
+        self
+    }
+
+    /// Sets [`Delivery::group`].
+    pub fn with_group(mut self, group: impl Into<Option<Arc<str>>>) -> Self {
+        self.group = group.into();
+        self
+    }
+
+    /// Sets [`Delivery::trace`].
+    pub fn with_trace(mut self, trace: Trace) -> Self {
+        self.trace = trace;
+        self
+    }
+}
+
 /// The trace identifiers that came with a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Trace {
     /// The message attribute `traceparent` of W3C Trace Context.
     pub traceparent: Option<Arc<str>>,
@@ -188,6 +230,23 @@ pub struct Trace {
 }
 
 impl Trace {
+    /// No identifiers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`Trace::traceparent`].
+    pub fn with_traceparent(mut self, traceparent: impl Into<Arc<str>>) -> Self {
+        self.traceparent = Some(traceparent.into());
+        self
+    }
+
+    /// Sets [`Trace::aws_trace_header`].
+    pub fn with_aws_trace_header(mut self, aws_trace_header: impl Into<Arc<str>>) -> Self {
+        self.aws_trace_header = Some(aws_trace_header.into());
+        self
+    }
+
     /// The id of the trace in [`Trace::traceparent`]: 32 hexadecimal digits, as logs and tracing systems name it. None
     /// where it is not well formed.
     ///
@@ -217,6 +276,7 @@ impl Trace {
 
 /// What is known of a queue; each part may be unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct QueueFacts {
     /// The name or ARN, for logs.
     pub name: Option<String>,
@@ -238,12 +298,74 @@ pub struct QueueFacts {
     pub hidden: Option<u64>,
 }
 
+impl QueueFacts {
+    /// Nothing is known.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`QueueFacts::name`].
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets [`QueueFacts::fifo`].
+    pub fn with_fifo(mut self, fifo: bool) -> Self {
+        self.fifo = fifo;
+        self
+    }
+
+    /// Sets [`QueueFacts::visibility_timeout`].
+    pub fn with_visibility_timeout(mut self, visibility_timeout: impl Into<Option<Duration>>) -> Self {
+        self.visibility_timeout = visibility_timeout.into();
+        self
+    }
+
+    /// Sets [`QueueFacts::max_message_size`], in bytes.
+    pub fn with_max_message_size(mut self, max_message_size: impl Into<Option<usize>>) -> Self {
+        self.max_message_size = max_message_size.into();
+        self
+    }
+
+    /// Sets [`QueueFacts::max_receive_count`].
+    pub fn with_max_receive_count(mut self, max_receive_count: impl Into<Option<u32>>) -> Self {
+        self.max_receive_count = max_receive_count.into();
+        self
+    }
+
+    /// Sets [`QueueFacts::dead_letter_queue`].
+    pub fn with_dead_letter_queue(mut self, dead_letter_queue: impl Into<String>) -> Self {
+        self.dead_letter_queue = Some(dead_letter_queue.into());
+        self
+    }
+
+    /// Sets [`QueueFacts::retention`].
+    pub fn with_retention(mut self, retention: impl Into<Option<Duration>>) -> Self {
+        self.retention = retention.into();
+        self
+    }
+
+    /// Sets [`QueueFacts::visible`], in messages.
+    pub fn with_visible(mut self, visible: impl Into<Option<u64>>) -> Self {
+        self.visible = visible.into();
+        self
+    }
+
+    /// Sets [`QueueFacts::hidden`], in messages.
+    pub fn with_hidden(mut self, hidden: impl Into<Option<u64>>) -> Self {
+        self.hidden = hidden.into();
+        self
+    }
+}
+
 /// How one entry of a batch call went.
 pub type EntryResult = Result<(), EntryError>;
 
 /// Why one entry of a batch call failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
+#[non_exhaustive]
 pub struct EntryError {
     /// The queue's error code, such as `ReceiptHandleIsInvalid`.
     pub code: String,
@@ -255,6 +377,17 @@ pub struct EntryError {
 }
 
 impl EntryError {
+    /// A failure that is not the sender's fault.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        EntryError { code: code.into(), message: message.into(), sender_fault: false }
+    }
+
+    /// Sets [`EntryError::sender_fault`].
+    pub fn with_sender_fault(mut self, sender_fault: bool) -> Self {
+        self.sender_fault = sender_fault;
+        self
+    }
+
     /// Whether the same call can never succeed: the receipt is no longer good.
     ///
     /// On a FIFO queue that is so as soon as the visibility timeout has run out; on a standard queue when the message is

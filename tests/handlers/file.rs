@@ -76,7 +76,7 @@ async fn what_cannot_be_written_to_is_refused_on_opening() {
     assert!(matches!(open(Path::new("/dev/null")), FileError::NotAFile { .. }));
     assert!(matches!(open(&place.path().join("no/events")), FileError::Open { .. }));
     assert!(matches!(open(Path::new("/")), FileError::NoName { .. }));
-    let zero = FileSettings { rotate_size: Some(0), ..FileSettings::new(place.path().join("events")) };
+    let zero = FileSettings::new(place.path().join("events")).with_rotate_size(0);
     assert!(matches!(File::open(zero), Err(FileError::Zero { setting: "rotate_size" })));
 }
 
@@ -160,7 +160,7 @@ async fn reopening_creates_the_file_before_the_next_event_does() {
 async fn a_file_is_put_aside_before_it_grows_too_large_and_no_event_is_lost() {
     let place = tempdir().unwrap();
     let path = place.path().join("events.jsonl");
-    let settings = FileSettings { rotate_size: Some(1000), ..FileSettings::new(&path) };
+    let settings = FileSettings::new(&path).with_rotate_size(1000);
     let file = File::open(settings).unwrap();
     for number in 0..40 {
         write(&file, &number.to_string()).await;
@@ -326,7 +326,7 @@ fn disk_that_is_full_is_a_target_that_is_down_leaves_no_half_line_and_passes() {
 #[tokio::test]
 async fn child_that_is_looked_over() {
     let Ok(path) = std::env::var(CHILD) else { return };
-    let file = File::open(FileSettings { rotate_size: Some(400), ..FileSettings::new(path) }).unwrap();
+    let file = File::open(FileSettings::new(path).with_rotate_size(400)).unwrap();
     for id in ["one", "two", "three", "four", "five"] {
         write(&file, id).await;
         say(id);

@@ -63,7 +63,7 @@ async fn an_error_names_the_permission_and_what_sqs_said() {
         said(queue.receive(1, wait, None).await.unwrap_err()),
         "access denied to sqs:ReceiveMessage: you may not"
     );
-    let receipt = stream_sqsd::queue::Receipt { message_id: "m".into(), handle: "h".into() };
+    let receipt = stream_sqsd::queue::Receipt::new("m", "h");
     let delete = queue.delete(std::slice::from_ref(&receipt)).await.unwrap_err();
     assert_eq!(said(delete), "access denied to sqs:DeleteMessage: you may not");
     let hide = queue.change_visibility(&[(receipt, wait)]).await.unwrap_err();

@@ -37,6 +37,7 @@ pub struct QueueAttributes {
 
 /// The redrive policy of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Redrive {
     /// The ARN of the dead-letter queue.
     pub dead_letter_queue: String,
@@ -46,6 +47,7 @@ pub struct Redrive {
 
 /// How the messages of a queue are encrypted where they lie.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Encryption {
     /// Not at all.
     #[default]

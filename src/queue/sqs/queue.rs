@@ -75,6 +75,7 @@ impl SqsOptions {
 
 /// How a queue is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum QueueAddress {
     /// By its URL. The region in it beats every other.
     Url(QueueUrl),
@@ -88,6 +89,14 @@ pub enum QueueAddress {
 }
 
 impl QueueAddress {
+    /// Whether this can be the address of the queue with this URL. A name fits the queue of this name in any account.
+    pub fn is_at(&self, url: &str) -> bool {
+        match self {
+            QueueAddress::Url(ours) => ours.as_str() == url,
+            QueueAddress::Name { name, .. } => url.rsplit('/').next() == Some(name),
+        }
+    }
+
     fn url(&self) -> Option<&QueueUrl> {
         match self {
             QueueAddress::Url(url) => Some(url),
@@ -457,6 +466,7 @@ impl Clients {
 
 /// A message to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Outgoing {
     /// The body.
     pub body: String,
@@ -480,6 +490,24 @@ impl Outgoing {
             [("content_encoding", "gzip"), ("content_type", "application/json"), ("payload_encoding", "base64")];
         let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         Outgoing { attributes, ..Outgoing::plain(body) }
+    }
+
+    /// Sets [`Outgoing::attributes`]: names and values.
+    pub fn with_attributes(mut self, attributes: Vec<(String, String)>) -> Self {
+        self.attributes = attributes;
+        self
+    }
+
+    /// Sets [`Outgoing::group`].
+    pub fn with_group(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// Sets [`Outgoing::deduplication_id`].
+    pub fn with_deduplication_id(mut self, deduplication_id: impl Into<String>) -> Self {
+        self.deduplication_id = Some(deduplication_id.into());
+        self
     }
 
     /// What counts against the limit of a message and of a batch, in bytes: the body, and each attribute with its type.

@@ -346,20 +346,18 @@ fn engine(given: &Given, diagnostics: &mut Diagnostics) -> Option<Settings> {
     let journal = read(given, &settings::JOURNAL, diagnostics, |path| Ok(PathBuf::from(path)));
 
     // All of them were read before the first mistake ends it.
-    let engine = Settings {
-        wait: wait??,
-        visibility: visibility?,
-        concurrency: concurrency??,
-        max_in_flight_bytes: max_in_flight_bytes??,
-        handler_timeout: handler_timeout??,
-        grace: grace??,
-        inflate_limit: inflate_limit??,
-        unrouted: unrouted?,
-        until_empty: until_empty??,
-        fifo_attempts: fifo_attempts?.map(|attempts| u32::try_from(attempts).unwrap_or(u32::MAX)),
-        journal: journal?,
-        ..Settings::default()
-    };
+    let engine = Settings::new()
+        .with_wait(wait??)
+        .with_visibility(visibility?)
+        .with_concurrency(concurrency??)
+        .with_max_in_flight_bytes(max_in_flight_bytes??)
+        .with_handler_timeout(handler_timeout??)
+        .with_grace(grace??)
+        .with_inflate_limit(inflate_limit??)
+        .with_unrouted(unrouted?)
+        .with_until_empty(until_empty??)
+        .with_fifo_attempts(fifo_attempts?.map(|attempts| u32::try_from(attempts).unwrap_or(u32::MAX)))
+        .with_journal(journal?);
     if let Err(error) = engine.check() {
         let setting = settings::ALL.iter().find(|setting| setting.file.1 == error.setting);
         match setting.and_then(|setting| given.get(setting)) {
