@@ -425,7 +425,9 @@ fn a_return_is_noticed(scenario: &Scenario, record: &Record) -> Kept {
         let late = |call: &&Call| call.begun >= back && earlier(call) && call.answer == Some(Answer::TimedOut);
         let late = record.calls.iter().filter(late).count() as u32 * (probe + target.timeout);
         let latest = back + within + window + late + answers_within(target, outage.how) + 2 * scenario.queue_latency;
-        if first.is_none_or(|first| first > latest) {
+        // One that begins before then goes on with it.
+        let again = target.outages.iter().any(|next| next.from >= back && next.from < latest);
+        if first.is_none_or(|first| first > latest) && !again {
             let then =
                 record.calls.iter().filter(|call| call.begun + MINUTE * 2 > back && call.begun < latest + MINUTE);
             let then: Vec<_> = then.map(|call| (call.begun, call.answer)).take(20).collect();
