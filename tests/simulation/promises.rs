@@ -307,7 +307,7 @@ fn the_target_gets_what_it_takes(scenario: &Scenario, record: &Record) -> Kept {
         changes.retain(|at| *at <= record.end);
         changes.sort();
         for stretch in changes.windows(2) {
-            let (from, until) = (stretch[0] + MINUTE, stretch[1]);
+            let (from, until) = (noticed(scenario, record, route, stretch[0]) + MINUTE, stretch[1]);
             let Some(share) = share(scenario, target, &target.limits_at(stretch[0])) else { continue };
             if target.is_down(stretch[0]).is_some() {
                 continue;
@@ -363,6 +363,16 @@ fn has_backlog(scenario: &Scenario, record: &Record, route: usize, at: Duration)
     };
     record.waiting(at, good) >= 2 * scenario.slots + 10
 }
+/// When a change of the target at a time is noticed. After an outage that is the first success where messages always fail:
+/// each probe with one of them says that the target is down still.
+fn noticed(scenario: &Scenario, record: &Record, route: usize, at: Duration) -> Duration {
+    let outages = &scenario.targets[route].outages;
+    let back = outages.iter().map(|one| one.until).filter(|until| *until <= at).max();
+    let fails = |number: usize| scenario.messages[number].route == route && scenario.always_fails(number);
+    let Some(back) = back.filter(|_| (0..scenario.messages.len()).any(fails)) else { return at };
+    record.successes(route).into_iter().find(|success| *success >= back).unwrap_or(record.end).max(at)
+}
+
 
 /// The outages whose end is promised to be noticed: nothing else is wrong with the target or with its messages.
 fn plain_outages<'a>(scenario: &'a Scenario, record: &'a Record) -> impl Iterator<Item = (usize, &'a Target, usize)> {
