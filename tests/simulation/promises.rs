@@ -527,12 +527,16 @@ fn poison_is_dead_lettered_in_time(scenario: &Scenario, record: &Record) -> Kept
         let limited = !scenario.targets[route].limits.is_empty() || scenario.targets[route].latency.most() > SECOND;
         let slack = if limited { MINUTE } else { 5 * SECOND };
         let (soonest, latest) = (failed + LONGEST_PAUSE, failed + 2 * LONGEST_PAUSE + slack);
+        // Those behind it in its group are at work when it is over, and keep its group until they are over too.
+        let group = |number: usize| scenario.messages[number].group;
+        let behind = all.iter().filter(|other| scenario.fifo && **other > number && group(**other) == group(number));
+        let later = latest + behind.count() as u32 * 2 * LONGEST_PAUSE;
         let disturbed = scenario.targets[route].outages.iter().any(|one| one.until > failed && one.from < latest);
         if disturbed || record.restarts(failed, latest) > 0 {
             continue;
         }
         let died = record.died(number);
-        let late = died.is_none_or(|died| died > latest) && record.end > latest;
+        let late = died.is_none_or(|died| died > later) && record.end > later;
         // A target that takes less than a call a second does not take as many as it needs to be sure.
         let slow = |limit: &Limit| matches!(limit, Limit::Rate { per_second, .. } if *per_second < 1.0);
         // What is returned comes again when it is its turn in the queue, which with a long backlog may be late.
@@ -543,7 +547,7 @@ fn poison_is_dead_lettered_in_time(scenario: &Scenario, record: &Record) -> Kept
             && (scenario.fifo || !has_backlog(scenario, record, route, soonest));
         if died.is_some_and(|died| died < soonest) || (late && promised) {
             return Err(format!(
-                "message {number} first failed at {failed:?} and was dead-lettered at {died:?}, not from {soonest:?} to {latest:?}: {:?}",
+                "message {number} first failed at {failed:?} and was dead-lettered at {died:?}, not from {soonest:?} to {later:?}: {:?}",
                 calls_of(record, number)
             ));
         }
