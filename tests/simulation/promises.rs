@@ -363,13 +363,6 @@ fn the_target_gets_what_it_takes(scenario: &Scenario, record: &Record) -> Kept {
     Ok(())
 }
 
-/// Whether there is more to do than the engine holds.
-fn has_backlog(scenario: &Scenario, record: &Record, route: usize, at: Duration) -> bool {
-    let good = |number: usize| {
-        scenario.messages[number].route == route && scenario.can_succeed(number) && !scenario.is_behind_poison(number)
-    };
-    record.waiting(at, good) >= 2 * scenario.slots + 10
-}
 /// When a change of the target at a time is noticed. After an outage that is the first success where messages always fail:
 /// each probe with one of them says that the target is down still.
 fn noticed(scenario: &Scenario, record: &Record, route: usize, at: Duration) -> Duration {
@@ -380,6 +373,13 @@ fn noticed(scenario: &Scenario, record: &Record, route: usize, at: Duration) -> 
     record.successes(route).into_iter().find(|success| *success >= back).unwrap_or(record.end).max(at)
 }
 
+/// Whether there is more to do than the engine holds.
+fn has_backlog(scenario: &Scenario, record: &Record, route: usize, at: Duration) -> bool {
+    let good = |number: usize| {
+        scenario.messages[number].route == route && scenario.can_succeed(number) && !scenario.is_behind_poison(number)
+    };
+    record.waiting(at, good) >= 2 * scenario.slots + 10
+}
 
 /// The outages whose end is promised to be noticed: nothing else is wrong with the target or with its messages.
 fn plain_outages<'a>(scenario: &'a Scenario, record: &'a Record) -> impl Iterator<Item = (usize, &'a Target, usize)> {
@@ -542,6 +542,7 @@ fn poison_is_dead_lettered_in_time(scenario: &Scenario, record: &Record) -> Kept
         // What is returned comes again when it is its turn in the queue, which with a long backlog may be late.
         let promised = all.len() <= 5 * scenario.slots
             && !scenario.targets.iter().any(|target| target.limits.iter().any(slow))
+            && takes_enough(scenario, route, all.len())
             && scenario.targets[route].random == 0.0
             && succeeds_often(&successes[route], failed, latest)
             && (scenario.fifo || !has_backlog(scenario, record, route, soonest));
@@ -553,6 +554,14 @@ fn poison_is_dead_lettered_in_time(scenario: &Scenario, record: &Record) -> Kept
         }
     }
     Ok(())
+}
+
+/// Whether the target of a route takes the calls by which so many messages are found at fault, four at each receive, when
+/// other messages wait: then one call in four is a retry.
+fn takes_enough(scenario: &Scenario, route: usize, at_fault: usize) -> bool {
+    let needed = 4 * scenario.max_receive_count.unwrap_or_default() as usize * at_fault;
+    let retries = scenario.targets[route].slowest_rate(scenario.slots) * 2.0 * LONGEST_PAUSE.as_secs_f64() / 4.0;
+    needed as f64 <= retries
 }
 
 /// When each message first failed.
