@@ -12,7 +12,7 @@
 //! - limited or paused: the target refused calls, and they start at the rate and in the number that it takes;
 //! - down: nothing succeeds. What was never called is called once; beyond that one probe at a time, ever more rarely. A
 //!   few more messages are received as time goes on, in case that all those which are here can never succeed;
-//! - returning: it was down, and the rate grows from two calls a second.
+//! - returning: it was down or paused for a while, and the rate grows from two calls a second.
 //!
 //! A receive cannot choose its route, so a route that is limited or down holds up the receives of the whole queue.
 //!
