@@ -138,6 +138,25 @@ fn the_packages_documentation_links_only_to_what_it_holds() {
     }
 }
 
+#[test]
+fn the_documented_dependency_names_features_that_exist() {
+    let manifest = text("Cargo.toml");
+    let (_, features) = manifest.split_once("\n[features]\n").unwrap();
+    let features = features.split("\n[").next().unwrap();
+    let features: Vec<&str> = features.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
+    let dependency = |page: &str| {
+        let content = text(page);
+        let line = content.lines().find(|line| line.starts_with("stream-sqsd = {"));
+        line.unwrap_or_else(|| panic!("{page} does not say how to depend on the crate")).to_owned()
+    };
+    let line = dependency("README.md");
+    assert_eq!(line, dependency("src/docs/handlers.md"));
+    let (_, asked) = line.split_once("features = [").unwrap();
+    for feature in asked.split(']').next().unwrap().split(", ").map(|name| name.trim_matches('"')) {
+        assert!(features.contains(&feature), "the feature {feature} is none of {features:?}");
+    }
+}
+
 /// The images that the documentation builds, runs, tags and pushes.
 fn documented_images(page: &str) -> Vec<String> {
     let commands = page.replace("\\\n", " ");
