@@ -59,6 +59,12 @@ def parts(filters):
         Part("doctests", "Rust", [["cargo", "test", "--doc", *FEATURES]]),
         Part("spelling", "typos from PyPI", [["typos"]], requirements=SPELLING),
         Part(
+            "workflows",
+            "zizmor from PyPI",
+            [["zizmor", "--offline", "--strict-collection", "--min-severity", "medium", ".github/workflows"]],
+            requirements=WORKFLOWS,
+        ),
+        Part(
             "worlds",
             "Rust",
             # Optimised, in a target directory of its own: ten times as many worlds in the same time.

@@ -183,6 +183,8 @@ fn every_image_is_named_by_an_exact_tag_or_a_digest() {
     for (source, images) in [
         ("the Dockerfile", behind("deploy/container/Dockerfile", "\nFROM ")),
         ("compose.yaml", behind("localstack/compose.yaml", "image: ")),
+        ("the CI workflow", behind(".github/workflows/ci.yml", "image: ")),
+        ("the release workflow", behind(".github/workflows/release.yml", "image: ")),
         ("the task definition", behind("deploy/ecs/task-definition.json", "\"image\": \"")),
         ("the stack's command", behind("deploy/README.md", " Image=")),
         ("the documentation", documented_images(&text("deploy/README.md"))),
