@@ -24,14 +24,13 @@ import server  # noqa: E402
 FEATURES = ["--features", "localstack-tests"]
 AS_JSON = "-- -Z unstable-options --output-format json"
 PUBLIC = f"env RUSTDOC=tests/api/rustdoc cargo rustdoc --locked --lib --features anyhow {AS_JSON}".split()
-STATIC = "-C target-feature=+crt-static"
-RELEASE = ["cargo", "build", "--release", "--locked", "--target", "x86_64-unknown-linux-gnu"]
 WITHOUT_AWS = ["--no-default-features"]
 OPTIMISED = ["CARGO_TARGET_DIR=target/worlds", "CARGO_PROFILE_DEV_OPT_LEVEL=1", "CARGO_PROFILE_DEV_DEBUG=none"]
 DEPLOYED = ROOT / "tests" / "deploy" / "requirements.txt"
 SPELLING = ROOT / "tests" / "spelling" / "requirements.txt"
 # What is made of others, and what is for tests.
 NOT_ALONE = {"default", "daemon", "localstack-tests", "test-postgres"}
+WORKFLOWS = ROOT / "tests" / "workflows" / "requirements.txt"
 # How long a part that is told to stop may take for it.
 STOPPED_WITHIN = 20.0
 
@@ -86,6 +85,12 @@ def parts(filters):
         ),
         Part("spelling", "typos from PyPI", [["typos"]], requirements=SPELLING),
         Part(
+            "workflows",
+            "zizmor from PyPI",
+            [["zizmor", "--offline", "--strict-collection", "--min-severity", "medium", ".github/workflows"]],
+            requirements=WORKFLOWS,
+        ),
+        Part(
             "worlds",
             "Rust",
             # Optimised, in a target directory of its own: ten times as many worlds in the same time.
@@ -127,8 +132,13 @@ def parts(filters):
             ],
             packages=("prometheus",),
         ),
-        # What ships: one binary that needs nothing of the machine that it runs on. The parts behind this one take it.
-        Part("release", "Rust", [["env", f"RUSTFLAGS={STATIC}", *RELEASE]], takes_long=True),
+        # What ships, but built with the profile that builds faster. The parts behind this one take its binary.
+        Part(
+            "release",
+            "Rust by rustup, and qemu-user",
+            [[sys.executable, "-B", "tests/deploy/release.py"]],
+            packages=("qemu-user-static", "dpkg-dev"),
+        ),
         Part(
             "instructions",
             "valgrind",
@@ -138,13 +148,8 @@ def parts(filters):
         ),
         Part(
             "systemd",
-            "root, and Rust",
-            [
-                # Not the static one, which does not do for a package: deploy/debian/build says why.
-                ["cargo", "build", "--release", "--locked"],
-                ["sh", "-c", "cargo deb --version || cargo install --locked cargo-deb@3.8.0"],
-                [sys.executable, "-B", "tests/deploy/systemd.py"],
-            ],
+            "root, and the part `release` before it",
+            [[sys.executable, "-B", "tests/deploy/systemd.py"]],
             packages=("debootstrap", "systemd-container", "dpkg-dev"),
             localstack=True,
         ),

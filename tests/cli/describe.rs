@@ -1,6 +1,5 @@
-//! `completions` and `manual`: the command line as shells and man want it described.
+//! `completions`: the command line as shells want it described.
 
-use std::fs;
 use std::process::Command;
 
 use crate::daemon::{daemon, run};
@@ -21,16 +20,4 @@ fn a_shell_completes_subcommands_and_flags() {
     assert_eq!(complete("stream-sqsd ru", 1), "run");
     assert_eq!(complete("stream-sqsd run --gra", 2), "--grace");
     run(daemon(&["completions", "cmd"])).with(2).saying(&["possible values: bash, elvish, fish"]);
-}
-
-#[test]
-fn man_has_a_page_for_the_program_and_for_each_subcommand() {
-    let directory = tempfile::tempdir().unwrap();
-    run(daemon(&["manual", directory.path().to_str().unwrap()])).with(0);
-    let page = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
-    assert!(page("stream-sqsd.1").contains("Exit codes:"));
-    assert!(page("stream-sqsd-run.1").contains("STREAM_SQSD_GRACE"));
-    assert!(!directory.path().join("stream-sqsd-manual.1").exists(), "only who makes packages needs it");
-    let nowhere = directory.path().join("nowhere");
-    run(daemon(&["manual", nowhere.to_str().unwrap()])).with(2).saying(&["cannot write the pages into"]);
 }

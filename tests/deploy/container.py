@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "localstack"))
 import queues  # noqa: E402
 
-BINARY = Path(os.environ.get("STREAM_SQSD_TEST_BINARY") or ROOT / "target/x86_64-unknown-linux-gnu/release/stream-sqsd")
+BINARY = Path(os.environ.get("STREAM_SQSD_TEST_BINARY") or ROOT / "target/x86_64-unknown-linux-musl/release/stream-sqsd")
 ENDPOINT = os.environ["STREAM_SQSD_TEST_ENDPOINT"]
 PORT = ENDPOINT.rsplit(":", 1)[1]
 README = (ROOT / "deploy/README.md").read_text()

@@ -4,7 +4,7 @@
 
 A Debian of its own is booted with systemd-nspawn: its disk is thrown away afterwards, its network is the machine's, which is
 how it reaches LocalStack. Needs root and the Debian packages debootstrap and systemd-container. STREAM_SQSD_TEST_BINARY
-names another binary than the release.
+names another binary than that of the part `release`.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT / "localstack"))
 import queues  # noqa: E402
 
 ENDPOINT = os.environ.get("STREAM_SQSD_TEST_ENDPOINT")
-BINARY = os.environ.get("STREAM_SQSD_TEST_BINARY", "target/release/stream-sqsd")
+BINARY = os.environ.get("STREAM_SQSD_TEST_BINARY", "target/x86_64-unknown-linux-musl/release/stream-sqsd")
 DEBIAN = ROOT / "target" / "debian-bookworm"
 PACKAGES = ROOT / "target" / "debian-packages"
 UNITS = ROOT / "deploy" / "systemd"

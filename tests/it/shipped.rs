@@ -150,6 +150,25 @@ fn the_page_about_scale_has_the_defaults_of_the_template() {
     assert!(page.contains("its default size (a quarter of a vCPU, "));
 }
 
+#[test]
+fn the_documented_dependency_names_features_that_exist() {
+    let manifest = text("Cargo.toml");
+    let (_, features) = manifest.split_once("\n[features]\n").unwrap();
+    let features = features.split("\n[").next().unwrap();
+    let features: Vec<&str> = features.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
+    let dependency = |page: &str| {
+        let content = text(page);
+        let line = content.lines().find(|line| line.starts_with("stream-sqsd = {"));
+        line.unwrap_or_else(|| panic!("{page} does not say how to depend on the crate")).to_owned()
+    };
+    let line = dependency("README.md");
+    assert_eq!(line, dependency("src/docs/handlers.md"));
+    let (_, asked) = line.split_once("features = [").unwrap();
+    for feature in asked.split(']').next().unwrap().split(", ").map(|name| name.trim_matches('"')) {
+        assert!(features.contains(&feature), "the feature {feature} is none of {features:?}");
+    }
+}
+
 /// The images that the documentation builds, runs, tags and pushes.
 fn documented_images(page: &str) -> Vec<String> {
     let commands = page.replace("\\\n", " ");
@@ -176,6 +195,8 @@ fn every_image_is_named_by_an_exact_tag_or_a_digest() {
     for (source, images) in [
         ("the Dockerfile", behind("deploy/container/Dockerfile", "\nFROM ")),
         ("compose.yaml", behind("localstack/compose.yaml", "image: ")),
+        ("the CI workflow", behind(".github/workflows/ci.yml", "image: ")),
+        ("the release workflow", behind(".github/workflows/release.yml", "image: ")),
         ("the task definition", behind("deploy/ecs/task-definition.json", "\"image\": \"")),
         ("the stack's command", behind("deploy/README.md", " Image=")),
         ("the documentation", documented_images(&text("deploy/README.md"))),

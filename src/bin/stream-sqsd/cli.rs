@@ -64,9 +64,6 @@ pub(crate) enum Command {
     /// Print what completes this command line in a shell.
     #[command(after_help = COMPLETIONS_HELP)]
     Completions(CompletionsArguments),
-    /// Write the pages for man into a directory: for who makes packages.
-    #[command(hide = true)]
-    Manual(ManualArguments),
 }
 
 const RUN_HELP: &str = "\
@@ -208,12 +205,6 @@ pub(crate) struct CompletionsArguments {
     /// The shell.
     #[arg(value_enum)]
     pub(crate) shell: Shell,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ManualArguments {
-    /// Where to; what is there under the same names is replaced.
-    pub(crate) directory: PathBuf,
 }
 
 const DECODE_HELP: &str = "\

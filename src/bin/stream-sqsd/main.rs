@@ -58,7 +58,6 @@ fn main() -> ExitCode {
         }
         Command::Events(arguments) => signals.end_at_once().and_then(|()| events::events(&arguments)),
         Command::Completions(arguments) => signals.end_at_once().and_then(|()| describe::completions(&arguments)),
-        Command::Manual(arguments) => signals.end_at_once().and_then(|()| describe::manual(&arguments)),
     }));
     let code = match outcome {
         Ok(Ok(exit)) => exit.into(),

@@ -53,7 +53,8 @@ events = ["*"]   # or one type, "message.new", or all below a dot, "message.*"
 handler = "stdout"
 "##;
 
-fn starting_file() -> String {
+/// The text of the file.
+pub(super) fn starting_file() -> String {
     let mut text = HEAD.to_owned();
     for setting in settings::ALL.iter().filter(|setting| setting.file.0.is_empty()) {
         push(setting, &mut text);
