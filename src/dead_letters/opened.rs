@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::time::timeout;
+
 use super::letter::Reader;
 use crate::queue::{MAX_WAIT, Queue, QueueError, QueueFacts};
 
@@ -12,6 +14,9 @@ pub const HOLD: Duration = Duration::from_secs(300);
 /// How many messages one look holds at the same time, at the most: SQS lets about 120,000 of a queue be in flight, and others
 /// need some of them.
 pub const MOST_HELD: usize = 100_000;
+
+/// How long reading the queue's attributes may take.
+const FACTS_LIMIT: Duration = Duration::from_secs(20);
 
 /// How a dead-letter queue is looked through.
 #[derive(Clone, Debug)]
@@ -95,7 +100,8 @@ impl<Q: Queue> DeadLetterQueue<Q> {
     ///
     /// [`DeadLetterError::OwnRedrivePolicy`] and [`DeadLetterError::Unreadable`], unless [`Options::force`] is set.
     pub async fn open(queue: Q, reader: Reader, options: Options) -> Result<Self, DeadLetterError> {
-        let facts = match queue.facts().await {
+        let facts = timeout(FACTS_LIMIT, queue.facts()).await;
+        let facts = match facts.unwrap_or(Err(QueueError::TimedOut { after: FACTS_LIMIT })) {
             Ok(QueueFacts { max_receive_count: Some(max_receive_count), dead_letter_queue, .. }) if !options.force => {
                 return Err(DeadLetterError::OwnRedrivePolicy { max_receive_count, dead_letter_queue });
             }

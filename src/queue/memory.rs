@@ -388,6 +388,11 @@ impl MemoryQueue {
         self.state().dead.clone()
     }
 
+    /// The ids and the bodies of all messages that are in the queue, hidden ones included, in the order in which they came.
+    pub fn bodies(&self) -> Vec<(MessageId, String)> {
+        self.state().messages.values().map(|message| (message.id.clone(), message.body.clone())).collect()
+    }
+
     /// How often a message was received; None when it is no longer in the queue.
     pub fn receive_count(&self, id: &MessageId) -> Option<u32> {
         let state = self.state();

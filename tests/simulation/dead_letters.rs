@@ -183,7 +183,10 @@ async fn a_queue_that_moves_what_is_looked_at_is_refused() {
     queue.set_faults(Faults { attributes_error: 1.0, ..Faults::default() });
     let refused = DeadLetterQueue::open(queue.clone(), reader(), Options::default()).await;
     assert!(matches!(refused, Err(DeadLetterError::Unreadable(_))), "{refused:?}");
-    assert!(DeadLetterQueue::open(queue, reader(), forced).await.is_ok());
+    assert!(DeadLetterQueue::open(queue.clone(), reader(), forced).await.is_ok());
+    queue.set_faults(Faults { hang: 1.0, ..Faults::default() });
+    let refused = timeout(MINUTE, DeadLetterQueue::open(queue, reader(), Options::default())).await.expect("an answer");
+    assert!(matches!(refused, Err(DeadLetterError::Unreadable(_))), "{refused:?}");
 }
 
 #[tokio::test(start_paused = true)]

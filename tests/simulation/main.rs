@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod dead_letters;
+mod dead_world;
 mod degraded;
 mod drain;
 mod draw;
