@@ -10,7 +10,7 @@ use crate::telemetry::DeadLetter;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Account {
-    /// Messages that were received.
+    /// Messages that were received and looked at.
     pub seen: u64,
     /// Its handler succeeded, and it was deleted.
     pub handled: u64,

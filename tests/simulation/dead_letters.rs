@@ -28,7 +28,7 @@ fn midnight() -> SystemTime {
 }
 
 fn dead(settings: MemorySettings) -> MemoryQueue {
-    MemoryQueue::new(MemorySettings { name: "dead".into(), wall_clock: Some(midnight), ..settings })
+    MemoryQueue::new(settings.with_name("dead").with_wall_clock(midnight))
 }
 
 fn event(kind: &str) -> String {
@@ -59,7 +59,7 @@ fn router(calls: &Calls) -> Router {
 }
 
 fn engine() -> Settings {
-    Settings { random_seed: Some(7), wall_clock: midnight, handler_timeout: 60 * MINUTE, ..Settings::default() }
+    Settings::new().with_random_seed(7).with_wall_clock(midnight).with_handler_timeout(60 * MINUTE)
 }
 
 fn settings() -> RetrySettings {
@@ -98,7 +98,7 @@ fn left(queue: &MemoryQueue) -> (u64, u64) {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_groups_by_reason_and_leaves_everything_visible() {
-    let queue = dead(MemorySettings { retention: Some(14 * DAY), ..Default::default() });
+    let queue = dead(MemorySettings::new().with_retention(14 * DAY));
     let old = queue.send_at(event("message.new"), midnight() - DAY);
     let new = queue.send(event("message.read"));
     queue.send("no event!");
@@ -174,24 +174,24 @@ async fn an_event_that_does_not_fit_is_known_from_its_bytes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_moves_what_is_looked_at_is_refused() {
-    let queue = dead(MemorySettings { max_receive_count: Some(3), ..Default::default() });
+    let queue = dead(MemorySettings::new().with_max_receive_count(3));
     let reader = || Reader::new(Router::new());
     let refused = DeadLetterQueue::open(queue.clone(), reader(), Options::default()).await;
     assert!(matches!(refused, Err(DeadLetterError::OwnRedrivePolicy { max_receive_count: 3, .. })), "{refused:?}");
     let forced = Options::default().with_force(true);
     assert!(DeadLetterQueue::open(queue.clone(), reader(), forced.clone()).await.is_ok());
-    queue.set_faults(Faults { attributes_error: 1.0, ..Faults::default() });
+    queue.set_faults(Faults::new().with_attributes_error(1.0));
     let refused = DeadLetterQueue::open(queue.clone(), reader(), Options::default()).await;
     assert!(matches!(refused, Err(DeadLetterError::Unreadable(_))), "{refused:?}");
     assert!(DeadLetterQueue::open(queue.clone(), reader(), forced).await.is_ok());
-    queue.set_faults(Faults { hang: 1.0, ..Faults::default() });
+    queue.set_faults(Faults::new().with_hang(1.0));
     let refused = timeout(MINUTE, DeadLetterQueue::open(queue, reader(), Options::default())).await.expect("an answer");
     assert!(matches!(refused, Err(DeadLetterError::Unreadable(_))), "{refused:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_look_that_is_told_to_stop_returns_what_it_received() {
-    let queue = dead(MemorySettings { faults: Faults { latency: SECOND, ..Faults::default() }, ..Default::default() });
+    let queue = dead(MemorySettings::new().with_faults(Faults::new().with_latency(SECOND)));
     for _ in 0..3_000 {
         queue.send(event("message.new"));
     }
@@ -206,7 +206,7 @@ async fn a_look_that_is_told_to_stop_returns_what_it_received() {
 
 #[tokio::test(start_paused = true)]
 async fn at_the_limit_in_flight_a_list_says_at_least() {
-    let queue = dead(MemorySettings { max_in_flight: 50, ..Default::default() });
+    let queue = dead(MemorySettings::new().with_max_in_flight(50));
     for _ in 0..80 {
         queue.send(event("message.new"));
     }
@@ -269,7 +269,7 @@ async fn what_fails_again_stays_with_its_new_reason_and_is_called_once() {
     let undecodable = queue.send("no event!");
     let unrouted = queue.send(event("call.ended"));
     let slow = queue.send(event("message.slow"));
-    let acknowledge = RetrySettings::new(Settings { unrouted: Unrouted::Acknowledge, ..engine() });
+    let acknowledge = RetrySettings::new(engine().with_unrouted(Unrouted::Acknowledge));
     let (summary, outcomes, calls) = retry(&queue, Filter::all(), acknowledge).await;
     assert_eq!((summary.account.failed, summary.account.handled), (4, 1));
     let reasons = [&bad, &again, &undecodable, &unrouted].map(|id| outcomes[id].1.clone().unwrap());
@@ -377,7 +377,7 @@ async fn a_killed_retry_has_deleted_what_was_handled_and_nothing_else() {
 
 #[tokio::test(start_paused = true)]
 async fn a_group_is_handled_in_order_beyond_ten_and_stops_at_a_failure() {
-    let queue = dead(MemorySettings { fifo: true, ..Default::default() });
+    let queue = dead(MemorySettings::new().with_fifo(true));
     for number in 10..35 {
         let kind = if number == 27 { "message.bad" } else { "message.new" };
         queue.send_to_group(format!(r#"{{"type":"{kind}","n":{number}}}"#), "stops");
@@ -401,7 +401,7 @@ async fn a_group_is_handled_in_order_beyond_ten_and_stops_at_a_failure() {
 
 #[tokio::test(start_paused = true)]
 async fn a_group_stops_at_what_does_not_match() {
-    let queue = dead(MemorySettings { fifo: true, ..Default::default() });
+    let queue = dead(MemorySettings::new().with_fifo(true));
     let ids: Vec<_> = ["message.new", "message.new", "message.read", "message.new"]
         .map(|kind| queue.send_to_group(event(kind), "g"))
         .into();
@@ -423,7 +423,7 @@ async fn an_unconfirmed_delete_calls_nobody_again() {
     let calls = Calls::default();
     let letters = open(&queue, &calls).await;
     let heal = async {
-        queue.set_faults(Faults { entry_error: 1.0, ..Faults::default() });
+        queue.set_faults(Faults::new().with_entry_error(1.0));
         sleep(10 * MINUTE).await;
         queue.set_faults(Faults::default());
         std::future::pending::<()>().await
@@ -550,7 +550,7 @@ async fn a_queue_that_refuses_ends_a_look_and_a_retry() {
         queue.send(event("message.new"));
     }
     let letters = open(&queue, &Calls::default()).await;
-    queue.set_faults(Faults { receive_error: 1.0, ..Faults::default() });
+    queue.set_faults(Faults::new().with_receive_error(1.0));
     let begun = Instant::now();
     let ended = letters.retry(Filter::all(), settings(), std::future::pending(), |_| {}).await.unwrap();
     assert!(matches!(ended.ended, RetryEnded::QueueFailed | RetryEnded::TooManyInFlight), "{ended:?}");
@@ -583,8 +583,7 @@ async fn filters_mean_all_that_is_said() {
 #[tokio::test(start_paused = true)]
 async fn a_dead_letter_of_a_daemon_is_handled_by_its_own_id() {
     let dead = dead(MemorySettings::default());
-    let main =
-        MemorySettings { max_receive_count: Some(1), dead_letter_queue: Some(dead.clone()), ..Default::default() };
+    let main = MemorySettings::new().with_max_receive_count(1).with_dead_letter_queue(dead.clone());
     let main = MemoryQueue::new(main);
     let id = main.send(event("message.new"));
     main.receive(1, Duration::ZERO, None).await.unwrap();

@@ -244,31 +244,27 @@ fn midnight() -> SystemTime {
 }
 
 fn engine(random: &mut Rng) -> Settings {
-    Settings {
-        concurrency: [1, 3, 10, 64][random.usize(0..4)],
-        handler_timeout: 10 * MINUTE,
-        wait: Duration::from_secs(random.u64(1..=20)),
-        unrouted: if random.bool() { Unrouted::Leave } else { Unrouted::Acknowledge },
-        random_seed: Some(random.u64(..)),
-        wall_clock: midnight,
-        time_suspended: || Duration::ZERO,
-        ..Settings::default()
-    }
+    Settings::new()
+        .with_concurrency([1, 3, 10, 64][random.usize(0..4)])
+        .with_handler_timeout(10 * MINUTE)
+        .with_wait(Duration::from_secs(random.u64(1..=20)))
+        .with_unrouted(if random.bool() { Unrouted::Leave } else { Unrouted::Acknowledge })
+        .with_random_seed(random.u64(..))
+        .with_wall_clock(midnight)
+        .with_time_suspended(|| Duration::ZERO)
 }
 
 fn faults(random: &mut Rng) -> Faults {
     let mut probability = |most: f64| if random.bool() { random.f64() * most } else { 0.0 };
-    Faults {
-        duplicate: probability(0.3),
-        receive_error: probability(0.3),
-        receive_answer_lost: probability(0.1),
-        call_error: probability(0.3),
-        call_answer_lost: probability(0.3),
-        entry_error: probability(0.4),
-        hang: probability(0.02),
-        latency: Duration::from_secs_f64(probability(3.0)),
-        ..Faults::default()
-    }
+    Faults::new()
+        .with_duplicate(probability(0.3))
+        .with_receive_error(probability(0.3))
+        .with_receive_answer_lost(probability(0.1))
+        .with_call_error(probability(0.3))
+        .with_call_answer_lost(probability(0.3))
+        .with_entry_error(probability(0.4))
+        .with_hang(probability(0.02))
+        .with_latency(Duration::from_secs_f64(probability(3.0)))
 }
 
 /// A world, and what it is made of.
@@ -277,24 +273,24 @@ fn draw(random: &mut Rng) -> World {
     let calm = random.u8(0..3) == 0;
     let mut queue_faults = || if calm { Faults::default() } else { faults(random) };
     let (of_main, of_dead) = (queue_faults(), queue_faults());
-    let dead = MemoryQueue::new(MemorySettings {
-        name: "dead".into(),
-        fifo,
-        faults: of_dead,
-        seed: random.u64(..),
-        wall_clock: Some(midnight),
-        ..MemorySettings::default()
-    });
-    let main = MemoryQueue::new(MemorySettings {
-        visibility_timeout: Duration::from_secs(random.u64(2..=30)),
-        max_receive_count: Some(random.u32(1..=3)),
-        dead_letter_queue: Some(dead.clone()),
-        fifo,
-        faults: of_main,
-        seed: random.u64(..),
-        wall_clock: Some(midnight),
-        ..MemorySettings::default()
-    });
+    let dead = MemoryQueue::new(
+        MemorySettings::new()
+            .with_name("dead")
+            .with_fifo(fifo)
+            .with_faults(of_dead)
+            .with_seed(random.u64(..))
+            .with_wall_clock(midnight),
+    );
+    let main = MemoryQueue::new(
+        MemorySettings::new()
+            .with_visibility_timeout(Duration::from_secs(random.u64(2..=30)))
+            .with_max_receive_count(random.u32(1..=3))
+            .with_dead_letter_queue(dead.clone())
+            .with_fifo(fifo)
+            .with_faults(of_main)
+            .with_seed(random.u64(..))
+            .with_wall_clock(midnight),
+    );
     let truth = Truth {
         began: Instant::now(),
         plans: Vec::new(),
@@ -346,7 +342,7 @@ async fn send_all(world: World, mut random: Rng) {
 /// The daemon on the main queue, killed now and then.
 async fn daemon(world: World, mut random: Rng) {
     loop {
-        let settings = Settings { unrouted: Unrouted::Leave, ..engine(&mut random) };
+        let settings = engine(&mut random).with_unrouted(Unrouted::Leave);
         let consumer = Consumer::new(world.main.clone(), world.router(false), settings);
         let lives = Duration::from_secs(random.u64(1..2_000));
         let _ = timeout(lives, consumer.run(std::future::pending())).await;
@@ -496,7 +492,9 @@ impl Operator {
         let bodies = bodies.map(|line| number_of(line["body"].as_str().unwrap()));
         self.world.truth().done.extend(bodies);
         let mut kinds = BTreeMap::<MessageId, OutcomeKind>::new();
-        let done = |outcome: &Outcome| drop(kinds.insert(outcome.message_id.clone(), outcome.kind));
+        let done = |outcome: &Outcome| {
+            kinds.insert(outcome.message_id.clone(), outcome.kind);
+        };
         let summary = self.open().await.drop_exported(&list, stop, done).await;
         self.world.tell(format!("drop of {}: {summary:?}", list.len()));
         if summary.is_ok_and(|summary| !summary.account.adds_up() || summary.account.seen != kinds.len() as u64) {
