@@ -263,7 +263,7 @@ async fn a_retry_handles_what_matches_and_leaves_the_rest_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_fails_again_stays_with_its_new_reason_and_is_called_once() {
+async fn what_fails_again_stays_with_its_reason_and_is_called_once() {
     let queue = dead(MemorySettings::default());
     let [bad, again] = ["message.bad", "message.again"].map(|kind| queue.send(event(kind)));
     let undecodable = queue.send("no event!");
@@ -376,7 +376,7 @@ async fn a_killed_retry_has_deleted_what_was_handled_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_is_handled_in_order_beyond_ten_and_stops_at_a_failure() {
+async fn a_group_is_handled_in_order_and_stops_at_a_failure() {
     let queue = dead(MemorySettings::new().with_fifo(true));
     for number in 10..35 {
         let kind = if number == 27 { "message.bad" } else { "message.new" };
