@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::clock::later;
 use super::engine::Engine;
+use super::observer::{Became, Settled};
 use super::settle::Deleted;
 use super::work::Work;
 use crate::queue::MessageId;
@@ -42,8 +43,8 @@ impl Settlement {
 }
 
 impl Work<Engine> {
-    pub(super) async fn delete(&self) -> Settlement {
-        let engine = &self.engine;
+    pub(super) async fn delete(&mut self) -> Settlement {
+        let engine = self.engine.clone();
         match engine.settler.delete(&self.lease, || engine.jitter()).await {
             Deleted::Confirmed => {
                 engine.telemetry.lease_margin.observe(self.lease.left().as_secs_f64());
@@ -52,7 +53,7 @@ impl Work<Engine> {
             }
             Deleted::Unconfirmed => {
                 let error = format!("{}, but its delete was not confirmed", self.account.outcome);
-                self.write_down("delete_unconfirmed", &error);
+                self.write_down(Became::DeleteUnconfirmed, "delete_unconfirmed", &error);
                 Settlement::Interrupted
             }
         }
@@ -62,7 +63,9 @@ impl Work<Engine> {
     pub(super) async fn nack(&mut self, delay: Option<Duration>) -> Settlement {
         self.held.drop_bytes();
         let engine = self.engine.clone();
-        self.write_down(self.account.outcome, &self.account.error);
+        let error = std::mem::take(&mut self.account.error);
+        self.write_down(Became::Failed, self.account.outcome, &error);
+        self.account.error = error;
         let delay = delay.unwrap_or_else(|| engine.settings.retry.after(self.receive_count(), engine.jitter()));
         // On its last receive it is given up instead: to return the rest would spend their receives unworked.
         let ticket = self.ticket.as_ref().filter(|_| !self.is_last_receive());
@@ -95,7 +98,8 @@ impl Work<Engine> {
             Some(_) => "what comes before it in its group failed, or it was held for as long as can be",
             None => "it was held for as long as can be",
         };
-        self.write_down("returned", &self.account.because(reason));
+        let error = self.account.because(reason);
+        self.write_down(Became::Returned, "returned", &error);
         if let Some(ticket) = &self.ticket {
             ticket.return_the_rest();
         }
@@ -119,7 +123,9 @@ impl Work<Engine> {
         let handled = self.account.is_handled();
         let reason =
             if handled { "handled, but its lease was lost before it was deleted" } else { "its lease was lost" };
-        self.write_down("lease_lost", &self.account.because(reason));
+        let error = self.account.because(reason);
+        let became = if handled { Became::DeleteUnconfirmed } else { Became::LeaseLost };
+        self.write_down(became, "lease_lost", &error);
         if let Some(times) = self.engine.telemetry.worth_logging(("lease", "lost")) {
             warn!(message_id = %self.lease.message_id(), times, "the lease of a message is lost; it will be received again");
         }
@@ -129,13 +135,18 @@ impl Work<Engine> {
         Settlement::Interrupted
     }
 
-    /// Writes down why a message was not deleted on its last receive, after which SQS moves it to the dead-letter queue.
-    fn write_down(&self, outcome: &str, error: &str) {
-        if !self.is_last_receive() {
-            return;
+    /// Notes how a delivery ends whose message is not deleted, and, where it was its last receive, writes down why: SQS moves
+    /// it to the dead-letter queue then.
+    fn write_down(&mut self, became: Became, outcome: &str, error: &str) {
+        self.account.became = Some(became);
+        if self.is_last_receive() {
+            self.engine.telemetry.last_receive_failed(self.failed(outcome, error));
         }
+    }
+
+    fn failed<'a>(&'a self, outcome: &'a str, error: &'a str) -> FailedLastReceive<'a> {
         let Engine { telemetry, settings, .. } = &*self.engine;
-        telemetry.last_receive_failed(FailedLastReceive {
+        FailedLastReceive {
             at: (settings.wall_clock)(),
             message_id: self.lease.message_id().as_str(),
             receive_count: self.receive_count(),
@@ -144,6 +155,17 @@ impl Work<Engine> {
             route: self.account.route.map(|number| &**telemetry.route_name(number)),
             outcome,
             error,
-        });
+        }
+    }
+
+    /// Tells who asked for it how the delivery ended.
+    pub(super) fn tell_the_observer(&self, settlement: &Settlement) {
+        let Some(observer) = &self.engine.observer else { return };
+        let became = match settlement {
+            Settlement::Deleted => Became::Deleted,
+            _ => self.account.became.unwrap_or(Became::Failed),
+        };
+        let failed = self.failed(self.account.outcome, &self.account.error);
+        observer.settled(Settled { message_id: self.lease.message_id(), became, failed });
     }
 }

@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::{Instrument, Level, debug, enabled, error, info, info_span, warn};
 
-use super::account::REPEAT;
+use super::account::{REPEAT, UNROUTED};
 use super::budget::Held;
 use super::call::Attempt;
 use super::clock::{later, part};
@@ -50,6 +50,7 @@ impl Work<Engine> {
             Ok(settlement) => settlement,
             Err(_panic) => self.panicked().await,
         };
+        self.tell_the_observer(&settlement);
         if let Some(began) = began {
             let route = self.account.route.map(|number| &**self.engine.telemetry.route_name(number));
             debug!(
@@ -131,7 +132,7 @@ impl Work<Engine> {
                 }
             }
         }
-        let Delivery { receipt, body, receive_count, sent_at, group, trace } = delivery;
+        let Delivery { receipt, body, receive_count, sent_at, group, trace, attributes: _ } = delivery;
         let decoded = tokio::select! {
             biased;
             decoded = decode(&mut self.held, body, engine.settings.inflate_limit) => Some(decoded),
@@ -154,7 +155,8 @@ impl Work<Engine> {
                 return self.nack(None).await;
             }
         };
-        self.account.decoded(&event, self.is_last_receive());
+        let is_asked_for = self.is_last_receive() || engine.observer.is_some();
+        self.account.decoded(&event, is_asked_for);
         let first_of_its_type = engine.telemetry.seen(event.kind().name(), event.kind().known().is_some());
         let Some((number, route)) = engine.router.find(&event) else {
             return self.unrouted(&event, first_of_its_type).await;
@@ -309,7 +311,8 @@ impl Work<Engine> {
 
     async fn unrouted(&mut self, event: &Event, first_of_its_type: bool) -> Settlement {
         let engine = self.engine.clone();
-        self.account.failed("unrouted", "no route takes it");
+        let (outcome, error) = UNROUTED;
+        self.account.failed(outcome, error);
         engine.telemetry.unrouted.add(1);
         match engine.settings.unrouted {
             Unrouted::Acknowledge => {

@@ -1,9 +1,13 @@
 //! The trait [`Queue`], what goes through it, and its errors.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use md5::{Digest, Md5};
+use serde::{Deserialize, Serialize};
 
 use crate::telemetry::RequestError;
 
@@ -47,6 +51,23 @@ pub trait Queue: Send + Sync + 'static {
         wait: Duration,
         visibility: Option<Duration>,
     ) -> impl Future<Output = Result<Vec<Delivery>, QueueError>> + Send;
+
+    /// As [`Queue::receive`], and each delivery brings all attributes of its message, for a person who looks at it.
+    ///
+    /// A queue that wraps another one must pass this on, as it does the calls. Without an implementation of its own it brings
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::receive`].
+    fn receive_whole(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+    ) -> impl Future<Output = Result<Vec<Delivery>, QueueError>> + Send {
+        self.receive(max, wait, visibility)
+    }
 
     /// Deletes up to [`BATCH`] messages and answers entry by entry, in the order of `batch`.
     ///
@@ -94,6 +115,15 @@ impl<Q: Queue> Queue for Arc<Q> {
         visibility: Option<Duration>,
     ) -> impl Future<Output = Result<Vec<Delivery>, QueueError>> + Send {
         Q::receive(self, max, wait, visibility)
+    }
+
+    fn receive_whole(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+    ) -> impl Future<Output = Result<Vec<Delivery>, QueueError>> + Send {
+        Q::receive_whole(self, max, wait, visibility)
     }
 
     fn delete(&self, batch: &[Receipt]) -> impl Future<Output = Result<Vec<EntryResult>, QueueError>> + Send {
@@ -185,13 +215,52 @@ pub struct Delivery {
     pub group: Option<Arc<str>>,
     /// Where the message stands in distributed traces.
     pub trace: Trace,
+    /// All its attributes, where [`Queue::receive_whole`] was asked for it. Behind a pointer, since the engine holds many
+    /// deliveries and asks for none.
+    pub attributes: Option<Box<Attributes>>,
+}
+
+/// All attributes of one message, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Attributes {
+    /// Those of the queue, such as `SentTimestamp` and `DeadLetterQueueSourceArn`.
+    #[serde(default)]
+    pub system: BTreeMap<String, String>,
+    /// Those of the sender.
+    #[serde(default)]
+    pub message: BTreeMap<String, MessageAttribute>,
+}
+
+/// One attribute that a sender gave to a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MessageAttribute {
+    /// Its type: `String`, `Number` or `Binary`, or one of these with a label behind a dot.
+    pub data_type: String,
+    /// Its value; of a binary one in base64.
+    pub value: String,
+}
+
+impl Attributes {
+    /// No attributes.
+    pub fn new() -> Self {
+        Attributes::default()
+    }
+}
+
+impl MessageAttribute {
+    /// An attribute of this type; a binary value in base64.
+    pub fn new(data_type: impl Into<String>, value: impl Into<String>) -> Self {
+        MessageAttribute { data_type: data_type.into(), value: value.into() }
+    }
 }
 
 impl Delivery {
     /// The first delivery of a message, with nothing known of it but its body.
     pub fn new(receipt: Receipt, body: impl Into<String>) -> Self {
         let (sent_at, group, trace) = (None, None, Trace::default());
-        Delivery { receipt, body: body.into(), receive_count: 1, sent_at, group, trace }
+        Delivery { receipt, body: body.into(), receive_count: 1, sent_at, group, trace, attributes: None }
     }
 
     /// Sets [`Delivery::receive_count`], from 1.
@@ -215,6 +284,12 @@ impl Delivery {
     /// Sets [`Delivery::trace`].
     pub fn with_trace(mut self, trace: Trace) -> Self {
         self.trace = trace;
+        self
+    }
+
+    /// Sets [`Delivery::attributes`].
+    pub fn with_attributes(mut self, attributes: Attributes) -> Self {
+        self.attributes = Some(Box::new(attributes));
         self
     }
 }
@@ -272,6 +347,16 @@ impl Trace {
             && parts.next().is_none();
         well_formed.then_some(root)
     }
+}
+
+/// The MD5 sum of a body, by which SQS tells bodies apart.
+pub(crate) fn md5_of(body: &str) -> u128 {
+    u128::from_be_bytes(Md5::digest(body.as_bytes()).into())
+}
+
+/// An MD5 sum as SQS writes it: 32 hexadecimal digits.
+pub(crate) fn read_md5(text: &str) -> Option<u128> {
+    (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok()).flatten()
 }
 
 /// What is known of a queue; each part may be unknown.

@@ -8,6 +8,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod dead_letters;
+mod dead_world;
 mod degraded;
 mod drain;
 mod draw;
