@@ -12,6 +12,7 @@ mod url;
 mod errors;
 mod connections;
 mod doctor;
+mod redrive;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -37,6 +38,7 @@ use tokio::time::Instant;
 use connections::Connections;
 pub use doctor::{Encryption, QueueAttributes, Redrive};
 use errors::{one_line, queue_error};
+pub use redrive::{MAX_MOVE_RATE, MoveState, MoveTask};
 pub use url::{BadQueueUrl, QueueUrl, is_this_machine, queue_arn, queue_url_of};
 
 use super::{
@@ -276,6 +278,12 @@ impl SqsQueue {
             QueueAddress::Name { name, account } => look_up(&clients.calls, &region, &name, account).await?,
         };
         Ok(SqsQueue { url, region, config, clients: RwLock::new(clients), lost: Mutex::new(Vec::new()) })
+    }
+
+    /// Another queue in the same region, on the same connections and credentials.
+    fn with_url(&self, url: QueueUrl) -> SqsQueue {
+        let (region, config) = (self.region.clone(), self.config.clone());
+        SqsQueue { url, region, config, clients: RwLock::new(self.clients()), lost: Mutex::new(Vec::new()) }
     }
 
     /// The URL of the queue.
