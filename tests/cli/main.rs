@@ -16,6 +16,7 @@ mod guidance;
 mod exits;
 mod watch;
 mod dead_letters;
+mod redrive;
 mod stalls;
 mod supervisor;
 mod upgrade;

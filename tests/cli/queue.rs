@@ -13,7 +13,10 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-/// A server with one queue. It is gone when this is dropped.
+/// The ARN of the dead-letter queue.
+pub(crate) const DEAD: &str = "arn:aws:sqs:us-east-1:123456789012:dead";
+
+/// A server with a queue, and a second one for dead letters. It is gone when this is dropped.
 pub(crate) struct Sqs {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -22,6 +25,12 @@ pub(crate) struct Sqs {
 
 struct Shared {
     queue: MemoryQueue,
+    /// What is called `dead`. Nothing gets there by itself.
+    dead: MemoryQueue,
+    /// The states of the move task, one for each time that it is looked at; the last one stays.
+    moves: Mutex<Vec<Value>>,
+    /// The state of a move task that was cancelled.
+    cancelled_move: Mutex<Value>,
     attributes: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
     denied: Mutex<Vec<&'static str>>,
     /// In which words.
@@ -45,6 +54,9 @@ impl Sqs {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             queue: MemoryQueue::new(settings),
+            dead: MemoryQueue::new(MemorySettings::default()),
+            moves: Mutex::default(),
+            cancelled_move: Mutex::default(),
             attributes: Mutex::default(),
             denied: Mutex::default(),
             denied_with: Mutex::new("User is not authorized to perform this action"),
@@ -71,6 +83,33 @@ impl Sqs {
 
     pub(crate) fn queue(&self) -> &MemoryQueue {
         &self.shared.queue
+    }
+
+    /// A server with a queue whose redrive policy names the queue `dead`.
+    pub(crate) fn with_dead_letter_queue() -> Sqs {
+        let sqs = Sqs::start(MemorySettings::default());
+        let redrive = format!(r#"{{"deadLetterTargetArn":"{DEAD}","maxReceiveCount":3}}"#);
+        sqs.set("chat-events", &[("RedrivePolicy", &redrive)]);
+        let mut attributes = vec![("QueueArn", DEAD), ("ApproximateNumberOfMessages", "12")];
+        attributes.push(("ApproximateNumberOfMessagesNotVisible", "0"));
+        attributes.push(("ApproximateNumberOfMessagesDelayed", "0"));
+        sqs.set("dead", &attributes);
+        sqs
+    }
+
+    /// The queue that is called `dead`.
+    pub(crate) fn dead(&self) -> &MemoryQueue {
+        &self.shared.dead
+    }
+
+    /// What a move task looks like, one after the other.
+    pub(crate) fn moves(&self, looks: Vec<Value>) {
+        *self.shared.moves.lock().unwrap() = looks;
+    }
+
+    /// What it looks like once it was cancelled.
+    pub(crate) fn cancelled_move(&self, look: Value) {
+        *self.shared.cancelled_move.lock().unwrap() = look;
     }
 
     /// From now on this action is denied.
@@ -186,7 +225,23 @@ async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Va
         }
     }
     let seconds = |name: &str| body[name].as_u64().map(Duration::from_secs);
+    let is_dead = body["QueueUrl"].as_str().is_some_and(|url| url.ends_with("/dead"));
+    let queue = if is_dead { &shared.dead } else { &shared.queue };
     let answer = match action {
+        "GetQueueUrl" => {
+            let name = body["QueueName"].as_str().unwrap();
+            json!({"QueueUrl": format!("https://sqs.us-east-1.amazonaws.com/123456789012/{name}")})
+        }
+        "StartMessageMoveTask" => json!({"TaskHandle": "task-1"}),
+        "CancelMessageMoveTask" => {
+            *shared.moves.lock().unwrap() = vec![shared.cancelled_move.lock().unwrap().clone()];
+            json!({"ApproximateNumberOfMessagesMoved": 1})
+        }
+        "ListMessageMoveTasks" => {
+            let mut moves = shared.moves.lock().unwrap();
+            let task = if moves.len() > 1 { Some(moves.remove(0)) } else { moves.first().cloned() };
+            json!({"Results": task.into_iter().filter(|task| !task.is_null()).collect::<Vec<_>>()})
+        }
         "GetQueueAttributes" => {
             let name = body["QueueUrl"].as_str().unwrap().rsplit('/').next().unwrap();
             if let Some(code) = shared.refused.lock().unwrap().get(name) {
@@ -198,7 +253,7 @@ async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Va
         "ReceiveMessage" => {
             let max = body["MaxNumberOfMessages"].as_u64().unwrap_or(1) as usize;
             let wait = seconds("WaitTimeSeconds").unwrap_or_default();
-            let deliveries = shared.queue.receive(max, wait, seconds("VisibilityTimeout")).await.unwrap();
+            let deliveries = queue.receive(max, wait, seconds("VisibilityTimeout")).await.unwrap();
             let messages = deliveries.iter().map(|delivery| {
                 let id = delivery.receipt.message_id.as_str();
                 json!({
@@ -213,12 +268,12 @@ async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Va
         }
         "DeleteMessageBatch" => {
             let receipts: Vec<Receipt> = entries(&body).map(receipt).collect();
-            by_entry(&body, shared.queue.delete(&receipts).await.unwrap())
+            by_entry(&body, queue.delete(&receipts).await.unwrap())
         }
         "ChangeMessageVisibilityBatch" => {
             let time = |entry: &Value| Duration::from_secs(entry["VisibilityTimeout"].as_u64().unwrap());
             let batch: Vec<_> = entries(&body).map(|entry| (receipt(entry), time(entry))).collect();
-            by_entry(&body, shared.queue.change_visibility(&batch).await.unwrap())
+            by_entry(&body, queue.change_visibility(&batch).await.unwrap())
         }
         "SendMessageBatch" => {
             let fails = shared.failing_sends.lock().unwrap().pop();
@@ -231,7 +286,7 @@ async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Va
                     }
                     None => {
                         let text = entry["MessageBody"].as_str().unwrap();
-                        let id = shared.queue.send(text);
+                        let id = queue.send(text);
                         let sums =
                             json!({"Id": entry["Id"], "MessageId": id.as_str(), "MD5OfMessageBody": md5_of(text)});
                         successful.push(sums);

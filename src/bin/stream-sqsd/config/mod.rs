@@ -32,7 +32,7 @@ use crate::config::listen::Listen;
 use crate::config::routes::Route;
 use crate::config::routes::file::OwnFile;
 use crate::config::secret::Missing;
-use crate::config::settings::{Flags, Given, OfDecode, OfDemo, OfRun, OfSend, Setting, Unset, Value};
+use crate::config::settings::{Flags, Given, Group, OfDecode, OfDemo, OfSend, Setting, Unset, Value};
 use crate::daemon::reasons;
 use crate::terminal::exit::Failure;
 use crate::terminal::log::LogFormat;
@@ -57,8 +57,8 @@ pub(crate) struct Config {
     pub(crate) file: Option<Arc<Path>>,
 }
 
-/// The configuration of a run. `file` is the file that was named by a flag.
-pub(crate) fn of_run(flags: Flags<OfRun>, file: Option<&Path>, missing: Missing) -> Result<Config, Failure> {
+/// The configuration of a run, or of what does a part of its work. `file` is the file that was named by a flag.
+pub(crate) fn of_run<G: Group>(flags: Flags<G>, file: Option<&Path>, missing: Missing) -> Result<Config, Failure> {
     let mut given = flags.with_environment();
     let mut diagnostics = Diagnostics::default();
     find_unknown_variables(&mut diagnostics);
