@@ -31,7 +31,7 @@ const CONTAIN_EACH_OTHER: &str = "event/object";
 
 /// Folders whose files still import in a circle, or from the `mod.rs` above them. The list only gets shorter: a folder that
 /// has become clean fails the test until it is taken off.
-const STILL_CIRCULAR: [&str; 4] = ["admin", "bin/stream-sqsd/config/routes", "queue", "queue/sqs"];
+const STILL_CIRCULAR: [&str; 3] = ["admin", "queue", "queue/sqs"];
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

@@ -29,8 +29,8 @@ use crate::cli::DEFAULT_FILE;
 use crate::config::diagnostics::{Diagnostic, Diagnostics, Origin, nearest};
 use crate::config::document::{Entry, Item, Section};
 use crate::config::listen::Listen;
-use crate::config::routes::Route;
-use crate::config::routes::file::OwnFile;
+use crate::config::routes::OwnFile;
+use crate::config::routes::route::RouteConfig;
 use crate::config::secret::Missing;
 use crate::config::settings::{Flags, Given, Group, OfDecode, OfDemo, OfSend, Setting, Unset, Value};
 use crate::daemon::reasons;
@@ -43,7 +43,7 @@ pub(crate) struct Config {
     pub(crate) queue: SqsOptions,
     pub(crate) engine: Settings,
     /// None of them: every event goes to standard output.
-    pub(crate) routes: Vec<Route>,
+    pub(crate) routes: Vec<RouteConfig>,
     pub(crate) log_format: LogFormat,
     /// Where the operator watches.
     pub(crate) admin: Listen,
@@ -90,7 +90,7 @@ pub(crate) fn of_run<G: Group>(flags: Flags<G>, file: Option<&Path>, missing: Mi
     if let Some(engine) = &engine {
         timeouts::check(engine, &routes, &given, &mut diagnostics);
     }
-    routes::file::find_shared(&routes, &own_files(&given), &mut diagnostics);
+    routes::find_shared_files(&routes, &own_files(&given), &mut diagnostics);
     let named = given.get(&settings::ADMIN).is_some();
     let admin = read(&given, &settings::ADMIN, &mut diagnostics, |text| Listen::parse(text, named)).flatten();
     let admin_hosts = read(&given, &settings::ADMIN_HOSTS, &mut diagnostics, host_names).map(Option::unwrap_or_default);

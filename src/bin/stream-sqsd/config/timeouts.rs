@@ -9,7 +9,8 @@ use std::time::Duration;
 use stream_sqsd::consumer::Settings;
 
 use crate::config::diagnostics::{Diagnostics, Origin};
-use crate::config::routes::{Patience, Route};
+use crate::config::routes::route::RouteConfig;
+use crate::config::routes::shipped::CallTime;
 use crate::config::settings::{self, Given};
 use crate::config::units::show_duration;
 
@@ -21,7 +22,7 @@ const HARMFUL: Duration = Duration::from_secs(60 * 60);
 /// Notes what cannot work, and what is probably not meant.
 ///
 /// What the engine checks itself has been checked: `engine` has passed.
-pub(crate) fn check(engine: &Settings, routes: &[Route], given: &Given, diagnostics: &mut Diagnostics) {
+pub(crate) fn check(engine: &Settings, routes: &[RouteConfig], given: &Given, diagnostics: &mut Diagnostics) {
     let place_of = |setting| given.get(setting).map(|value| value.origin.clone());
     if let (Some(visibility), Some(place)) = (engine.visibility, place_of(&settings::VISIBILITY))
         && let Some(concern) = visibility_concern(visibility, engine)
@@ -35,10 +36,10 @@ pub(crate) fn check(engine: &Settings, routes: &[Route], given: &Given, diagnost
     let stop = engine.handler_grace();
     let stop_shown = show_duration(stop);
     for route in routes {
-        match route.patience() {
-            Patience::Moments => {}
-            Patience::Request { timeout, longest } if longest >= limit => {
-                let place = route.timeout_place().or(limit_place.as_ref()).unwrap_or(route.place());
+        match route.target.call_time() {
+            CallTime::Moments => {}
+            CallTime::Request { timeout, longest } if longest >= limit => {
+                let place = route.timeout_place.as_ref().or(limit_place.as_ref()).unwrap_or(&route.place);
                 let what = format!(
                     "with its `timeout` of {} {} can take {} for one event, which must be less than handler_timeout \
                      ({limit_shown}): otherwise a slow target uses up the receives of its messages; shorten timeout or \
@@ -49,8 +50,8 @@ pub(crate) fn check(engine: &Settings, routes: &[Route], given: &Given, diagnost
                 );
                 diagnostics.wrong(place, what);
             }
-            Patience::Request { timeout, .. } if timeout > stop => {
-                let place = route.timeout_place().unwrap_or(route.place());
+            CallTime::Request { timeout, .. } if timeout > stop => {
+                let place = route.timeout_place.as_ref().unwrap_or(&route.place);
                 let what = format!(
                     "{} may wait {} for an answer (timeout), and a stop {}",
                     named(route, place),
@@ -59,9 +60,9 @@ pub(crate) fn check(engine: &Settings, routes: &[Route], given: &Given, diagnost
                 );
                 diagnostics.warn(place, what);
             }
-            Patience::Request { .. } => {}
+            CallTime::Request { .. } => {}
             // Unless a limit is named, these are our own defaults: nobody chose them, so nobody is told.
-            Patience::Endless if limit > stop => {
+            CallTime::Unlimited if limit > stop => {
                 let Some(place) = limit_place.clone().or_else(|| place_of(&settings::GRACE)) else { continue };
                 let what = format!(
                     "the program of {} may work for {limit_shown} (handler_timeout), and a stop {}, or shorten \
@@ -71,14 +72,14 @@ pub(crate) fn check(engine: &Settings, routes: &[Route], given: &Given, diagnost
                 );
                 diagnostics.warn(&place, what);
             }
-            Patience::Endless => {}
+            CallTime::Unlimited => {}
         }
     }
 }
 
 /// A route, in a mistake that stands at this place.
-fn named(route: &Route, place: &Origin) -> String {
-    if place == route.place() { "this route".to_owned() } else { format!("the route at {}", route.place()) }
+fn named(route: &RouteConfig, place: &Origin) -> String {
+    if *place == route.place { "this route".to_owned() } else { format!("the route at {}", route.place) }
 }
 
 fn interrupts(after: &str) -> String {

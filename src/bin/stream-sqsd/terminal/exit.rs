@@ -75,6 +75,11 @@ impl Failure {
         Failure::new(Exit::Internal, error)
     }
 
+    /// The same, with where it happened in front of it.
+    pub(crate) fn at(self, place: impl fmt::Display) -> Self {
+        Failure { exit: self.exit, error: self.error.context(place.to_string()) }
+    }
+
     /// Prints what happened, with its causes.
     pub(crate) fn report(&self) -> ExitCode {
         say(&format!("stream-sqsd: {self}"));
