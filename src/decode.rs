@@ -251,6 +251,55 @@ pub fn may_be_connection_test(body: &str) -> bool {
     !text.starts_with(['{', '[']) && words.any(|word| WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)))
 }
 
+/// The form of a body, as far as its first bytes tell. A body of each form may be damaged further on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Form {
+    /// Raw JSON.
+    Json,
+    /// Base64 of gzip.
+    Gzip,
+    /// Base64 of something else, such as JSON.
+    Base64,
+    /// An SNS envelope, around a message of any form.
+    Envelope,
+    /// None of these.
+    Other,
+}
+
+impl Form {
+    /// The form of a body.
+    pub fn of(body: &str) -> Form {
+        let text = trim(body);
+        if text.starts_with('{') {
+            return match last_values(text, ["type", "Type", "Message", "TopicArn"]) {
+                Ok([None, Some(_), Some(_), Some(_)]) => Form::Envelope,
+                _ => Form::Json,
+            };
+        }
+        // Whole groups of four, of one line.
+        let line = text.split(['\r', '\n']).next().unwrap_or_default().as_bytes();
+        let begin = &line[..line.len().min(64) / 4 * 4];
+        match from_base64(begin) {
+            Ok(bytes) if bytes.starts_with(&GZIP) => Form::Gzip,
+            Ok(bytes) if !bytes.is_empty() => Form::Base64,
+            _ => Form::Other,
+        }
+    }
+}
+
+impl std::fmt::Display for Form {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Form::Json => "JSON",
+            Form::Gzip => "base64 of gzip",
+            Form::Base64 => "base64",
+            Form::Envelope => "SNS envelope",
+            Form::Other => "unknown",
+        })
+    }
+}
+
 /// How many bytes decoding will hold beside the body, as far as the body tells at a glance.
 ///
 /// A hint: gzip says at its end how long its last member was, and a sender can write anything there. Given as the

@@ -60,6 +60,7 @@
 //! |---|---|
 //! | [`handlers`] | the handlers that ship: stdout, file, http, exec, postgres |
 //! | `admin` | metrics, liveness, readiness, status and a page over HTTP |
+//! | [`dead_letters`] | the dead-letter queue, handled where it lies: list, retry, export, drop |
 //! | [`consumer`] | the engine: receives, works, settles, drains |
 //! | [`router`] | event type to handler; the only type erasure |
 //! | [`handler`] | the page that you read to write a handler |
@@ -109,6 +110,7 @@ fn is_the_mutant(name: &str) -> bool {
 pub mod handlers;
 #[cfg(feature = "admin")]
 pub mod admin;
+pub mod dead_letters;
 pub mod consumer;
 pub mod router;
 pub mod handler;

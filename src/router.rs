@@ -34,7 +34,7 @@ use crate::handler::{Context, Failure, Handler, HandlerError};
 ///     .route("call.*", forward) // whole events, by pattern
 ///     .fallback(forward); // whatever is left
 /// ```
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Router {
     routes: Vec<Route>,
     fallback: Option<Route>,

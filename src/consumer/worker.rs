@@ -206,7 +206,7 @@ impl Work<Engine> {
                 }
             }
         }
-        let Delivery { receipt, body, receive_count, sent_at, group, trace } = delivery;
+        let Delivery { receipt, body, receive_count, sent_at, group, trace, attributes: _ } = delivery;
         let decoded = tokio::select! {
             biased;
             decoded = decode(&mut self.held, body, engine.settings.inflate_limit) => Some(decoded),

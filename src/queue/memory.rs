@@ -603,6 +603,7 @@ impl State {
             sent_at: message.sent_at,
             group: message.group.clone(),
             trace: Trace::default(),
+            attributes: None,
         })
     }
 

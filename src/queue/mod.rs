@@ -5,10 +5,13 @@
 //! your own handlers. Nothing here decides anything: when to receive, what to delete and how long to hide is the
 //! engine's business.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
 
 use crate::telemetry::RequestError;
 
@@ -57,6 +60,23 @@ pub trait Queue: Send + Sync + 'static {
         visibility: Option<Duration>,
     ) -> impl Future<Output = Result<Vec<Delivery>, QueueError>> + Send;
 
+    /// As [`Queue::receive`], and each delivery brings all attributes of its message, for a person who looks at it.
+    ///
+    /// A queue that wraps another one must pass this on, as it does the calls. Without an implementation of its own it brings
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::receive`].
+    fn receive_whole(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+    ) -> impl Future<Output = Result<Vec<Delivery>, QueueError>> + Send {
+        self.receive(max, wait, visibility)
+    }
+
     /// Deletes up to [`BATCH`] messages and answers entry by entry, in the order of `batch`.
     ///
     /// # Errors
@@ -103,6 +123,15 @@ impl<Q: Queue> Queue for Arc<Q> {
         visibility: Option<Duration>,
     ) -> impl Future<Output = Result<Vec<Delivery>, QueueError>> + Send {
         Q::receive(self, max, wait, visibility)
+    }
+
+    fn receive_whole(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+    ) -> impl Future<Output = Result<Vec<Delivery>, QueueError>> + Send {
+        Q::receive_whole(self, max, wait, visibility)
     }
 
     fn delete(&self, batch: &[Receipt]) -> impl Future<Output = Result<Vec<EntryResult>, QueueError>> + Send {
@@ -185,6 +214,29 @@ pub struct Delivery {
     pub group: Option<Arc<str>>,
     /// Where the message stands in distributed traces.
     pub trace: Trace,
+    /// All its attributes, where [`Queue::receive_whole`] was asked for it. Behind a pointer, since the engine holds many
+    /// deliveries and asks for none.
+    pub attributes: Option<Box<Attributes>>,
+}
+
+/// All attributes of one message, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attributes {
+    /// Those of the queue, such as `SentTimestamp` and `DeadLetterQueueSourceArn`.
+    #[serde(default)]
+    pub system: BTreeMap<String, String>,
+    /// Those of the sender.
+    #[serde(default)]
+    pub message: BTreeMap<String, MessageAttribute>,
+}
+
+/// One attribute that a sender gave to a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageAttribute {
+    /// Its type: `String`, `Number` or `Binary`, or one of these with a label behind a dot.
+    pub data_type: String,
+    /// Its value; of a binary one in base64.
+    pub value: String,
 }
 
 /// The trace identifiers that came with a message.

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from top to bottom: each may import from those after it.
-const ROOMS: [&str; 11] = [
+const ROOMS: [&str; 12] = [
     "handlers",
     "admin",
+    "dead_letters",
     "consumer",
     "router",
     "handler",
@@ -20,7 +21,7 @@ const ROOMS: [&str; 11] = [
 ];
 
 /// Where one seed must give one history: chance and time are passed in, and nothing depends on the order of a hash map.
-const DETERMINISTIC: [&str; 4] = ["consumer", "router", "handler", "queue/memory"];
+const DETERMINISTIC: [&str; 5] = ["dead_letters", "consumer", "router", "handler", "queue/memory"];
 
 /// Their edges to the outside: the journal writes on a thread of its own, in the order and the time of its disk, and no
 /// simulated world has one.

@@ -629,6 +629,7 @@ fn delivery(message: Message) -> Result<Delivery, &'static str> {
         sent_at,
         group,
         trace: Trace { traceparent, aws_trace_header },
+        attributes: None,
     })
 }
 
