@@ -39,8 +39,8 @@ use crate::terminal::log::LogFormat;
 
 /// Everything that a run needs, checked.
 #[derive(Debug)]
-pub(crate) struct Config {
-    pub(crate) queue: SqsOptions,
+pub(crate) struct Config<Queue = SqsOptions> {
+    pub(crate) queue: Queue,
     pub(crate) engine: Settings,
     /// None of them: every event goes to standard output.
     pub(crate) routes: Vec<RouteConfig>,
@@ -59,6 +59,20 @@ pub(crate) struct Config {
 
 /// The configuration of a run, or of what does a part of its work. `file` is the file that was named by a flag.
 pub(crate) fn of_run<G: Group>(flags: Flags<G>, file: Option<&Path>, missing: Missing) -> Result<Config, Failure> {
+    of(flags, file, missing, queue)
+}
+
+/// The same for what needs no queue.
+pub(crate) fn of_replay<G: Group>(flags: Flags<G>, file: Option<&Path>) -> Result<Config<()>, Failure> {
+    of(flags, file, Missing::Refused, |_, _| Some(()))
+}
+
+fn of<G: Group, Queue>(
+    flags: Flags<G>,
+    file: Option<&Path>,
+    missing: Missing,
+    queue: fn(&Given, &mut Diagnostics) -> Option<Queue>,
+) -> Result<Config<Queue>, Failure> {
     let mut given = flags.with_environment();
     let mut diagnostics = Diagnostics::default();
     find_unknown_variables(&mut diagnostics);
@@ -106,7 +120,7 @@ pub(crate) fn of_run<G: Group>(flags: Flags<G>, file: Option<&Path>, missing: Mi
 fn own_files(given: &Given) -> Vec<OwnFile<'_>> {
     let own = [
         ("the journal", &settings::JOURNAL, &["", ".old", ".lock"] as &[&str]),
-        ("the file of reasons", &settings::DEAD_LETTERS_REASONS, &reasons::ENDINGS),
+        ("the file of reasons", &settings::DEAD_LETTERS_REASONS, &reasons::ALL_ENDINGS),
     ];
     let given = own.into_iter().filter_map(|(what, setting, endings)| {
         let value = given.get(setting)?;

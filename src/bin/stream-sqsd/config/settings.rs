@@ -370,6 +370,15 @@ impl Group for OfDlq {
     ];
 }
 
+/// The settings of what handles events without a queue.
+#[derive(Clone, Debug)]
+pub(crate) struct OfReplay;
+
+impl Group for OfReplay {
+    const SETTINGS: &'static [&'static Setting] =
+        &[&CONCURRENCY, &MAX_IN_FLIGHT_BYTES, &HANDLER_TIMEOUT, &INFLATE_LIMIT, &LOG_FORMAT];
+}
+
 /// The settings of the demo.
 #[derive(Clone, Debug)]
 pub(crate) struct OfDemo;

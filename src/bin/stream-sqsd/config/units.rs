@@ -3,7 +3,9 @@
 //! A number without a unit is refused, since anyone who writes `20` for one program means seconds and for the next
 //! milliseconds. Each refusal says what to write instead.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
 
 const TIMES: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 const SIZES: [(&str, u64); 7] = [
@@ -129,6 +131,30 @@ fn first_part<'a>(
     let number: Option<u64> = number.parse().ok();
     let number = number.and_then(|number| number.checked_mul(*factor));
     Ok((number.ok_or_else(|| format!("{whole:?} is too large"))?, after))
+}
+
+/// A point in time for people, to the second: `2026-11-21T03:12:45Z`.
+pub(crate) fn show_time(time: SystemTime) -> String {
+    let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since_1970.as_secs()).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    seconds.map_or_else(|| "?".to_owned(), |time| time.to_string())
+}
+
+/// How long ago a time was, or how soon it will be, in one unit or two: `2d 3h ago`, `in 40s`.
+pub(crate) fn show_age(time: SystemTime, now: SystemTime) -> String {
+    const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+    let (distance, is_past) = match now.duration_since(time) {
+        Ok(ago) => (ago, true),
+        Err(soon) => (soon.duration(), false),
+    };
+    let seconds = distance.as_secs();
+    let largest = UNITS.iter().position(|(_, unit)| seconds >= *unit).unwrap_or(UNITS.len() - 1);
+    let (name, unit) = UNITS[largest];
+    let mut text = format!("{}{name}", seconds / unit);
+    if let Some((name, smaller)) = UNITS.get(largest + 1).filter(|(_, smaller)| seconds % unit >= *smaller) {
+        text.push_str(&format!(" {}{name}", seconds % unit / smaller));
+    }
+    if is_past { format!("{text} ago") } else { format!("in {text}") }
 }
 
 /// A time as it would be written in a configuration: exact to the millisecond, in as few units as it takes.
