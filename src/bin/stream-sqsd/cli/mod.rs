@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use self::dlq::{DLQ_HELP, DlqArguments};
+use self::dlq::{DLQ_HELP, DlqArguments, REPLAY_HELP, ReplayArguments};
 use crate::config::diagnostics::nearest;
 use crate::config::settings::{Flags, OfDecode, OfDemo, OfRun, OfSend};
 
@@ -58,6 +58,9 @@ pub(crate) enum Command {
     /// Look at what is in the dead-letter queue, and handle it.
     #[command(after_help = DLQ_HELP)]
     Dlq(DlqArguments),
+    /// Handle the events of exports and of archives by the configured routes, without a queue.
+    #[command(after_help = REPLAY_HELP)]
+    Replay(ReplayArguments),
     /// Check a configuration, and with --online the queue too.
     #[command(after_help = CHECK_HELP)]
     Check(CheckArguments),

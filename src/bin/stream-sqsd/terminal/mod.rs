@@ -1,7 +1,8 @@
-//! What reaches a person or a shell: standard output and error, questions, the log, colours, exit codes.
+//! What reaches a person or a shell: standard output and error, tables, questions, the log, colours, exit codes.
 
 pub(crate) mod input;
 pub(crate) mod json;
+pub(crate) mod table;
 pub(crate) mod question;
 pub(crate) mod log;
 pub(crate) mod screen;

@@ -3,8 +3,16 @@
 //! The library scans, filters, handles and deletes. Here are the arguments, the question, what a person or a program reads,
 //! and the exit code.
 
+mod list;
+mod show;
+mod edit;
+pub(crate) mod retry;
+mod export;
+mod drop;
 mod redrive;
+mod finding;
 mod place;
+pub(crate) mod report;
 
 use tokio::runtime::Builder;
 
@@ -18,6 +26,12 @@ pub(crate) fn dlq(arguments: DlqArguments, signals: Signals) -> Result<Exit, Fai
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         match arguments.verb {
+            DlqVerb::List(arguments) => list::list(arguments, stop).await,
+            DlqVerb::Show(arguments) => show::show(arguments, stop).await,
+            DlqVerb::Retry(arguments) => retry::retry(arguments, stop).await,
+            DlqVerb::Edit(arguments) => edit::edit(arguments, stop).await,
+            DlqVerb::Export(arguments) => export::export(arguments, stop).await,
+            DlqVerb::Drop(arguments) => drop::drop(arguments, stop).await,
             DlqVerb::Redrive(arguments) => redrive::redrive(arguments, stop).await,
         }
     });
