@@ -69,6 +69,19 @@ fn a_good_queue_gives_no_cause_and_loses_no_receive() {
 }
 
 #[test]
+fn it_says_when_no_file_keeps_why_messages_are_dead_lettered() {
+    let sqs = good();
+    let url = sqs.url();
+    let says = |more: &[&str]| {
+        let all = [&["check", "--online", "--queue-url", &url], more].concat();
+        run(daemon(&all)).with(0).stdout.contains("no file keeps why messages are dead-lettered")
+    };
+    assert!(says(&[]));
+    let directory = tempfile::tempdir().unwrap();
+    assert!(!says(&["--dead-letters-reasons", directory.path().join("reasons").to_str().unwrap()]));
+}
+
+#[test]
 fn what_loses_or_delays_messages_is_1_and_names_the_fix() {
     let (once, a_thousand_times) = (redrive(1), redrive(1000));
     let cases = [

@@ -163,6 +163,7 @@ async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
             let judged = subject.check(&attributes, dead_letters.as_ref().and_then(|answer| answer.as_ref().ok()));
             facts.extend(judged.facts);
             findings.extend(judged.findings);
+            facts.extend(attributes.redrive.as_ref().filter(|_| config.reasons.is_none()).map(|_| no_reasons_kept()));
             match (dead_letters, &attributes.redrive) {
                 (Some(Err(QueueError::NoSuchQueue { .. })), Some(redrive)) => findings.push(Finding {
                     grade: Grade::Harm,
@@ -233,6 +234,15 @@ async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
         }
     }
     Ok(Examined { facts, findings })
+}
+
+fn no_reasons_kept() -> Fact {
+    Fact {
+        what: "no file keeps why messages are dead-lettered".to_owned(),
+        why: "The log alone says it, and `stream-sqsd dlq list` reads it from a file: `reasons` in the section \
+              [dead_letters] names one, and --reasons takes a saved JSON log."
+            .to_owned(),
+    }
 }
 
 /// What was said to a call with a receipt that cannot exist if it was denied. Any other answer means that it was allowed.
