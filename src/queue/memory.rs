@@ -2,8 +2,8 @@
 //!
 //! For tests of your own handlers, for the demo and for simulation. It models what SQS promises a consumer: visibility
 //! timeouts of at most 12 hours from the receive, receive counts, redrive to a dead-letter queue, a retention period,
-//! receipt handles of which the newest counts, FIFO groups that are blocked while one of their messages is in flight. It
-//! is not a stand-in for the wire: latency, limits and error texts of the real service are not here. Its clock is tokio's,
+//! receipt handles of which the newest counts, FIFO groups that are blocked while one of their messages is in flight, and
+//! a [dead-letter queue](MemorySettings::dead_letter_queue) that is a queue too. It is not a stand-in for the wire: latency, limits and error texts of the real service are not here. Its clock is tokio's,
 //! so that a test can pause it.
 //!
 //! ```
@@ -39,7 +39,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{
-    Delivery, EntryError, EntryResult, MAX_VISIBILITY, MessageId, Queue, QueueError, QueueFacts, Receipt, Trace,
+    Attributes, Delivery, EntryError, EntryResult, MAX_VISIBILITY, MessageId, Queue, QueueError, QueueFacts, Receipt,
+    Trace,
 };
 
 /// A queue in memory. Cheap to clone: clones are handles of the same queue.
@@ -65,6 +66,15 @@ pub struct MemorySettings {
     pub visibility_timeout: Duration,
     /// After how many receives a message goes to the dead-letter queue. Default: never.
     pub max_receive_count: Option<u32>,
+    /// The queue that messages go to then: FIFO where this one is. A message keeps its id, its body, its time and its receive
+    /// count there; its retention runs on from when it was first sent, on a FIFO queue from the move. Default: none, and
+    /// what goes there is known from [`MemoryQueue::dead_letters`] alone.
+    pub dead_letter_queue: Option<MemoryQueue>,
+    /// Its name, which message ids begin with; default `memory`. Queues that messages move between need different ones.
+    pub name: String,
+    /// How many messages can be received and not yet deleted; default 120,000, as on SQS. At that limit a receive that waits
+    /// is answered with nothing, and one that does not with [`QueueError::OverLimit`].
+    pub max_in_flight: usize,
     /// Whether order within a group is kept. Then every message needs a group.
     pub fifo: bool,
     /// How long a message is kept from the time it was sent, also while it is in flight; then it is gone, and not
@@ -83,6 +93,9 @@ impl Default for MemorySettings {
         MemorySettings {
             visibility_timeout: Duration::from_secs(30),
             max_receive_count: None,
+            dead_letter_queue: None,
+            name: "memory".to_owned(),
+            max_in_flight: 120_000,
             fifo: false,
             retention: None,
             wall_clock: None,
@@ -134,7 +147,12 @@ struct State {
     /// Groups that are handed out of once though messages of them are in flight.
     overtaking: BTreeSet<Arc<str>>,
     dead: Vec<DeadLetter>,
+    /// When which message expires.
+    expiries: BTreeSet<(Instant, u64)>,
+    /// The number of the last message that came here.
+    last: u64,
     sent: u64,
+    redriven: u64,
     receives: u64,
     deleted: u64,
     expired: u64,
@@ -187,7 +205,14 @@ struct Message {
     body: String,
     group: Option<Arc<str>>,
     sent_at: Option<SystemTime>,
+    /// Across all queues that it was in, as SQS counts.
     receive_count: u32,
+    /// How often it was received here, which is what the redrive policy goes by.
+    receives_here: u32,
+    /// When it was sent, from which on its retention runs.
+    sent: Instant,
+    /// The ARN of the queue that it was dead-lettered from.
+    source: Option<Arc<str>>,
     /// The number of the newest receipt; 0 before the first.
     receipt: u64,
     /// When it was last received: from then on it can be hidden for 12 hours.
@@ -199,7 +224,30 @@ struct Message {
     expires: Option<Instant>,
 }
 
-/// A message in the dead-letter queue.
+impl Message {
+    /// What a receive brings that asks for all attributes.
+    fn attributes(&self, fifo: bool) -> Attributes {
+        let sent_at = self.sent_at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        // In the dead-letter queue of a FIFO queue the message id is the deduplication id.
+        let deduplication_id = fifo.then(|| self.id.to_string());
+        let system = [
+            ("ApproximateReceiveCount", Some(self.receive_count.to_string())),
+            ("SentTimestamp", sent_at.map(|at| at.as_millis().to_string())),
+            ("MessageGroupId", self.group.as_deref().map(str::to_owned)),
+            ("MessageDeduplicationId", deduplication_id),
+            ("DeadLetterQueueSourceArn", self.source.as_deref().map(str::to_owned)),
+        ];
+        let system = system.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        Attributes { system, ..Attributes::default() }
+    }
+}
+
+/// The ARN of a queue in memory.
+fn arn(name: &str) -> Arc<str> {
+    format!("arn:aws:sqs:us-east-1:000000000000:{name}").into()
+}
+
+/// A message that went to the dead-letter queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     /// Its id.
@@ -221,8 +269,10 @@ pub struct MemoryCounts {
     pub hidden: u64,
     /// How many were deleted.
     pub deleted: u64,
-    /// How many are in the dead-letter queue.
+    /// How many went to the dead-letter queue.
     pub dead_lettered: u64,
+    /// How many were moved elsewhere by [`MemoryQueue::redrive`].
+    pub redriven: u64,
     /// How many were not handled within the retention period, and are gone.
     pub expired: u64,
 }
@@ -256,31 +306,66 @@ impl MemoryQueue {
     }
 
     fn put(&self, body: String, group: Option<Arc<str>>, sent_at: Option<SystemTime>) -> MessageId {
-        let MemorySettings { retention, wall_clock, .. } = self.shared.settings;
         let now = Instant::now();
-        let mut state = self.state();
-        state.sent += 1;
-        let number = state.sent;
-        let place = state.next_place();
-        let id = MessageId::from(format!("memory-{number:08}"));
-        let message = Message {
+        let id = {
+            let mut state = self.state();
+            state.last += 1;
+            MessageId::from(format!("{}-{:08}", self.shared.settings.name, state.last))
+        };
+        self.accept(Message {
             id: id.clone(),
             body,
             group,
-            sent_at: sent_at.or_else(|| wall_clock.map(|now| now())),
+            sent_at: sent_at.or_else(|| self.shared.settings.wall_clock.map(|now| now())),
             receive_count: 0,
+            receives_here: 0,
+            sent: now,
+            source: None,
             receipt: 0,
             received: now,
             hidden_until: None,
-            place,
-            expires: retention.map(|retention| now + retention),
-        };
+            place: 0,
+            expires: None,
+        });
+        id
+    }
+
+    /// Takes in a message that is new here.
+    fn accept(&self, mut message: Message) {
+        let MemorySettings { retention, fifo, .. } = self.shared.settings;
+        if fifo && message.source.is_some() {
+            message.sent = Instant::now();
+        }
+        message.expires = retention.map(|retention| message.sent + retention);
+        let mut state = self.state();
+        state.sent += 1;
+        let number = state.sent;
+        message.place = state.next_place();
+        state.expiries.extend(message.expires.map(|at| (at, number)));
         state.visible.insert(&message, number);
+        state.ids.insert(message.id.clone(), number);
         state.messages.insert(number, message);
-        state.ids.insert(id.clone(), number);
         drop(state);
         self.shared.arrived.notify_waiters();
-        id
+    }
+
+    /// Does as much of a move task (`StartMessageMoveTask`) as `most` messages: takes what can be received here and sends it
+    /// to another queue as new messages, with new ids, new times and a receive count of 0. Returns how many there were.
+    pub fn redrive(&self, to: &MemoryQueue, most: usize) -> usize {
+        let moved: Vec<Message> = {
+            let mut state = self.state();
+            state.show_due(Instant::now());
+            let fifo = self.shared.settings.fifo;
+            let in_flight = |group: &str| fifo && state.in_flight.contains_key(group);
+            let numbers: Vec<u64> = state.visible.in_order(in_flight).take(most).collect();
+            state.redriven += numbers.len() as u64;
+            numbers.into_iter().filter_map(|number| state.remove(number)).collect()
+        };
+        let count = moved.len();
+        for Message { body, group, .. } in moved {
+            to.put(body, group, None);
+        }
+        count
     }
 
     /// Where the messages are now.
@@ -293,11 +378,12 @@ impl MemoryQueue {
             hidden: state.hidden.len() as u64,
             deleted: state.deleted,
             dead_lettered: state.dead.len() as u64,
+            redriven: state.redriven,
             expired: state.expired,
         }
     }
 
-    /// The messages in the dead-letter queue, in the order in which they came there.
+    /// The messages that went to the dead-letter queue, in the order in which they came there.
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
         self.state().dead.clone()
     }
@@ -342,6 +428,60 @@ impl MemoryQueue {
             tokio::time::sleep(there).await;
         }
         Answer { takes: back, lost }
+    }
+
+    /// Receives, with all attributes or without.
+    async fn take(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+        whole: bool,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        let settings = &self.shared.settings;
+        let answer = self.call(|faults| faults.receive_answer_lost).await;
+        let end = Instant::now() + wait;
+        let visibility = visibility.unwrap_or(settings.visibility_timeout);
+        {
+            let mut state = self.state();
+            let probability = state.faults.receive_error;
+            if state.happens(probability) {
+                return Err(state.some_error());
+            }
+        }
+        loop {
+            let arrived = self.shared.arrived.notified();
+            let (deliveries, dead, next, in_flight) = {
+                let mut state = self.state();
+                let max = max.min(settings.max_in_flight.saturating_sub(state.hidden.len()));
+                let (deliveries, dead) = state.hand_out(max, visibility, settings, whole);
+                (deliveries, dead, state.hidden.first().map_or(end, |(at, _)| *at), state.hidden.len())
+            };
+            self.dead_letter(dead);
+            if !deliveries.is_empty() {
+                return answer.bring(deliveries).await;
+            }
+            match in_flight >= settings.max_in_flight {
+                true if wait.is_zero() => return Err(QueueError::OverLimit),
+                true => return Ok(Vec::new()),
+                false if Instant::now() >= end => return Ok(Vec::new()),
+                false => {}
+            }
+            tokio::select! {
+                biased;
+                () = arrived => {}
+                () = tokio::time::sleep_until(next.min(end)) => {}
+            }
+        }
+    }
+
+    /// Moves messages whose receives are used up.
+    fn dead_letter(&self, dead: Vec<Message>) {
+        let Some(queue) = &self.shared.settings.dead_letter_queue else { return };
+        for message in dead {
+            let source = Some(arn(&self.shared.settings.name));
+            queue.accept(Message { source, receives_here: 0, receipt: 0, hidden_until: None, ..message });
+        }
     }
 
     /// Carries out a batch call, with the faults that can happen to it.
@@ -398,35 +538,16 @@ impl Queue for MemoryQueue {
         wait: Duration,
         visibility: Option<Duration>,
     ) -> Result<Vec<Delivery>, QueueError> {
-        let answer = self.call(|faults| faults.receive_answer_lost).await;
-        let end = Instant::now() + wait;
-        let visibility = visibility.unwrap_or(self.shared.settings.visibility_timeout);
-        {
-            let mut state = self.state();
-            let probability = state.faults.receive_error;
-            if state.happens(probability) {
-                return Err(state.some_error());
-            }
-        }
-        loop {
-            let arrived = self.shared.arrived.notified();
-            let (deliveries, next) = {
-                let mut state = self.state();
-                let deliveries = state.hand_out(max, visibility, &self.shared.settings);
-                (deliveries, state.hidden.first().map_or(end, |(at, _)| *at))
-            };
-            if !deliveries.is_empty() {
-                return answer.bring(deliveries).await;
-            }
-            if Instant::now() >= end {
-                return Ok(Vec::new());
-            }
-            tokio::select! {
-                biased;
-                () = arrived => {}
-                () = tokio::time::sleep_until(next.min(end)) => {}
-            }
-        }
+        self.take(max, wait, visibility, false).await
+    }
+
+    async fn receive_whole(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        self.take(max, wait, visibility, true).await
     }
 
     async fn delete(&self, batch: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
@@ -444,7 +565,10 @@ impl Queue for MemoryQueue {
         let facts = QueueFacts {
             visibility_timeout: Some(settings.visibility_timeout),
             max_receive_count: settings.max_receive_count,
-            dead_letter_queue: settings.max_receive_count.map(|_| "memory-dead-letter".into()),
+            dead_letter_queue: settings.max_receive_count.map(|_| match &settings.dead_letter_queue {
+                Some(queue) => arn(&queue.shared.settings.name).to_string(),
+                None => "memory-dead-letter".into(),
+            }),
             retention: settings.retention,
             visible: Some(counts.visible),
             hidden: Some(counts.hidden),
@@ -454,7 +578,11 @@ impl Queue for MemoryQueue {
     }
 
     fn known(&self) -> QueueFacts {
-        QueueFacts { name: Some("memory".into()), fifo: self.shared.settings.fifo, ..QueueFacts::default() }
+        QueueFacts {
+            name: Some(self.shared.settings.name.clone()),
+            fifo: self.shared.settings.fifo,
+            ..QueueFacts::default()
+        }
     }
 
     fn reconnect(&self) {
@@ -477,9 +605,8 @@ impl State {
 
     /// Removes what has been kept long enough, and makes visible what has been hidden long enough.
     fn show_due(&mut self, now: Instant) {
-        // The order of the numbers is that of the times when they were sent.
-        while let Some((&number, oldest)) = self.messages.first_key_value()
-            && oldest.expires.is_some_and(|at| at <= now)
+        while let Some((at, number)) = self.expiries.first().copied()
+            && at <= now
         {
             self.remove(number);
             self.expired += 1;
@@ -544,10 +671,20 @@ impl State {
         let message = self.messages.remove(&number)?;
         self.visible.remove(&message, number);
         self.ids.remove(&message.id);
+        if let Some(at) = message.expires {
+            self.expiries.remove(&(at, number));
+        }
         Some(message)
     }
 
-    fn hand_out(&mut self, max: usize, visibility: Duration, settings: &MemorySettings) -> Vec<Delivery> {
+    /// Up to `max` deliveries, and the messages whose receives turned out to be used up.
+    fn hand_out(
+        &mut self,
+        max: usize,
+        visibility: Duration,
+        settings: &MemorySettings,
+        whole: bool,
+    ) -> (Vec<Delivery>, Vec<Message>) {
         let now = Instant::now();
         self.show_due(now);
         let mut chosen = Vec::new();
@@ -559,21 +696,21 @@ impl State {
                 break;
             }
             let Some(message) = self.messages.get(&number) else { continue };
-            if settings.max_receive_count.is_some_and(|most| message.receive_count >= most) {
+            if settings.max_receive_count.is_some_and(|most| message.receives_here >= most) {
                 dead.push(number);
             } else {
                 chosen.push(number);
             }
         }
-        for number in dead {
-            if let Some(Message { id, body, receive_count, .. }) = self.remove(number) {
-                self.dead.push(DeadLetter { message_id: id, body, receive_count });
-            }
+        let dead: Vec<Message> = dead.into_iter().filter_map(|number| self.remove(number)).collect();
+        for Message { id, body, receive_count, .. } in &dead {
+            let (message_id, body) = (id.clone(), body.clone());
+            self.dead.push(DeadLetter { message_id, body, receive_count: *receive_count });
         }
         let probability = if settings.fifo { 0.0 } else { self.faults.duplicate };
         if chosen.len() < max && !self.hidden.is_empty() && self.happens(probability) {
             let nth = self.random.usize(0..self.hidden.len());
-            let within = |message: &Message| settings.max_receive_count.is_none_or(|most| message.receive_count < most);
+            let within = |message: &Message| settings.max_receive_count.is_none_or(|most| message.receives_here < most);
             if let Some((_, number)) = self.hidden.iter().nth(nth).copied()
                 && self.messages.get(&number).is_some_and(within)
             {
@@ -585,10 +722,11 @@ impl State {
                 self.overtaking.remove(group);
             }
         }
-        chosen.into_iter().filter_map(|number| self.deliver(number, now + visibility)).collect()
+        let until = now + visibility;
+        (chosen.into_iter().filter_map(|number| self.deliver(number, until, settings, whole)).collect(), dead)
     }
 
-    fn deliver(&mut self, number: u64, until: Instant) -> Option<Delivery> {
+    fn deliver(&mut self, number: u64, until: Instant, settings: &MemorySettings, whole: bool) -> Option<Delivery> {
         self.conceal(number, until);
         self.receives += 1;
         let receipt = self.receives;
@@ -596,6 +734,7 @@ impl State {
         message.receipt = receipt;
         message.received = Instant::now();
         message.receive_count += 1;
+        message.receives_here += 1;
         Some(Delivery {
             receipt: Receipt { message_id: message.id.clone(), handle: format!("{number}/{receipt}").into() },
             body: message.body.clone(),
@@ -603,7 +742,7 @@ impl State {
             sent_at: message.sent_at,
             group: message.group.clone(),
             trace: Trace::default(),
-            attributes: None,
+            attributes: whole.then(|| Box::new(message.attributes(settings.fifo))),
         })
     }
 
@@ -917,5 +1056,103 @@ mod tests {
         let refused = queue.delete(&[receipt]).await.expect("an answer").remove(0);
         assert!(refused.is_err_and(|error| error.is_final()));
         assert_eq!((queue.counts().visible, queue.counts().deleted), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dead_letter_keeps_what_sqs_keeps() {
+        let hour = 3600 * SECOND;
+        let dead = MemoryQueue::new(MemorySettings {
+            name: "dead".into(),
+            retention: Some(10 * hour),
+            max_receive_count: Some(2),
+            ..Default::default()
+        });
+        let queue = MemoryQueue::new(MemorySettings {
+            max_receive_count: Some(1),
+            dead_letter_queue: Some(dead.clone()),
+            ..Default::default()
+        });
+        let id = queue.send_at("body", SystemTime::UNIX_EPOCH + SECOND);
+        receive(&queue, 1).await;
+        advance(4 * hour).await;
+        assert!(receive(&queue, 1).await.is_empty());
+        let found = dead.receive_whole(1, Duration::ZERO, None).await.expect("an answer").remove(0);
+        assert_eq!((&found.receipt.message_id, &*found.body, found.receive_count), (&id, "body", 2));
+        assert_eq!(found.sent_at, Some(SystemTime::UNIX_EPOCH + SECOND));
+        let system = found.attributes.expect("all attributes").system;
+        assert_eq!(system["DeadLetterQueueSourceArn"], "arn:aws:sqs:us-east-1:000000000000:memory");
+        assert_eq!(system["SentTimestamp"], "1000");
+        // Its own redrive policy counts its own receives.
+        advance(60 * SECOND).await;
+        assert_eq!(receive(&dead, 1).await[0].receive_count, 3);
+        advance(60 * SECOND).await;
+        assert!(receive(&dead, 1).await.is_empty());
+        assert_eq!((dead.counts().dead_lettered, queue.counts().dead_lettered), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_retention_of_a_dead_letter_runs_on_except_in_groups() {
+        for fifo in [false, true] {
+            let hour = 3600 * SECOND;
+            let dead = MemorySettings { name: "dead".into(), retention: Some(10 * hour), fifo, ..Default::default() };
+            let dead = MemoryQueue::new(dead);
+            let queue = MemorySettings { max_receive_count: Some(1), fifo, ..Default::default() };
+            let queue = MemoryQueue::new(MemorySettings { dead_letter_queue: Some(dead.clone()), ..queue });
+            queue.send_to_group("body", "g");
+            receive(&queue, 1).await;
+            advance(6 * hour).await;
+            receive(&queue, 1).await;
+            advance(5 * hour).await;
+            assert_eq!(dead.counts().expired, u64::from(!fifo));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_redrive_makes_new_messages_of_what_is_not_in_flight() {
+        let dead = MemoryQueue::new(MemorySettings { name: "dead".into(), ..Default::default() });
+        let queue = MemoryQueue::new(MemorySettings::default());
+        for body in ["held", "one", "two", "three"] {
+            dead.send(body);
+        }
+        receive(&dead, 1).await;
+        assert_eq!((dead.redrive(&queue, 2), dead.redrive(&queue, 10)), (2, 1));
+        let moved = receive(&queue, 10).await;
+        let moved: Vec<_> = moved.iter().map(|d| (d.receipt.message_id.as_str(), &*d.body, d.receive_count)).collect();
+        assert_eq!(
+            moved,
+            [("memory-00000001", "one", 1), ("memory-00000002", "two", 1), ("memory-00000003", "three", 1)]
+        );
+        let counts = dead.counts();
+        assert_eq!((counts.hidden, counts.visible, counts.redriven), (1, 0, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_limit_in_flight_a_long_poll_brings_nothing_at_once() {
+        let queue = MemoryQueue::new(MemorySettings { max_in_flight: 3, ..Default::default() });
+        for _ in 0..5 {
+            queue.send("body");
+        }
+        let held = receive(&queue, 10).await;
+        assert_eq!(held.len(), 3);
+        let begun = Instant::now();
+        assert!(queue.receive(10, 20 * SECOND, None).await.expect("an answer").is_empty());
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert!(matches!(queue.receive(10, Duration::ZERO, None).await, Err(QueueError::OverLimit)));
+        queue.delete(&[held[0].receipt.clone()]).await.expect("an answer");
+        assert_eq!(receive(&queue, 10).await.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_group_ten_can_be_held_and_no_more_behind_them() {
+        let queue = MemoryQueue::new(MemorySettings { fifo: true, ..Default::default() });
+        for number in 0..15 {
+            queue.send_to_group(number.to_string(), "g");
+        }
+        let bodies = |held: Vec<Delivery>| held.into_iter().map(|held| held.body).collect::<Vec<_>>();
+        let first = bodies(receive(&queue, 10).await);
+        assert_eq!(first.len(), 10);
+        assert!(receive(&queue, 10).await.is_empty());
+        advance(30 * SECOND).await;
+        assert_eq!(bodies(receive(&queue, 10).await), first);
     }
 }

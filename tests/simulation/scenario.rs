@@ -149,6 +149,7 @@ impl Scenario {
             wall_clock: Some(time_of_day),
             faults: Faults { latency: self.queue_latency, ..Faults::default() },
             seed: self.seed,
+            ..MemorySettings::default()
         });
         let watched = Watched::new(queue, self.messages.len());
         let targets = self.targets.iter().enumerate();
