@@ -133,7 +133,8 @@ fn when_a_failing_message_is_dead_lettered_is_always_told() {
 
     // What is a finding is not said twice, and offline nobody knows.
     with(&sqs, &[("RedrivePolicy", &redrive(2))]);
-    assert_eq!(told(&sqs, 0)["facts"], json!([]));
+    let facts = told(&sqs, 0)["facts"].to_string();
+    assert!(!facts.contains("maxReceiveCount"), "{facts}");
     let ended = run(daemon(&["check", "--json", "--queue-url", &sqs.url()])).with(0);
     let offline: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!(offline["facts"], json!([]));

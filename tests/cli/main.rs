@@ -17,6 +17,8 @@ mod exits;
 mod watch;
 mod dead_letters;
 mod redrive;
+mod dlq;
+mod replay;
 mod stalls;
 mod supervisor;
 mod upgrade;

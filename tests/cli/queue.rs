@@ -8,7 +8,7 @@ use std::time::Duration;
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
-use stream_sqsd::queue::{EntryResult, Queue, Receipt};
+use stream_sqsd::queue::{Delivery, EntryResult, Queue, Receipt};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -48,13 +48,14 @@ struct Shared {
 }
 
 impl Sqs {
+    /// A server with this queue. Its dead-letter queue, if it has one, is the queue `dead`.
     pub(crate) fn start(settings: MemorySettings) -> Sqs {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
+            dead: settings.dead_letter_queue.clone().unwrap_or_else(|| MemoryQueue::new(MemorySettings::default())),
             queue: MemoryQueue::new(settings),
-            dead: MemoryQueue::new(MemorySettings::default()),
             moves: Mutex::default(),
             cancelled_move: Mutex::default(),
             attributes: Mutex::default(),
@@ -87,13 +88,17 @@ impl Sqs {
 
     /// A server with a queue whose redrive policy names the queue `dead`.
     pub(crate) fn with_dead_letter_queue() -> Sqs {
-        let sqs = Sqs::start(MemorySettings::default());
+        let wall_clock = Some(std::time::SystemTime::now as fn() -> std::time::SystemTime);
+        let dead = MemorySettings { name: "dead-letter".to_owned(), wall_clock, ..MemorySettings::default() };
+        let sqs = Sqs::start(MemorySettings {
+            max_receive_count: Some(3),
+            dead_letter_queue: Some(MemoryQueue::new(dead)),
+            wall_clock,
+            ..MemorySettings::default()
+        });
         let redrive = format!(r#"{{"deadLetterTargetArn":"{DEAD}","maxReceiveCount":3}}"#);
         sqs.set("chat-events", &[("RedrivePolicy", &redrive)]);
-        let mut attributes = vec![("QueueArn", DEAD), ("ApproximateNumberOfMessages", "12")];
-        attributes.push(("ApproximateNumberOfMessagesNotVisible", "0"));
-        attributes.push(("ApproximateNumberOfMessagesDelayed", "0"));
-        sqs.set("dead", &attributes);
+        sqs.set("dead", &[("QueueArn", DEAD), ("MessageRetentionPeriod", "1209600")]);
         sqs
     }
 
@@ -248,7 +253,16 @@ async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Va
                 let code = format!("com.amazonaws.sqs#{code}");
                 return ("400 Bad Request", json!({"__type": code, "message": "It is refused"}));
             }
-            json!({"Attributes": shared.attributes.lock().unwrap().get(name)})
+            let mut attributes = shared.attributes.lock().unwrap().get(name).cloned().unwrap_or_default();
+            if is_dead {
+                let counts = shared.dead.counts();
+                let depths = [("", counts.visible), ("NotVisible", counts.hidden), ("Delayed", 0)];
+                for (which, count) in depths {
+                    let name = format!("ApproximateNumberOfMessages{which}");
+                    attributes.entry(name).or_insert_with(|| count.to_string());
+                }
+            }
+            json!({"Attributes": attributes})
         }
         "ReceiveMessage" => {
             let max = body["MaxNumberOfMessages"].as_u64().unwrap_or(1) as usize;
@@ -261,7 +275,7 @@ async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Va
                     "ReceiptHandle": format!("{id}|{}", delivery.receipt.handle),
                     "Body": delivery.body,
                     "MD5OfBody": md5_of(&delivery.body),
-                    "Attributes": {"ApproximateReceiveCount": delivery.receive_count.to_string()},
+                    "Attributes": attributes(delivery),
                 })
             });
             json!({"Messages": messages.collect::<Vec<_>>()})
@@ -298,6 +312,16 @@ async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Va
         other => panic!("{other} is not known here"),
     };
     ("200 OK", answer)
+}
+
+/// The attributes of SQS's own of a delivery.
+fn attributes(delivery: &Delivery) -> Value {
+    let mut attributes = json!({"ApproximateReceiveCount": delivery.receive_count.to_string()});
+    if let Some(sent_at) = delivery.sent_at {
+        let millis = sent_at.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        attributes["SentTimestamp"] = millis.to_string().into();
+    }
+    attributes
 }
 
 fn entries(body: &Value) -> impl Iterator<Item = &Value> {

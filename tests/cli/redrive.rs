@@ -21,6 +21,9 @@ fn redrive<'a>(url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn a_redrive_says_what_it_costs_and_how_far_it_came() {
     let sqs = Sqs::with_dead_letter_queue();
+    for _ in 0..12 {
+        sqs.dead().send("{}");
+    }
     sqs.moves(vec![Value::Null, task("RUNNING", 4), task("COMPLETED", 12)]);
     let ended = run(daemon(&redrive(&sqs.url(), &["--yes", "--rate", "50/s"]))).with(0);
     let ended = ended.saying(&["About 12 messages of ", "new id and a new time", "`stream-sqsd dlq retry`"]);
