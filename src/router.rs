@@ -201,6 +201,11 @@ impl Route {
         self.handler.address()
     }
 
+    /// Whether an event that it takes fits the type that its handler reads; what is wrong where it does not.
+    pub(crate) fn fits(&self, event: &Event) -> Result<(), String> {
+        self.handler.fits(event)
+    }
+
     /// Calls the handler once.
     pub(crate) fn call(&self, event: Event, ctx: Context) -> Call<'_> {
         self.handler.call(event, ctx)
@@ -214,6 +219,7 @@ pub(crate) type Call<'a> = Pin<Box<dyn Future<Output = Result<(), CallError>> + 
 trait Erased: Send + Sync {
     fn places(&self) -> Option<usize>;
     fn address(&self) -> Option<String>;
+    fn fits(&self, event: &Event) -> Result<(), String>;
     fn call(&self, event: Event, ctx: Context) -> Call<'_>;
 }
 
@@ -226,6 +232,10 @@ impl<H: Handler<Event>> Erased for Whole<H> {
 
     fn address(&self) -> Option<String> {
         self.0.address()
+    }
+
+    fn fits(&self, _: &Event) -> Result<(), String> {
+        Ok(())
     }
 
     fn call(&self, event: Event, ctx: Context) -> Call<'_> {
@@ -245,6 +255,10 @@ impl<E: Payload, H: Handler<E>> Erased for Typed<E, H> {
 
     fn address(&self) -> Option<String> {
         self.handler.address()
+    }
+
+    fn fits(&self, event: &Event) -> Result<(), String> {
+        event.parse::<E>().map(drop).map_err(|error| error.to_string())
     }
 
     fn call(&self, event: Event, ctx: Context) -> Call<'_> {
@@ -301,6 +315,10 @@ where
 
     fn address(&self) -> Option<String> {
         self.inner.address()
+    }
+
+    fn fits(&self, event: &Event) -> Result<(), String> {
+        self.inner.fits(event)
     }
 
     fn call(&self, event: Event, ctx: Context) -> Call<'_> {

@@ -1,5 +1,6 @@
 //! What is known of one delivery by now, for those who ask afterwards what became of it and why.
 
+use super::observer::Became;
 use crate::event::{Event, EventKind, escape_controls};
 use crate::telemetry::shown;
 
@@ -10,19 +11,21 @@ pub(super) struct Account {
     kind: Option<EventKind>,
     /// The number of its route, once it has one.
     pub(super) route: Option<usize>,
-    /// The channel of its event; looked for on the last receive only.
+    /// The channel of its event; looked for on the last receive, and where an observer is told.
     cid: Option<String>,
     /// A stable word for what happened last; empty before anything has.
     pub(super) outcome: &'static str,
     /// What went wrong last; empty where nothing has.
     pub(super) error: String,
+    /// How the delivery ended; None while it goes on, and where its message was deleted.
+    pub(super) became: Option<Became>,
 }
 
 impl Account {
     /// It was decoded; this may be the last time that the event is here.
-    pub(super) fn decoded(&mut self, event: &Event, is_last_receive: bool) {
+    pub(super) fn decoded(&mut self, event: &Event, with_channel: bool) {
         self.kind = Some(event.kind().clone());
-        if is_last_receive {
+        if with_channel {
             let [cid] = event.texts(["cid"]);
             self.cid = cid.map(|cid| fit_for_log(&cid));
         }
@@ -59,8 +62,11 @@ impl Account {
 pub(super) const HANDLED: &str = "handled";
 pub(super) const REPEAT: &str = "repeat";
 
+/// The word and the text for an event that no route takes.
+pub(crate) const UNROUTED: (&str, &str) = ("unrouted", "no route takes it");
+
 /// A sender chose it.
-fn fit_for_log(text: &str) -> String {
+pub(crate) fn fit_for_log(text: &str) -> String {
     shown(&escape_controls(text)).to_owned()
 }
 

@@ -11,6 +11,7 @@ use super::flow::Flow;
 use super::groups::Groups;
 use super::latency::Latency;
 use super::lease::LeaseTable;
+use super::observer::Observer;
 use super::settings::Settings;
 use super::settle::Settler;
 use crate::router::Router;
@@ -32,6 +33,7 @@ pub(crate) struct Engine {
     pub(super) visibility: Duration,
     pub(super) facts: Facts,
     pub(super) random: Mutex<fastrand::Rng>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
 impl Engine {

@@ -22,6 +22,7 @@ mod groups;
 mod journal;
 mod latency;
 mod lease;
+mod observer;
 mod pace;
 mod receive;
 mod dedup;
@@ -34,10 +35,13 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
+pub(crate) use account::{UNROUTED, fit_for_log};
 use dedup::DedupCache;
 use journal::Journal;
 pub use journal::JournalError;
 use latency::Latency;
+use observer::Watchers;
+pub(crate) use observer::{Became, Observer, Settled};
 use run::Run;
 pub use settings::{GRACE_BEYOND_WAIT, MIN_VISIBILITY, RetryDelay, Settings, SettingsError, Unrouted};
 pub use summary::{Ended, Summary};
@@ -76,6 +80,7 @@ pub struct Consumer<Q> {
     router: Router,
     settings: Settings,
     telemetry: Arc<Telemetry>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 /// Why a run did not start.
@@ -99,7 +104,12 @@ impl<Q: Queue> Consumer<Q> {
         let Settings { concurrency, max_in_flight_bytes, wait, .. } = settings;
         let limits = Limits { concurrency, max_in_flight_bytes, wait };
         let telemetry = Arc::new(Telemetry::new(limits, router.names()));
-        Consumer { queue: Arc::new(queue), router, settings, telemetry }
+        Consumer { queue: Arc::new(queue), router, settings, telemetry, observer: None }
+    }
+
+    /// The same, and an observer is told how each delivery ended.
+    pub(crate) fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        Consumer { observer: Some(observer), ..self }
     }
 
     /// A view of this consumer from outside: counts, phase, liveness.
@@ -129,7 +139,7 @@ impl<Q: Queue> Consumer<Q> {
             }
             None => DedupCache::default(),
         };
-        let Consumer { queue, router, settings, telemetry } = self;
+        let Consumer { queue, router, settings, telemetry, observer } = self;
         let mut shutdown = pin!(shutdown);
         let latency = Arc::new(Latency::default());
         let facts = tokio::select! {
@@ -138,7 +148,8 @@ impl<Q: Queue> Consumer<Q> {
             facts = attributes::read(&*queue, &telemetry, &latency) => Some(facts),
         };
         let told_to_stop = facts.is_none();
-        let mut run = Run::assemble(queue, router, settings, telemetry, facts, dedup, latency);
+        let watchers = Watchers { telemetry, observer };
+        let mut run = Run::assemble(queue, router, settings, watchers, facts, dedup, latency);
         if told_to_stop {
             run.begin_drain();
         }

@@ -22,6 +22,7 @@ use super::facts::Facts;
 use super::flow::{self, Flow};
 use super::latency::Latency;
 use super::lease::{Arrival, LeaseTable};
+use super::observer::Watchers;
 use super::pace::{PATIENCE, Pace};
 use super::receive::{Outcome, Poll, Polled};
 use super::settings::{MIN_VISIBILITY, Settings};
@@ -87,11 +88,12 @@ impl<Q: Queue> Run<Q> {
         queue: Arc<Q>,
         router: Router,
         settings: Settings,
-        telemetry: Arc<Telemetry>,
+        watchers: Watchers,
         facts: Option<attributes::Read>,
         dedup: DedupCache,
         latency: Arc<Latency>,
     ) -> Self {
+        let Watchers { telemetry, observer } = watchers;
         let known = facts.as_ref().and_then(|read| read.as_ref().ok());
         let whole = known.and_then(|facts| facts.visibility_timeout);
         let own = whole.filter(|own| (MIN_VISIBILITY..=MAX_VISIBILITY).contains(own));
@@ -134,6 +136,7 @@ impl<Q: Queue> Run<Q> {
             router,
             telemetry,
             settings,
+            observer,
         };
         let engine = Arc::new(engine);
         if let Some(failure) = attributes::take_in(&engine, facts)

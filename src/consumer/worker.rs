@@ -16,13 +16,14 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::{Instrument, Level, debug, enabled, error, info, info_span, warn};
 
-use super::account::{Account, HANDLED, REPEAT};
+use super::account::{Account, HANDLED, REPEAT, UNROUTED};
 use super::budget::Held;
 use super::clock::{later, part};
 use super::engine::Engine;
 use super::flow::{Caller, Next, Returned, Verdict};
 use super::groups::{Step, Ticket};
 use super::lease::Lease;
+use super::observer::{Became, Settled};
 use super::settings::Unrouted;
 use super::settle::Deleted;
 use crate::decode::{self, DecodeError, Room};
@@ -125,6 +126,7 @@ impl Work<Engine> {
             Ok(settlement) => settlement,
             Err(_panic) => self.panicked().await,
         };
+        self.tell_the_observer(&settlement);
         if let Some(began) = began {
             let route = self.account.route.map(|number| &**self.engine.telemetry.route_name(number));
             debug!(
@@ -138,6 +140,16 @@ impl Work<Engine> {
             );
         }
         settlement
+    }
+
+    fn tell_the_observer(&self, settlement: &Settlement) {
+        let Some(observer) = &self.engine.observer else { return };
+        let became = match settlement {
+            Settlement::Deleted => Became::Deleted,
+            _ => self.account.became.unwrap_or(Became::Failed),
+        };
+        let failed = self.failed(self.account.outcome, &self.account.error);
+        observer.settled(Settled { message_id: self.lease.message_id(), became, failed });
     }
 
     async fn carry_out(&mut self, delivery: Delivery, task: Task) -> Settlement {
@@ -229,7 +241,8 @@ impl Work<Engine> {
                 return self.nack(None).await;
             }
         };
-        self.account.decoded(&event, self.is_last_receive());
+        let is_asked_for = self.is_last_receive() || engine.observer.is_some();
+        self.account.decoded(&event, is_asked_for);
         let first_of_its_type = engine.telemetry.seen(event.kind().name(), event.kind().known().is_some());
         let Some((number, route)) = engine.router.find(&event) else {
             return self.unrouted(&event, first_of_its_type).await;
@@ -520,13 +533,18 @@ impl Work<Engine> {
         });
     }
 
-    /// Writes down why a message was not deleted on its last receive, after which SQS moves it to the dead-letter queue.
-    fn write_down(&self, outcome: &str, error: &str) {
-        if !self.is_last_receive() {
-            return;
+    /// Notes how a delivery ends whose message is not deleted, and, where it was its last receive, writes down why: SQS moves
+    /// it to the dead-letter queue then.
+    fn write_down(&mut self, became: Became, outcome: &str, error: &str) {
+        self.account.became = Some(became);
+        if self.is_last_receive() {
+            self.engine.telemetry.last_receive_failed(self.failed(outcome, error));
         }
+    }
+
+    fn failed<'a>(&'a self, outcome: &'a str, error: &'a str) -> FailedLastReceive<'a> {
         let Engine { telemetry, settings, .. } = &*self.engine;
-        telemetry.last_receive_failed(FailedLastReceive {
+        FailedLastReceive {
             at: (settings.wall_clock)(),
             message_id: self.lease.message_id().as_str(),
             receive_count: self.receive_count(),
@@ -535,7 +553,7 @@ impl Work<Engine> {
             route: self.account.route.map(|number| &**telemetry.route_name(number)),
             outcome,
             error,
-        });
+        }
     }
 
     /// The handler succeeded, which must be known before the delete is asked for.
@@ -605,7 +623,8 @@ impl Work<Engine> {
 
     async fn unrouted(&mut self, event: &Event, first_of_its_type: bool) -> Settlement {
         let engine = self.engine.clone();
-        self.account.failed("unrouted", "no route takes it");
+        let (outcome, error) = UNROUTED;
+        self.account.failed(outcome, error);
         engine.telemetry.unrouted.add(1);
         match engine.settings.unrouted {
             Unrouted::Acknowledge => {
@@ -626,8 +645,8 @@ impl Work<Engine> {
         }
     }
 
-    async fn delete(&self) -> Settlement {
-        let engine = &self.engine;
+    async fn delete(&mut self) -> Settlement {
+        let engine = self.engine.clone();
         match engine.settler.delete(&self.lease, || engine.jitter()).await {
             Deleted::Confirmed => {
                 engine.telemetry.lease_margin.observe(self.lease.left().as_secs_f64());
@@ -636,7 +655,7 @@ impl Work<Engine> {
             }
             Deleted::Unconfirmed => {
                 let error = format!("{}, but its delete was not confirmed", self.account.outcome);
-                self.write_down("delete_unconfirmed", &error);
+                self.write_down(Became::DeleteUnconfirmed, "delete_unconfirmed", &error);
                 Settlement::Interrupted
             }
         }
@@ -646,7 +665,9 @@ impl Work<Engine> {
     async fn nack(&mut self, delay: Option<Duration>) -> Settlement {
         self.held.drop_bytes();
         let engine = self.engine.clone();
-        self.write_down(self.account.outcome, &self.account.error);
+        let error = std::mem::take(&mut self.account.error);
+        self.write_down(Became::Failed, self.account.outcome, &error);
+        self.account.error = error;
         let delay = delay.unwrap_or_else(|| engine.settings.retry.after(self.receive_count(), engine.jitter()));
         // On its last receive it is given up instead: to return the rest would spend their receives unworked.
         let ticket = self.ticket.as_ref().filter(|_| !self.is_last_receive());
@@ -679,7 +700,8 @@ impl Work<Engine> {
             Some(_) => "what comes before it in its group failed, or it was held for as long as can be",
             None => "it was held for as long as can be",
         };
-        self.write_down("returned", &self.account.because(reason));
+        let error = self.account.because(reason);
+        self.write_down(Became::Returned, "returned", &error);
         if let Some(ticket) = &self.ticket {
             ticket.return_the_rest();
         }
@@ -703,7 +725,9 @@ impl Work<Engine> {
         let handled = self.account.is_handled();
         let reason =
             if handled { "handled, but its lease was lost before it was deleted" } else { "its lease was lost" };
-        self.write_down("lease_lost", &self.account.because(reason));
+        let error = self.account.because(reason);
+        let became = if handled { Became::DeleteUnconfirmed } else { Became::LeaseLost };
+        self.write_down(became, "lease_lost", &error);
         if let Some(times) = self.engine.telemetry.worth_logging(("lease", "lost")) {
             warn!(message_id = %self.lease.message_id(), times, "the lease of a message is lost; it will be received again");
         }

@@ -102,6 +102,12 @@ pub struct Outcome {
     pub record: Option<Box<DeadLetter>>,
 }
 
+impl Outcome {
+    pub(super) fn new(message_id: MessageId, kind: OutcomeKind, reason: Option<String>) -> Self {
+        Outcome { message_id, kind, reason, record: None }
+    }
+}
+
 pub(super) fn id_as_text<S: Serializer>(id: &MessageId, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(id.as_str())
 }

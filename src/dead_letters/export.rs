@@ -1,15 +1,15 @@
-//! Letters to a file, and out of the queue what is in one.
+//! Letters whole, to a file: a line of JSON each.
 
-use std::io::{self, BufRead, Write};
+use std::future::Future;
+use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::account::{Account, Outcome};
 use super::filter::Filter;
-use super::letter::Letter;
+use super::letter::{Letter, rfc_3339};
 use super::opened::{DeadLetterError, DeadLetterQueue};
-use super::scan::ScanEnd;
-use crate::queue::{Attributes, Queue};
+use super::scan::{Found, Scan, ScanEnd};
+use crate::queue::{Attributes, Queue, md5_of, read_md5};
 
 /// One line of an export: a letter whole, as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,79 +61,32 @@ pub enum ExportError {
     Write(#[source] io::Error),
 }
 
-/// What may be dropped: ids, and the MD5 sums of the bodies that they must have.
-#[derive(Clone, Debug, Default)]
-pub struct DropList {}
-
-/// Why a file does not say what may be dropped.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DropListError {
-    /// It cannot be read.
-    #[error("cannot read the export")]
-    Read(#[source] io::Error),
-    /// A line of it is not a whole line of an export: it may be another file, or the export was not finished.
-    #[error("line {line} is not a line of an export: {reason}")]
-    NotExported {
-        /// Its number, from 1.
-        line: u64,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// It holds more than can be dropped at a time.
-    #[error("it holds more than {most} messages")]
-    TooMany {
-        /// How many can be.
-        most: usize,
-    },
-}
-
-/// What a drop did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DropSummary {
-    /// What became of the messages that were seen.
-    pub account: Account,
-    /// Of those that did not match: how many have the id of one in the file, and another body.
-    pub other_body: u64,
-    /// How many in the file were not seen.
-    pub not_seen: u64,
-    /// How the look ended.
-    pub end: ScanEnd,
-}
-
-impl DropList {
-    /// Reads an export. Every line must be whole, so that a file that was cut off is noticed.
-    ///
-    /// # Errors
-    ///
-    /// See [`DropListError`].
-    pub fn read(lines: impl BufRead) -> Result<Self, DropListError> {
-        let _ = lines;
-        todo!()
-    }
-
-    /// How many messages may be dropped.
-    pub fn len(&self) -> usize {
-        todo!()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
 impl Exported {
+    fn new(found: Found) -> Self {
+        let Found { letter, body, attributes } = found;
+        Exported {
+            message_id: letter.message_id.as_str().to_owned(),
+            sent_at: letter.sent_at.and_then(rfc_3339),
+            receive_count: letter.receive_count,
+            group: letter.group,
+            r#type: letter.event_type,
+            route: letter.route,
+            reason: letter.reason.map(|reason| reason.to_string()),
+            attributes,
+            md5_of_body: format!("{:032x}", md5_of(&body)),
+            body,
+        }
+    }
+
     /// Whether its body is the one that was exported, by its MD5 sum.
     pub fn is_whole(&self) -> bool {
-        todo!()
+        read_md5(&self.md5_of_body) == Some(md5_of(&self.body))
     }
 }
 
 impl<Q: Queue> DeadLetterQueue<Q> {
     /// Writes each letter that matches to `to`, a line of JSON each ([`Exported`]), and deletes nothing. `seen` is told each
-    /// message that was looked at. To flush and to sync the file is the caller's business, who knows that it is one.
+    /// message that was looked at. It flushes at the end; to sync a file is the caller's business, who knows that it is one.
     ///
     /// # Errors
     ///
@@ -145,23 +98,32 @@ impl<Q: Queue> DeadLetterQueue<Q> {
         stop: impl Future<Output = ()> + Send + 'static,
         seen: impl FnMut(&Letter),
     ) -> Result<ExportSummary, ExportError> {
-        let _ = (filter, to, stop, seen);
-        todo!()
+        let mut scan = self.scan(stop);
+        let written = write_all(&mut scan, filter, to, seen).await;
+        let end = scan.end().await;
+        written.map(|(exported, not_matched)| ExportSummary { exported, not_matched, end })
     }
+}
 
-    /// Deletes exactly what a file holds: the messages whose id and MD5 sum of the body are in it. It ends as soon as all of
-    /// them are gone. `done` is told what became of each message.
-    ///
-    /// # Errors
-    ///
-    /// As [`Scan::next`](super::Scan::next).
-    pub async fn drop_exported(
-        &self,
-        list: &DropList,
-        stop: impl Future<Output = ()> + Send + 'static,
-        done: impl FnMut(&Outcome),
-    ) -> Result<DropSummary, DeadLetterError> {
-        let _ = (list, stop, done);
-        todo!()
+/// Writes what a look finds; how many letters were written, and how many do not match.
+async fn write_all<Q: Queue>(
+    scan: &mut Scan<Q>,
+    filter: &Filter,
+    mut to: impl Write + Send,
+    mut seen: impl FnMut(&Letter),
+) -> Result<(u64, u64), ExportError> {
+    let (mut exported, mut not_matched) = (0, 0);
+    while let Some(found) = scan.next().await? {
+        seen(&found.letter);
+        if !filter.matches(&found.letter) {
+            not_matched += 1;
+            continue;
+        }
+        let mut line = serde_json::to_vec(&Exported::new(found)).map_err(|error| ExportError::Write(error.into()))?;
+        line.push(b'\n');
+        to.write_all(&line).map_err(ExportError::Write)?;
+        exported += 1;
     }
+    to.flush().map_err(ExportError::Write)?;
+    Ok((exported, not_matched))
 }

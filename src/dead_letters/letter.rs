@@ -7,9 +7,12 @@ use serde::{Serialize, Serializer};
 
 use super::account::id_as_text;
 use super::records::Records;
-use crate::decode::{DEFAULT_LIMIT, Form};
+use crate::consumer::{UNROUTED, fit_for_log};
+use crate::decode::{DEFAULT_LIMIT, Form, decode};
+use crate::event::{Event, escape_controls};
 use crate::queue::{Delivery, MessageId};
 use crate::router::Router;
+use crate::telemetry::{CallEnd, DeadLetter, ERROR_SHOWN, cut};
 
 /// What one message in the dead-letter queue is. Its body is not in it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -113,14 +116,74 @@ impl Reader {
 
     /// Reads one message; `retention` is how long its queue keeps it.
     pub fn read(&self, delivery: &Delivery, retention: Option<Duration>) -> Letter {
-        let _ = (delivery, retention);
-        todo!()
+        let Delivery { receipt, body, receive_count, sent_at, group, .. } = delivery;
+        let mut letter = Letter {
+            message_id: receipt.message_id.clone(),
+            sent_at: *sent_at,
+            receive_count: *receive_count,
+            group: group.as_deref().map(str::to_owned),
+            body_bytes: body.len(),
+            form: Form::of(body),
+            event_type: None,
+            cid: None,
+            route: None,
+            reason: None,
+            lost_at: sent_at.zip(retention).and_then(|(sent_at, retention)| sent_at.checked_add(retention)),
+        };
+        let by_body = match decode(body, self.inflate_limit) {
+            Ok(event) => self.route(&event, &mut letter),
+            Err(error) => Some((error.label(), error.to_string())),
+        };
+        letter.reason = match by_body {
+            Some((outcome, error)) => Some(Reason::by_body(outcome, error)),
+            None => self.records.get(&receipt.message_id).map(Reason::by_record),
+        };
+        letter
+    }
+
+    /// What would become of an event now; why it would fail, where its bytes and the routes tell that.
+    fn route(&self, event: &Event, letter: &mut Letter) -> Option<(&'static str, String)> {
+        let [cid] = event.texts(["cid"]);
+        letter.event_type = Some(fit_for_log(event.kind().name()));
+        letter.cid = cid.map(|cid| fit_for_log(&cid));
+        let Some((_, route)) = self.router.find(event) else {
+            let (outcome, error) = UNROUTED;
+            return Some((outcome, error.to_owned()));
+        };
+        letter.route = Some(route.name.to_string());
+        route.fits(event).err().map(|error| (CallEnd::DoesNotFit.label(), error))
     }
 }
 
+impl Reason {
+    fn by_body(outcome: &str, error: String) -> Self {
+        Reason { outcome: outcome.to_owned(), error, known_from: KnownFrom::Body, failed_at: None, failed_on: None }
+    }
+
+    /// A record is read from a file, in which anybody may have written.
+    pub(super) fn by_record(record: &DeadLetter) -> Self {
+        let fit = |text: &str, most| {
+            let mut text = escape_controls(text).into_owned();
+            text.truncate(cut(&text, most).len());
+            text
+        };
+        Reason {
+            outcome: fit_for_log(&record.outcome),
+            error: fit(&record.error, ERROR_SHOWN),
+            known_from: KnownFrom::Record,
+            failed_at: Some(fit_for_log(&record.time)),
+            failed_on: record.route.as_deref().map(fit_for_log),
+        }
+    }
+}
+
+/// RFC 3339 in UTC, to the millisecond as SQS tells it. None where the time has no name.
+pub(super) fn rfc_3339(time: SystemTime) -> Option<String> {
+    jiff::Timestamp::try_from(time).ok().map(|time| format!("{time:.3}"))
+}
+
 pub(super) fn time<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
-    let _ = time;
-    serializer.serialize_none()
+    time.and_then(rfc_3339).serialize(serializer)
 }
 
 fn as_text<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {

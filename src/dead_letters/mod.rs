@@ -38,10 +38,14 @@
 //!   count is "at least", and a group is worked on in order: see [`DeadLetterQueue::retry`].
 
 // In reading order: each imports only from those below it.
+mod replay;
 mod retry;
+mod in_place;
+mod drop;
 mod export;
 mod list;
 mod scan;
+mod hold;
 mod opened;
 mod filter;
 mod letter;
@@ -49,11 +53,13 @@ mod records;
 mod account;
 
 pub use account::{Account, Outcome, OutcomeKind};
-pub use export::{DropList, DropListError, DropSummary, ExportError, ExportSummary, Exported};
+pub use drop::{DropList, DropListError, DropSummary};
+pub use export::{ExportError, ExportSummary, Exported};
 pub use filter::{Filter, FilterError};
 pub use letter::{KnownFrom, Letter, Reader, Reason};
 pub use list::{Group, Listing};
 pub use opened::{DeadLetterError, DeadLetterQueue, HOLD, MOST_HELD, Options};
 pub use records::Records;
-pub use retry::{ReplayError, Replayed, RetryEnded, RetrySettings, RetrySummary, replay};
+pub use replay::{ReplayError, Replayed, replay};
+pub use retry::{RetryEnded, RetrySettings, RetrySummary};
 pub use scan::{Found, Scan, ScanEnd, ScanEnded};

@@ -11,6 +11,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 use crate::telemetry::RequestError;
@@ -274,6 +275,16 @@ impl Trace {
             && parts.next().is_none();
         well_formed.then_some(root)
     }
+}
+
+/// The MD5 sum of a body, by which SQS tells bodies apart.
+pub(crate) fn md5_of(body: &str) -> u128 {
+    u128::from_be_bytes(Md5::digest(body.as_bytes()).into())
+}
+
+/// An MD5 sum as SQS writes it: 32 hexadecimal digits.
+pub(crate) fn read_md5(text: &str) -> Option<u128> {
+    (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok()).flatten()
 }
 
 /// What is known of a queue; each part may be unknown.

@@ -83,7 +83,7 @@ pub(crate) struct FailedLastReceive<'a> {
 }
 
 impl DeadLetter {
-    pub(super) fn new(failed: FailedLastReceive<'_>) -> Self {
+    pub(crate) fn new(failed: FailedLastReceive<'_>) -> Self {
         let since_1970 = failed.at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let milliseconds = i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX);
         // Times that have no name are those of a clock that is far off.

@@ -62,6 +62,30 @@ async fn a_message_comes_with_all_that_is_known_of_it() {
 }
 
 #[tokio::test]
+async fn a_look_asks_for_all_attributes() {
+    let mut whole = message("m-1", "{}");
+    whole["Attributes"]["DeadLetterQueueSourceArn"] = json!("arn:aws:sqs:us-east-1:000000000000:chat-events");
+    whole["MessageAttributes"] = json!({
+        "tenant": { "DataType": "String.name", "StringValue": "garden" },
+        "seal": { "DataType": "Binary", "BinaryValue": "AP8=" },
+    });
+    let server = Server::start(vec![Answer::messages(vec![whole])]).await;
+    let found = server.queue().await.receive_whole(10, WAIT, None).await.unwrap().remove(0);
+
+    let seen = server.seen();
+    assert_eq!(seen[0].body["MessageSystemAttributeNames"], json!(["All"]));
+    assert_eq!(seen[0].body["MessageAttributeNames"], json!(["All"]));
+    let attributes = found.attributes.expect("all attributes");
+    assert_eq!(attributes.system["DeadLetterQueueSourceArn"], "arn:aws:sqs:us-east-1:000000000000:chat-events");
+    let told = serde_json::to_value(&attributes.message).unwrap();
+    let expected = json!({
+        "seal": { "data_type": "Binary", "value": "AP8=" },
+        "tenant": { "data_type": "String.name", "value": "garden" },
+    });
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
 async fn a_message_without_attributes_is_a_first_delivery() {
     let mut bare = message("m-1", "{}");
     bare.as_object_mut().unwrap().remove("Attributes");

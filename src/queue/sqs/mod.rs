@@ -32,7 +32,8 @@ use aws_sdk_sqs::types::{
     MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
 };
 use aws_types::service_config::ServiceConfigKey;
-use md5::{Digest, Md5};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 
 use connections::Connections;
@@ -42,8 +43,8 @@ pub use redrive::{MAX_MOVE_RATE, MoveState, MoveTask};
 pub use url::{BadQueueUrl, QueueUrl, is_this_machine, queue_arn, queue_url_of};
 
 use super::{
-    BATCH, Delivery, EntryError, EntryResult, MAX_MESSAGE_SIZE, MAX_VISIBILITY, MAX_WAIT, Queue, QueueError,
-    QueueFacts, Receipt, Trace,
+    Attributes, BATCH, Delivery, EntryError, EntryResult, MAX_MESSAGE_SIZE, MAX_VISIBILITY, MAX_WAIT, MessageAttribute,
+    Queue, QueueError, QueueFacts, Receipt, Trace, md5_of, read_md5,
 };
 
 /// The limit of one attempt at any call but a receive. SQS answers such a call within tens of milliseconds: what takes
@@ -336,9 +337,38 @@ impl SqsQueue {
         self.clients.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Receives, with all attributes or with those that the engine uses.
+    async fn take(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+        whole: bool,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        use MessageSystemAttributeName::{All, ApproximateReceiveCount, AwsTraceHeader, MessageGroupId, SentTimestamp};
+        let used = vec![ApproximateReceiveCount, SentTimestamp, MessageGroupId, AwsTraceHeader];
+        let attempt = self.url.is_fifo().then(|| Attempt::begin(&self.lost));
+        let call = self.clients().polls.receive_message();
+        let call = call
+            .queue_url(self.url.as_str())
+            .max_number_of_messages(max.clamp(1, BATCH) as i32)
+            // Rounded down: an answer never comes later than was asked.
+            .wait_time_seconds(wait.min(MAX_WAIT).as_secs() as i32)
+            .set_visibility_timeout(visibility.map(whole_seconds))
+            .set_message_system_attribute_names(Some(if whole { vec![All] } else { used }))
+            .message_attribute_names(if whole { "All" } else { "traceparent" })
+            .set_receive_request_attempt_id(attempt.as_ref().map(|attempt| attempt.id.clone()));
+        let started = Instant::now();
+        let answer = call.send().await.map_err(|error| queue_error("sqs:ReceiveMessage", started, error));
+        if let Some(attempt) = attempt {
+            attempt.end(&answer);
+        }
+        self.deliveries(answer?.messages.unwrap_or_default(), whole)
+    }
+
     /// The deliveries of one answer. What is damaged is left out and stays in the queue; on a FIFO queue so is what comes
     /// after it in its group, since it would overtake.
-    fn deliveries(&self, messages: Vec<Message>) -> Result<Vec<Delivery>, QueueError> {
+    fn deliveries(&self, messages: Vec<Message>, whole: bool) -> Result<Vec<Delivery>, QueueError> {
         let count = messages.len();
         let mut good = Vec::with_capacity(count);
         let mut damaged: Vec<(Option<String>, &'static str)> = Vec::new();
@@ -346,10 +376,11 @@ impl SqsQueue {
             let group = system_attribute(&message, MessageSystemAttributeName::MessageGroupId).map(str::to_owned);
             let message_id = message.message_id.clone();
             let behind = self.url.is_fifo() && damaged.iter().any(|(other, _)| other.is_none() || *other == group);
+            let attributes = whole.then(|| Box::new(attributes(&message)));
             let what = match delivery(message) {
                 _ if behind => "a message before it in its group is damaged",
                 Ok(delivery) => {
-                    good.push(delivery);
+                    good.push(Delivery { attributes, ..delivery });
                     continue;
                 }
                 Err(what) => what,
@@ -376,25 +407,16 @@ impl Queue for SqsQueue {
         wait: Duration,
         visibility: Option<Duration>,
     ) -> Result<Vec<Delivery>, QueueError> {
-        use MessageSystemAttributeName::{ApproximateReceiveCount, AwsTraceHeader, MessageGroupId, SentTimestamp};
-        let attributes = vec![ApproximateReceiveCount, SentTimestamp, MessageGroupId, AwsTraceHeader];
-        let attempt = self.url.is_fifo().then(|| Attempt::begin(&self.lost));
-        let call = self.clients().polls.receive_message();
-        let call = call
-            .queue_url(self.url.as_str())
-            .max_number_of_messages(max.clamp(1, BATCH) as i32)
-            // Rounded down: an answer never comes later than was asked.
-            .wait_time_seconds(wait.min(MAX_WAIT).as_secs() as i32)
-            .set_visibility_timeout(visibility.map(whole_seconds))
-            .set_message_system_attribute_names(Some(attributes))
-            .message_attribute_names("traceparent")
-            .set_receive_request_attempt_id(attempt.as_ref().map(|attempt| attempt.id.clone()));
-        let started = Instant::now();
-        let answer = call.send().await.map_err(|error| queue_error("sqs:ReceiveMessage", started, error));
-        if let Some(attempt) = attempt {
-            attempt.end(&answer);
-        }
-        self.deliveries(answer?.messages.unwrap_or_default())
+        self.take(max, wait, visibility, false).await
+    }
+
+    async fn receive_whole(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        self.take(max, wait, visibility, true).await
     }
 
     async fn delete(&self, batch: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
@@ -619,7 +641,7 @@ fn delivery(message: Message) -> Result<Delivery, &'static str> {
     let handle = message.receipt_handle.filter(|handle| !handle.is_empty()).ok_or("it has no receipt handle")?;
     let body = message.body.ok_or("it has no body")?;
     let checks_itself = body.starts_with(GZIP_IN_BASE64);
-    if !checks_itself && message.md5_of_body.is_some_and(|expected| !is_md5_of(&body, &expected)) {
+    if !checks_itself && message.md5_of_body.is_some_and(|expected| read_md5(&expected) != Some(md5_of(&body))) {
         return Err("its body is not the one that was sent: the MD5 sums differ");
     }
     Ok(Delivery {
@@ -633,13 +655,21 @@ fn delivery(message: Message) -> Result<Delivery, &'static str> {
     })
 }
 
-fn system_attribute(message: &Message, name: MessageSystemAttributeName) -> Option<&str> {
-    message.attributes.as_ref()?.get(&name).map(String::as_str)
+/// All attributes of a message.
+fn attributes(message: &Message) -> Attributes {
+    let system = message.attributes.iter().flatten();
+    let system = system.map(|(name, value)| (name.as_str().to_owned(), value.clone())).collect();
+    let of_sender = message.message_attributes.iter().flatten();
+    let of_sender = of_sender.map(|(name, attribute)| {
+        let binary = attribute.binary_value().map(|bytes| STANDARD.encode(bytes));
+        let value = binary.or_else(|| attribute.string_value().map(str::to_owned)).unwrap_or_default();
+        (name.clone(), MessageAttribute { data_type: attribute.data_type().to_owned(), value })
+    });
+    Attributes { system, message: of_sender.collect() }
 }
 
-fn is_md5_of(body: &str, expected: &str) -> bool {
-    let expected = (expected.len() == 32).then(|| u128::from_str_radix(expected, 16).ok()).flatten();
-    expected == Some(u128::from_be_bytes(Md5::digest(body.as_bytes()).into()))
+fn system_attribute(message: &Message, name: MessageSystemAttributeName) -> Option<&str> {
+    message.attributes.as_ref()?.get(&name).map(String::as_str)
 }
 
 /// Rounded up, so that a message is never visible sooner than was asked.
