@@ -36,6 +36,9 @@ pub(crate) fn on_a_terminal(inner: &Command) -> Command {
     let mut script = Command::new("script");
     script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]).env_clear();
     script.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(directory) = inner.get_current_dir() {
+        script.current_dir(directory);
+    }
     script
 }
 

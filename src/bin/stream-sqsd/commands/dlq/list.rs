@@ -9,7 +9,7 @@ use crate::cli::dlq::ListArguments;
 use crate::commands::dlq::place::{Opened, Place};
 use crate::config::routes::running;
 use crate::config::secret::Missing;
-use crate::config::units::{show_age, show_time};
+use crate::config::units::{show_age, show_distance, show_time};
 use crate::terminal::exit::{Exit, Failure, print, say};
 use crate::terminal::table::{Column, Table};
 
@@ -55,23 +55,29 @@ fn for_people(listing: &Listing, opened: &Opened, place: &Place) -> String {
     let mut table = Table::new(&[
         Column::number("count"),
         Column::prose("reason"),
-        Column::prose("route now"),
+        Column::prose("route"),
         Column::prose("types"),
-        Column::text("oldest sent"),
-        Column::text("newest sent"),
-        Column::text("one of them"),
+        Column::text("oldest"),
+        Column::text("newest"),
+        Column::text("one id"),
     ]);
+    // A person reads how long ago it was, which is short too; a program the time.
+    let is_read = place.screen.width().is_some();
+    let time = |time: Option<SystemTime>| match (time, is_read) {
+        (None, _) => "-".to_owned(),
+        (Some(time), true) => show_distance(time, now),
+        (Some(time), false) => show_time(time),
+    };
     for group in &listing.groups {
-        table.row(row(group));
+        table.row(row(group, time));
     }
     text.push('\n');
     text.push_str(&table.of(&place.screen));
     text
 }
 
-fn row(group: &Group) -> [String; 7] {
+fn row(group: &Group, time: impl Fn(Option<SystemTime>) -> String) -> [String; 7] {
     let or_dash = |text: Option<&String>| text.map_or("-", String::as_str).to_owned();
-    let time = |time: Option<SystemTime>| time.map_or("-".to_owned(), show_time);
     let id = group.ids.first().map(|id| id.chars().take(ID_SHOWN).collect());
     [
         group.count.to_string(),
