@@ -27,6 +27,7 @@ mod sns;
 mod shutdown;
 mod start;
 
+mod dlq;
 mod kill;
 mod storm;
 mod faults;

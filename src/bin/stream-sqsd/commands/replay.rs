@@ -53,7 +53,7 @@ pub(crate) fn replay(arguments: ReplayArguments, signals: Signals) -> Result<Exi
 async fn replay_files(arguments: ReplayArguments, stop: CancellationToken) -> Result<Exit, Failure> {
     let config = config::of_replay(arguments.settings, arguments.config.as_deref())?;
     let screen = Screen::new();
-    log::start(config.log_format, &screen)?;
+    log::start_from_warnings(config.log_format, &screen)?;
     let files: Result<Vec<Source>, Failure> = arguments.files.iter().map(|path| Source::open(path)).collect();
     let files = files?;
     if arguments.pace.dry_run {

@@ -49,7 +49,7 @@ impl Place {
         let dlq_url = dlq_url.transpose().map_err(|error| Failure::usage(format!("--dlq-url: {error}")))?;
         let config = config::of_run(place.settings, place.config.as_deref(), missing)?;
         let screen = Screen::new();
-        log::start(config.log_format, &screen)?;
+        log::start_from_warnings(config.log_format, &screen)?;
         Ok(Place { config, screen, stop, dlq_url })
     }
 
