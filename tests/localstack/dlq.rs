@@ -136,7 +136,7 @@ async fn each_verb_does_what_it_says_over_the_wire() {
     dead.run(&["retry", "--yes"]).await.with(0);
     assert_eq!(dead.kept().await.len(), 0);
     let archive = std::fs::read_to_string(dead.path("events.jsonl")).unwrap();
-    let handled: BTreeSet<String> = archive.lines().map(|line| id_in(line)).collect();
+    let handled: BTreeSet<String> = archive.lines().map(id_in).collect();
     assert_eq!(handled, events.into_iter().collect(), "each once, by its old id");
 }
 
