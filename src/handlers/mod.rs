@@ -33,8 +33,6 @@ pub mod postgres;
 mod lines;
 #[cfg(any(feature = "http", feature = "postgres"))]
 mod complaints;
-#[cfg(any(feature = "http", feature = "postgres"))]
-pub mod tls;
 #[cfg(feature = "exec")]
 mod processes;
 #[cfg(feature = "postgres")]

@@ -56,9 +56,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::columns::Columns;
 use super::complaints::Complaints;
-use super::tls::{self, TlsError};
 use crate::event::{Event, escape_controls};
 use crate::handler::{Context, Handler, HandlerError};
+use crate::net::tls::{self, TlsError};
 use crate::telemetry::shown;
 
 /// How many bytes of payload one statement takes before it is sent, give or take the last row. The protocol ends at

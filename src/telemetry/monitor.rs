@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::count::Route;
+use super::count::RouteCounts;
 use super::counters::Snapshot;
 use super::dead_letter::DeadLetterKeeper;
 use super::dead_lettered::DeadLetterGroup;
@@ -67,7 +67,7 @@ impl Monitor {
 
     /// What is counted of each route, in the order in which they are asked.
     pub fn routes(&self) -> Vec<RouteSnapshot> {
-        let route = |(route, flow): (&Route, TargetFlow)| {
+        let route = |(route, flow): (&RouteCounts, TargetFlow)| {
             let seconds = route.seconds.read();
             let failed = CallEnd::ALL.into_iter().filter(|end| *end != CallEnd::Handled);
             RouteSnapshot {

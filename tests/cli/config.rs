@@ -459,6 +459,23 @@ fn two_routes_to_one_file_say_so_and_blame_no_other_process() {
 }
 
 #[test]
+fn two_routes_with_the_same_settings_share_their_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let sqs = Sqs::start(MemorySettings::default());
+    for name in ["call.ended", "message.new"] {
+        sqs.queue().send(format!(r#"{{"type":"{name}"}}"#));
+    }
+    let path = directory.path().join("events.jsonl");
+    let mut toml = format!("[queue]\nurl = \"{}\"\nwait = \"1s\"\n", sqs.url());
+    for events in ["call.*", "*"] {
+        toml.push_str(&format!("[[route]]\nevents = [\"{events}\"]\nhandler = \"file\"\npath = {path:?}\n"));
+    }
+    let config = file(directory.path(), "c.toml", toml);
+    run(daemon(&["run", &config, "--until-empty"])).with(0);
+    assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 2);
+}
+
+#[test]
 fn max_files_is_above_zero_and_needs_rotation() {
     let route = |more: &str| {
         let path = "path = \"/tmp/events.jsonl\"";

@@ -396,3 +396,13 @@ fn what_is_no_filter_and_no_queue_is_refused_before_anything_is_looked_at() {
     dlq.sqs.deny("ReceiveMessage");
     dlq.run(&["list"]).with(69).saying(&["sqs:ReceiveMessage", "arn:aws:sqs:us-east-1:123456789012:dead"]);
 }
+
+#[test]
+fn a_queue_that_refuses_during_a_retry_is_69_with_the_sums() {
+    let dlq = Dlq::with("exit 0");
+    dlq.sqs.deny("DeleteMessageBatch");
+    let ended = dlq.run(&["retry", "--yes", "--type", "message.new"]);
+    assert!(ended.code == Some(69) || ended.code == Some(1), "{ended:?}");
+    assert!(ended.stdout.contains("handled 0"), "nothing counts as handled that is not deleted: {}", ended.stdout);
+    assert_eq!(dlq.counts().2, 0);
+}

@@ -211,23 +211,8 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<(String, Valu
 async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Value) {
     shared.calls.lock().unwrap().push((action.to_owned(), body.clone()));
     shared.called.notify_all();
-    if shared.denied.lock().unwrap().contains(&action) {
-        let message = *shared.denied_with.lock().unwrap();
-        return ("400 Bad Request", json!({"__type": "com.amazonaws.sqs#AccessDenied", "message": message}));
-    }
-    if action == "ReceiveMessage"
-        && let Some(code) = *shared.refused_receives.lock().unwrap()
-    {
-        let code = format!("com.amazonaws.sqs#{code}");
-        return ("400 Bad Request", json!({"__type": code, "message": "It is refused"}));
-    }
-    if action == "ReceiveMessage" {
-        let mut left = shared.throttled_receives.lock().unwrap();
-        if *left > 0 {
-            *left -= 1;
-            let message = "Rate exceeded";
-            return ("400 Bad Request", json!({"__type": "com.amazonaws.sqs#RequestThrottled", "message": message}));
-        }
+    if let Some(error) = refusal(shared, action, &body) {
+        return ("400 Bad Request", error);
     }
     let seconds = |name: &str| body[name].as_u64().map(Duration::from_secs);
     let is_dead = body["QueueUrl"].as_str().is_some_and(|url| url.ends_with("/dead"));
@@ -237,30 +222,12 @@ async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Va
             let name = body["QueueName"].as_str().unwrap();
             json!({"QueueUrl": format!("https://sqs.us-east-1.amazonaws.com/123456789012/{name}")})
         }
-        "StartMessageMoveTask" => json!({"TaskHandle": "task-1"}),
-        "CancelMessageMoveTask" => {
-            *shared.moves.lock().unwrap() = vec![shared.cancelled_move.lock().unwrap().clone()];
-            json!({"ApproximateNumberOfMessagesMoved": 1})
-        }
-        "ListMessageMoveTasks" => {
-            let mut moves = shared.moves.lock().unwrap();
-            let task = if moves.len() > 1 { Some(moves.remove(0)) } else { moves.first().cloned() };
-            json!({"Results": task.into_iter().filter(|task| !task.is_null()).collect::<Vec<_>>()})
-        }
+        "StartMessageMoveTask" | "CancelMessageMoveTask" | "ListMessageMoveTasks" => move_task(shared, action),
         "GetQueueAttributes" => {
-            let name = body["QueueUrl"].as_str().unwrap().rsplit('/').next().unwrap();
-            if let Some(code) = shared.refused.lock().unwrap().get(name) {
-                let code = format!("com.amazonaws.sqs#{code}");
-                return ("400 Bad Request", json!({"__type": code, "message": "It is refused"}));
-            }
-            let mut attributes = shared.attributes.lock().unwrap().get(name).cloned().unwrap_or_default();
+            let mut attributes = shared.attributes.lock().unwrap().get(queue_name(&body)).cloned().unwrap_or_default();
             if is_dead {
-                let counts = shared.dead.counts();
-                let depths = [("", counts.visible), ("NotVisible", counts.hidden), ("Delayed", 0)];
-                for (which, count) in depths {
-                    let name = format!("ApproximateNumberOfMessages{which}");
-                    attributes.entry(name).or_insert_with(|| count.to_string());
-                }
+                let depths = depths(&shared.dead, &attributes);
+                attributes.extend(depths);
             }
             json!({"Attributes": attributes})
         }
@@ -289,29 +256,33 @@ async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Va
             let batch: Vec<_> = entries(&body).map(|entry| (receipt(entry), time(entry))).collect();
             by_entry(&body, queue.change_visibility(&batch).await.unwrap())
         }
-        "SendMessageBatch" => {
-            let fails = shared.failing_sends.lock().unwrap().pop();
-            let (mut successful, mut failed) = (Vec::new(), Vec::new());
-            for (position, entry) in entries(&body).enumerate() {
-                match fails.filter(|_| position == 0) {
-                    Some(code) => {
-                        let sender_fault = code != "InternalError";
-                        failed.push(json!({"Id": entry["Id"], "Code": code, "SenderFault": sender_fault}));
-                    }
-                    None => {
-                        let text = entry["MessageBody"].as_str().unwrap();
-                        let id = queue.send(text);
-                        let sums =
-                            json!({"Id": entry["Id"], "MessageId": id.as_str(), "MD5OfMessageBody": md5_of(text)});
-                        successful.push(sums);
-                    }
-                }
-            }
-            json!({"Successful": successful, "Failed": failed})
-        }
+        "SendMessageBatch" => send(shared, queue, &body),
         other => panic!("{other} is not known here"),
     };
     ("200 OK", answer)
+}
+
+fn move_task(shared: &Shared, action: &str) -> Value {
+    let mut moves = shared.moves.lock().unwrap();
+    match action {
+        "StartMessageMoveTask" => json!({"TaskHandle": "task-1"}),
+        "CancelMessageMoveTask" => {
+            *moves = vec![shared.cancelled_move.lock().unwrap().clone()];
+            json!({"ApproximateNumberOfMessagesMoved": 1})
+        }
+        _ => {
+            let task = if moves.len() > 1 { Some(moves.remove(0)) } else { moves.first().cloned() };
+            json!({"Results": task.into_iter().filter(|task| !task.is_null()).collect::<Vec<_>>()})
+        }
+    }
+}
+
+/// How many messages a queue holds, but for what a test says of it.
+fn depths(queue: &MemoryQueue, said: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let counts = queue.counts();
+    let depths = [("", counts.visible), ("NotVisible", counts.hidden), ("Delayed", 0)];
+    let depths = depths.map(|(which, count)| (format!("ApproximateNumberOfMessages{which}"), count.to_string()));
+    depths.into_iter().filter(|(name, _)| !said.contains_key(name)).collect()
 }
 
 /// The attributes of SQS's own of a delivery.
@@ -322,6 +293,53 @@ fn attributes(delivery: &Delivery) -> Value {
         attributes["SentTimestamp"] = millis.to_string().into();
     }
     attributes
+}
+
+/// What a test has asked this call to be refused with.
+fn refusal(shared: &Shared, action: &str, body: &Value) -> Option<Value> {
+    let error =
+        |code: &str, message: &str| Some(json!({"__type": format!("com.amazonaws.sqs#{code}"), "message": message}));
+    if shared.denied.lock().unwrap().contains(&action) {
+        return error("AccessDenied", *shared.denied_with.lock().unwrap());
+    }
+    match action {
+        "ReceiveMessage" => {
+            if let Some(code) = *shared.refused_receives.lock().unwrap() {
+                return error(code, "It is refused");
+            }
+            let mut left = shared.throttled_receives.lock().unwrap();
+            *left = left.checked_sub(1)?;
+            error("RequestThrottled", "Rate exceeded")
+        }
+        "GetQueueAttributes" => {
+            let refused = shared.refused.lock().unwrap();
+            refused.get(queue_name(body)).and_then(|code| error(code, "It is refused"))
+        }
+        _ => None,
+    }
+}
+
+fn queue_name(body: &Value) -> &str {
+    body["QueueUrl"].as_str().unwrap().rsplit('/').next().unwrap()
+}
+
+fn send(shared: &Shared, queue: &MemoryQueue, body: &Value) -> Value {
+    let fails = shared.failing_sends.lock().unwrap().pop();
+    let (mut successful, mut failed) = (Vec::new(), Vec::new());
+    for (position, entry) in entries(body).enumerate() {
+        match fails.filter(|_| position == 0) {
+            Some(code) => {
+                let sender_fault = code != "InternalError";
+                failed.push(json!({"Id": entry["Id"], "Code": code, "SenderFault": sender_fault}));
+            }
+            None => {
+                let text = entry["MessageBody"].as_str().unwrap();
+                let id = queue.send(text);
+                successful.push(json!({"Id": entry["Id"], "MessageId": id.as_str(), "MD5OfMessageBody": md5_of(text)}));
+            }
+        }
+    }
+    json!({"Successful": successful, "Failed": failed})
 }
 
 fn entries(body: &Value) -> impl Iterator<Item = &Value> {

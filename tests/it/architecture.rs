@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from top to bottom: each may import from those after it.
-const ROOMS: [&str; 12] = [
+const ROOMS: [&str; 14] = [
     "handlers",
     "admin",
     "dead_letters",
@@ -17,6 +17,8 @@ const ROOMS: [&str; 12] = [
     "event",
     "queue",
     "telemetry",
+    "stream",
+    "net",
     "shutdown",
 ];
 
@@ -32,7 +34,7 @@ const CONTAIN_EACH_OTHER: &str = "event/object";
 
 /// Folders whose files still import in a circle, or from the `mod.rs` above them. The list only gets shorter: a folder that
 /// has become clean fails the test until it is taken off.
-const STILL_CIRCULAR: [&str; 3] = ["admin", "queue", "queue/sqs"];
+const STILL_CIRCULAR: [&str; 2] = ["queue", "queue/sqs"];
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

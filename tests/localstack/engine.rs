@@ -15,6 +15,17 @@ use tokio::time::timeout;
 use super::endpoint::{REGION, endpoint};
 use super::queue::TestQueue;
 
+/// What a program says of AWS that has LocalStack in its place.
+pub(crate) fn aws(endpoint: &str) -> SdkConfig {
+    let credentials = Credentials::new("test", "test", None, None, "a test");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .endpoint_url(endpoint)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
+}
+
 /// A consumer that runs beside the test until it is told to stop.
 pub(crate) struct Engine {
     /// A view of it.
@@ -30,13 +41,7 @@ impl Engine {
 
     /// The same by another way to LocalStack.
     pub(crate) async fn start_through(endpoint: &str, queue: &TestQueue, router: Router, settings: Settings) -> Engine {
-        let credentials = Credentials::new("test", "test", None, None, "a test");
-        let config = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(REGION))
-            .endpoint_url(endpoint)
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .build();
+        let config = aws(endpoint);
         let address = QueueAddress::Url(QueueUrl::parse(&queue.url).unwrap());
         let consumer = Consumer::new(SqsQueue::with_config(&config, address).await.unwrap(), router, settings);
         let monitor = consumer.monitor();

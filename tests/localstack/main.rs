@@ -26,6 +26,7 @@ mod many;
 mod sns;
 mod shutdown;
 mod start;
+mod provision;
 
 mod dlq;
 mod kill;

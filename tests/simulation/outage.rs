@@ -21,30 +21,37 @@ struct Outcome {
     back_after: Duration,
 }
 
+/// The target of the handler, and what it saw.
+#[derive(Default)]
+struct Target {
+    up: AtomicBool,
+    calls_while_down: AtomicU64,
+    highest_receive_count: AtomicU64,
+}
+
+fn router(target: &Arc<Target>) -> Router {
+    let target = target.clone();
+    Router::new().route("*", move |_: Event, context: Context| {
+        let target = target.clone();
+        async move {
+            target.highest_receive_count.fetch_max(u64::from(context.receive_count()), Ordering::Relaxed);
+            if target.up.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            target.calls_while_down.fetch_add(1, Ordering::Relaxed);
+            Err(HandlerError::target_down("503"))
+        }
+    })
+}
+
 /// `first` messages at once and `rate` a second from then on, for the length of the outage.
 async fn outage(first: u32, rate: u32, restart_after: Option<Duration>) -> Outcome {
     let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(3), ..Default::default() });
-    let up = Arc::new(AtomicBool::new(false));
-    let calls = Arc::new(AtomicU64::new(0));
-    let highest = Arc::new(AtomicU64::new(0));
+    let target = Arc::new(Target::default());
     let received_while_down = AtomicU64::new(0);
     for _ in 0..first {
         queue.send(r#"{"type":"message.new"}"#);
     }
-    let router = || {
-        let (up, calls, highest) = (up.clone(), calls.clone(), highest.clone());
-        Router::new().route("*", move |_: Event, context: Context| {
-            let (up, calls, highest) = (up.clone(), calls.clone(), highest.clone());
-            async move {
-                highest.fetch_max(u64::from(context.receive_count()), Ordering::Relaxed);
-                if up.load(Ordering::Relaxed) {
-                    return Ok(());
-                }
-                calls.fetch_add(1, Ordering::Relaxed);
-                Err(HandlerError::target_down("503"))
-            }
-        })
-    };
     let began = Instant::now();
     let world = async {
         let every = Duration::from_secs(1) / rate.max(1);
@@ -57,7 +64,7 @@ async fn outage(first: u32, rate: u32, restart_after: Option<Duration>) -> Outco
             }
         }
         received_while_down.store(queue.counts().hidden, Ordering::Relaxed);
-        up.store(true, Ordering::Relaxed);
+        target.up.store(true, Ordering::Relaxed);
         while queue.counts().deleted < queue.counts().sent && began.elapsed() < OUTAGE * 4 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -65,7 +72,7 @@ async fn outage(first: u32, rate: u32, restart_after: Option<Duration>) -> Outco
     tokio::pin!(world);
     let settings = Settings { random_seed: Some(7), ..Settings::default() };
     if let Some(after) = restart_after {
-        let consumer = Consumer::new(queue.clone(), router(), settings.clone());
+        let consumer = Consumer::new(queue.clone(), router(&target), settings.clone());
         let run = consumer.run(tokio::time::sleep(after));
         tokio::select! {
             biased;
@@ -73,7 +80,7 @@ async fn outage(first: u32, rate: u32, restart_after: Option<Duration>) -> Outco
             () = &mut world => unreachable!("the restart comes first"),
         }
     }
-    let consumer = Consumer::new(queue.clone(), router(), settings);
+    let consumer = Consumer::new(queue.clone(), router(&target), settings);
     let monitor = consumer.monitor();
     let done = tokio::sync::Notify::new();
     let run = consumer.run(done.notified());
@@ -95,8 +102,8 @@ async fn outage(first: u32, rate: u32, restart_after: Option<Duration>) -> Outco
     assert!(run.await.unwrap().adds_up());
     Outcome {
         queue: queue.clone(),
-        calls_while_down: calls.load(Ordering::Relaxed),
-        highest_receive_count: highest.load(Ordering::Relaxed),
+        calls_while_down: target.calls_while_down.load(Ordering::Relaxed),
+        highest_receive_count: target.highest_receive_count.load(Ordering::Relaxed),
         received_while_down: received_while_down.load(Ordering::Relaxed),
         back_after,
     }

@@ -30,7 +30,7 @@ use tokio::time::Instant;
 
 use doubt::Doubt;
 use limit::Begun;
-use route::{Grant, Key, Pick, Route, Waiter};
+use route::{Grant, Key, Pick, RouteFlow, Waiter};
 pub(crate) use route::{Returned, most_held};
 
 use crate::queue::MessageId;
@@ -71,7 +71,7 @@ pub(crate) struct Flow {
 
 #[derive(Debug)]
 struct State {
-    routes: Vec<Route>,
+    routes: Vec<RouteFlow>,
     /// Calls at the same time, at the most, and those that are in flight.
     slots: usize,
     active: usize,
@@ -117,7 +117,7 @@ impl Flow {
     ) -> Arc<Self> {
         let now = Instant::now();
         let state = State {
-            routes: places.into_iter().map(|places| Route::new(places, slots, now)).collect(),
+            routes: places.into_iter().map(|places| RouteFlow::new(places, slots, now)).collect(),
             slots,
             active: 0,
             waiting: 0,
@@ -224,7 +224,7 @@ impl Flow {
     pub(crate) async fn wants_depth(&self) {
         loop {
             let told = self.depth_matters.notified();
-            let beyond = |route: &Route| route.down.is_some_and(|down| down.returned.is_some());
+            let beyond = |route: &RouteFlow| route.down.is_some_and(|down| down.returned.is_some());
             if self.state().routes.iter().any(beyond) {
                 return;
             }
@@ -242,7 +242,7 @@ impl Flow {
     pub(crate) fn make_room(&self) -> bool {
         let now = Instant::now();
         let mut state = self.state();
-        let doubted = |(number, route): (usize, &Route)| {
+        let doubted = |(number, route): (usize, &RouteFlow)| {
             let healthy = route.down.is_none();
             route.most_doubted(now).filter(|_| healthy).map(|(doubt, key)| (doubt, number, key))
         };

@@ -13,6 +13,8 @@ mod errors;
 mod connections;
 mod doctor;
 mod redrive;
+pub mod policy;
+pub mod provision;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -39,6 +41,7 @@ use tokio::time::Instant;
 use connections::Connections;
 pub use doctor::{Encryption, QueueAttributes, Redrive};
 use errors::{one_line, queue_error};
+pub use provision::Provisioner;
 pub use redrive::{MAX_MOVE_RATE, MoveState, MoveTask};
 pub use url::{BadQueueUrl, QueueUrl, is_this_machine, queue_arn, queue_url_of};
 
@@ -102,6 +105,23 @@ pub enum QueueAddress {
         /// The account of the queue where it is not the caller's own.
         account: Option<String>,
     },
+}
+
+impl QueueAddress {
+    fn url(&self) -> Option<&QueueUrl> {
+        match self {
+            QueueAddress::Url(url) => Some(url),
+            QueueAddress::Name { .. } => None,
+        }
+    }
+
+    /// The name of the queue.
+    pub fn name(&self) -> &str {
+        match self {
+            QueueAddress::Url(url) => url.name(),
+            QueueAddress::Name { name, .. } => name,
+        }
+    }
 }
 
 /// Why a queue could not be set up.
@@ -189,38 +209,36 @@ impl SqsQueue {
     ///
     /// See [`ConnectError`].
     pub async fn connect(options: SqsOptions) -> Result<SqsQueue, ConnectError> {
-        let SqsOptions { queue, region: asked, profile, endpoint_url } = options;
-        let url = match &queue {
-            QueueAddress::Url(url) => Some(url),
-            QueueAddress::Name { .. } => None,
-        };
-        let in_url = url.and_then(QueueUrl::region);
-        if let (Some(in_url), Some(asked)) = (in_url, &asked)
-            && in_url != asked
-        {
-            return Err(ConnectError::RegionContradicts { in_url: in_url.to_owned(), asked: asked.clone() });
-        }
+        let sdk = load(&options).await?;
+        SqsQueue::assemble(&sdk, options.queue, options.endpoint_url).await
+    }
 
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(Connections::default());
-        if let Some(profile) = &profile {
-            loader = loader.profile_name(profile);
-        }
-        let region = in_url.map(str::to_owned).or(asked);
-        let off_aws = endpoint_url.is_some() || url.is_some_and(|url| url.endpoint() == url::Endpoint::Origin);
-        loader = match region {
-            Some(region) => loader.region(Region::new(region)),
-            // Here the instance is not asked for its region: off AWS that costs seconds and brings nothing.
-            None if off_aws => {
-                let mut profiles = ProfileFileRegionProvider::builder();
-                if let Some(profile) = &profile {
-                    profiles = profiles.profile_name(profile);
-                }
-                let environment = EnvironmentVariableRegionProvider::new();
-                loader.region(RegionProviderChain::first_try(environment).or_else(profiles.build()))
-            }
-            None => loader,
-        };
-        SqsQueue::assemble(&loader.load().await, queue, endpoint_url).await
+    /// What makes queues where this one is, or is to be: it need not be there.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub async fn provisioner(options: &SqsOptions) -> Result<Provisioner, ConnectError> {
+        let sdk = load(options).await?;
+        SqsQueue::provisioner_of(&sdk, options.queue.url(), options.endpoint_url.clone())
+    }
+
+    /// As [`provisioner`](SqsQueue::provisioner), for a program that has an AWS configuration of its own.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub fn provisioner_with_config(config: &SdkConfig, queue: &QueueAddress) -> Result<Provisioner, ConnectError> {
+        SqsQueue::provisioner_of(config, queue.url(), None)
+    }
+
+    fn provisioner_of(
+        sdk: &SdkConfig,
+        url: Option<&QueueUrl>,
+        endpoint: Option<String>,
+    ) -> Result<Provisioner, ConnectError> {
+        let (config, _) = configure(sdk, url, endpoint)?;
+        Ok(Provisioner::new(Clients::new(&config).calls))
     }
 
     /// Finds the queue for a program that has an AWS configuration of its own: credentials of another account, say.
@@ -240,39 +258,7 @@ impl SqsQueue {
         queue: QueueAddress,
         endpoint: Option<String>,
     ) -> Result<SqsQueue, ConnectError> {
-        let mut config = aws_sdk_sqs::config::Builder::from(sdk).behavior_version(BehaviorVersion::v2026_01_12());
-        config.set_identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS).build());
-        let url = match &queue {
-            QueueAddress::Url(url) => Some(url),
-            QueueAddress::Name { .. } => None,
-        };
-
-        let mut endpoint = endpoint.or_else(|| configured_endpoint(sdk));
-        match url.map(|url| (url, url.endpoint())) {
-            Some((url, url::Endpoint::Origin)) => {
-                endpoint.get_or_insert_with(|| url.origin().to_owned());
-            }
-            Some((_, url::Endpoint::Variant { fips, dual_stack })) if endpoint.is_none() => {
-                // What the environment asks for beyond that stays asked for.
-                config = if fips { config.use_fips(true) } else { config };
-                config = if dual_stack { config.use_dual_stack(true) } else { config };
-            }
-            _ => {}
-        }
-        if let Some(url) = endpoint.as_ref().filter(|url| url::host_in(url).is_none()) {
-            return Err(ConnectError::BadEndpoint { url: url::printable(url) });
-        }
-
-        let region = url.and_then(QueueUrl::region).map(str::to_owned);
-        let region = region.or_else(|| sdk.region().map(|region| region.to_string()));
-        let region = match (region, &endpoint) {
-            (Some(region), _) => region,
-            (None, Some(_)) => "us-east-1".to_owned(),
-            (None, None) => return Err(ConnectError::NoRegion),
-        };
-        config = config.region(Region::new(region.clone()));
-        config.set_endpoint_url(endpoint);
-
+        let (config, region) = configure(sdk, queue.url(), endpoint)?;
         let clients = Clients::new(&config);
         let url = match queue {
             QueueAddress::Url(url) => url,
@@ -603,6 +589,75 @@ impl Drop for Attempt<'_> {
             }
         }
     }
+}
+
+/// What environment, profile and options say of AWS.
+async fn load(options: &SqsOptions) -> Result<SdkConfig, ConnectError> {
+    let SqsOptions { queue, region: asked, profile, endpoint_url } = options;
+    let url = queue.url();
+    let in_url = url.and_then(QueueUrl::region);
+    if let (Some(in_url), Some(asked)) = (in_url, asked)
+        && in_url != asked
+    {
+        return Err(ConnectError::RegionContradicts { in_url: in_url.to_owned(), asked: asked.clone() });
+    }
+
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(Connections::default());
+    if let Some(profile) = profile {
+        loader = loader.profile_name(profile);
+    }
+    let region = in_url.map(str::to_owned).or_else(|| asked.clone());
+    let off_aws = endpoint_url.is_some() || url.is_some_and(|url| url.endpoint() == url::Endpoint::Origin);
+    loader = match region {
+        Some(region) => loader.region(Region::new(region)),
+        // Here the instance is not asked for its region: off AWS that costs seconds and brings nothing.
+        None if off_aws => {
+            let mut profiles = ProfileFileRegionProvider::builder();
+            if let Some(profile) = profile {
+                profiles = profiles.profile_name(profile);
+            }
+            let environment = EnvironmentVariableRegionProvider::new();
+            loader.region(RegionProviderChain::first_try(environment).or_else(profiles.build()))
+        }
+        None => loader,
+    };
+    Ok(loader.load().await)
+}
+
+/// The settings of the clients for a queue with this URL, or for one whose URL is not known, and its region.
+fn configure(
+    sdk: &SdkConfig,
+    url: Option<&QueueUrl>,
+    endpoint: Option<String>,
+) -> Result<(aws_sdk_sqs::config::Builder, String), ConnectError> {
+    let mut config = aws_sdk_sqs::config::Builder::from(sdk).behavior_version(BehaviorVersion::v2026_01_12());
+    config.set_identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS).build());
+    let mut endpoint = endpoint.or_else(|| configured_endpoint(sdk));
+    match url.map(|url| (url, url.endpoint())) {
+        Some((url, url::Endpoint::Origin)) => {
+            endpoint.get_or_insert_with(|| url.origin().to_owned());
+        }
+        Some((_, url::Endpoint::Variant { fips, dual_stack })) if endpoint.is_none() => {
+            // What the environment asks for beyond that stays asked for.
+            config = if fips { config.use_fips(true) } else { config };
+            config = if dual_stack { config.use_dual_stack(true) } else { config };
+        }
+        _ => {}
+    }
+    if let Some(url) = endpoint.as_ref().filter(|url| url::host_in(url).is_none()) {
+        return Err(ConnectError::BadEndpoint { url: url::printable(url) });
+    }
+
+    let region = url.and_then(QueueUrl::region).map(str::to_owned);
+    let region = region.or_else(|| sdk.region().map(|region| region.to_string()));
+    let region = match (region, &endpoint) {
+        (Some(region), _) => region,
+        (None, Some(_)) => "us-east-1".to_owned(),
+        (None, None) => return Err(ConnectError::NoRegion),
+    };
+    config = config.region(Region::new(region.clone()));
+    config.set_endpoint_url(endpoint);
+    Ok((config, region))
 }
 
 async fn look_up(client: &Client, region: &str, name: &str, account: Option<String>) -> Result<QueueUrl, ConnectError> {

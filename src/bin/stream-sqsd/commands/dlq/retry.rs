@@ -45,7 +45,7 @@ pub(super) async fn retry(arguments: RetryArguments, stop: CancellationToken) ->
         }
         report.outcome(outcome);
     });
-    let summary = summary.await.map_err(|error| opened.failure(error))?;
+    let mut summary = summary.await.map_err(|error| opened.failure(error))?;
     if let Some(keeper) = keeper {
         keeper.flush();
     }
@@ -55,7 +55,10 @@ pub(super) async fn retry(arguments: RetryArguments, stop: CancellationToken) ->
         "approximate_before": before, "approximate_after": after,
     });
     report.sums(&summary.account, more, &words(&summary, before, after));
-    Ok(exit(&summary))
+    match summary.failure.take() {
+        Some(error) => Err(opened.failure(error)),
+        None => Ok(exit(&summary)),
+    }
 }
 
 fn question(opened: &Opened, filter: &Filter, count: Option<u64>) -> String {
@@ -109,13 +112,14 @@ pub(super) fn keeper(path: Option<&Path>) -> Option<Reasons> {
 }
 
 /// Why a retry ended, as a stable word.
-pub(crate) fn ended(ended: RetryEnded) -> &'static str {
+fn ended(ended: RetryEnded) -> &'static str {
     match ended {
         RetryEnded::Done => "done",
         RetryEnded::LimitReached => "limit_reached",
         RetryEnded::TargetDown => "target_down",
         RetryEnded::Stopped => "stopped",
         RetryEnded::TooManyInFlight => "too_many_in_flight",
+        RetryEnded::QueueFailed => "queue_failed",
         _ => "other",
     }
 }
@@ -145,7 +149,7 @@ fn words(summary: &RetrySummary, before: Option<u64>, after: Option<u64>) -> Vec
 pub(crate) fn exit(summary: &RetrySummary) -> Exit {
     match summary.ended {
         RetryEnded::Stopped => Exit::Interrupted,
-        RetryEnded::TargetDown => Exit::Unavailable,
+        RetryEnded::TargetDown | RetryEnded::QueueFailed => Exit::Unavailable,
         _ if summary.account.failed > 0 || summary.account.lost > 0 => Exit::Findings,
         _ => Exit::Done,
     }

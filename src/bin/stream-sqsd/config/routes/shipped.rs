@@ -165,7 +165,7 @@ impl<S: Shipped> AnySettings for S {
 
 /// A handler that is ready, and what the run has to know of it.
 pub(crate) struct Started {
-    add: Box<dyn Fn(Router, &str, Condition) -> Router>,
+    add: Box<AddRoute>,
     /// Cancelled when nobody reads what it writes any more.
     pub(super) unread: Option<CancellationToken>,
     /// Opens its file again, if it has one.
@@ -173,6 +173,9 @@ pub(crate) struct Started {
     /// The file that it writes in place of one which the daemon has locked.
     pub(super) aside: Option<PathBuf>,
 }
+
+/// Adds a route of this name, with its condition, to a router.
+type AddRoute = dyn Fn(Router, &str, Condition) -> Router;
 
 /// Whether a route takes an event.
 pub(super) type Condition = Box<dyn Fn(&Event) -> bool + Send + Sync>;

@@ -1,4 +1,4 @@
-//! How the handlers that ship speak TLS: rustls with ring, trusting what the system trusts.
+//! How outgoing connections speak TLS: rustls with ring, trusting what the system trusts.
 //!
 //! `SSL_CERT_FILE` and `SSL_CERT_DIR` name other certificates to trust, such as a company's. Certificates are always
 //! verified; there is no switch.
@@ -19,7 +19,7 @@ pub enum TlsError {
     Config(#[source] rustls::Error),
 }
 
-pub(super) fn client_config() -> Result<ClientConfig, TlsError> {
+pub(crate) fn client_config() -> Result<ClientConfig, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     // Stores hold certificates that cannot be read, in the wild; the others are good.
@@ -31,7 +31,7 @@ pub(super) fn client_config() -> Result<ClientConfig, TlsError> {
 }
 
 /// For connections that use no TLS, where the interface asks for settings all the same: each handshake fails.
-pub(super) fn trusting_nobody() -> Result<ClientConfig, TlsError> {
+pub(crate) fn trusting_nobody() -> Result<ClientConfig, TlsError> {
     trusting(RootCertStore::empty())
 }
 
