@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_the_widest_is_cut() {
-        let expected = "count  reason                  route\n  500  the endpoint answered…  hook\n    7  no\\troute\\u{1b}[2J       -\n";
+        let expected = "count  reason                  route\n  500  the endpoint answered…  hook\n    7  no\\troute\\u{1b}[2J      -\n";
         assert_eq!(table().aligned(36, false), expected);
         let wide = table().aligned(200, true);
         assert!(
