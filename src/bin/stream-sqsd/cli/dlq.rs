@@ -340,7 +340,8 @@ fn pattern(text: &str) -> Result<Pattern, String> {
 fn time(text: &str) -> Result<SystemTime, String> {
     let wrong = || format!("{text:?} is not a time: write one such as 2026-11-21T03:00:00Z, or 6h for six hours ago");
     if let Ok(ago) = units::duration(text) {
-        return SystemTime::now().checked_sub(ago).ok_or_else(wrong);
+        let time = SystemTime::now().checked_sub(ago).filter(|time| *time >= SystemTime::UNIX_EPOCH);
+        return time.ok_or_else(wrong);
     }
     let time: Timestamp = text.trim().parse().map_err(|_| wrong())?;
     let since_1970 = u64::try_from(time.as_millisecond()).map_err(|_| wrong())?;
