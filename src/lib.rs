@@ -85,7 +85,7 @@
 //!
 //! # Guides
 //!
-//! [`docs`] has a tutorial, the handlers, delivery guarantees, configuration, monitoring, performance and a glossary.
+//! [`docs`] has a tutorial, the handlers, delivery guarantees, dead letters, configuration, monitoring, performance and a glossary.
 
 /// Whether the engine is broken on purpose in the way of this name. Never, unless it is compiled with
 /// `--cfg stream_sqsd_mutants` for `tests/simulation/mutations.py`, which shows that the tests notice.
@@ -137,6 +137,7 @@ pub mod docs {
         ($name:ident) => {
             // Ahead of the page's own definitions, which lead to files: in Markdown the first definition of a name counts.
             #[doc = "[configuration]: crate::docs::configuration"]
+            #[doc = "[dead_letters]: crate::docs::dead_letters"]
             #[doc = "[glossary]: crate::docs::glossary"]
             #[doc = "[guarantees]: crate::docs::guarantees"]
             #[doc = "[handlers]: crate::docs::handlers"]
@@ -154,6 +155,7 @@ pub mod docs {
     page!(tutorial);
     page!(handlers);
     page!(guarantees);
+    page!(dead_letters);
     page!(configuration);
     page!(monitoring);
     page!(performance);

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::telemetry::{
-    DepthReading, FlowState, InSection, Monitor, QueueSeen, RecentFailure, SAMPLE_EVERY, Sample, Section, Snapshot,
-    TargetFlow, Trouble,
+    DeadLetterGroup, DepthReading, FlowState, InSection, Monitor, QueueSeen, RecentFailure, SAMPLE_EVERY, Sample,
+    Section, Snapshot, TargetFlow, Trouble,
 };
 
 /// How many event types are listed, the most frequent first. The metrics have all that are known.
@@ -41,6 +41,8 @@ struct Status<'a> {
     events_of_other_types: u64,
     receive_counts_at_success: Vec<ReceiveCount>,
     last_failures: Vec<RecentFailure>,
+    /// What failed on its last receive here, in groups.
+    dead_lettered: Vec<DeadLetterGroup>,
     history: History,
 }
 
@@ -215,6 +217,7 @@ pub(super) fn json(monitor: &Monitor, queue: &str) -> String {
             .map(|(received, messages)| ReceiveCount { received, messages })
             .collect(),
         last_failures: monitor.failures(),
+        dead_lettered: monitor.dead_lettered(),
         history: history(&monitor.history()),
     };
     serde_json::to_string(&status).expect("strings and numbers, and every key is a string")

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::count::RouteCounts;
 use super::counters::Snapshot;
 use super::dead_letter::DeadLetterKeeper;
+use super::dead_lettered::DeadLetterGroup;
 use super::failures::RecentFailure;
 use super::flow::TargetFlow;
 use super::histogram::Reading;
@@ -115,6 +116,11 @@ impl Monitor {
     /// The last failures, alike ones together, the latest first.
     pub fn failures(&self) -> Vec<RecentFailure> {
         self.telemetry.failures().list()
+    }
+
+    /// What failed on its last receive, after which SQS moves it to the dead-letter queue: the last groups, the latest first.
+    pub fn dead_lettered(&self) -> Vec<DeadLetterGroup> {
+        self.telemetry.dead_lettered().list()
     }
 
     /// How many failures there were in the last ten minutes or a little longer, those included that no sample has yet. More

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::count::{Kinds, RouteCounts, TypeCount, distinct};
 use super::counters::Counters;
 use super::dead_letter::{DeadLetter, FailedLastReceive, Keeper};
+use super::dead_lettered::DeadLettered;
 use super::failures::{Failed, Failures};
 use super::flow::TargetFlow;
 use super::histogram::Histogram;
@@ -60,6 +61,7 @@ pub(crate) struct Telemetry {
     /// How many lines the log has dropped: it is asked, since the log is there before any consumer.
     pub(super) log_lines_dropped: OnceLock<fn() -> u64>,
     pub(super) dead_letters: Keeper,
+    dead_lettered: Mutex<DeadLettered>,
     queue: Mutex<Option<QueueSeen>>,
     now: Mutex<Now>,
     pub(super) phase: watch::Sender<Phase>,
@@ -103,6 +105,7 @@ impl Telemetry {
             depth: Mutex::default(),
             log_lines_dropped: OnceLock::new(),
             dead_letters: Keeper::default(),
+            dead_lettered: Mutex::default(),
             queue: Mutex::default(),
             now: Mutex::new(Now::new(limits.concurrency, routes.iter().map(|route| route.name.clone()))),
             phase: watch::Sender::new(Phase::Starting),
@@ -167,6 +170,12 @@ impl Telemetry {
         let record = DeadLetter::new(failed);
         record.log();
         self.dead_letters.keep(&record);
+        self.dead_lettered().add(&record);
+    }
+
+    /// What failed on its last receive, in groups.
+    pub(super) fn dead_lettered(&self) -> MutexGuard<'_, DeadLettered> {
+        self.dead_lettered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A call on the route of this number did not succeed while its target is down; what is to be told of that.

@@ -90,6 +90,27 @@ async fn browser_shows_the_flow_to_each_target_in_words() {
 
 #[tokio::test]
 #[ignore = "needs Chromium: tests/run --all"]
+async fn browser_shows_what_failed_on_its_last_receive_with_its_id() {
+    watched(&["message.new", "message.deleted"], async |watched| {
+        assert!(open(watched.address).await.document.contains(r#"<section id="dead" hidden"#), "nothing yet");
+        while watched.monitor.dead_lettered().is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let seen = open(watched.address).await;
+        assert_eq!(seen.console, "");
+        let (_, section) = seen.document.split_once(r#"<section id="dead">"#).expect("the section shows");
+        let section = section.split_once("</section>").unwrap().0;
+        for text in
+            ["retry", "the row is locked", "message.deleted", "stream-sqsd dlq list", "<code>memory-00000002</code>"]
+        {
+            assert!(section.contains(text), "{text}: {section}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: tests/run --all"]
 async fn browser_takes_a_type_that_looks_like_markup_for_text() {
     watched(&["<img src=x onerror=alert(1)>.x"], async |watched| {
         while watched.monitor.failures().is_empty() {

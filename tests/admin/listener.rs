@@ -75,6 +75,15 @@ async fn what_happened_is_told_and_what_a_message_said_is_not() {
         assert_eq!((&failure["type"], &failure["error"]), (&"message.deleted".into(), &"the row is locked".into()));
         assert_eq!((&failure["times"], &failure["receive_count"]), (&3.into(), &3.into()));
         assert_eq!(failure["message_id"], "memory-00000003");
+        let dead: Vec<_> =
+            json["dead_lettered"].as_array().unwrap().iter().map(|one| (&one["count"], &one["message_ids"])).collect();
+        let ids = |id: &str| serde_json::json!([id]);
+        assert_eq!(dead.len(), 2, "{dead:?}");
+        assert!(
+            dead.contains(&(&1.into(), &ids("memory-00000003")))
+                && dead.contains(&(&1.into(), &ids("memory-00000005"))),
+            "{dead:?}"
+        );
 
         let has = |line: &str| assert!(metrics.body.lines().any(|known| known == line), "{line}\n{}", metrics.body);
         has("stream_sqsd_deliveries_received_total 9");

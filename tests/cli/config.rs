@@ -124,6 +124,25 @@ fn a_route_that_can_never_be_reached_is_refused_in_these_words() {
 }
 
 #[test]
+fn routes_have_names_and_no_two_the_same() {
+    let route = |more: &str| format!("[[route]]\nevents = [\"message.*\"]\nhandler = \"stdout\"\n{more}\n");
+    let red = route("team = \"red\"");
+    check(&format!("{red}{}", route(""))).with(2).saying(&["c.toml:7: the route at c.toml:3 has the same patterns"]);
+    let named = check(&format!("{red}{}", route("name = \"others\""))).with(0);
+    assert!(named.stdout.contains("route 2: others, message.* to standard output"), "{}", named.stdout);
+    let twice = format!("{}{}", route("name = \"a\"\nteam = \"red\""), route("name = \"a\""));
+    check(&twice).with(2).saying(&["c.toml:8: the route at c.toml:3 is called `a` too"]);
+    // The name of a route that has none of its own is its pattern.
+    let like_a_pattern = "[[route]]\nevents = [\"message.new\"]\nhandler = \"stdout\"\n";
+    check(&format!("{like_a_pattern}{}", route("name = \"message.new\"")))
+        .with(2)
+        .saying(&["is called `message.new` too"]);
+    for wrong in ["", "a b", "message.*", "é", &"x".repeat(61)] {
+        check(&route(&format!("name = \"{wrong}\""))).with(2).saying(&["c.toml:6: `name`", "is not a name"]);
+    }
+}
+
+#[test]
 fn a_secret_is_never_in_the_file_and_never_printed() {
     let http = "[[route]]\nevents = [\"*\"]\nhandler = \"http\"\nurl = \"https://example.com/hook/token\"\n";
     let literal = check(&format!("{http}api_secret = \"hush\"\n")).with(2).saying(&["c.toml:7", "{ env = \"NAME\" }"]);

@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
-use stream_sqsd::queue::{EntryResult, Queue, Receipt};
+use stream_sqsd::queue::{Delivery, EntryResult, Queue, Receipt};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-/// A server with one queue. It is gone when this is dropped.
+/// The ARN of the dead-letter queue.
+pub(crate) const DEAD: &str = "arn:aws:sqs:us-east-1:123456789012:dead";
+
+/// A server with a queue, and a second one for dead letters. It is gone when this is dropped.
 pub(crate) struct Sqs {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -22,6 +25,12 @@ pub(crate) struct Sqs {
 
 struct Shared {
     queue: MemoryQueue,
+    /// What is called `dead`. Nothing gets there by itself.
+    dead: MemoryQueue,
+    /// The states of the move task, one for each time that it is looked at; the last one stays.
+    moves: Mutex<Vec<Value>>,
+    /// The state of a move task that was cancelled.
+    cancelled_move: Mutex<Value>,
     attributes: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
     denied: Mutex<Vec<&'static str>>,
     /// In which words.
@@ -39,12 +48,16 @@ struct Shared {
 }
 
 impl Sqs {
+    /// A server with this queue. Its dead-letter queue, if it has one, is the queue `dead`.
     pub(crate) fn start(settings: MemorySettings) -> Sqs {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
+            dead: settings.dead_letter_queue.clone().unwrap_or_else(|| MemoryQueue::new(MemorySettings::default())),
             queue: MemoryQueue::new(settings),
+            moves: Mutex::default(),
+            cancelled_move: Mutex::default(),
             attributes: Mutex::default(),
             denied: Mutex::default(),
             denied_with: Mutex::new("User is not authorized to perform this action"),
@@ -71,6 +84,32 @@ impl Sqs {
 
     pub(crate) fn queue(&self) -> &MemoryQueue {
         &self.shared.queue
+    }
+
+    /// A server with a queue whose redrive policy names the queue `dead`.
+    pub(crate) fn with_dead_letter_queue() -> Sqs {
+        let dead = MemoryQueue::new(MemorySettings::new().with_name("dead-letter").with_wall_clock(SystemTime::now));
+        let settings = MemorySettings::new().with_max_receive_count(3).with_dead_letter_queue(dead);
+        let sqs = Sqs::start(settings.with_wall_clock(SystemTime::now));
+        let redrive = format!(r#"{{"deadLetterTargetArn":"{DEAD}","maxReceiveCount":3}}"#);
+        sqs.set("chat-events", &[("RedrivePolicy", &redrive)]);
+        sqs.set("dead", &[("QueueArn", DEAD), ("MessageRetentionPeriod", "1209600")]);
+        sqs
+    }
+
+    /// The queue that is called `dead`.
+    pub(crate) fn dead(&self) -> &MemoryQueue {
+        &self.shared.dead
+    }
+
+    /// What a move task looks like, one after the other.
+    pub(crate) fn moves(&self, looks: Vec<Value>) {
+        *self.shared.moves.lock().unwrap() = looks;
+    }
+
+    /// What it looks like once it was cancelled.
+    pub(crate) fn cancelled_move(&self, look: Value) {
+        *self.shared.cancelled_move.lock().unwrap() = look;
     }
 
     /// From now on this action is denied.
@@ -171,14 +210,26 @@ async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Va
         return ("400 Bad Request", error);
     }
     let seconds = |name: &str| body[name].as_u64().map(Duration::from_secs);
+    let is_dead = body["QueueUrl"].as_str().is_some_and(|url| url.ends_with("/dead"));
+    let queue = if is_dead { &shared.dead } else { &shared.queue };
     let answer = match action {
+        "GetQueueUrl" => {
+            let name = body["QueueName"].as_str().unwrap();
+            json!({"QueueUrl": format!("https://sqs.us-east-1.amazonaws.com/123456789012/{name}")})
+        }
+        "StartMessageMoveTask" | "CancelMessageMoveTask" | "ListMessageMoveTasks" => move_task(shared, action),
         "GetQueueAttributes" => {
-            json!({"Attributes": shared.attributes.lock().unwrap().get(queue_name(&body))})
+            let mut attributes = shared.attributes.lock().unwrap().get(queue_name(&body)).cloned().unwrap_or_default();
+            if is_dead {
+                let depths = depths(&shared.dead, &attributes);
+                attributes.extend(depths);
+            }
+            json!({"Attributes": attributes})
         }
         "ReceiveMessage" => {
             let max = body["MaxNumberOfMessages"].as_u64().unwrap_or(1) as usize;
             let wait = seconds("WaitTimeSeconds").unwrap_or_default();
-            let deliveries = shared.queue.receive(max, wait, seconds("VisibilityTimeout")).await.unwrap();
+            let deliveries = queue.receive(max, wait, seconds("VisibilityTimeout")).await.unwrap();
             let messages = deliveries.iter().map(|delivery| {
                 let id = delivery.receipt.message_id.as_str();
                 json!({
@@ -186,24 +237,57 @@ async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Va
                     "ReceiptHandle": format!("{id}|{}", delivery.receipt.handle),
                     "Body": delivery.body,
                     "MD5OfBody": md5_of(&delivery.body),
-                    "Attributes": {"ApproximateReceiveCount": delivery.receive_count.to_string()},
+                    "Attributes": attributes(delivery),
                 })
             });
             json!({"Messages": messages.collect::<Vec<_>>()})
         }
         "DeleteMessageBatch" => {
             let receipts: Vec<Receipt> = entries(&body).map(receipt).collect();
-            by_entry(&body, shared.queue.delete(&receipts).await.unwrap())
+            by_entry(&body, queue.delete(&receipts).await.unwrap())
         }
         "ChangeMessageVisibilityBatch" => {
             let time = |entry: &Value| Duration::from_secs(entry["VisibilityTimeout"].as_u64().unwrap());
             let batch: Vec<_> = entries(&body).map(|entry| (receipt(entry), time(entry))).collect();
-            by_entry(&body, shared.queue.change_visibility(&batch).await.unwrap())
+            by_entry(&body, queue.change_visibility(&batch).await.unwrap())
         }
-        "SendMessageBatch" => send(shared, &body),
+        "SendMessageBatch" => send(shared, queue, &body),
         other => panic!("{other} is not known here"),
     };
     ("200 OK", answer)
+}
+
+fn move_task(shared: &Shared, action: &str) -> Value {
+    let mut moves = shared.moves.lock().unwrap();
+    match action {
+        "StartMessageMoveTask" => json!({"TaskHandle": "task-1"}),
+        "CancelMessageMoveTask" => {
+            *moves = vec![shared.cancelled_move.lock().unwrap().clone()];
+            json!({"ApproximateNumberOfMessagesMoved": 1})
+        }
+        _ => {
+            let task = if moves.len() > 1 { Some(moves.remove(0)) } else { moves.first().cloned() };
+            json!({"Results": task.into_iter().filter(|task| !task.is_null()).collect::<Vec<_>>()})
+        }
+    }
+}
+
+/// How many messages a queue holds, but for what a test says of it.
+fn depths(queue: &MemoryQueue, said: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let counts = queue.counts();
+    let depths = [("", counts.visible), ("NotVisible", counts.hidden), ("Delayed", 0)];
+    let depths = depths.map(|(which, count)| (format!("ApproximateNumberOfMessages{which}"), count.to_string()));
+    depths.into_iter().filter(|(name, _)| !said.contains_key(name)).collect()
+}
+
+/// The attributes of SQS's own of a delivery.
+fn attributes(delivery: &Delivery) -> Value {
+    let mut attributes = json!({"ApproximateReceiveCount": delivery.receive_count.to_string()});
+    if let Some(sent_at) = delivery.sent_at {
+        let millis = sent_at.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        attributes["SentTimestamp"] = millis.to_string().into();
+    }
+    attributes
 }
 
 /// What a test has asked this call to be refused with.
@@ -234,7 +318,7 @@ fn queue_name(body: &Value) -> &str {
     body["QueueUrl"].as_str().unwrap().rsplit('/').next().unwrap()
 }
 
-fn send(shared: &Shared, body: &Value) -> Value {
+fn send(shared: &Shared, queue: &MemoryQueue, body: &Value) -> Value {
     let fails = shared.failing_sends.lock().unwrap().pop();
     let (mut successful, mut failed) = (Vec::new(), Vec::new());
     for (position, entry) in entries(body).enumerate() {
@@ -245,7 +329,7 @@ fn send(shared: &Shared, body: &Value) -> Value {
             }
             None => {
                 let text = entry["MessageBody"].as_str().unwrap();
-                let id = shared.queue.send(text);
+                let id = queue.send(text);
                 successful.push(json!({"Id": entry["Id"], "MessageId": id.as_str(), "MD5OfMessageBody": md5_of(text)}));
             }
         }

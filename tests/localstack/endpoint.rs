@@ -42,6 +42,22 @@ pub(crate) async fn sns(action: &str, parameters: &[(&str, &str)]) -> String {
     post("sns", &[("content-type", "application/x-www-form-urlencoded")], &form).await
 }
 
+/// All messages of a queue, hidden or not, which LocalStack tells without touching them.
+pub(crate) async fn messages_of(url: &str) -> Vec<Value> {
+    let path = format!("/_aws/sqs/messages?QueueUrl={}&ShowInvisible=true", percent_encoded(url));
+    let endpoint = endpoint();
+    let host = endpoint.strip_prefix("http://").expect("LocalStack is asked over http");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\naccept: application/json\r\n\r\n");
+    let answer: Value = serde_json::from_str(&exchange(host, &request).await).unwrap();
+    // Made of XML: a list of one is no list, and of none it is nothing.
+    match &answer["ReceiveMessageResponse"]["ReceiveMessageResult"]["Message"] {
+        Value::Array(messages) => messages.clone(),
+        Value::Null => Vec::new(),
+        one => vec![one.clone()],
+    }
+}
+
 async fn post(service: &str, headers: &[(&str, &str)], body: &str) -> String {
     let endpoint = endpoint();
     let host = endpoint.strip_prefix("http://").expect("LocalStack is asked over http");
@@ -54,16 +70,21 @@ async fn post(service: &str, headers: &[(&str, &str)], body: &str) -> String {
     }
     request += &format!("content-length: {}\r\n\r\n{body}", body.len());
 
-    let exchange = async {
+    exchange(host, &request).await
+}
+
+/// Sends a request on a connection of its own, and returns the body of its answer, which must be good.
+async fn exchange(host: &str, request: &str) -> String {
+    let exchanged = async {
         let mut connection = TcpStream::connect(host).await.unwrap();
         connection.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).await.unwrap();
         answer
     };
-    let answer = timeout(CALL, exchange).await.expect("LocalStack answers in time");
+    let answer = timeout(CALL, exchanged).await.expect("LocalStack answers in time");
     let (head, answer) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
-    assert!(head.starts_with("HTTP/1.1 200 "), "LocalStack refused {body}: {head}\n{answer}");
+    assert!(head.starts_with("HTTP/1.1 200 "), "LocalStack refused {request}: {head}\n{answer}");
     answer.to_owned()
 }
 

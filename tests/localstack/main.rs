@@ -30,6 +30,7 @@ mod shutdown;
 mod start;
 mod provision;
 
+mod dlq;
 mod kill;
 mod storm;
 mod faults;

@@ -45,15 +45,30 @@ impl Default for Wanted {
 impl TestQueue {
     /// Makes a queue whose name begins with the name of the test.
     pub(crate) async fn new(test: &str, wanted: Wanted) -> TestQueue {
+        TestQueue::with(test, wanted, "").await
+    }
+
+    /// The same that keeps the order within message groups.
+    pub(crate) async fn fifo(test: &str, wanted: Wanted) -> TestQueue {
+        TestQueue::with(test, wanted, ".fifo").await
+    }
+
+    async fn with(test: &str, wanted: Wanted, ending: &str) -> TestQueue {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let name = format!("{}-{:x}", &test[..test.len().min(50)], now.as_nanos());
-        let dead_letters = format!("{name}-dead");
+        let dead_letters = format!("{name}-dead{ending}");
+        let name = format!("{name}{ending}");
         let redrive = json!({"deadLetterTargetArn": arn(&dead_letters), "maxReceiveCount": wanted.max_receive_count});
-        let attributes = json!({
+        let mut attributes = json!({
             "VisibilityTimeout": wanted.visibility.to_string(),
             "RedrivePolicy": redrive.to_string(),
         });
-        let dead_letters = DeadLetters { url: create(&dead_letters, json!({})).await };
+        let mut of_dead_letters = json!({});
+        if ending == ".fifo" {
+            attributes["FifoQueue"] = "true".into();
+            of_dead_letters["FifoQueue"] = "true".into();
+        }
+        let dead_letters = DeadLetters { url: create(&dead_letters, of_dead_letters).await };
         TestQueue { url: create(&name, attributes).await, arn: arn(&name), dead_letters }
     }
 
@@ -63,18 +78,21 @@ impl TestQueue {
     }
 
     /// Sends entries of SendMessageBatch, which need no id.
-    pub(crate) async fn send_entries(&self, mut entries: Vec<Value>) -> Vec<String> {
-        let mut ids = Vec::new();
-        for (position, entry) in entries.iter_mut().enumerate() {
-            entry["Id"] = json!(position.to_string());
-        }
-        for batch in entries.chunks(10) {
-            let answer = sqs("SendMessageBatch", json!({"QueueUrl": self.url, "Entries": batch})).await;
-            let sent = answer["Successful"].as_array().expect("some were sent");
-            assert_eq!(sent.len(), batch.len(), "{answer}");
-            ids.extend(sent.iter().map(|entry| entry["MessageId"].as_str().unwrap().to_owned()));
-        }
-        ids
+    pub(crate) async fn send_entries(&self, entries: Vec<Value>) -> Vec<String> {
+        send_entries(&self.url, entries).await
+    }
+
+    /// Sends bodies and has SQS itself move them to the dead-letter queue, so that they have come from here.
+    pub(crate) async fn dead_letter(&self, bodies: impl IntoIterator<Item = String>) {
+        let sent = self.send(bodies).await.len() as u64;
+        let question = json!({
+            "QueueUrl": self.url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 0, "VisibilityTimeout": 0,
+        });
+        let receive = async || {
+            sqs("ReceiveMessage", question.clone()).await;
+            self.dead_letters.count().await
+        };
+        until("all are dead-lettered", Duration::from_secs(60), receive, |moved| *moved == sent).await;
     }
 
     pub(crate) async fn counts(&self) -> Counts {
@@ -95,6 +113,20 @@ impl TestQueue {
 }
 
 impl DeadLetters {
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Sends bodies there directly, and returns their message ids.
+    pub(crate) async fn send(&self, bodies: impl IntoIterator<Item = String>) -> Vec<String> {
+        self.send_entries(bodies.into_iter().map(|body| json!({"MessageBody": body})).collect()).await
+    }
+
+    /// Sends entries there directly.
+    pub(crate) async fn send_entries(&self, entries: Vec<Value>) -> Vec<String> {
+        send_entries(&self.url, entries).await
+    }
+
     pub(crate) async fn count(&self) -> u64 {
         let Counts { visible, hidden } = counts(&self.url).await;
         visible + hidden
@@ -110,6 +142,20 @@ impl DeadLetters {
         bodies.sort();
         bodies
     }
+}
+
+async fn send_entries(url: &str, mut entries: Vec<Value>) -> Vec<String> {
+    let mut ids = Vec::new();
+    for (position, entry) in entries.iter_mut().enumerate() {
+        entry["Id"] = json!(position.to_string());
+    }
+    for batch in entries.chunks(10) {
+        let answer = sqs("SendMessageBatch", json!({"QueueUrl": url, "Entries": batch})).await;
+        let sent = answer["Successful"].as_array().expect("some were sent");
+        assert_eq!(sent.len(), batch.len(), "{answer}");
+        ids.extend(sent.iter().map(|entry| entry["MessageId"].as_str().unwrap().to_owned()));
+    }
+    ids
 }
 
 fn arn(name: &str) -> String {

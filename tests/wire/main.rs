@@ -11,3 +11,4 @@ mod errors;
 mod limits;
 mod address;
 mod environment;
+mod redrive;

@@ -26,7 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use cli::Command;
-use commands::{check, decode, demo, describe, events, health, init, init_postgres, run, send};
+use commands::{check, decode, demo, describe, dlq, events, health, init, init_postgres, replay, run, send};
 use daemon::signals::Signals;
 use daemon::supervisor;
 use terminal::exit::{Exit, Failure};
@@ -51,6 +51,8 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::demo(arguments, signals),
         Command::Decode(arguments) => signals.end_at_once().and_then(|()| decode::decode(arguments)),
         Command::Send(arguments) => signals.end_at_once().and_then(|()| send::send(arguments)),
+        Command::Dlq(arguments) => dlq::dlq(arguments, signals),
+        Command::Replay(arguments) => replay::replay(arguments, signals),
         Command::Check(arguments) => signals.end_at_once().and_then(|()| check::check(arguments)),
         Command::Init(arguments) => signals.end_at_once().and_then(|()| init::init(&arguments)),
         Command::InitPostgres(arguments) => {

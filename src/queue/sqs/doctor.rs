@@ -17,6 +17,8 @@ use crate::queue::interface::QueueError;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueAttributes {
+    /// The ARN of the queue.
+    pub arn: Option<String>,
     /// How long a received message is hidden.
     pub visibility_timeout: Option<Duration>,
     /// How long the queue keeps a message.
@@ -99,7 +101,7 @@ impl SqsQueue {
 
 impl QueueUrl {
     /// The URL of another queue beside this one.
-    fn sibling(&self, name: &str) -> Result<QueueUrl, BadQueueUrl> {
+    pub(super) fn sibling(&self, name: &str) -> Result<QueueUrl, BadQueueUrl> {
         let text = self.as_str().trim_end_matches('/');
         let before = text.rsplit_once('/').map_or(text, |(before, _)| before);
         QueueUrl::parse(&format!("{before}/{name}"))
@@ -109,7 +111,7 @@ impl QueueUrl {
 fn taken_apart(attributes: &HashMap<QueueAttributeName, String>) -> QueueAttributes {
     use QueueAttributeName::{
         ApproximateNumberOfMessages, ApproximateNumberOfMessagesDelayed, ApproximateNumberOfMessagesNotVisible,
-        DelaySeconds, KmsMasterKeyId, MaximumMessageSize, MessageRetentionPeriod, Policy, RedrivePolicy,
+        DelaySeconds, KmsMasterKeyId, MaximumMessageSize, MessageRetentionPeriod, Policy, QueueArn, RedrivePolicy,
         SqsManagedSseEnabled, VisibilityTimeout,
     };
     let text = |name| attributes.get(&name).filter(|text| !text.is_empty());
@@ -130,6 +132,7 @@ fn taken_apart(attributes: &HashMap<QueueAttributeName, String>) -> QueueAttribu
     let depths =
         [ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible, ApproximateNumberOfMessagesDelayed];
     QueueAttributes {
+        arn: text(QueueArn).cloned(),
         visibility_timeout: number(VisibilityTimeout).map(Duration::from_secs),
         retention: number(MessageRetentionPeriod).map(Duration::from_secs),
         delay: number(DelaySeconds).map(Duration::from_secs),

@@ -10,6 +10,7 @@
 //! certificates of the system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
 
 mod doctor;
+mod redrive;
 mod queue;
 pub mod provision;
 pub mod policy;
@@ -20,4 +21,5 @@ mod url;
 pub use doctor::{Encryption, QueueAttributes, Redrive};
 pub use provision::Provisioner;
 pub use queue::{ConnectError, Outgoing, QueueAddress, SqsOptions, SqsQueue, batches};
+pub use redrive::{MAX_MOVE_RATE, MoveState, MoveTask};
 pub use url::{BadQueueUrl, QueueUrl, is_this_machine, queue_arn, queue_url_of};

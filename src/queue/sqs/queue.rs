@@ -257,6 +257,12 @@ impl SqsQueue {
         Ok(SqsQueue { url, region, config, clients: RwLock::new(clients), lost: Mutex::new(Vec::new()) })
     }
 
+    /// Another queue in the same region, on the same connections and credentials.
+    pub(super) fn with_url(&self, url: QueueUrl) -> SqsQueue {
+        let (region, config) = (self.region.clone(), self.config.clone());
+        SqsQueue { url, region, config, clients: RwLock::new(self.clients()), lost: Mutex::new(Vec::new()) }
+    }
+
     /// The URL of the queue.
     pub fn url(&self) -> &QueueUrl {
         &self.url

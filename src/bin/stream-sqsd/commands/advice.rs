@@ -10,8 +10,12 @@ use crate::terminal::exit::{Exit, Failure};
 
 /// The failure that an error of the queue is, with its remedy. `resource` is the ARN of the queue, or what is known of it.
 pub(crate) fn refused(error: QueueError, resource: &str) -> Failure {
-    let remedy = remedy(&error, resource);
-    Failure::new(Exit::Unavailable, anyhow!("{error}{}", and(remedy)))
+    Failure::new(Exit::Unavailable, anyhow!("{}", with_remedy(&error, resource)))
+}
+
+/// The error with its remedy.
+pub(crate) fn with_remedy(error: &QueueError, resource: &str) -> String {
+    format!("{error}{}", and(remedy(error, resource)))
 }
 
 /// The failure that a queue that could not be set up is, with its remedy.

@@ -144,7 +144,8 @@ async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
     let queue = SqsQueue::connect(config.queue.clone()).await;
     let queue = queue.map_err(|error| advice::not_connected(error, &config.queue))?;
     let arn = queue.arn().unwrap_or_else(|| queue_arn(queue.region(), "ACCOUNT", queue.url().name()));
-    let subject = Subject { url: queue.url().as_str(), arn: &arn, engine: &config.engine };
+    let keeps_reasons = config.reasons.is_some();
+    let subject = Subject { url: queue.url().as_str(), arn: &arn, engine: &config.engine, keeps_reasons };
     ask(&queue, &subject, receive).await.map_err(|error| advice::refused(error, &arn))
 }
 
@@ -159,6 +160,9 @@ async fn ask(queue: &SqsQueue, subject: &Subject<'_>, receive: bool) -> Result<E
             };
             found = subject.check(&attributes, dead_letters.as_ref().and_then(|answer| answer.as_ref().ok()));
             found.findings.extend(dead_letters.and_then(Result::err));
+            if attributes.redrive.is_some() && !subject.keeps_reasons {
+                found.facts.push(no_reasons_kept());
+            }
             encryption = attributes.encryption;
         }
         Err(QueueError::AccessDenied { message, .. }) => found.findings.push(Finding {
@@ -249,6 +253,15 @@ async fn try_to_receive(
     Ok(())
 }
 
+fn no_reasons_kept() -> Fact {
+    Fact {
+        what: "no file keeps why messages are dead-lettered".to_owned(),
+        why: "The log alone says it, and `stream-sqsd dlq list` reads it from a file: `reasons` in the section \
+              [dead_letters] names one, and --reasons takes a saved JSON log."
+            .to_owned(),
+    }
+}
+
 /// What was said to a call with a receipt that cannot exist if it was denied. Any other answer means that it was allowed.
 fn denial(answer: Result<Vec<EntryResult>, QueueError>) -> Result<Option<String>, QueueError> {
     match answer {
@@ -332,6 +345,8 @@ struct Subject<'a> {
     url: &'a str,
     arn: &'a str,
     engine: &'a Settings,
+    /// Whether a file keeps why messages are dead-lettered.
+    keeps_reasons: bool,
 }
 
 impl Subject<'_> {

@@ -5,6 +5,8 @@ pub(crate) mod run;
 pub(crate) mod health;
 pub(crate) mod decode;
 pub(crate) mod send;
+pub(crate) mod replay;
+pub(crate) mod dlq;
 pub(crate) mod events;
 pub(crate) mod check;
 pub(crate) mod init;

@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Fai
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let handlers = running::start(&config.routes)?;
+    let handlers = running::start(&config.routes, None)?;
     let reasons = config.reasons.as_deref().map(Reasons::start).transpose()?;
     let asked = signals.drain(if handlers.files.is_empty() { OnHangup::Drain } else { OnHangup::Reopen })?;
 
@@ -96,7 +96,7 @@ async fn consume(
     tracing::info!(url = %queue.url(), region = queue.region(), "going to consume");
 
     let queue = Arc::new(queue);
-    let Running { router, stdout_closed, files } = handlers;
+    let Running { router, stdout_closed, files, .. } = handlers;
     let (wait, grace) = (config.engine.wait, config.engine.grace);
     let mut exit = Exit::Done;
     let shutdown = async {

@@ -32,15 +32,15 @@ use crate::config::listen::Listen;
 use crate::config::routes::OwnFile;
 use crate::config::routes::route::RouteConfig;
 use crate::config::secret::Missing;
-use crate::config::settings::{Flags, Given, OfDecode, OfDemo, OfRun, OfSend, Setting, Unset, Value};
+use crate::config::settings::{Flags, Given, Group, OfDecode, OfDemo, OfSend, Setting, Unset, Value};
 use crate::daemon::reasons;
 use crate::terminal::exit::Failure;
 use crate::terminal::log::LogFormat;
 
 /// Everything that a run needs, checked.
 #[derive(Debug)]
-pub(crate) struct Config {
-    pub(crate) queue: SqsOptions,
+pub(crate) struct Config<Queue = SqsOptions> {
+    pub(crate) queue: Queue,
     pub(crate) engine: Settings,
     /// None of them: every event goes to standard output.
     pub(crate) routes: Vec<RouteConfig>,
@@ -57,8 +57,22 @@ pub(crate) struct Config {
     pub(crate) file: Option<Arc<Path>>,
 }
 
-/// The configuration of a run. `file` is the file that was named by a flag.
-pub(crate) fn of_run(flags: Flags<OfRun>, file: Option<&Path>, missing: Missing) -> Result<Config, Failure> {
+/// The configuration of a run, or of what does a part of its work. `file` is the file that was named by a flag.
+pub(crate) fn of_run<G: Group>(flags: Flags<G>, file: Option<&Path>, missing: Missing) -> Result<Config, Failure> {
+    of(flags, file, missing, queue)
+}
+
+/// The same for what needs no queue.
+pub(crate) fn of_replay<G: Group>(flags: Flags<G>, file: Option<&Path>) -> Result<Config<()>, Failure> {
+    of(flags, file, Missing::Refused, |_, _| Some(()))
+}
+
+fn of<G: Group, Queue>(
+    flags: Flags<G>,
+    file: Option<&Path>,
+    missing: Missing,
+    queue: fn(&Given, &mut Diagnostics) -> Option<Queue>,
+) -> Result<Config<Queue>, Failure> {
     let mut given = flags.with_environment();
     let mut diagnostics = Diagnostics::default();
     find_unknown_variables(&mut diagnostics);
@@ -106,7 +120,7 @@ pub(crate) fn of_run(flags: Flags<OfRun>, file: Option<&Path>, missing: Missing)
 fn own_files(given: &Given) -> Vec<OwnFile<'_>> {
     let own = [
         ("the journal", &settings::JOURNAL, &["", ".old", ".lock"] as &[&str]),
-        ("the file of reasons", &settings::DEAD_LETTERS_REASONS, &reasons::ENDINGS),
+        ("the file of reasons", &settings::DEAD_LETTERS_REASONS, &reasons::ALL_ENDINGS),
     ];
     let given = own.into_iter().filter_map(|(what, setting, endings)| {
         let value = given.get(setting)?;

@@ -349,6 +349,36 @@ impl Group for OfSend {
         &[&QUEUE_URL, &QUEUE_NAME, &QUEUE_ACCOUNT, &REGION, &PROFILE, &ENDPOINT_URL, &LOG_FORMAT];
 }
 
+/// The settings of what looks at dead letters and handles them: those of a run, but for what belongs to the daemon alone.
+#[derive(Clone, Debug)]
+pub(crate) struct OfDlq;
+
+impl Group for OfDlq {
+    const SETTINGS: &'static [&'static Setting] = &[
+        &QUEUE_URL,
+        &QUEUE_NAME,
+        &QUEUE_ACCOUNT,
+        &REGION,
+        &PROFILE,
+        &ENDPOINT_URL,
+        &CONCURRENCY,
+        &MAX_IN_FLIGHT_BYTES,
+        &HANDLER_TIMEOUT,
+        &INFLATE_LIMIT,
+        &LOG_FORMAT,
+        &DEAD_LETTERS_REASONS,
+    ];
+}
+
+/// The settings of what handles events without a queue.
+#[derive(Clone, Debug)]
+pub(crate) struct OfReplay;
+
+impl Group for OfReplay {
+    const SETTINGS: &'static [&'static Setting] =
+        &[&CONCURRENCY, &MAX_IN_FLIGHT_BYTES, &HANDLER_TIMEOUT, &INFLATE_LIMIT, &LOG_FORMAT];
+}
+
 /// The settings of the demo.
 #[derive(Clone, Debug)]
 pub(crate) struct OfDemo;

@@ -3,7 +3,9 @@
 //! A number without a unit is refused, since anyone who writes `20` for one program means seconds and for the next
 //! milliseconds. Each refusal says what to write instead.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
 
 const TIMES: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 const SIZES: [(&str, u64); 7] = [
@@ -131,6 +133,32 @@ fn first_part<'a>(
     Ok((number.ok_or_else(|| format!("{whole:?} is too large"))?, after))
 }
 
+/// A point in time for people, to the second: `2026-11-21T03:12:45Z`.
+pub(crate) fn show_time(time: SystemTime) -> String {
+    let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since_1970.as_secs()).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    seconds.map_or_else(|| "?".to_owned(), |time| time.to_string())
+}
+
+/// How long ago a time was, or how soon it will be: `2d 3h ago`, `in 40s`.
+pub(crate) fn show_age(time: SystemTime, now: SystemTime) -> String {
+    let distance = show_distance(time, now);
+    if time <= now { format!("{distance} ago") } else { format!("in {distance}") }
+}
+
+/// How far a time is from now, in one unit or two: `2d 3h`, `40s`.
+pub(crate) fn show_distance(time: SystemTime, now: SystemTime) -> String {
+    const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+    let distance = now.duration_since(time).unwrap_or_else(|later| later.duration());
+    let seconds = distance.as_secs();
+    let largest = UNITS.iter().position(|(_, unit)| seconds >= *unit).unwrap_or(UNITS.len() - 1);
+    let (name, unit) = UNITS[largest];
+    match UNITS.get(largest + 1).filter(|(_, smaller)| seconds % unit >= *smaller) {
+        Some((smaller, size)) => format!("{}{name} {}{smaller}", seconds / unit, seconds % unit / size),
+        None => format!("{}{name}", seconds / unit),
+    }
+}
+
 /// A time as it would be written in a configuration: exact to the millisecond, in as few units as it takes.
 pub(crate) fn show_duration(time: Duration) -> String {
     let mut millis = time.as_millis();
@@ -186,6 +214,16 @@ mod tests {
         for text in ["0B", "999B", "64KiB", "256MiB", "1GiB"] {
             assert_eq!(show_size(size(text).unwrap()), text);
         }
+    }
+
+    #[test]
+    fn an_age_is_told_in_two_units_at_the_most() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let ages =
+            [0, 40, 60, 150, 3_600, 22_140, 86_400, 190_000].map(|ago| show_age(now - Duration::from_secs(ago), now));
+        assert_eq!(ages, ["0s ago", "40s ago", "1m ago", "2m 30s ago", "1h ago", "6h 9m ago", "1d ago", "2d 4h ago"]);
+        assert_eq!(show_age(now + Duration::from_secs(90), now), "in 1m 30s");
+        assert_eq!(show_time(now), "1970-01-12T13:46:40Z");
     }
 
     #[test]

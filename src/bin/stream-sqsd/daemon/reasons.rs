@@ -23,7 +23,23 @@ use crate::terminal::writer::{FLUSH_LIMIT, Importance, Writer};
 const FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What the names of the files that are kept end in, the newest first.
-pub(crate) const ENDINGS: [&str; 4] = ["", ".1", ".2", ".3"];
+const ENDINGS: [&str; 4] = ["", ".1", ".2", ".3"];
+
+/// What the name of the file ends in to which `dlq` adds: the daemon has its own one locked.
+const OF_DLQ: &str = ".dlq";
+
+/// What the names of all files end in that belong to the file of reasons, its own first.
+pub(crate) const ALL_ENDINGS: [&str; 8] = ["", ".1", ".2", ".3", ".dlq", ".dlq.1", ".dlq.2", ".dlq.3"];
+
+/// All files in which reasons may be kept, whether they are there or not.
+pub(crate) fn files(path: &Path) -> impl Iterator<Item = PathBuf> {
+    ALL_ENDINGS.iter().map(|ending| beside(path, ending))
+}
+
+/// The file to which `dlq` adds what failed again.
+pub(crate) fn of_dlq(path: &Path) -> PathBuf {
+    beside(path, OF_DLQ)
+}
 
 /// The way to the file. Cheap to clone.
 #[derive(Clone)]
@@ -210,7 +226,7 @@ impl ReasonsFile {
 }
 
 /// The file of this ending.
-pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
+fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()

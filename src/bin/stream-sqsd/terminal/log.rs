@@ -42,10 +42,10 @@ impl LogFormat {
     }
 }
 
-/// What is logged unless RUST_LOG says else. What it says of everything is not said of the SDK, whose debug output is
+/// What is logged of others unless RUST_LOG says else. What it says of everything is not said of the SDK, whose debug output is
 /// long and nobody's business but the SDK's authors'; name its crates to hear them. The summary of a run always shows, and so
 /// does why a message was dead-lettered.
-const DEFAULT: &str = "info,aws_config=error,aws_runtime=error,aws_sdk_sqs=error,aws_sdk_sso=error,aws_sdk_ssooidc=error,\
+const DEFAULT: &str = "aws_config=error,aws_runtime=error,aws_sdk_sqs=error,aws_sdk_sso=error,aws_sdk_ssooidc=error,\
                        aws_sdk_sts=error,aws_sigv4=error,aws_smithy_runtime=error,aws_smithy_runtime_api=error,\
                        aws_smithy_http_client=error,h2=error,hyper=error,hyper_util=error,rustls=error";
 
@@ -64,11 +64,25 @@ const IMPORTANT: &[&str] = &[SUMMARY, DEAD_LETTERS, LOG];
 ///
 /// When the system gives no thread, or there is no standard error.
 pub(crate) fn start(format: LogFormat, screen: &Screen) -> io::Result<()> {
+    start_from("info", format, screen)
+}
+
+/// Starts the log for a command that tells itself what it does: from WARN on, unless RUST_LOG says else.
+///
+/// # Errors
+///
+/// As [`start`].
+pub(crate) fn start_from_warnings(format: LogFormat, screen: &Screen) -> io::Result<()> {
+    start_from("warn", format, screen)
+}
+
+fn start_from(level: &str, format: LogFormat, screen: &Screen) -> io::Result<()> {
     stderr::start(BesideProgress { screen: screen.clone(), stderr: stderr::of_process()? }, |dropped| {
         tracing::warn!(target: LOG, dropped, "lines of the log were dropped: nobody took them in time");
     })?;
     let asked = std::env::var("RUST_LOG").unwrap_or_default();
-    let filter = |asked: &str| EnvFilter::try_new(format!("{DEFAULT},{SUMMARY}=info,{DEAD_LETTERS}=warn,{asked}"));
+    let filter =
+        |asked: &str| EnvFilter::try_new(format!("{level},{DEFAULT},{SUMMARY}=info,{DEAD_LETTERS}=warn,{asked}"));
     let filter = filter(&asked).or_else(|error| {
         say(&format!("stream-sqsd: RUST_LOG is not understood and left out: {error}"));
         filter("")

@@ -35,6 +35,23 @@ pub(super) fn find_unreachable(routes: &[RouteConfig], diagnostics: &mut Diagnos
     }
 }
 
+/// Notes each route that is called what another one is called.
+pub(super) fn find_equal_names(routes: &[RouteConfig], diagnostics: &mut Diagnostics) {
+    for (position, route) in routes.iter().enumerate() {
+        let name = route.name();
+        let Some(before) = routes[..position].iter().find(|before| before.name() == name) else { continue };
+        let what = match (&route.own_name, &before.own_name) {
+            (None, None) => format!(
+                "the route at {} has the same patterns: give this one or that one a `name`, by which logs, metrics and \
+                 `dlq --route` can tell them apart",
+                before.place
+            ),
+            _ => format!("the route at {} is called `{name}` too: each needs a `name` of its own", before.place),
+        };
+        diagnostics.wrong(&route.place, what);
+    }
+}
+
 /// A file that the daemon writes for itself, and those beside it.
 pub(crate) struct OwnFile<'a> {
     pub(crate) what: &'static str,

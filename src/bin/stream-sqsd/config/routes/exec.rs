@@ -67,7 +67,7 @@ impl Shipped for ExecSettings {
         CallTime::Unlimited
     }
 
-    fn start(&self) -> Result<Started, Failure> {
+    fn start(&self, _: Option<&str>) -> Result<Started, Failure> {
         let exec = Exec::new(self.clone()).map_err(|error| Failure::new(Exit::Usage, error))?;
         Ok(Started::new(exec))
     }

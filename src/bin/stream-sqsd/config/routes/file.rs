@@ -1,6 +1,6 @@
 //! The keys of the handler `file`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use stream_sqsd::handlers::file::{File, FileError, FileSettings};
 
@@ -84,8 +84,18 @@ impl Shipped for FileSettings {
         Some(&self.path)
     }
 
-    fn start(&self) -> Result<Started, Failure> {
-        let file = File::open(self.clone()).map_err(|error| {
+    fn start(&self, aside: Option<&str>) -> Result<Started, Failure> {
+        let (file, beside) = match (File::open(self.clone()), aside) {
+            (Err(FileError::Locked { path }), Some(ending)) => {
+                let mut name = path.into_os_string();
+                name.push(ending);
+                let path = PathBuf::from(name);
+                // Nothing rotates it: it is one file of one command.
+                (File::open(FileSettings::new(&path)), Some(path))
+            }
+            (opened, _) => (opened, None),
+        };
+        let file = file.map_err(|error| {
             let exit = match error {
                 FileError::Zero { .. } | FileError::NoName { .. } | FileError::NotAFile { .. } => Exit::Usage,
                 _ => Exit::Unavailable,
@@ -93,6 +103,10 @@ impl Shipped for FileSettings {
             Failure::new(exit, error)
         })?;
         let reopener = file.reopener();
-        Ok(Started::new(file).reopened_by(reopener))
+        let started = Started::new(file).reopened_by(reopener);
+        Ok(match beside {
+            Some(path) => started.writing_aside(path),
+            None => started,
+        })
     }
 }

@@ -90,7 +90,7 @@ impl Shipped for HttpSettings {
         CallTime::Request { timeout: self.timeout, longest: self.longest() }
     }
 
-    fn start(&self) -> Result<Started, Failure> {
+    fn start(&self, _: Option<&str>) -> Result<Started, Failure> {
         let http = Http::new(self.clone()).map_err(|error| Failure::new(Exit::Usage, error))?;
         Ok(Started::new(http))
     }

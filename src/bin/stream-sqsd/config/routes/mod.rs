@@ -40,6 +40,14 @@ pub(crate) const HANDLERS: &[HandlerKind] = &[
     HandlerKind::of::<PostgresSettings>(),
 ];
 
+const NAME: Key = Key {
+    name: "name",
+    example: r#""chat-webhook""#,
+    default: Unset::Words("the patterns of `events`, with commas between them"),
+    help: "What logs, metrics and records call this route, and `dlq --route` too: up to 60 letters, digits, `-`, `_` and `.`, \
+           and no other route's. Required where two routes have the same patterns",
+};
+
 const EVENTS: Key = Key {
     name: "events",
     example: r#"["message.*", "reaction.new"]"#,
@@ -65,7 +73,7 @@ const TEAM: Key =
     Key { name: "team", example: r#"["red", "blue"]"#, default: Unset::Words("all"), help: "Only events of this team" };
 
 /// The keys of every route.
-pub(crate) const OF_EVERY_ROUTE: [&Key; 4] = [&EVENTS, &HANDLER, &CHANNEL_TYPE, &TEAM];
+pub(crate) const OF_EVERY_ROUTE: [&Key; 5] = [&EVENTS, &HANDLER, &NAME, &CHANNEL_TYPE, &TEAM];
 
 /// Reads the routes of a file.
 pub(crate) fn read(entry: Entry, missing: Missing, diagnostics: &mut Diagnostics) -> Vec<RouteConfig> {
@@ -98,11 +106,13 @@ pub(crate) fn read(entry: Entry, missing: Missing, diagnostics: &mut Diagnostics
         })
         .collect();
     conflicts::find_unreachable(&routes, diagnostics);
+    conflicts::find_equal_names(&routes, diagnostics);
     routes
 }
 
 fn read_route(mut reader: Reader<'_>) -> Option<RouteConfig> {
     let patterns = patterns(&mut reader);
+    let own_name = reader.value(&NAME, route_name);
     let channel_types = reader.texts(&CHANNEL_TYPE);
     let teams = reader.texts(&TEAM);
     let kind = kind(&mut reader);
@@ -119,7 +129,19 @@ fn read_route(mut reader: Reader<'_>) -> Option<RouteConfig> {
         };
         reader.section.finish(&known, of_another, reader.diagnostics);
     }
-    Some(RouteConfig { place: reader.place, patterns: patterns?, channel_types, teams, target: target?, timeout_place })
+    let (place, patterns, own_name) = (reader.place, patterns?, own_name?);
+    Some(RouteConfig { place, patterns, own_name, channel_types, teams, target: target?, timeout_place })
+}
+
+/// The most characters of the name of a route: it is the label of metrics, and stands in each line about its events.
+const LONGEST_NAME: usize = 60;
+
+fn route_name(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.is_empty() || text.len() > LONGEST_NAME || !text.chars().all(allowed) {
+        return Err(format!("{text:?} is not a name: up to {LONGEST_NAME} letters, digits, -, _ and ."));
+    }
+    Ok(text.to_owned())
 }
 
 fn patterns(reader: &mut Reader<'_>) -> Option<Vec<Pattern>> {

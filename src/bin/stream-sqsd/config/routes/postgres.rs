@@ -76,7 +76,7 @@ impl Shipped for PostgresSettings {
         CallTime::Request { timeout: self.timeout, longest: self.timeout }
     }
 
-    fn start(&self) -> Result<Started, Failure> {
+    fn start(&self, _: Option<&str>) -> Result<Started, Failure> {
         let postgres = Postgres::new(self.clone()).map_err(|error| Failure::new(Exit::Usage, error))?;
         Ok(Started::new(postgres))
     }

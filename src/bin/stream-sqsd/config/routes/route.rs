@@ -13,6 +13,8 @@ pub(crate) struct RouteConfig {
     /// Where the file says so.
     pub(crate) place: Origin,
     pub(super) patterns: Vec<Pattern>,
+    /// What the file calls it, if it does.
+    pub(super) own_name: Option<String>,
     /// None of them: all.
     pub(super) channel_types: Vec<String>,
     /// None of them: all.
@@ -24,6 +26,9 @@ pub(crate) struct RouteConfig {
 
 impl fmt::Display for RouteConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.own_name {
+            write!(f, "{name}, ")?;
+        }
         let patterns: Vec<&str> = self.patterns.iter().map(Pattern::as_str).collect();
         write!(f, "{}", patterns.join(" "))?;
         if !self.channel_types.is_empty() {
@@ -67,8 +72,11 @@ impl RouteConfig {
         among(&self.channel_types, channel_type) && among(&self.teams, team.as_deref())
     }
 
-    /// What logs and metrics call it.
-    pub(super) fn name(&self) -> String {
+    /// What logs, metrics, records and filters call it. No two routes have the same.
+    pub(crate) fn name(&self) -> String {
+        if let Some(name) = &self.own_name {
+            return name.clone();
+        }
         let patterns: Vec<&str> = self.patterns.iter().map(Pattern::as_str).collect();
         patterns.join(",")
     }

@@ -1,6 +1,9 @@
 //! The handlers of a run, ready: from what the file says to what the engine calls.
 
+use std::path::PathBuf;
+
 use stream_sqsd::event::Event;
+use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::handlers::file::Reopener;
 use stream_sqsd::handlers::stdout::{Closed, Stdout};
 use stream_sqsd::router::Router;
@@ -16,11 +19,22 @@ pub(crate) struct Running {
     pub(crate) stdout_closed: Closed,
     /// The files to open again at a SIGHUP.
     pub(crate) files: Vec<Reopener>,
+    /// Whether events are written to standard output.
+    pub(crate) writes_stdout: bool,
+    /// The files that are written in place of those which the daemon has locked, with the names of their routes.
+    pub(crate) aside: Vec<(String, PathBuf)>,
 }
 
-/// Makes the handlers ready. Without routes every event goes to standard output.
-pub(crate) fn start(routes: &[RouteConfig]) -> Result<Running, Failure> {
-    let mut running = Running { router: Router::new(), stdout_closed: Closed::default(), files: Vec::new() };
+/// Makes the handlers ready. Without routes every event goes to standard output. `aside` is for a process beside the daemon:
+/// see [`Shipped::start`](super::shipped::Shipped::start).
+pub(crate) fn start(routes: &[RouteConfig], aside: Option<&str>) -> Result<Running, Failure> {
+    let mut running = Running {
+        router: Router::new(),
+        stdout_closed: Closed::default(),
+        files: Vec::new(),
+        writes_stdout: routes.is_empty(),
+        aside: Vec::new(),
+    };
     if routes.is_empty() {
         let stdout = Stdout::of_process()?;
         running.stdout_closed = stdout.closed();
@@ -33,7 +47,8 @@ pub(crate) fn start(routes: &[RouteConfig]) -> Result<Running, Failure> {
         let position = match handlers.iter().position(|(target, _)| *target == &route.target) {
             Some(position) => position,
             None => {
-                let started = route.target.start().map_err(|failure| failure.at(&route.place))?;
+                let started = route.target.start(aside).map_err(|failure| failure.at(&route.place))?;
+                running.aside.extend(started.aside.clone().map(|path| (route.name(), path)));
                 handlers.push((&route.target, started));
                 handlers.len() - 1
             }
@@ -46,7 +61,21 @@ pub(crate) fn start(routes: &[RouteConfig]) -> Result<Running, Failure> {
         running.files.extend(started.reopener);
         if let Some(unread) = started.unread {
             running.stdout_closed = unread;
+            running.writes_stdout = true;
         }
     }
     Ok(running)
+}
+
+/// The routes by their names alone, for anyone who asks where an event would go: no handler is made ready, and none is to be
+/// called.
+pub(crate) fn names(routes: &[RouteConfig]) -> Router {
+    let uncalled = |_: Event, _: Context| async { Err(HandlerError::target_down("nobody is called here")) };
+    if routes.is_empty() {
+        return Router::new().fallback(uncalled);
+    }
+    routes.iter().fold(Router::new(), |router, route| {
+        let condition = route.clone();
+        router.route_named(&route.name(), move |event| condition.takes(event), uncalled)
+    })
 }

@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,12 +43,13 @@ pub(crate) trait Shipped: fmt::Debug + PartialEq + Send + Sync + Sized + 'static
         None
     }
 
-    /// Starts it.
+    /// Starts it. `aside` is for a process beside the daemon: what is appended to the name of a file that the daemon has
+    /// locked, so that another one is written.
     ///
     /// # Errors
     ///
     /// What is wrong with its settings or with what it needs here. Where the route stands is added to it.
-    fn start(&self) -> Result<Started, Failure>;
+    fn start(&self, aside: Option<&str>) -> Result<Started, Failure>;
 }
 
 /// How long a call of a handler can take, as far as the handler itself sees to it.
@@ -113,8 +114,8 @@ impl Target {
     }
 
     /// See [`Shipped::start`].
-    pub(super) fn start(&self) -> Result<Started, Failure> {
-        self.settings.start()
+    pub(super) fn start(&self, aside: Option<&str>) -> Result<Started, Failure> {
+        self.settings.start(aside)
     }
 }
 
@@ -137,7 +138,7 @@ trait AnySettings: Any + fmt::Debug + Send + Sync {
     fn destination(&self, url: Option<&str>) -> String;
     fn call_time(&self) -> CallTime;
     fn file(&self) -> Option<&Path>;
-    fn start(&self) -> Result<Started, Failure>;
+    fn start(&self, aside: Option<&str>) -> Result<Started, Failure>;
 }
 
 impl<S: Shipped> AnySettings for S {
@@ -157,8 +158,8 @@ impl<S: Shipped> AnySettings for S {
         Shipped::file(self)
     }
 
-    fn start(&self) -> Result<Started, Failure> {
-        Shipped::start(self)
+    fn start(&self, aside: Option<&str>) -> Result<Started, Failure> {
+        Shipped::start(self, aside)
     }
 }
 
@@ -169,6 +170,8 @@ pub(crate) struct Started {
     pub(super) unread: Option<Closed>,
     /// Opens its file again, if it has one.
     pub(super) reopener: Option<Reopener>,
+    /// The file that it writes in place of one which the daemon has locked.
+    pub(super) aside: Option<PathBuf>,
 }
 
 /// Adds a route of this name, with its condition, to a router.
@@ -181,7 +184,7 @@ impl Started {
     pub(super) fn new(handler: impl Handler<Event>) -> Self {
         let handler = Shared(Arc::new(handler));
         let add = move |router: Router, name: &str, condition| router.route_named(name, condition, handler.clone());
-        Started { add: Box::new(add), unread: None, reopener: None }
+        Started { add: Box::new(add), unread: None, reopener: None, aside: None }
     }
 
     /// A handler whose lines somebody reads, or nobody any more once this is closed.
@@ -192,6 +195,11 @@ impl Started {
     /// A handler with a file that this opens again.
     pub(super) fn reopened_by(self, reopener: Reopener) -> Self {
         Started { reopener: Some(reopener), ..self }
+    }
+
+    /// A handler that writes another file than it was told to, since the daemon has that one locked.
+    pub(super) fn writing_aside(self, path: PathBuf) -> Self {
+        Started { aside: Some(path), ..self }
     }
 
     /// Adds a route to it. There can be several.

@@ -28,7 +28,7 @@ impl Shipped for StdoutSettings {
         CallTime::Moments
     }
 
-    fn start(&self) -> Result<Started, Failure> {
+    fn start(&self, _: Option<&str>) -> Result<Started, Failure> {
         let stdout = Stdout::of_process()?;
         let closed = stdout.closed();
         Ok(Started::new(stdout).read_until(closed))

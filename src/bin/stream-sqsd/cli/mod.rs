@@ -1,11 +1,14 @@
 //! The command line: what can be asked for, and the help that says so. What the answers mean is the subcommands'.
 
+pub(crate) mod dlq;
+
 use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use self::dlq::{DLQ_HELP, DlqArguments, REPLAY_HELP, ReplayArguments};
 use crate::config::diagnostics::nearest;
 use crate::config::settings::{Flags, OfDecode, OfDemo, OfRun, OfSend};
 
@@ -15,13 +18,14 @@ pub(crate) const DEFAULT_FILE: &str = "stream-sqsd.toml";
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    a check has found something that loses or delays messages, or the daemon is not healthy
+  1    a check has found something that loses or delays messages, the daemon is not healthy, or a dead letter has
+       failed again
   2    the arguments are wrong, or the configuration is wrong, or cannot be read
   65   what was read cannot be decoded
   66   a file of bodies or events cannot be read
   69   what is needed is not available (queue, target, journal, reader, room behind standard output)
   70   what should not have happened: please report it
-  129, 130, 143   ended at once by SIGHUP, SIGINT or SIGTERM";
+  129, 130, 143   ended at once by SIGHUP, SIGINT or SIGTERM; 130 also where `dlq` gave back what it held first";
 
 #[derive(Debug, Parser)]
 #[command(name = "stream-sqsd", version, after_help = EXIT_CODES, max_term_width = 110)]
@@ -51,6 +55,12 @@ pub(crate) enum Command {
     /// Send events to a queue, as Stream would.
     #[command(after_help = SEND_HELP)]
     Send(SendArguments),
+    /// Look at what is in the dead-letter queue, and handle it.
+    #[command(after_help = DLQ_HELP)]
+    Dlq(DlqArguments),
+    /// Handle the events of exports and of archives by the configured routes, without a queue.
+    #[command(after_help = REPLAY_HELP)]
+    Replay(ReplayArguments),
     /// Check a configuration, and with --online the queue too.
     #[command(after_help = CHECK_HELP)]
     Check(CheckArguments),
