@@ -68,6 +68,8 @@
 //! | [`event`] | every event type of Stream's and its fields: tables of facts |
 //! | [`queue`] | what the engine asks of a queue; the real one, and one in memory |
 //! | [`telemetry`] | everything that can be observed, by its one name |
+//! | `stream` | Stream's REST API: the app, its event hooks, the checks |
+//! | `net` | outgoing connections: URLs, proxies, TLS |
 //! | `shutdown` | [`shutdown_signal`], for `main` |
 //!
 //! Within the engine, [`Consumer::run`](consumer::Consumer::run) is one loop that owns every task, so that dropping its
@@ -76,7 +78,8 @@
 //! # Features
 //!
 //! `sqs` (the real queue, which brings the AWS SDK), `daemon` (the binary), `admin` (the listener to watch a consumer by),
-//! and one for each handler that ships: `stdout`, `file`, `http`, `exec`, `postgres`. These are on by default; a library
+//! `stream-api` (a client of Stream's
+//! REST API, for its event hooks), and one for each handler that ships: `stdout`, `file`, `http`, `exec`, `postgres`. These are on by default; a library
 //! user wants `default-features = false, features = ["sqs"]`. With `anyhow` handlers may return `anyhow::Result<()>`.
 //!
 //! # Guides
@@ -117,6 +120,10 @@ pub mod decode;
 pub mod event;
 pub mod queue;
 pub mod telemetry;
+#[cfg(feature = "stream-api")]
+pub mod stream;
+#[cfg(any(feature = "http", feature = "postgres", feature = "stream-api"))]
+pub mod net;
 mod shutdown;
 
 pub use shutdown::shutdown_signal;

@@ -37,6 +37,7 @@ mod depth;
 mod host;
 mod page;
 mod status;
+mod answer;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -49,7 +50,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{ALLOW, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -60,6 +61,7 @@ use tracing::debug;
 
 use crate::queue::{QueueError, QueueFacts};
 use crate::telemetry::{Monitor, SAMPLE_EVERY};
+use answer::answer;
 use depth::Depths;
 use host::Hosts;
 
@@ -259,7 +261,7 @@ impl Answers {
             return answer;
         }
         match request.uri().path() {
-            "/" => page::answer(),
+            "/" => page::page(),
             "/status" => {
                 // Anyone who asks often only to see that we are here need not cost a request to the queue.
                 if request.uri().query() != Some("depth=no") {
@@ -285,17 +287,4 @@ impl Answers {
             _ => answer(StatusCode::NOT_FOUND, TEXT, "here are /, /status, /metrics, /livez and /readyz\n"),
         }
     }
-}
-
-/// An answer that no cache keeps, no browser guesses the type of, and that may load nothing.
-fn answer(code: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut answer = Response::new(Full::new(body.into()));
-    *answer.status_mut() = code;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
-    answer
 }

@@ -10,6 +10,8 @@ use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
 use hyper::{Response, StatusCode};
 use sha2::{Digest, Sha256};
 
+use super::answer::answer;
+
 const PAGE: &str = include_str!("page.html");
 
 /// What the page may do: run its own script, wear its own style, show the icon that it drew, and ask for `/status`.
@@ -24,8 +26,8 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::from_str(&policy).expect("base64 and ASCII")
 });
 
-pub(super) fn answer() -> Response<Full<Bytes>> {
-    let mut answer = super::answer(StatusCode::OK, "text/html; charset=utf-8", PAGE);
+pub(super) fn page() -> Response<Full<Bytes>> {
+    let mut answer = answer(StatusCode::OK, "text/html; charset=utf-8", PAGE);
     answer.headers_mut().insert(CONTENT_SECURITY_POLICY, POLICY.clone());
     answer.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     answer

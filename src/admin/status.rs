@@ -35,7 +35,7 @@ struct Status<'a> {
     troubles: Vec<Trouble>,
     depth: Option<DepthReading>,
     desired_replicas: Option<u64>,
-    routes: Vec<Route>,
+    routes: Vec<RouteStatus>,
     types: Vec<Type>,
     /// How many events were of types that are not listed.
     events_of_other_types: u64,
@@ -98,7 +98,7 @@ struct Requests<'a> {
 }
 
 #[derive(Serialize)]
-struct Route {
+struct RouteStatus {
     name: String,
     handled: u64,
     failed: BTreeMap<&'static str, u64>,
@@ -232,8 +232,8 @@ fn requests(now: &Snapshot) -> Requests<'_> {
     }
 }
 
-fn routes(monitor: &Monitor) -> Vec<Route> {
-    let routes = monitor.routes().into_iter().map(|route| Route {
+fn routes(monitor: &Monitor) -> Vec<RouteStatus> {
+    let routes = monitor.routes().into_iter().map(|route| RouteStatus {
         name: route.name.to_string(),
         handled: route.handled,
         failed: route.failed.into_iter().collect(),

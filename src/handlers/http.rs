@@ -20,18 +20,13 @@
 //! | 401, 403, 404, 407, a redirect that is not followed | the target is down, and the log says so as an error |
 //! | other 4xx | this message is bad |
 //!
-//! A call that finds all connections in use waits for one, which is no part of its time and says nothing of the target.
+//! A call that finds all connections in use waits for one, which is not part of its time and says nothing of the target.
 //!
 //! HTTP/1.1, with connections kept open between events. Proxies are taken from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`
 //! and `NO_PROXY` as curl takes them, and are asked for a tunnel (`CONNECT`), for plain-http targets too. A proxy that is
 //! itself spoken to by TLS or SOCKS is not supported, and refused. The loopback is never asked for through a proxy.
 
-use std::error::Error;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -39,35 +34,28 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::proxy::matcher::Matcher;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jiff::fmt::rfc2822;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tower_service::Service;
 
 use super::complaints::Complaints;
-use super::tls::{self, TlsError};
 use crate::event::Event;
 use crate::handler::{Context, Handler, HandlerError};
+use crate::net;
+use crate::net::client::{HttpClient, client};
+use crate::net::url::{has_good_port, is_loopback, origin};
 use crate::webhook::SigningKey;
 
 /// How many redirects one event follows, where they are allowed.
 const REDIRECTS: usize = 5;
 
-/// How long an idle connection is kept: shorter than the 60 s after which common load balancers close it, since an event
-/// that meets the closing is an event that fails.
-const IDLE: Duration = Duration::from_secs(30);
-
 /// How much of an answer's body is read, and for how long, so that its connection can be used again. Beyond that the
 /// connection is closed; the outcome stands with the status.
 const ANSWER_BYTES: usize = 64 * 1024;
 const ANSWER_TIME: Duration = Duration::from_secs(1);
+
+pub use crate::net::client::ClientError;
+pub use crate::net::url::BadUrl;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("x-webhook-id");
 const WEBHOOK_ATTEMPT: HeaderName = HeaderName::from_static("x-webhook-attempt");
@@ -76,6 +64,7 @@ const SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
 
 /// Where events are posted to, and how patiently.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HttpSettings {
     /// The `http` or `https` URL of the endpoint.
     pub url: String,
@@ -108,6 +97,36 @@ impl HttpSettings {
         }
     }
 
+    /// Sets [`HttpSettings::api_key`].
+    pub fn with_api_key(mut self, api_key: impl Into<String>) -> Self {
+        self.api_key = Some(api_key.into());
+        self
+    }
+
+    /// Sets [`HttpSettings::api_secret`], not empty.
+    pub fn with_api_secret(mut self, api_secret: impl Into<String>) -> Self {
+        self.api_secret = Some(api_secret.into());
+        self
+    }
+
+    /// Sets [`HttpSettings::timeout`], more than zero.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets [`HttpSettings::connections`], at least 1.
+    pub fn with_connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Sets [`HttpSettings::redirects`].
+    pub fn with_redirects(mut self, redirects: bool) -> Self {
+        self.redirects = redirects;
+        self
+    }
+
     /// How long one event can take at the most, once it has a connection: the request, and reading the rest of an answer.
     /// The engine's time limit for handlers must be longer, or a slow target is blamed on the messages.
     pub fn longest(&self) -> Duration {
@@ -133,18 +152,9 @@ impl fmt::Debug for HttpSettings {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpError {
-    /// No URL at all.
-    #[error("the URL cannot be read")]
-    Url(#[source] hyper::http::uri::InvalidUri),
-    /// A URL of another kind, or of no host.
-    #[error("the URL must begin with https:// or http:// and name a host")]
-    Scheme,
-    /// What stands behind the host and a colon is not a port. It would be left out, and the default taken instead.
-    #[error("the port of the URL is not a number from 1 to 65535")]
-    Port,
-    /// Names and passwords in URLs end up in logs.
-    #[error("the URL must not carry a user name or password")]
-    UserInfo,
+    /// The URL is not one to connect to.
+    #[error(transparent)]
+    Url(#[from] BadUrl),
     /// The API key holds characters that no header can.
     #[error("the API key cannot stand in a header")]
     ApiKey,
@@ -157,15 +167,9 @@ pub enum HttpError {
         /// The name of the setting.
         setting: &'static str,
     },
-    /// The proxy that the environment names for this target is of a kind that is not supported.
-    #[error("the proxy {proxy} is not supported: only http:// proxies are; NO_PROXY names targets that need none")]
-    Proxy {
-        /// Its scheme, host and port.
-        proxy: String,
-    },
-    /// There is no TLS.
+    /// The proxy that the environment names is not supported, or there is no TLS.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Client(#[from] ClientError),
 }
 
 /// Whether events to this URL would travel unencrypted beyond this machine, which deserves a warning.
@@ -177,7 +181,7 @@ pub fn is_exposed(url: &str) -> bool {
 ///
 /// An endpoint is idempotent on `X-Webhook-Id`, as Stream's documentation asks of every webhook endpoint.
 pub struct Http {
-    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
+    client: HttpClient,
     url: Uri,
     headers: HeaderMap,
     key: Option<SigningKey>,
@@ -197,16 +201,7 @@ impl Http {
     /// When a setting is wrong, the environment names a proxy that is not supported, or the system has no certificates
     /// to trust and the target needs them: see [`HttpError`].
     pub fn new(settings: HttpSettings) -> Result<Self, HttpError> {
-        let url: Uri = settings.url.parse().map_err(HttpError::Url)?;
-        if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
-            return Err(HttpError::Scheme);
-        }
-        if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err(HttpError::UserInfo);
-        }
-        if !has_good_port(&url) {
-            return Err(HttpError::Port);
-        }
+        let url = net::url::parse(&settings.url)?;
         for (setting, zero) in [("timeout", settings.timeout.is_zero()), ("connections", settings.connections == 0)] {
             if zero {
                 return Err(HttpError::Zero { setting });
@@ -216,25 +211,7 @@ impl Http {
         let key = settings.api_secret.as_deref().map(key).transpose()?;
         let headers = headers(settings.api_key.as_deref())?;
 
-        let connector = Connector::new(settings.timeout);
-        if let Some(proxy) = connector.proxy(&url)
-            && proxy.scheme_str() != Some("http")
-        {
-            return Err(HttpError::Proxy { proxy: origin(&proxy) });
-        }
-        let tls = match tls::client_config() {
-            Ok(config) => config,
-            // Nothing is verified on the way to a plain-http target, so an image without certificates will do.
-            Err(TlsError::NoRoots(_)) if url.scheme_str() == Some("http") => tls::trusting_nobody()?,
-            Err(error) => return Err(error.into()),
-        };
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(settings.connections)
-            .build(connector);
+        let client = client(&url, settings.timeout, settings.connections)?;
         Ok(Http {
             client,
             url,
@@ -326,7 +303,7 @@ impl Handler<Event> for Http {
     }
 
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
-        let _connection = ctx.turn(self.connections.acquire()).await.map_err(HandlerError::target_down)?;
+        let _connection = ctx.pause_timeout(self.connections.acquire()).await.map_err(HandlerError::target_down)?;
         let late = |_| HandlerError::target_busy(PostError::TimedOut(self.timeout));
         let body = Bytes::from_owner(Json(event));
         let answer = timeout(self.timeout, self.post(body, &ctx)).await.map_err(late)??;
@@ -353,56 +330,6 @@ struct Json(Event);
 impl AsRef<[u8]> for Json {
     fn as_ref(&self) -> &[u8] {
         self.0.json().as_bytes()
-    }
-}
-
-/// Opens TCP connections, through the proxy that the environment names if it names one.
-#[derive(Clone)]
-struct Connector {
-    tcp: HttpConnector,
-    proxies: Arc<Matcher>,
-}
-
-impl Connector {
-    fn new(timeout: Duration) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(timeout));
-        tcp.set_keepalive(Some(IDLE));
-        Connector { tcp, proxies: Arc::new(Matcher::from_env()) }
-    }
-
-    fn proxy(&self, target: &Uri) -> Option<Uri> {
-        if is_loopback(target) { None } else { Some(self.proxies.intercept(target)?.uri().clone()) }
-    }
-}
-
-impl Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
-    type Error = Box<dyn Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(ready!(self.tcp.poll_ready(cx))?))
-    }
-
-    fn call(&mut self, target: Uri) -> Self::Future {
-        let proxy = if is_loopback(&target) { None } else { self.proxies.intercept(&target) };
-        let Some(proxy) = proxy else {
-            let connecting = self.tcp.call(target);
-            return Box::pin(async move { Ok(connecting.await?) });
-        };
-        if proxy.uri().scheme_str() != Some("http") {
-            let error = HttpError::Proxy { proxy: origin(proxy.uri()) };
-            return Box::pin(async move { Err(error.into()) });
-        }
-        let mut tunnel = Tunnel::new(proxy.uri().clone(), self.tcp.clone());
-        if let Some(password) = proxy.basic_auth() {
-            tunnel = tunnel.with_auth(password.clone());
-        }
-        let connecting = tunnel.call(target);
-        Box::pin(async move { Ok(connecting.await?) })
     }
 }
 
@@ -461,34 +388,11 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(SystemTime::from(date).duration_since(now).unwrap_or_default())
 }
 
-/// Scheme, host and port: what a log may say of a URL.
-fn origin(uri: &Uri) -> String {
-    let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{}{port}", uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default())
-}
-
 /// Whether both are the same scheme, host and port.
 fn same_origin(one: &Uri, other: &Uri) -> bool {
     let port = |uri: &Uri| uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
     let host = |uri: &Uri| uri.host().unwrap_or_default().to_ascii_lowercase();
     one.scheme_str() == other.scheme_str() && host(one) == host(other) && port(one) == port(other)
-}
-
-/// Whether there is no port, or one that can be connected to: [`Uri::port`] passes over what is none.
-fn has_good_port(uri: &Uri) -> bool {
-    let Some(authority) = uri.authority() else { return false };
-    let behind = authority.as_str().rsplit('@').next().and_then(|rest| rest.strip_prefix(authority.host()));
-    match behind.unwrap_or_default().strip_prefix(':') {
-        Some(port) => port.parse::<u16>().is_ok_and(|port| port > 0),
-        None => true,
-    }
-}
-
-fn is_loopback(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -558,21 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_a_number_or_the_url_is_refused() {
-        for good in ["https://h/", "https://h:1/", "https://[::1]:65535/x", "http://[::1]/"] {
-            assert!(has_good_port(&good.parse().unwrap()), "{good}");
-        }
-        for bad in ["https://h:notaport/", "https://h:0/", "https://h:65536/", "https://h:/", "http://[::1]:x/"] {
-            // Some of them are no URL even for the parser.
-            assert!(
-                bad.parse::<Uri>().is_ok_and(|uri| !has_good_port(&uri)) || Http::new(HttpSettings::new(bad)).is_err()
-            );
-        }
-        assert!(matches!(Http::new(HttpSettings::new("https://h:notaport/")), Err(HttpError::Port)));
-    }
-
-    #[test]
-    fn an_origin_is_scheme_host_and_port() {
+    fn the_same_origin_is_the_same_scheme_host_and_port() {
         let same = |one: &str, other: &str| same_origin(&one.parse().unwrap(), &other.parse().unwrap());
         assert!(same("https://a.test/x", "https://A.test:443/y?z"));
         for other in ["http://a.test/", "https://b.test/", "https://a.test:444/", "https://x.a.test/"] {

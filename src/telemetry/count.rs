@@ -54,16 +54,16 @@ impl Kinds {
 
 /// What is counted of one route.
 #[derive(Debug)]
-pub(super) struct Route {
+pub(super) struct RouteCounts {
     pub(super) name: Arc<str>,
     ends: [Count; CallEnd::ALL.len()],
     pub(super) seconds: Histogram,
     pub(super) story: Story,
 }
 
-impl Route {
+impl RouteCounts {
     pub(super) fn new(name: Arc<str>) -> Self {
-        Route { name, ends: Default::default(), seconds: Histogram::new(HANDLER_BOUNDS), story: Story::default() }
+        RouteCounts { name, ends: Default::default(), seconds: Histogram::new(HANDLER_BOUNDS), story: Story::default() }
     }
 
     pub(super) fn add(&self, end: CallEnd) {

@@ -96,7 +96,7 @@ pub enum FlowState {
         /// SQS's 12 hours are over: one message at a time is received as the probe, the next one in so long.
         next_receive_in: Option<Duration>,
     },
-    /// The target was down, and the rate grows again.
+    /// The target was down or paused, and the rate grows again.
     Returning,
 }
 

@@ -40,7 +40,7 @@ const TARGET_STATE: Metric = gauge(
     "stream_sqsd_target_state",
     &["route", "state"],
     "1 for the state that the flow to the target of a route is in: flowing, limited (to a rate or a number of calls), \
-     paused (as the target asked), only one fails, down, returning (it was down, and the rate grows).",
+     paused (as the target asked), only one fails, down, returning (it was down or paused, and the rate grows).",
 );
 const TARGET_DOWN: Metric = gauge(
     "stream_sqsd_target_down",

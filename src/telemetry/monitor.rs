@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::count::Route;
+use super::count::RouteCounts;
 use super::counters::Snapshot;
 use super::dead_letter::DeadLetterKeeper;
 use super::failures::RecentFailure;
@@ -66,7 +66,7 @@ impl Monitor {
 
     /// What is counted of each route, in the order in which they are asked.
     pub fn routes(&self) -> Vec<RouteSnapshot> {
-        let route = |(route, flow): (&Route, TargetFlow)| {
+        let route = |(route, flow): (&RouteCounts, TargetFlow)| {
             let seconds = route.seconds.read();
             let failed = CallEnd::ALL.into_iter().filter(|end| *end != CallEnd::Handled);
             RouteSnapshot {
@@ -213,7 +213,7 @@ impl Monitor {
     }
 
     /// Whether the consumer is alive: false only when an open poll is older than its wait and 15 s, or when the engine's
-    /// loop has not turned for 15 s. No free slot, a target that is down, back-off and draining are no failures.
+    /// loop has not turned for 15 s. No free slot, a target that is down, back-off and draining are not failures.
     pub fn is_live(&self) -> bool {
         const MARGIN: Duration = Duration::from_secs(15);
         let now = self.telemetry.now();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::count::{Kinds, Route, TypeCount, distinct};
+use super::count::{Kinds, RouteCounts, TypeCount, distinct};
 use super::counters::Counters;
 use super::dead_letter::{DeadLetter, FailedLastReceive, Keeper};
 use super::failures::{Failed, Failures};
@@ -51,7 +51,7 @@ pub(crate) struct Telemetry {
     /// What was left of leases when deletes were confirmed.
     pub(crate) lease_margin: Histogram,
     pub(crate) receive_count_at_success: Histogram,
-    pub(super) routes: Vec<Route>,
+    pub(super) routes: Vec<RouteCounts>,
     by_type: Mutex<BTreeMap<Arc<str>, TypeCount>>,
     logged: Mutex<Throttle>,
     failures: Mutex<Failures>,
@@ -88,7 +88,7 @@ impl Telemetry {
     /// Nothing was counted yet. `routes` are the names of the routes, by number.
     pub(crate) fn new(limits: Limits, routes: Vec<Arc<str>>) -> Self {
         let now = Instant::now();
-        let routes: Vec<Route> = distinct(routes).into_iter().map(Route::new).collect();
+        let routes: Vec<RouteCounts> = distinct(routes).into_iter().map(RouteCounts::new).collect();
         Telemetry {
             counters: Counters::default(),
             undecodable: Kinds::new(&Undecodable::ALL.map(Undecodable::label)),

@@ -92,10 +92,10 @@ fn a_key_in_the_wrong_place_is_sent_to_the_right_one() {
 }
 
 #[test]
-fn what_is_no_toml_is_told_with_its_line_and_without_its_text() {
-    let refused = check("password = \"secret words\nx").with(2).saying(&["c.toml:4: this is no TOML"]);
+fn what_is_not_toml_is_told_with_its_line_without_its_text() {
+    let refused = check("password = \"secret words\nx").with(2).saying(&["c.toml:4: this is not valid TOML"]);
     assert!(!refused.stderr.contains("secret words"), "{}", refused.stderr);
-    let torn = check("password = 'secret words\nx = 1").with(2).saying(&["c.toml:3: this is no TOML"]);
+    let torn = check("password = 'secret words\nx = 1").with(2).saying(&["c.toml:3: this is not valid TOML"]);
     assert!(!torn.stderr.contains("secret words"), "{}", torn.stderr);
     let twice = check("url = \"https://h/1/q\"\n").with(2);
     assert!(twice.stderr.contains("c.toml:3"), "{}", twice.stderr);
@@ -437,6 +437,23 @@ fn two_routes_to_one_file_say_so_and_blame_no_other_process() {
             assert!(!ended.stderr.contains("another process"), "{}", ended.stderr);
         }
     }
+}
+
+#[test]
+fn two_routes_with_the_same_settings_share_their_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let sqs = Sqs::start(MemorySettings::default());
+    for name in ["call.ended", "message.new"] {
+        sqs.queue().send(format!(r#"{{"type":"{name}"}}"#));
+    }
+    let path = directory.path().join("events.jsonl");
+    let mut toml = format!("[queue]\nurl = \"{}\"\nwait = \"1s\"\n", sqs.url());
+    for events in ["call.*", "*"] {
+        toml.push_str(&format!("[[route]]\nevents = [\"{events}\"]\nhandler = \"file\"\npath = {path:?}\n"));
+    }
+    let config = file(directory.path(), "c.toml", toml);
+    run(daemon(&["run", &config, "--until-empty"])).with(0);
+    assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 2);
 }
 
 #[test]

@@ -167,33 +167,13 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<(String, Valu
 async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Value) {
     shared.calls.lock().unwrap().push((action.to_owned(), body.clone()));
     shared.called.notify_all();
-    if shared.denied.lock().unwrap().contains(&action) {
-        let message = *shared.denied_with.lock().unwrap();
-        return ("400 Bad Request", json!({"__type": "com.amazonaws.sqs#AccessDenied", "message": message}));
-    }
-    if action == "ReceiveMessage"
-        && let Some(code) = *shared.refused_receives.lock().unwrap()
-    {
-        let code = format!("com.amazonaws.sqs#{code}");
-        return ("400 Bad Request", json!({"__type": code, "message": "It is refused"}));
-    }
-    if action == "ReceiveMessage" {
-        let mut left = shared.throttled_receives.lock().unwrap();
-        if *left > 0 {
-            *left -= 1;
-            let message = "Rate exceeded";
-            return ("400 Bad Request", json!({"__type": "com.amazonaws.sqs#RequestThrottled", "message": message}));
-        }
+    if let Some(error) = refusal(shared, action, &body) {
+        return ("400 Bad Request", error);
     }
     let seconds = |name: &str| body[name].as_u64().map(Duration::from_secs);
     let answer = match action {
         "GetQueueAttributes" => {
-            let name = body["QueueUrl"].as_str().unwrap().rsplit('/').next().unwrap();
-            if let Some(code) = shared.refused.lock().unwrap().get(name) {
-                let code = format!("com.amazonaws.sqs#{code}");
-                return ("400 Bad Request", json!({"__type": code, "message": "It is refused"}));
-            }
-            json!({"Attributes": shared.attributes.lock().unwrap().get(name)})
+            json!({"Attributes": shared.attributes.lock().unwrap().get(queue_name(&body))})
         }
         "ReceiveMessage" => {
             let max = body["MaxNumberOfMessages"].as_u64().unwrap_or(1) as usize;
@@ -220,29 +200,57 @@ async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Va
             let batch: Vec<_> = entries(&body).map(|entry| (receipt(entry), time(entry))).collect();
             by_entry(&body, shared.queue.change_visibility(&batch).await.unwrap())
         }
-        "SendMessageBatch" => {
-            let fails = shared.failing_sends.lock().unwrap().pop();
-            let (mut successful, mut failed) = (Vec::new(), Vec::new());
-            for (position, entry) in entries(&body).enumerate() {
-                match fails.filter(|_| position == 0) {
-                    Some(code) => {
-                        let sender_fault = code != "InternalError";
-                        failed.push(json!({"Id": entry["Id"], "Code": code, "SenderFault": sender_fault}));
-                    }
-                    None => {
-                        let text = entry["MessageBody"].as_str().unwrap();
-                        let id = shared.queue.send(text);
-                        let sums =
-                            json!({"Id": entry["Id"], "MessageId": id.as_str(), "MD5OfMessageBody": md5_of(text)});
-                        successful.push(sums);
-                    }
-                }
-            }
-            json!({"Successful": successful, "Failed": failed})
-        }
+        "SendMessageBatch" => send(shared, &body),
         other => panic!("{other} is not known here"),
     };
     ("200 OK", answer)
+}
+
+/// What a test has asked this call to be refused with.
+fn refusal(shared: &Shared, action: &str, body: &Value) -> Option<Value> {
+    let error =
+        |code: &str, message: &str| Some(json!({"__type": format!("com.amazonaws.sqs#{code}"), "message": message}));
+    if shared.denied.lock().unwrap().contains(&action) {
+        return error("AccessDenied", *shared.denied_with.lock().unwrap());
+    }
+    match action {
+        "ReceiveMessage" => {
+            if let Some(code) = *shared.refused_receives.lock().unwrap() {
+                return error(code, "It is refused");
+            }
+            let mut left = shared.throttled_receives.lock().unwrap();
+            *left = left.checked_sub(1)?;
+            error("RequestThrottled", "Rate exceeded")
+        }
+        "GetQueueAttributes" => {
+            let refused = shared.refused.lock().unwrap();
+            refused.get(queue_name(body)).and_then(|code| error(code, "It is refused"))
+        }
+        _ => None,
+    }
+}
+
+fn queue_name(body: &Value) -> &str {
+    body["QueueUrl"].as_str().unwrap().rsplit('/').next().unwrap()
+}
+
+fn send(shared: &Shared, body: &Value) -> Value {
+    let fails = shared.failing_sends.lock().unwrap().pop();
+    let (mut successful, mut failed) = (Vec::new(), Vec::new());
+    for (position, entry) in entries(body).enumerate() {
+        match fails.filter(|_| position == 0) {
+            Some(code) => {
+                let sender_fault = code != "InternalError";
+                failed.push(json!({"Id": entry["Id"], "Code": code, "SenderFault": sender_fault}));
+            }
+            None => {
+                let text = entry["MessageBody"].as_str().unwrap();
+                let id = shared.queue.send(text);
+                successful.push(json!({"Id": entry["Id"], "MessageId": id.as_str(), "MD5OfMessageBody": md5_of(text)}));
+            }
+        }
+    }
+    json!({"Successful": successful, "Failed": failed})
 }
 
 fn entries(body: &Value) -> impl Iterator<Item = &Value> {
@@ -252,7 +260,7 @@ fn entries(body: &Value) -> impl Iterator<Item = &Value> {
 fn receipt(entry: &Value) -> Receipt {
     let handle = entry["ReceiptHandle"].as_str().unwrap();
     let (id, handle) = handle.split_once('|').unwrap_or(("none", handle));
-    Receipt { message_id: id.into(), handle: handle.into() }
+    Receipt::new(id, handle)
 }
 
 fn by_entry(body: &Value, results: Vec<EntryResult>) -> Value {

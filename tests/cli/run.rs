@@ -117,16 +117,22 @@ fn a_hangup_drains_a_run_without_files_unless_nohup_says_otherwise() {
 
 #[test]
 fn a_reader_that_goes_away_while_messages_wait_drains_and_is_69() {
-    let sqs = Sqs::start(MemorySettings::default());
-    for _ in 0..30 {
-        sqs.queue().send(r#"{"type":"message.new"}"#);
+    let directory = tempfile::tempdir().unwrap();
+    let no_route = file(directory.path(), "none.toml", "");
+    let route = file(directory.path(), "one.toml", "[[route]]\nevents = [\"*\"]\nhandler = \"stdout\"\n");
+    for config in [no_route, route] {
+        let sqs = Sqs::start(MemorySettings::default());
+        for _ in 0..30 {
+            sqs.queue().send(r#"{"type":"message.new"}"#);
+        }
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let command = daemon(&["run", &config, "--queue-url", &sqs.url(), "--wait", "1s", "--log-format", "human"]);
+        let ended = start_writing_to(command, Stdio::from(writer)).wait();
+        ended.with(69).saying(&["nobody reads standard output any more"]);
+        let counts = sqs.queue().counts();
+        assert_eq!((counts.deleted, counts.visible), (0, 30), "{config}: everything is returned: {counts:?}");
     }
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    let command = daemon(&["run", "--queue-url", &sqs.url(), "--wait", "1s", "--log-format", "human"]);
-    start_writing_to(command, Stdio::from(writer)).wait().with(69).saying(&["nobody reads standard output any more"]);
-    let counts = sqs.queue().counts();
-    assert_eq!((counts.deleted, counts.visible), (0, 30), "everything is returned: {counts:?}");
 }
 
 /// As `>> events.jsonl` does, to a file that a full disk has left without the end of its last line.
@@ -286,7 +292,7 @@ fn off_a_terminal_a_receive_waits_20s_and_the_drain_says_so() {
 }
 
 #[test]
-fn a_wait_of_the_terminal_is_no_reason_to_pass_a_check() {
+fn a_wait_of_the_terminal_does_not_let_a_check_pass() {
     let directory = tempfile::tempdir().unwrap();
     let path = file(directory.path(), "c.toml", "grace = \"10s\"\n[queue]\nurl = \"http://127.0.0.1:1/1/q\"\n");
     // Under a supervisor it would be refused.

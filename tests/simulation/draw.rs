@@ -160,17 +160,7 @@ fn outages(random: &mut Rng) -> Vec<Outage> {
 fn messages(random: &mut Rng, scenario: &mut Scenario) {
     let routes = scenario.targets.len();
     // Few enough for the slowest target of the world, and some minutes' worth for the rest.
-    let takes = |limit: &Limit, latency: f64| match *limit {
-        Limit::Rate { per_second, .. } => per_second,
-        Limit::Concurrency(most) => most as f64 / latency,
-        Limit::Window { calls, length } => f64::from(calls) / length.as_secs_f64(),
-    };
-    let slowest = |target: &Target| {
-        let latency = target.latency.mean().as_secs_f64();
-        let limits = target.limits.iter().chain(target.recovery.as_ref().map(|(limit, _)| limit));
-        limits.map(|limit| takes(limit, latency)).fold(scenario.slots as f64 / latency, f64::min)
-    };
-    let slowest = scenario.targets.iter().map(slowest).fold(f64::MAX, f64::min);
+    let slowest = scenario.targets.iter().map(|target| target.slowest_rate(scenario.slots)).fold(f64::MAX, f64::min);
     let backlog = ((slowest * 180.0) as usize + 3 * scenario.slots).clamp(40, 800);
     let few = random.u8(0..12) == 0;
     let backlog = if few { random.usize(1..=5) } else { backlog };

@@ -61,6 +61,17 @@ pub(crate) enum Limit {
     Concurrency(usize),
 }
 
+impl Limit {
+    /// How many calls a second it lets in, where each takes so many seconds.
+    pub(crate) fn per_second(self, latency: f64) -> f64 {
+        match self {
+            Limit::Rate { per_second, .. } => per_second,
+            Limit::Window { calls, length } => f64::from(calls) / length.as_secs_f64(),
+            Limit::Concurrency(most) => most as f64 / latency,
+        }
+    }
+}
+
 /// The delay that a target names when it takes no more.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Named {
@@ -182,6 +193,13 @@ impl Target {
     fn is_recovering(&self, at: Duration) -> bool {
         let Some((_, lasts)) = self.recovery else { return false };
         self.outages.iter().any(|outage| (outage.until..outage.until + lasts).contains(&at))
+    }
+
+    /// How many calls a second it takes from so many slots when it takes the least.
+    pub(crate) fn slowest_rate(&self, slots: usize) -> f64 {
+        let latency = self.latency.mean().as_secs_f64();
+        let limits = self.limits.iter().chain(self.recovery.as_ref().map(|(limit, _)| limit));
+        limits.map(|limit| limit.per_second(latency)).fold(slots as f64 / latency, f64::min)
     }
 
     /// When it begins to behave in another way.

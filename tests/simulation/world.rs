@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::future::join_all;
-use stream_sqsd::consumer::{Consumer, RetryDelay, Settings, Unrouted};
+use stream_sqsd::consumer::{Consumer, RetryDelay, Settings, Summary, Unrouted};
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::queue::MessageId;
@@ -59,72 +59,29 @@ struct World {
     machines: Vec<Vec<(Fate, Duration)>>,
 }
 
+fn seconds(random: &mut Rng, from: u64, to: u64) -> Duration {
+    Duration::from_millis(random.u64(from * 1000..=to * 1000))
+}
+
+/// The order of what is drawn is part of what a seed means.
 fn draw(random: &mut Rng) -> World {
-    let seconds = |random: &mut Rng, from: u64, to: u64| Duration::from_millis(random.u64(from * 1000..=to * 1000));
     let fifo = random.u8(0..10) < 3;
     let calm = random.u8(0..10) < 3;
     let leaps = !calm && random.u8(0..4) == 0;
-    let mut probability = |most: f64| if random.bool() { random.f64() * most } else { 0.0 };
-    let faults = if calm {
-        Faults::default()
-    } else {
-        Faults {
-            duplicate: probability(0.5),
-            receive_error: probability(0.3),
-            receive_answer_lost: probability(0.2),
-            call_error: probability(0.3),
-            call_answer_lost: probability(0.3),
-            entry_error: probability(0.5),
-            hang: probability(0.05),
-            attributes_error: probability(1.0),
-            latency: Duration::from_secs_f64(probability(3.0)),
-            ..Faults::default()
-        }
-    };
+    let faults = if calm { Faults::default() } else { draw_faults(random) };
     let max_receive_count = (random.u8(0..4) > 0).then(|| random.u32(1..=6));
-    let memory = MemorySettings {
-        visibility_timeout: Duration::from_secs(random.u64(2..=60)),
-        max_receive_count,
-        fifo,
-        faults,
-        seed: random.u64(..),
-        ..MemorySettings::default()
-    };
-    let wait = Duration::from_secs(random.u64(0..=20));
-    let settings = Settings {
-        concurrency: [1, 2, 5, 10, 20, 64][random.usize(0..6)],
-        max_in_flight_bytes: if random.u8(0..4) == 0 && !calm { random.usize(1..5_000_000) } else { 256 << 20 },
-        wait,
-        visibility: (random.u8(0..4) == 0).then(|| Duration::from_secs(random.u64(2..=90))),
-        handler_timeout: seconds(random, 1, 40),
-        grace: wait + Duration::from_secs(random.u64(2..=20)),
-        inflate_limit: 1 << 20,
-        unrouted: Unrouted::Acknowledge,
-        until_empty: false,
-        retry: RetryDelay { min: Duration::from_secs(1), max: Duration::from_secs(900) },
-        fifo_attempts: (random.u8(0..4) == 0).then(|| random.u32(1..=4)),
-        random_seed: Some(random.u64(..)),
-        ..Settings::default()
-    };
+    let memory = MemorySettings::new()
+        .with_visibility_timeout(Duration::from_secs(random.u64(2..=60)))
+        .with_max_receive_count(max_receive_count)
+        .with_fifo(fifo)
+        .with_faults(faults)
+        .with_seed(random.u64(..));
+    let settings = draw_settings(random, calm);
     let spread = random.u64(0..=120);
     let groups = random.u32(1..=6);
     let mut plans = Vec::new();
     for _ in 0..random.u32(1..=80) {
-        let plan = match random.u8(0..24) {
-            0..=9 => Plan::Fine(Duration::from_millis(random.u64(0..300))),
-            10 | 11 => Plan::Fine(seconds(random, 0, 20)),
-            12 => Plan::FailsAtFirst(random.u32(1..=3)),
-            13 => Plan::BusyAtFirst(random.u32(1..=3)),
-            14 => Plan::AlwaysFails,
-            15 => Plan::Bad,
-            16 => Plan::Panics(random.u32(1..=3)),
-            17 => Plan::Hangs,
-            18 => Plan::EndsWhenTold,
-            19 | 20 => Plan::NeedsTarget,
-            21 => Plan::Poison,
-            22 => Plan::Undecodable,
-            _ => Plan::Unrouted,
-        };
+        let plan = draw_plan(random);
         let group = (fifo || random.u8(0..8) == 0).then(|| format!("g{}", random.u32(0..groups)));
         plans.push((plan, seconds(random, 0, spread), group));
     }
@@ -140,6 +97,55 @@ fn draw(random: &mut Rng) -> World {
         machines.push(lives(random));
     }
     World { memory, settings, calm, leaps, plans, outage, machines }
+}
+
+fn draw_faults(random: &mut Rng) -> Faults {
+    let mut probability = |most: f64| if random.bool() { random.f64() * most } else { 0.0 };
+    Faults::new()
+        .with_duplicate(probability(0.5))
+        .with_receive_error(probability(0.3))
+        .with_receive_answer_lost(probability(0.2))
+        .with_call_error(probability(0.3))
+        .with_call_answer_lost(probability(0.3))
+        .with_entry_error(probability(0.5))
+        .with_hang(probability(0.05))
+        .with_attributes_error(probability(1.0))
+        .with_latency(Duration::from_secs_f64(probability(3.0)))
+}
+
+fn draw_settings(random: &mut Rng, calm: bool) -> Settings {
+    let wait = Duration::from_secs(random.u64(0..=20));
+    Settings::new()
+        .with_concurrency([1, 2, 5, 10, 20, 64][random.usize(0..6)])
+        .with_max_in_flight_bytes(if random.u8(0..4) == 0 && !calm { random.usize(1..5_000_000) } else { 256 << 20 })
+        .with_wait(wait)
+        .with_visibility((random.u8(0..4) == 0).then(|| Duration::from_secs(random.u64(2..=90))))
+        .with_handler_timeout(seconds(random, 1, 40))
+        .with_grace(wait + Duration::from_secs(random.u64(2..=20)))
+        .with_inflate_limit(1 << 20)
+        .with_unrouted(Unrouted::Acknowledge)
+        .with_until_empty(false)
+        .with_retry(RetryDelay::new(Duration::from_secs(1), Duration::from_secs(900)))
+        .with_fifo_attempts((random.u8(0..4) == 0).then(|| random.u32(1..=4)))
+        .with_random_seed(random.u64(..))
+}
+
+fn draw_plan(random: &mut Rng) -> Plan {
+    match random.u8(0..24) {
+        0..=9 => Plan::Fine(Duration::from_millis(random.u64(0..300))),
+        10 | 11 => Plan::Fine(seconds(random, 0, 20)),
+        12 => Plan::FailsAtFirst(random.u32(1..=3)),
+        13 => Plan::BusyAtFirst(random.u32(1..=3)),
+        14 => Plan::AlwaysFails,
+        15 => Plan::Bad,
+        16 => Plan::Panics(random.u32(1..=3)),
+        17 => Plan::Hangs,
+        18 => Plan::EndsWhenTold,
+        19 | 20 => Plan::NeedsTarget,
+        21 => Plan::Poison,
+        22 => Plan::Undecodable,
+        _ => Plan::Unrouted,
+    }
 }
 
 /// Body forms that need no library: the codecs have tests of their own.
@@ -411,6 +417,12 @@ async fn run_process(world: &World, witness: &Witness, life: u32, fate: Fate, un
         }
     };
     witness.tell(format!("life {life} ends: {summary}"));
+    check_summary(witness, life, &summary);
+    witness.truth().over.insert(life);
+}
+
+/// What a summary says is what the queue saw.
+fn check_summary(witness: &Witness, life: u32, summary: &Summary) {
     if !summary.adds_up() {
         witness.broken("the summary does not add up");
     }
@@ -428,5 +440,4 @@ async fn run_process(world: &World, witness: &Witness, life: u32, fate: Fate, un
             witness.broken("a lease was lost in a calm world");
         }
     }
-    witness.truth().over.insert(life);
 }

@@ -21,10 +21,10 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// By how much a limit grows each second once it is far beyond the last refusal, and a rate after an outage.
 const GROWTH: f64 = 1.5;
 
-/// The rate with which a target is met that was down, in calls a second.
+/// The rate with which a target is met that was down or paused for `PERIOD`, in calls a second.
 const FIRST_RATE: f64 = 2.0;
 
-/// A rate beyond which it is no limit any longer.
+/// A rate beyond which it limits nothing.
 const NO_LIMIT: f64 = 20_000.0;
 
 /// The lowest rate, in calls a second: one call in a minute is made to any target that is not down.
@@ -112,7 +112,7 @@ pub(super) struct Limits {
     last_cut: Instant,
     refused_since_cut: u32,
     succeeded_since_cut: u32,
-    /// The most calls beside which one succeeded lately, and when. As many are no reason for a refusal.
+    /// The most calls beside which one succeeded lately, and when. As many are not a reason for a refusal.
     succeeded_beside: (usize, Instant),
     /// How long a successful call takes, in seconds, on average of the last ones.
     latency: f64,
@@ -209,14 +209,17 @@ impl Limits {
         self.calls = self.calls.filter(|ceiling| ceiling.at(now) <= slots as f64);
     }
 
-    /// The pause is over. The limits have not grown meanwhile, since nothing was tried.
+    /// The pause is over. The limits have not grown meanwhile, since nothing was tried. After a longer one the target is met
+    /// as slowly as one that was down: perhaps it was.
     fn end_pause(&mut self, now: Instant) {
         let Some((_, since)) = self.pause.take() else { return };
         let stood = now.saturating_duration_since(since);
         for ceiling in [&mut self.rate, &mut self.calls].into_iter().flatten() {
             ceiling.cut_at += stood;
         }
-        if let Some(start) = &mut self.slow_start {
+        if stood >= PERIOD && !mutant!("no-slow-start-after-a-pause") {
+            self.slow_start = Some(SlowStart { rate: FIRST_RATE, since: now });
+        } else if let Some(start) = &mut self.slow_start {
             start.since += stood;
         }
     }
@@ -517,13 +520,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn limits_do_not_grow_while_the_route_stands() {
         let mut limits = after(50).await;
-        refused(&mut limits, 0, Some(seconds(100))).await;
+        refused(&mut limits, 0, Some(seconds(9))).await;
         let before = limits.rate(Instant::now()).expect("a rate").round();
-        for _ in 0..100 {
+        for _ in 0..9 {
             advance(seconds(1)).await;
             limits.tidy(Instant::now(), 64);
         }
         assert_eq!(limits.rate(Instant::now()).map(f64::round), Some(before));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_long_pause_the_target_is_met_slowly() {
+        let mut limits = after(50).await;
+        refused(&mut limits, 13, Some(seconds(60))).await;
+        advance(seconds(60)).await;
+        limits.tidy(Instant::now(), 64);
+        assert_eq!(limits.rate(Instant::now()), Some(FIRST_RATE));
+        advance(seconds(1)).await;
+        assert_eq!(limits.rate(Instant::now()), Some(FIRST_RATE * GROWTH));
     }
 
     #[tokio::test(start_paused = true)]

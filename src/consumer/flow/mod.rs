@@ -12,7 +12,7 @@
 //! - limited or paused: the target refused calls, and they start at the rate and in the number that it takes;
 //! - down: nothing succeeds. What was never called is called once; beyond that one probe at a time, ever more rarely. A
 //!   few more messages are received as time goes on, in case that all those which are here can never succeed;
-//! - returning: it was down, and the rate grows from two calls a second.
+//! - returning: it was down or paused for a while, and the rate grows from two calls a second.
 //!
 //! A receive cannot choose its route, so a route that is limited or down holds up the receives of the whole queue.
 //!
@@ -30,7 +30,7 @@ use tokio::time::Instant;
 
 use doubt::Doubt;
 use limit::Begun;
-use route::{Grant, Key, Pick, Route, Waiter};
+use route::{Grant, Key, Pick, RouteFlow, Waiter};
 pub(crate) use route::{Returned, most_held};
 
 use crate::queue::MessageId;
@@ -71,7 +71,7 @@ pub(crate) struct Flow {
 
 #[derive(Debug)]
 struct State {
-    routes: Vec<Route>,
+    routes: Vec<RouteFlow>,
     /// Calls at the same time, at the most, and those that are in flight.
     slots: usize,
     active: usize,
@@ -93,7 +93,7 @@ struct State {
 pub(crate) enum Next {
     /// Call the handler.
     Call,
-    /// Return the message, which is no fault of its own.
+    /// Return the message, through no fault of its own.
     Return,
     /// Leave it, to be received again after this delay: it is at fault.
     Nack(Duration),
@@ -117,7 +117,7 @@ impl Flow {
     ) -> Arc<Self> {
         let now = Instant::now();
         let state = State {
-            routes: places.into_iter().map(|places| Route::new(places, slots, now)).collect(),
+            routes: places.into_iter().map(|places| RouteFlow::new(places, slots, now)).collect(),
             slots,
             active: 0,
             waiting: 0,
@@ -224,7 +224,7 @@ impl Flow {
     pub(crate) async fn wants_depth(&self) {
         loop {
             let told = self.depth_matters.notified();
-            let beyond = |route: &Route| route.down.is_some_and(|down| down.returned.is_some());
+            let beyond = |route: &RouteFlow| route.down.is_some_and(|down| down.returned.is_some());
             if self.state().routes.iter().any(beyond) {
                 return;
             }
@@ -242,7 +242,7 @@ impl Flow {
     pub(crate) fn make_room(&self) -> bool {
         let now = Instant::now();
         let mut state = self.state();
-        let doubted = |(number, route): (usize, &Route)| {
+        let doubted = |(number, route): (usize, &RouteFlow)| {
             let healthy = route.down.is_none();
             route.most_doubted(now).filter(|_| healthy).map(|(doubt, key)| (doubt, number, key))
         };

@@ -149,7 +149,7 @@ pub(super) enum Pick {
 }
 
 #[derive(Debug)]
-pub(super) struct Route {
+pub(super) struct RouteFlow {
     pub(super) limits: Limits,
     pub(super) evidence: Evidence,
     /// How many calls the handler itself can make at a time.
@@ -172,9 +172,9 @@ pub(super) struct Route {
     pub(super) refused: RecentCount,
 }
 
-impl Route {
+impl RouteFlow {
     pub(super) fn new(places: Option<usize>, slots: usize, now: Instant) -> Self {
-        Route {
+        RouteFlow {
             limits: Limits::new(now),
             evidence: Evidence::default(),
             places: places.unwrap_or(usize::MAX).max(1),

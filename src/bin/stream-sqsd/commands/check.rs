@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stream_sqsd::consumer::{MIN_VISIBILITY, Settings};
+use stream_sqsd::queue::sqs::policy::{STREAMS_ACCOUNT, lets_stream_send, stream_statement};
 use stream_sqsd::queue::sqs::{Encryption, QueueAttributes, SqsQueue, queue_arn};
 use stream_sqsd::queue::{EntryResult, Queue, QueueError, Receipt};
 use tokio::runtime::Builder;
@@ -19,11 +20,6 @@ use crate::config::{self, Config};
 use crate::terminal::exit::{Exit, Failure, print};
 use crate::terminal::log;
 use crate::terminal::screen::Screen;
-
-/// The account from which Stream sends to queues that let it (`sqs_auth_type` is `resource`).
-///
-/// Source: Stream's documentation of SQS hooks.
-const STREAMS_ACCOUNT: &str = "185583345998";
 
 /// The largest event that Stream sends, in bytes; what is larger it drops itself.
 ///
@@ -149,61 +145,71 @@ async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
     let queue = queue.map_err(|error| advice::not_connected(error, &config.queue))?;
     let arn = queue.arn().unwrap_or_else(|| queue_arn(queue.region(), "ACCOUNT", queue.url().name()));
     let subject = Subject { url: queue.url().as_str(), arn: &arn, engine: &config.engine };
-    let failed = |error| advice::refused(error, &arn);
+    ask(&queue, &subject, receive).await.map_err(|error| advice::refused(error, &arn))
+}
 
-    let Examined { mut facts, mut findings } = Examined::default();
+async fn ask(queue: &SqsQueue, subject: &Subject<'_>, receive: bool) -> Result<Examined, QueueError> {
+    let mut found = Examined::default();
     let mut encryption = Encryption::default();
     match queue.attributes().await {
         Ok(attributes) => {
             let dead_letters = match &attributes.redrive {
-                Some(redrive) => Some(queue.attributes_of_dead_letter_queue(&redrive.dead_letter_queue).await),
+                Some(redrive) => Some(ask_dead_letter_queue(queue, &redrive.dead_letter_queue).await),
                 None => None,
             };
-            encryption = attributes.encryption.clone();
-            let judged = subject.check(&attributes, dead_letters.as_ref().and_then(|answer| answer.as_ref().ok()));
-            facts.extend(judged.facts);
-            findings.extend(judged.findings);
-            match (dead_letters, &attributes.redrive) {
-                (Some(Err(QueueError::NoSuchQueue { .. })), Some(redrive)) => findings.push(Finding {
-                    grade: Grade::Harm,
-                    what: format!("the dead-letter queue {} does not exist", redrive.dead_letter_queue),
-                    why: "A message that is received too often has nowhere to go.".to_owned(),
-                    fix: Some(create_dead_letter_queue(name_of(&redrive.dead_letter_queue))),
-                }),
-                (Some(Err(error)), Some(redrive)) => findings.push(Finding {
-                    grade: Grade::Advice,
-                    what: format!("the dead-letter queue cannot be looked at: {error}"),
-                    why: "How long it keeps messages is not known, and neither is how many there are.".to_owned(),
-                    fix: Some(allow("sqs:GetQueueAttributes", &redrive.dead_letter_queue, &error.to_string())),
-                }),
-                _ => {}
-            }
+            found = subject.check(&attributes, dead_letters.as_ref().and_then(|answer| answer.as_ref().ok()));
+            found.findings.extend(dead_letters.and_then(Result::err));
+            encryption = attributes.encryption;
         }
-        Err(QueueError::AccessDenied { message, .. }) => findings.push(Finding {
+        Err(QueueError::AccessDenied { message, .. }) => found.findings.push(Finding {
             grade: Grade::Advice,
             what: "the queue's attributes may not be read, so they could not be judged".to_owned(),
             why:
                 "The daemon works without: it then hides messages for 60s, counts each as 1MiB before it has come, and \
                   does not know which receive is the last."
                     .to_owned(),
-            fix: Some(allow("sqs:GetQueueAttributes", &arn, &message)),
+            fix: Some(allow("sqs:GetQueueAttributes", subject.arn, &message)),
         }),
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(error),
     }
+    try_to_settle(queue, subject.arn, &mut found.findings).await?;
+    if receive {
+        try_to_receive(queue, subject.arn, &encryption, &mut found.findings).await?;
+    }
+    Ok(found)
+}
 
-    // No message has this handle, so nothing is deleted and nothing is hidden: the answer tells whether it would be.
-    let receipt = Receipt { message_id: "check".into(), handle: "stream-sqsd-check".into() };
-    let delete = queue.delete(std::slice::from_ref(&receipt)).await;
-    if let Some(message) = denial(delete).map_err(failed)? {
+/// The attributes of the dead-letter queue, or what there is to say where they cannot be had.
+async fn ask_dead_letter_queue(queue: &SqsQueue, arn: &str) -> Result<QueueAttributes, Finding> {
+    queue.attributes_of_dead_letter_queue(arn).await.map_err(|error| match error {
+        QueueError::NoSuchQueue { .. } => Finding {
+            grade: Grade::Harm,
+            what: format!("the dead-letter queue {arn} does not exist"),
+            why: "A message that is received too often has nowhere to go.".to_owned(),
+            fix: Some(create_dead_letter_queue(name_of(arn))),
+        },
+        error => Finding {
+            grade: Grade::Advice,
+            what: format!("the dead-letter queue cannot be looked at: {error}"),
+            why: "How long it keeps messages is not known, and neither is how many there are.".to_owned(),
+            fix: Some(allow("sqs:GetQueueAttributes", arn, &error.to_string())),
+        },
+    })
+}
+
+/// Whether messages may be deleted and their visibility changed. No message has the handle of this receipt, so nothing is
+/// deleted and nothing is hidden: the answer tells whether it would be.
+async fn try_to_settle(queue: &SqsQueue, arn: &str, findings: &mut Vec<Finding>) -> Result<(), QueueError> {
+    let receipt = Receipt::new("check", "stream-sqsd-check");
+    if let Some(message) = denial(queue.delete(std::slice::from_ref(&receipt)).await)? {
         findings.push(Finding {
             grade: Grade::Harm,
             what: "the daemon may not delete messages".to_owned(),
             why: "Every message would be handled again and again, and end up in the dead-letter queue.".to_owned(),
-            fix: Some(allow("sqs:DeleteMessage", &arn, &message)),
+            fix: Some(allow("sqs:DeleteMessage", arn, &message)),
         });
     }
-    let hide = queue.change_visibility(&[(receipt, Duration::from_secs(1))]).await;
-    if let Some(message) = denial(hide).map_err(failed)? {
+    if let Some(message) = denial(queue.change_visibility(&[(receipt, Duration::from_secs(1))]).await)? {
         findings.push(Finding {
             grade: Grade::Harm,
             what: "the daemon may not change the visibility of messages".to_owned(),
@@ -211,28 +217,36 @@ async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
                 "A message whose handler takes longer than the visibility timeout would be handled twice, and no retry \
                   could be delayed."
                     .to_owned(),
-            fix: Some(allow("sqs:ChangeMessageVisibility", &arn, &message)),
+            fix: Some(allow("sqs:ChangeMessageVisibility", arn, &message)),
         });
     }
-    if receive {
-        match queue.receive(1, Duration::ZERO, Some(Duration::ZERO)).await {
-            Ok(_) => {}
-            Err(QueueError::AccessDenied { message, .. }) => findings.push(Finding {
-                grade: Grade::Harm,
-                what: "the daemon may not receive messages".to_owned(),
-                why: "It would not start.".to_owned(),
-                fix: Some(allow("sqs:ReceiveMessage", &arn, &message)),
-            }),
-            Err(QueueError::EncryptionKey { code, message }) => findings.push(Finding {
-                grade: Grade::Harm,
-                what: format!("the queue's encryption key cannot be used ({code}): {message}"),
-                why: "Messages cannot be received.".to_owned(),
-                fix: Some(allow("kms:Decrypt", &key_arn(&encryption, &arn), &message)),
-            }),
-            Err(error) => return Err(failed(error)),
-        }
+    Ok(())
+}
+
+/// Whether messages may be received, which costs one of them a receive.
+async fn try_to_receive(
+    queue: &SqsQueue,
+    arn: &str,
+    encryption: &Encryption,
+    findings: &mut Vec<Finding>,
+) -> Result<(), QueueError> {
+    match queue.receive(1, Duration::ZERO, Some(Duration::ZERO)).await {
+        Ok(_) => {}
+        Err(QueueError::AccessDenied { message, .. }) => findings.push(Finding {
+            grade: Grade::Harm,
+            what: "the daemon may not receive messages".to_owned(),
+            why: "It would not start.".to_owned(),
+            fix: Some(allow("sqs:ReceiveMessage", arn, &message)),
+        }),
+        Err(QueueError::EncryptionKey { code, message }) => findings.push(Finding {
+            grade: Grade::Harm,
+            what: format!("the queue's encryption key cannot be used ({code}): {message}"),
+            why: "Messages cannot be received.".to_owned(),
+            fix: Some(allow("kms:Decrypt", &key_arn(encryption, arn), &message)),
+        }),
+        Err(error) => return Err(error),
     }
-    Ok(Examined { facts, findings })
+    Ok(())
 }
 
 /// What was said to a call with a receipt that cannot exist if it was denied. Any other answer means that it was allowed.
@@ -270,7 +284,7 @@ fn key_arn(encryption: &Encryption, queue: &str) -> String {
         Encryption::Kms(key) if key.starts_with("arn:") => return key.clone(),
         Encryption::Kms(key) if key.starts_with("alias/") => key.clone(),
         Encryption::Kms(key) => format!("key/{key}"),
-        Encryption::None | Encryption::SqsOwned => "key/KEY".to_owned(),
+        _ => "key/KEY".to_owned(),
     };
     match queue.split(':').collect::<Vec<_>>().as_slice() {
         [arn, partition, _, region, account, _] => format!("{arn}:{partition}:kms:{region}:{account}:{key}"),
@@ -514,7 +528,8 @@ impl Subject<'_> {
                 ),
                 fix: None,
             }),
-            Encryption::None | Encryption::SqsOwned => {}
+            // Not at all, or with a key of SQS itself, which everybody can use who may use the queue.
+            _ => {}
         }
     }
 
@@ -522,15 +537,7 @@ impl Subject<'_> {
         if queue.policy.as_deref().is_some_and(lets_stream_send) {
             return;
         }
-        let policy = json!({
-            "Version": "2012-10-17",
-            "Statement": [{
-                "Effect": "Allow",
-                "Principal": {"AWS": format!("arn:aws:iam::{STREAMS_ACCOUNT}:root")},
-                "Action": "sqs:SendMessage",
-                "Resource": self.arn,
-            }],
-        });
+        let policy = json!({"Version": "2012-10-17", "Statement": [stream_statement(self.arn)]});
         let replaces = match queue.policy {
             Some(_) => " It replaces the policy that there is: put the statement into that one instead.",
             None => "",
@@ -556,33 +563,6 @@ fn set_attributes(url: &str, attributes: &Value) -> String {
     format!("aws sqs set-queue-attributes --queue-url {url} --attributes '{attributes}'")
 }
 
-/// Whether a queue's policy has a statement that lets Stream's account send. Conditions and denials are not looked at.
-fn lets_stream_send(policy: &str) -> bool {
-    let Ok(policy) = serde_json::from_str::<Value>(policy) else { return false };
-    let some = |value: Option<&Value>, test: &dyn Fn(&str) -> bool| match value {
-        Some(Value::String(text)) => test(text),
-        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).any(test),
-        _ => false,
-    };
-    let is_stream = |principal: &str| principal == "*" || principal.contains(STREAMS_ACCOUNT);
-    let sends = |action: &str| {
-        let action = action.to_ascii_lowercase();
-        matches!(action.as_str(), "*" | "sqs:*" | "sqs:send*" | "sqs:sendmessage")
-    };
-    let lets = |statement: &Value| {
-        let principal = statement.get("Principal");
-        let is_stream = some(principal, &is_stream) || some(principal.and_then(|by| by.get("AWS")), &is_stream);
-        statement.get("Effect").and_then(Value::as_str) == Some("Allow")
-            && is_stream
-            && some(statement.get("Action"), &sends)
-    };
-    match policy.get("Statement") {
-        Some(Value::Array(statements)) => statements.iter().any(lets),
-        Some(statement) => lets(statement),
-        None => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
@@ -599,7 +579,7 @@ mod tests {
     /// How long after its first try a message is tried for the last time that always fails.
     async fn last_try(settings: Settings, max_receive_count: u32, fifo: bool) -> Duration {
         let max_receive_count = Some(max_receive_count);
-        let queue = MemoryQueue::new(MemorySettings { max_receive_count, fifo, ..Default::default() });
+        let queue = MemoryQueue::new(MemorySettings::new().with_max_receive_count(max_receive_count).with_fifo(fifo));
         queue.send_to_group(r#"{"type":"message.new"}"#, "one group");
         let tries = Arc::new(Mutex::new(Vec::new()));
         let noted = tries.clone();
@@ -620,7 +600,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_time_to_dead_lettering_is_what_the_engine_takes() {
-        let engine = |fifo_attempts| Settings { fifo_attempts, random_seed: Some(7), ..Settings::default() };
+        let engine = |fifo_attempts| Settings::new().with_fifo_attempts(fifo_attempts).with_random_seed(7);
         for (fifo, fifo_attempts, count, seconds) in [
             (false, None, 2, 1),
             (false, None, 5, 15),

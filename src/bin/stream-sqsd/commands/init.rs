@@ -146,7 +146,7 @@ mod tests {
     use crate::config::routes;
     use crate::config::secret::Missing;
 
-    /// The starting file with everything commented in that is no comment in words.
+    /// The starting file with everything commented in that is not a comment in words.
     fn all_of_it() -> String {
         let is_key = |key: &str| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         let is_setting = |rest: &str| rest == "[[route]]" || rest.split_once(" = ").is_some_and(|(key, _)| is_key(key));

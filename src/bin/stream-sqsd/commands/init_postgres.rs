@@ -1,7 +1,7 @@
 //! `stream-sqsd init-postgres`: makes the tables that the configuration's routes write to.
 
 use anyhow::anyhow;
-use stream_sqsd::handlers::postgres;
+use stream_sqsd::handlers::postgres::{self, PostgresSettings};
 use tokio::runtime::Builder;
 
 use crate::cli::InitPostgresArguments;
@@ -14,9 +14,10 @@ pub(crate) fn init_postgres(arguments: InitPostgresArguments) -> Result<Exit, Fa
     let missing = if arguments.print { Missing::Warned } else { Missing::Refused };
     let config = config::of_run(arguments.settings, arguments.config.path(), missing)?;
     let mut tables = Vec::new();
-    for (place, settings) in config.routes.iter().filter_map(|route| route.postgres()) {
+    for route in &config.routes {
+        let Some(settings) = route.target.settings::<PostgresSettings>() else { continue };
         if !tables.iter().any(|(_, known)| *known == settings) {
-            tables.push((place, settings));
+            tables.push((&route.place, settings));
         }
     }
     if tables.is_empty() {

@@ -1,5 +1,4 @@
-//! The reference in src/docs/configuration.md, of the settings and of how time limits must relate: generated from the tables,
-//! and held to them by a test.
+//! The reference of the settings in src/docs/configuration.md: generated from their table, and held to it by a test.
 //!
 //! After a change, `WRITE_DOCUMENTATION=1 cargo test --bin stream-sqsd reference` writes it again.
 
@@ -7,16 +6,6 @@ use std::fs;
 
 use crate::config::routes::{HANDLERS, OF_EVERY_ROUTE};
 use crate::config::settings::{Setting, Unset};
-use crate::config::timeouts::{Relation, relations};
-
-fn times() -> String {
-    let mut text = String::from("\n| limit | must be | why | otherwise |\n|---|---|---|---|\n");
-    for Relation { limit, must, why, otherwise } in relations() {
-        text.push_str(&format!("| {limit} | {must} | {why}. | {otherwise} |\n"));
-    }
-    text.push('\n');
-    text
-}
 
 fn settings() -> String {
     let mut text = String::from("\n| in the file | flag and variable | default | meaning |\n|---|---|---|---|\n");
@@ -60,24 +49,19 @@ fn in_words(default: Unset) -> String {
 
 #[test]
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-fn the_configuration_page_has_the_tables_of_the_code() {
+fn the_configuration_page_has_the_table_of_the_settings() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/docs/configuration.md");
     let mut page = fs::read_to_string(path).unwrap();
-    // What stands between `<!-- NAME -->` and `<!-- /NAME -->`.
-    for (name, part) in [("settings", settings()), ("times", times())] {
-        let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
-        let begin = page.find(&begin).expect("the page has a place for it") + begin.len();
-        let end = page[begin..].find(&end).expect("the place has an end") + begin;
-        if std::env::var_os("WRITE_DOCUMENTATION").is_some() {
-            page.replace_range(begin..end, &part);
-        } else {
-            assert!(
-                page[begin..end] == part,
-                "the {name} in configuration.md are stale; WRITE_DOCUMENTATION=1 cargo test --bin stream-sqsd reference"
-            );
-        }
-    }
+    let begin = "<!-- settings -->\n";
+    let begin = page.find(begin).expect("the page has a place for it") + begin.len();
+    let end = page[begin..].find("<!-- /settings -->").expect("the place has an end") + begin;
     if std::env::var_os("WRITE_DOCUMENTATION").is_some() {
+        page.replace_range(begin..end, &settings());
         fs::write(path, page).unwrap();
+    } else {
+        assert!(
+            page[begin..end] == settings(),
+            "the settings in configuration.md are stale; WRITE_DOCUMENTATION=1 cargo test --bin stream-sqsd reference"
+        );
     }
 }

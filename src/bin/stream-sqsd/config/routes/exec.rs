@@ -3,12 +3,10 @@
 use stream_sqsd::handlers::exec::{Exec, ExecError, ExecSettings};
 
 use super::reader::{Key, REQUIRED, Reader};
+use super::shipped::{CallTime, Shipped, Started};
 use crate::config::secret::{Missing, show_variable};
 use crate::config::settings::Unset;
-
-pub(super) const ABOUT: &str = "A program is run for each event, which it reads from its standard input; 0 means done";
-
-pub(super) const KEYS: &[&Key] = &[&COMMAND, &ENV];
+use crate::terminal::exit::{Exit, Failure};
 
 const COMMAND: Key = Key {
     name: "command",
@@ -24,32 +22,53 @@ const ENV: Key = Key {
     help: "Which environment variables the program sees besides PATH, HOME, LANG and TZ",
 };
 
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<ExecSettings> {
-    let command = reader.needed(&COMMAND)?;
-    let place = command.place.clone();
-    let command = command.texts(COMMAND.name, reader.diagnostics)?.into_iter().map(|(_, text)| text);
-    let mut settings = ExecSettings::new(command);
-    settings.env = reader.texts(&ENV);
-    match Exec::new(settings.clone()) {
-        Ok(_) => {}
-        Err(ExecError::NotSet { name }) => {
-            let what = format!("`env`: {} is not set", show_variable(&name));
-            match reader.missing {
-                Missing::Warned => reader.diagnostics.warn(&place, what),
-                Missing::Refused => {
-                    reader.diagnostics.wrong(&place, what);
-                    return None;
+impl Shipped for ExecSettings {
+    const NAME: &'static str = "exec";
+    const ALSO: &'static [&'static str] = &["command", "program", "script", "shell", "process"];
+    const ABOUT: &'static str = "A program is run for each event, which it reads from its standard input; 0 means done";
+    const KEYS: &'static [&'static Key] = &[&COMMAND, &ENV];
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let command = reader.needed(&COMMAND)?;
+        let place = command.place.clone();
+        let command = command.texts(COMMAND.name, reader.diagnostics)?.into_iter().map(|(_, text)| text);
+        let mut settings = ExecSettings::new(command);
+        settings.env = reader.texts(&ENV);
+        match Exec::new(settings.clone()) {
+            Ok(_) => {}
+            Err(ExecError::NotSet { name }) => {
+                let what = format!("`env`: {} is not set", show_variable(&name));
+                match reader.missing {
+                    Missing::Warned => reader.diagnostics.warn(&place, what),
+                    Missing::Refused => {
+                        reader.diagnostics.wrong(&place, what);
+                        return None;
+                    }
                 }
             }
+            // A configuration may be checked where its program is not.
+            Err(error @ ExecError::NotFound { .. }) if reader.missing == Missing::Warned => {
+                reader.diagnostics.warn(&place, error.to_string());
+            }
+            Err(error) => {
+                reader.check(&place, Some(error));
+                return None;
+            }
         }
-        // A configuration may be checked where its program is not.
-        Err(error @ ExecError::NotFound { .. }) if reader.missing == Missing::Warned => {
-            reader.diagnostics.warn(&place, error.to_string());
-        }
-        Err(error) => {
-            reader.check(&place, Some(error));
-            return None;
-        }
+        Some(settings)
     }
-    Some(settings)
+
+    // Of the command not the arguments, which may hold a secret.
+    fn destination(&self, _: Option<&str>) -> String {
+        format!("the program {}", self.command[0])
+    }
+
+    fn call_time(&self) -> CallTime {
+        CallTime::Unlimited
+    }
+
+    fn start(&self) -> Result<Started, Failure> {
+        let exec = Exec::new(self.clone()).map_err(|error| Failure::new(Exit::Usage, error))?;
+        Ok(Started::new(exec))
+    }
 }

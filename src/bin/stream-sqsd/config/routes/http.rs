@@ -2,14 +2,13 @@
 
 use stream_sqsd::handlers::http::{Http, HttpSettings, is_exposed};
 
-use super::reader::{Key, REQUIRED, Reader, above_zero};
+use super::endpoint::{Endpoint, EndpointKeys, missing_scheme};
+use super::reader::{Key, REQUIRED, Reader};
+use super::shipped::{CallTime, Shipped, Started};
 use crate::config::address;
 use crate::config::settings::Unset;
 use crate::config::units;
-
-pub(super) const ABOUT: &str = "Each event is POSTed to a URL as Stream's own webhooks are";
-
-pub(super) const KEYS: &[&Key] = &[&URL, &API_KEY, &API_SECRET, &TIMEOUT, &CONNECTIONS, &REDIRECTS];
+use crate::terminal::exit::{Exit, Failure};
 
 const URL: Key = Key {
     name: "url",
@@ -54,33 +53,45 @@ const REDIRECTS: Key = Key {
            no others ever are",
 };
 
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<HttpSettings> {
-    let url = reader.needed_secret_or_text(&URL);
-    let api_key = reader.secret_or_text(&API_KEY);
-    let api_secret = reader.secret(&API_SECRET);
-    let timeout = reader.value(&TIMEOUT, above_zero(units::duration));
-    let connections = reader.value(&CONNECTIONS, above_zero(units::count));
-    let redirects = reader.value(&REDIRECTS, units::truth);
+impl Shipped for HttpSettings {
+    const NAME: &'static str = "http";
+    const ALSO: &'static [&'static str] = &["webhook", "https", "url", "post"];
+    const ABOUT: &'static str = "Each event is POSTed to a URL as Stream's own webhooks are";
+    const KEYS: &'static [&'static Key] = &[&URL, &API_KEY, &API_SECRET, &TIMEOUT, &CONNECTIONS, &REDIRECTS];
 
-    let (place, url) = url?;
-    if let Some(meant) = url.with_scheme("https") {
-        reader.diagnostics.wrong(&place, format!("`{}` has no scheme: did you mean {meant}?", URL.name));
-        return None;
-    }
-    reader.shown = url.shown_url();
-    let mut settings = HttpSettings::new(url.reveal());
-    settings.api_key = api_key?.map(|key| key.reveal().to_owned());
-    settings.api_secret = api_secret?.map(|secret| secret.reveal().to_owned());
-    settings.timeout = timeout??;
-    settings.connections = connections??;
-    settings.redirects = redirects??;
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let keys = EndpointKeys { url: &URL, timeout: &TIMEOUT, connections: &CONNECTIONS };
+        let endpoint = Endpoint::read(reader, &keys, |url| missing_scheme(url, "https"));
+        let api_key = reader.secret_or_text(&API_KEY);
+        let api_secret = reader.secret(&API_SECRET);
+        let redirects = reader.value(&REDIRECTS, units::truth);
 
-    if is_exposed(&settings.url) {
-        let what = format!("events travel unencrypted to {}: use https", address::origin(&settings.url));
-        reader.diagnostics.warn(&place, what);
+        let endpoint = endpoint?;
+        let mut settings = HttpSettings::new(endpoint.url.reveal());
+        settings.api_key = api_key?.map(|key| key.reveal().to_owned());
+        settings.api_secret = api_secret?.map(|secret| secret.reveal().to_owned());
+        settings.timeout = endpoint.timeout;
+        settings.connections = endpoint.connections;
+        settings.redirects = redirects??;
+
+        if is_exposed(&settings.url) {
+            let what = format!("events travel unencrypted to {}: use https", address::origin(&settings.url));
+            reader.diagnostics.warn(&endpoint.place, what);
+        }
+        endpoint.check(reader, Http::new(settings.clone()).err());
+        Some(settings)
     }
-    if !url.is_missing() {
-        reader.check(&place, Http::new(settings.clone()).err());
+
+    fn destination(&self, url: Option<&str>) -> String {
+        url.unwrap_or("a URL that is not here").to_owned()
     }
-    Some(settings)
+
+    fn call_time(&self) -> CallTime {
+        CallTime::Request { timeout: self.timeout, longest: self.longest() }
+    }
+
+    fn start(&self) -> Result<Started, Failure> {
+        let http = Http::new(self.clone()).map_err(|error| Failure::new(Exit::Usage, error))?;
+        Ok(Started::new(http))
+    }
 }

@@ -2,14 +2,12 @@
 
 use stream_sqsd::handlers::postgres::{Postgres, PostgresSettings, holds_password};
 
-use super::reader::{Key, REQUIRED, Reader, above_zero};
-use crate::config::secret;
+use super::endpoint::{Endpoint, EndpointKeys, missing_scheme};
+use super::reader::{Key, REQUIRED, Reader};
+use super::shipped::{CallTime, Shipped, Started};
+use crate::config::secret::{self, Secret};
 use crate::config::settings::Unset;
-use crate::config::units;
-
-pub(super) const ABOUT: &str = "Each event is a row of a PostgreSQL table, committed before its message is deleted";
-
-pub(super) const KEYS: &[&Key] = &[&URL, &PASSWORD, &TABLE, &CONNECTIONS, &TIMEOUT];
+use crate::terminal::exit::{Exit, Failure};
 
 const URL: Key = Key {
     name: "url",
@@ -46,39 +44,53 @@ const TIMEOUT: Key = Key {
     help: "How long one event may take from its turn on; shorter than `handler_timeout`",
 };
 
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<PostgresSettings> {
-    let url = reader.needed_secret_or_text(&URL);
-    let password = reader.secret(&PASSWORD);
-    let table = reader.value(&TABLE, |text| Ok(text.to_owned()));
-    let connections = reader.value(&CONNECTIONS, above_zero(units::count));
-    let timeout = reader.value(&TIMEOUT, above_zero(units::duration));
+impl Shipped for PostgresSettings {
+    const NAME: &'static str = "postgres";
+    const ALSO: &'static [&'static str] = &["postgresql", "pg", "psql", "sql", "database"];
+    const ABOUT: &'static str = "Each event is a row of a PostgreSQL table, committed before its message is deleted";
+    const KEYS: &'static [&'static Key] = &[&URL, &PASSWORD, &TABLE, &CONNECTIONS, &TIMEOUT];
 
-    let (place, url) = url?;
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let keys = EndpointKeys { url: &URL, timeout: &TIMEOUT, connections: &CONNECTIONS };
+        let endpoint = Endpoint::read(reader, &keys, refusal);
+        let password = reader.secret(&PASSWORD);
+        let table = reader.value(&TABLE, |text| Ok(text.to_owned()));
+
+        let endpoint = endpoint?;
+        let mut settings = PostgresSettings::new(endpoint.url.reveal());
+        settings.password = password?.map(|password| password.reveal().to_owned());
+        settings.table = table??;
+        settings.connections = endpoint.connections;
+        settings.timeout = endpoint.timeout;
+
+        endpoint.check(reader, Postgres::new(settings.clone()).err());
+        Some(settings)
+    }
+
+    fn destination(&self, url: Option<&str>) -> String {
+        let at = url.map(|url| format!(" at {url}")).unwrap_or_default();
+        format!("the table {}{at}", self.table)
+    }
+
+    fn call_time(&self) -> CallTime {
+        CallTime::Request { timeout: self.timeout, longest: self.timeout }
+    }
+
+    fn start(&self) -> Result<Started, Failure> {
+        let postgres = Postgres::new(self.clone()).map_err(|error| Failure::new(Exit::Usage, error))?;
+        Ok(Started::new(postgres))
+    }
+}
+
+/// What is wrong with a URL.
+fn refusal(url: &Secret) -> Option<String> {
     if url.is_in_file() && holds_password(url.reveal()) {
-        let what = format!(
-            "`url` holds a password, which does not stand in the file itself: leave it out and write password = \
+        return Some(format!(
+            "holds a password, which does not stand in the file itself: leave it out and write password = \
              {{ env = \"NAME\" }}, or give the whole URL by {}",
             secret::FORMS
-        );
-        reader.diagnostics.wrong(&place, what);
-        return None;
+        ));
     }
     // The other form is words: host=db.example.com user=stream.
-    if !url.reveal().contains('=')
-        && let Some(meant) = url.with_scheme("postgres")
-    {
-        reader.diagnostics.wrong(&place, format!("`{}` has no scheme: did you mean {meant}?", URL.name));
-        return None;
-    }
-    reader.shown = url.shown_url();
-    let mut settings = PostgresSettings::new(url.reveal());
-    settings.password = password?.map(|password| password.reveal().to_owned());
-    settings.table = table??;
-    settings.connections = connections??;
-    settings.timeout = timeout??;
-
-    if !url.is_missing() {
-        reader.check(&place, Postgres::new(settings.clone()).err());
-    }
-    Some(settings)
+    if url.reveal().contains('=') { None } else { missing_scheme(url, "postgres") }
 }

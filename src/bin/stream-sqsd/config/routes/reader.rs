@@ -22,12 +22,12 @@ pub(crate) struct Key {
 pub(crate) const REQUIRED: Unset = Unset::Words("required");
 
 /// Reads one route of the file.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     pub(super) section: Section,
     pub(super) place: Origin,
     pub(super) missing: Missing,
     /// The URL of its target as people may see it, once that was read.
-    pub(super) shown: Option<String>,
+    pub(super) shown_url: Option<String>,
     pub(super) diagnostics: &'a mut Diagnostics,
 }
 

@@ -1,0 +1,75 @@
+//! A route of the configuration, checked: which events it takes, and where they go.
+
+use std::fmt;
+
+use stream_sqsd::event::{Event, Pattern};
+
+use super::shipped::Target;
+use crate::config::diagnostics::Origin;
+
+/// A route, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct RouteConfig {
+    /// Where the file says so.
+    pub(crate) place: Origin,
+    pub(super) patterns: Vec<Pattern>,
+    /// None of them: all.
+    pub(super) channel_types: Vec<String>,
+    /// None of them: all.
+    pub(super) teams: Vec<String>,
+    pub(crate) target: Target,
+    /// Where its `timeout` stands, if it has one.
+    pub(crate) timeout_place: Option<Origin>,
+}
+
+impl fmt::Display for RouteConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let patterns: Vec<&str> = self.patterns.iter().map(Pattern::as_str).collect();
+        write!(f, "{}", patterns.join(" "))?;
+        if !self.channel_types.is_empty() {
+            write!(f, " of channel type {}", self.channel_types.join(" or "))?;
+        }
+        if !self.teams.is_empty() {
+            write!(f, " of team {}", self.teams.join(" or "))?;
+        }
+        write!(f, " to {}", self.target)
+    }
+}
+
+impl RouteConfig {
+    /// Whether this route takes every event that `pattern` and the conditions of `other` let through.
+    pub(super) fn takes_all(&self, pattern: &Pattern, other: &RouteConfig) -> bool {
+        let covers = |own: &Pattern| match own.as_str().strip_suffix('*') {
+            Some(prefix) => pattern.as_str().starts_with(prefix),
+            None => own == pattern,
+        };
+        let wider = |own: &[String], others: &[String]| {
+            own.is_empty() || !others.is_empty() && others.iter().all(|other| own.contains(other))
+        };
+        self.patterns.iter().any(covers)
+            && wider(&self.channel_types, &other.channel_types)
+            && wider(&self.teams, &other.teams)
+    }
+
+    pub(super) fn takes(&self, event: &Event) -> bool {
+        if !self.patterns.iter().any(|pattern| pattern.matches(event.kind().name())) {
+            return false;
+        }
+        if self.channel_types.is_empty() && self.teams.is_empty() {
+            return true;
+        }
+        let [channel_type, cid, team] = event.texts(["channel_type", "cid", "team"]);
+        // An event that names its channel by `cid` alone has the type in front of the colon.
+        let channel_type = channel_type.as_deref().or_else(|| Some(cid.as_deref()?.split_once(':')?.0));
+        let among = |wanted: &[String], found: Option<&str>| {
+            wanted.is_empty() || found.is_some_and(|found| wanted.iter().any(|wanted| wanted == found))
+        };
+        among(&self.channel_types, channel_type) && among(&self.teams, team.as_deref())
+    }
+
+    /// What logs and metrics call it.
+    pub(super) fn name(&self) -> String {
+        let patterns: Vec<&str> = self.patterns.iter().map(Pattern::as_str).collect();
+        patterns.join(",")
+    }
+}

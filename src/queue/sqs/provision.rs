@@ -1,0 +1,413 @@
+//! Making the queues: what is there, what is missing, what differs, and how the one becomes the other.
+//!
+//! A plan is data before anything is done. Nothing is ever deleted, nothing is received, and what differs is changed only
+//! where the caller says so.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::QueueAttributeName;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::errors::queue_error;
+use super::policy::{self, BadPolicy};
+use super::url::{BadQueueUrl, QueueUrl};
+use crate::queue::interface::QueueError;
+
+/// After how many receives a message goes to the dead-letter queue. A receive is also spent by a crash, a restart and a
+/// lost answer, so fewer than [`FEWEST_RECEIVES`] dead-letter good messages.
+const RECEIVES: u32 = 5;
+const FEWEST_RECEIVES: u32 = 3;
+
+/// The longest that SQS keeps a message: 14 days. A dead letter's time runs on from when it was first sent.
+const LONGEST_RETENTION: u64 = 14 * 86_400;
+
+/// The largest message that SQS takes, 1 MiB, and the largest that Stream sends, 256 KiB.
+const LARGEST_MESSAGE: u64 = 1 << 20;
+const LARGEST_EVENT: u64 = 256 << 10;
+
+/// How long a received message is hidden, in seconds: as long as the daemon assumes where it may not ask.
+const VISIBILITY: u64 = 60;
+
+/// How long SQS refuses a name after its queue was deleted: 60 s, and a little more.
+const DELETED_RECENTLY: Duration = Duration::from_secs(70);
+
+/// A queue that is there.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Found {
+    /// Its URL.
+    pub url: QueueUrl,
+    attributes: HashMap<String, String>,
+}
+
+impl Found {
+    /// Its ARN; empty where the queue does not say.
+    pub fn arn(&self) -> &str {
+        self.text("QueueArn").unwrap_or_default()
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.attributes.get(name).map(String::as_str).filter(|text| !text.is_empty())
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.text(name)?.parse().ok()
+    }
+
+    fn redrive(&self) -> Option<(String, u64)> {
+        let policy: Value = serde_json::from_str(self.text("RedrivePolicy")?).ok()?;
+        let count = policy.get("maxReceiveCount")?;
+        let count = count.as_u64().or_else(|| count.as_str()?.parse().ok())?;
+        Some((policy.get("deadLetterTargetArn")?.as_str()?.to_owned(), count))
+    }
+
+    /// The name of its dead-letter queue, where it has one.
+    pub fn dead_letter_queue(&self) -> Option<String> {
+        self.redrive()?.0.rsplit(':').next().map(str::to_owned)
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.text("KmsMasterKeyId").is_some() || self.text("SqsManagedSseEnabled") == Some("true")
+    }
+}
+
+/// An attribute that is not as it should be, in words and as it would be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Differing {
+    /// What it is now: "keeps messages 4 days".
+    pub is: String,
+    /// What it would become.
+    pub wanted: String,
+    attribute: (QueueAttributeName, String),
+}
+
+/// What is to become of one queue.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct QueuePlan {
+    /// Its name.
+    pub name: String,
+    /// The queue, where it is there.
+    pub found: Option<Found>,
+    /// What it will be in few words, where it is created: "5 receives, then dead-letter".
+    pub will_be: Vec<&'static str>,
+    /// What differs, where it is there.
+    pub differing: Vec<Differing>,
+    create: Vec<(QueueAttributeName, String)>,
+}
+
+/// What is to become of the queue, its dead-letter queue and Stream's permission.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The dead-letter queue, which is made first.
+    pub dead: QueuePlan,
+    /// The queue.
+    pub main: QueuePlan,
+    /// Whether the queue has no dead-letter queue yet and gets this one.
+    pub adds_redrive: bool,
+    /// Whether the policy does not let Stream send yet and will.
+    pub adds_permission: bool,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProvisionError {
+    /// Stream cannot send to a FIFO queue by its hooks.
+    #[error("{0} is a FIFO queue, and Stream's hooks send no group id that a FIFO queue needs")]
+    Fifo(String),
+    /// What is there cannot be added to.
+    #[error(transparent)]
+    Policy(#[from] BadPolicy),
+    /// SQS refused.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// SQS answered with a URL that is not one.
+    #[error(transparent)]
+    Url(#[from] BadQueueUrl),
+}
+
+/// How far the making has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Made {
+    /// A queue of this name was created.
+    Queue(String),
+    /// The queue dead-letters now.
+    Redrive(String),
+    /// Stream may send now.
+    Permission(String),
+    /// Attributes of a queue were changed.
+    Changed(String),
+}
+
+impl Plan {
+    /// What the two queues need, from what is there. `allow_stream` where Stream sends by the queue's policy.
+    ///
+    /// # Errors
+    ///
+    /// [`ProvisionError::Fifo`].
+    pub fn new(
+        main: (&str, Option<Found>),
+        dead: (&str, Option<Found>),
+        allow_stream: bool,
+    ) -> Result<Plan, ProvisionError> {
+        for (name, _) in [&main, &dead] {
+            if name.ends_with(".fifo") {
+                return Err(ProvisionError::Fifo((*name).to_owned()));
+            }
+        }
+        let policy = main.1.as_ref().and_then(|found| found.text("Policy"));
+        let adds_permission = allow_stream && !policy.is_some_and(policy::lets_stream_send);
+        let adds_redrive = main.1.as_ref().is_none_or(|found| found.redrive().is_none());
+        Ok(Plan { dead: plan_dead(dead), main: plan_main(main), adds_redrive, adds_permission })
+    }
+
+    /// Whether there is nothing to do: with `update`, nothing that differs either.
+    pub fn is_empty(&self, update: bool) -> bool {
+        let queues = [&self.dead, &self.main];
+        let creates = queues.iter().any(|queue| queue.found.is_none());
+        let changes = update && queues.iter().any(|queue| !queue.differing.is_empty());
+        !(creates || changes || self.adds_redrive || self.adds_permission)
+    }
+}
+
+fn plan_dead((name, found): (&str, Option<Found>)) -> QueuePlan {
+    use QueueAttributeName::{MaximumMessageSize, MessageRetentionPeriod, SqsManagedSseEnabled};
+    let create = vec![
+        (MessageRetentionPeriod, LONGEST_RETENTION.to_string()),
+        (MaximumMessageSize, LARGEST_MESSAGE.to_string()),
+        (SqsManagedSseEnabled, "true".to_owned()),
+    ];
+    let mut differing = Vec::new();
+    if let Some(found) = &found {
+        let retention = found.number("MessageRetentionPeriod").filter(|is| *is < LONGEST_RETENTION);
+        differing.extend(retention.map(|is| Differing {
+            is: format!("keeps messages {}", days(is)),
+            wanted: format!("{}, since the time counts from the first sending", days(LONGEST_RETENTION)),
+            attribute: (MessageRetentionPeriod, LONGEST_RETENTION.to_string()),
+        }));
+        differing.extend(common(found));
+    }
+    let will_be = vec!["keeps messages 14 days", "encrypted"];
+    QueuePlan { name: name.to_owned(), found, will_be, differing, create }
+}
+
+fn plan_main((name, found): (&str, Option<Found>)) -> QueuePlan {
+    use QueueAttributeName::{MaximumMessageSize, RedrivePolicy, SqsManagedSseEnabled, VisibilityTimeout};
+    let create = vec![
+        (VisibilityTimeout, VISIBILITY.to_string()),
+        (MaximumMessageSize, LARGEST_MESSAGE.to_string()),
+        (SqsManagedSseEnabled, "true".to_owned()),
+    ];
+    let mut differing = Vec::new();
+    if let Some(found) = &found {
+        if let Some((arn, count)) = found.redrive().filter(|(_, count)| *count < FEWEST_RECEIVES.into()) {
+            differing.push(Differing {
+                is: format!("{count} receives, then dead-letter"),
+                wanted: format!("{RECEIVES}, since a restart spends one too"),
+                attribute: (RedrivePolicy, redrive_policy(&arn)),
+            });
+        }
+        differing.extend(common(found));
+    }
+    let will_be = vec!["5 receives, then dead-letter", "1 MiB", "encrypted"];
+    QueuePlan { name: name.to_owned(), found, will_be, differing, create }
+}
+
+/// What both queues should be.
+fn common(found: &Found) -> Vec<Differing> {
+    use QueueAttributeName::{MaximumMessageSize, SqsManagedSseEnabled};
+    let size = found.number("MaximumMessageSize").filter(|is| *is < LARGEST_EVENT).map(|is| Differing {
+        is: format!("takes messages up to {is} bytes"),
+        wanted: "1 MiB, since Stream's are up to 256 KiB".to_owned(),
+        attribute: (MaximumMessageSize, LARGEST_MESSAGE.to_string()),
+    });
+    let encryption = (!found.is_encrypted()).then(|| Differing {
+        is: "not encrypted".to_owned(),
+        wanted: "encrypted with a key of SQS's own".to_owned(),
+        attribute: (SqsManagedSseEnabled, "true".to_owned()),
+    });
+    size.into_iter().chain(encryption).collect()
+}
+
+fn days(seconds: u64) -> String {
+    match (seconds / 86_400, seconds / 3600) {
+        (1, _) => "1 day".to_owned(),
+        (0, hours) => format!("{hours} h"),
+        (days, _) => format!("{days} days"),
+    }
+}
+
+fn redrive_policy(arn: &str) -> String {
+    json!({"deadLetterTargetArn": arn, "maxReceiveCount": RECEIVES.to_string()}).to_string()
+}
+
+/// Looks at queues and makes them.
+#[derive(Clone, Debug)]
+pub struct Provisioner {
+    client: Client,
+}
+
+impl Provisioner {
+    pub(super) fn new(client: Client) -> Self {
+        Provisioner { client }
+    }
+
+    /// The queue with this name, in the account of the credentials; none where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ProvisionError`]; the permissions are `sqs:GetQueueUrl` and `sqs:GetQueueAttributes`.
+    pub async fn find(&self, name: &str) -> Result<Option<Found>, ProvisionError> {
+        let started = Instant::now();
+        let answer = self.client.get_queue_url().queue_name(name).send().await;
+        let url = match answer.map_err(|error| queue_error("sqs:GetQueueUrl", started, error)) {
+            Ok(answer) => QueueUrl::parse(answer.queue_url().unwrap_or_default())?,
+            Err(QueueError::NoSuchQueue { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let started = Instant::now();
+        let call = self.client.get_queue_attributes().queue_url(url.as_str());
+        let answer = call.attribute_names(QueueAttributeName::All).send().await;
+        let answer = match answer.map_err(|error| queue_error("sqs:GetQueueAttributes", started, error)) {
+            Ok(answer) => answer,
+            // Deleted between the two calls.
+            Err(QueueError::NoSuchQueue { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let attributes = answer.attributes.unwrap_or_default();
+        let attributes = attributes.into_iter().map(|(name, value)| (name.as_str().to_owned(), value)).collect();
+        Ok(Some(Found { url, attributes }))
+    }
+
+    /// Carries a plan out, step by step; `made` is told of each. What was made before an error stays, and a second run goes
+    /// on from there. What differs is changed with `update` only. Returns the queue.
+    ///
+    /// # Errors
+    ///
+    /// [`ProvisionError`]; the permissions are `sqs:CreateQueue`, `sqs:SetQueueAttributes` and those of
+    /// [`find`](Provisioner::find).
+    pub async fn apply(&self, plan: &Plan, update: bool, mut made: impl FnMut(Made)) -> Result<Found, ProvisionError> {
+        let dead = self.ensure(&plan.dead, None, update, &mut made).await?;
+        let redrive = plan.adds_redrive.then(|| redrive_policy(dead.arn()));
+        let mut main = self.ensure(&plan.main, redrive.as_deref(), update, &mut made).await?;
+        if plan.adds_permission {
+            // From what is there now, since somebody may have added a statement after the plan was made.
+            let policy = policy::with_stream(main.text("Policy"), main.arn())?;
+            self.set(&main, vec![(QueueAttributeName::Policy, policy.clone())]).await?;
+            main.attributes.insert("Policy".to_owned(), policy);
+            made(Made::Permission(plan.main.name.clone()));
+        }
+        Ok(main)
+    }
+
+    async fn ensure(
+        &self,
+        plan: &QueuePlan,
+        redrive: Option<&str>,
+        update: bool,
+        made: &mut impl FnMut(Made),
+    ) -> Result<Found, ProvisionError> {
+        let redrive = redrive.map(|policy| (QueueAttributeName::RedrivePolicy, policy.to_owned()));
+        let Some(found) = self.find(&plan.name).await? else {
+            self.create(&plan.name, plan.create.iter().cloned().chain(redrive).collect()).await?;
+            made(Made::Queue(plan.name.clone()));
+            // It has been created, so it is there; and its ARN is what comes next.
+            let gone = || QueueError::NoSuchQueue { message: format!("{} is gone again", plan.name) };
+            return Ok(self.find(&plan.name).await?.ok_or_else(gone)?);
+        };
+        if let Some(redrive) = redrive {
+            self.set(&found, vec![redrive]).await?;
+            made(Made::Redrive(plan.name.clone()));
+        }
+        if update && !plan.differing.is_empty() {
+            self.set(&found, plan.differing.iter().map(|differing| differing.attribute.clone()).collect()).await?;
+            made(Made::Changed(plan.name.clone()));
+        }
+        Ok(found)
+    }
+
+    async fn create(&self, name: &str, attributes: HashMap<QueueAttributeName, String>) -> Result<(), ProvisionError> {
+        let end = Instant::now() + DELETED_RECENTLY;
+        loop {
+            let started = Instant::now();
+            let call = self.client.create_queue().queue_name(name).set_attributes(Some(attributes.clone()));
+            let error = match call.send().await {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            let recently = error.as_service_error().is_some_and(|error| error.is_queue_deleted_recently());
+            if !recently || Instant::now() >= end {
+                return Err(queue_error("sqs:CreateQueue", started, error).into());
+            }
+            sleep(Duration::from_secs(5)).await;
+        }
+    }
+
+    async fn set(&self, queue: &Found, attributes: Vec<(QueueAttributeName, String)>) -> Result<(), ProvisionError> {
+        let call = self.client.set_queue_attributes().queue_url(queue.url.as_str());
+        let started = Instant::now();
+        let answer = call.set_attributes(Some(attributes.into_iter().collect())).send().await;
+        answer.map_err(|error| queue_error("sqs:SetQueueAttributes", started, error))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use super::*;
+
+    fn found(attributes: &[(&str, &str)]) -> Found {
+        Found {
+            url: QueueUrl::parse("https://sqs.us-east-1.amazonaws.com/123456789012/chat").unwrap(),
+            attributes: attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        }
+    }
+
+    const REDRIVE: &str = r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:123456789012:dead","maxReceiveCount":"2"}"#;
+
+    #[test]
+    fn from_nothing_everything_is_made_and_nothing_differs() {
+        let plan = Plan::new(("chat", None), ("chat-dead-letter", None), true).unwrap();
+        assert!(plan.adds_redrive && plan.adds_permission && !plan.is_empty(false));
+        assert!(plan.main.differing.is_empty() && plan.dead.differing.is_empty());
+    }
+
+    #[test]
+    fn what_differs_is_named_and_changed_only_on_request() {
+        let policy = policy::with_stream(None, "arn:x").unwrap();
+        let main = found(&[("RedrivePolicy", REDRIVE), ("MaximumMessageSize", "1024"), ("Policy", &policy)]);
+        assert_eq!(main.dead_letter_queue().as_deref(), Some("dead"));
+        let dead = found(&[("MessageRetentionPeriod", "345600"), ("KmsMasterKeyId", "alias/mine")]);
+        let plan = Plan::new(("chat", Some(main)), ("dead", Some(dead)), true).unwrap();
+        let said = |plan: &QueuePlan| plan.differing.iter().map(|one| one.is.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            said(&plan.main),
+            ["2 receives, then dead-letter", "takes messages up to 1024 bytes", "not encrypted"]
+        );
+        assert_eq!(said(&plan.dead), ["keeps messages 4 days"]);
+        assert!(!plan.adds_redrive && !plan.adds_permission);
+        assert!(plan.is_empty(false) && !plan.is_empty(true));
+    }
+
+    #[test]
+    fn a_good_queue_needs_nothing() {
+        let policy = policy::with_stream(None, "arn:x").unwrap();
+        let redrive = REDRIVE.replace('2', "10");
+        let main = found(&[("RedrivePolicy", &redrive), ("SqsManagedSseEnabled", "true"), ("Policy", &policy)]);
+        let dead = found(&[("MessageRetentionPeriod", "1209600"), ("SqsManagedSseEnabled", "true")]);
+        assert!(Plan::new(("chat", Some(main)), ("dead", Some(dead)), true).unwrap().is_empty(true));
+    }
+
+    #[test]
+    fn a_fifo_queue_is_refused() {
+        assert!(matches!(Plan::new(("chat.fifo", None), ("dead.fifo", None), true), Err(ProvisionError::Fifo(_))));
+    }
+}
