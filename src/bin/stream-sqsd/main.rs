@@ -26,7 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use cli::Command;
-use commands::{check, decode, demo, describe, events, health, init, init_postgres, run, send};
+use commands::{check, decode, demo, describe, events, health, init, init_postgres, run, send, setup};
 use daemon::signals::Signals;
 use daemon::supervisor;
 use terminal::exit::{Exit, Failure};
@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         Command::Decode(arguments) => signals.end_at_once().and_then(|()| decode::decode(arguments)),
         Command::Send(arguments) => signals.end_at_once().and_then(|()| send::send(arguments)),
         Command::Check(arguments) => signals.end_at_once().and_then(|()| check::check(arguments)),
+        Command::Setup(arguments) => setup::setup(arguments, signals),
         Command::Init(arguments) => signals.end_at_once().and_then(|()| init::init(&arguments)),
         Command::InitPostgres(arguments) => {
             signals.end_at_once().and_then(|()| init_postgres::init_postgres(arguments))

@@ -234,8 +234,8 @@ impl SqsQueue {
         url: Option<&QueueUrl>,
         endpoint: Option<String>,
     ) -> Result<Provisioner, ConnectError> {
-        let (config, _) = configure(sdk, url, endpoint)?;
-        Ok(Provisioner::new(Clients::new(&config).calls))
+        let (config, region) = configure(sdk, url, endpoint)?;
+        Ok(Provisioner::new(Clients::new(&config).calls, region))
     }
 
     /// Finds the queue for a program that has an AWS configuration of its own: credentials of another account, say.

@@ -252,11 +252,17 @@ fn redrive_policy(arn: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct Provisioner {
     client: Client,
+    region: String,
 }
 
 impl Provisioner {
-    pub(super) fn new(client: Client) -> Self {
-        Provisioner { client }
+    pub(super) fn new(client: Client, region: String) -> Self {
+        Provisioner { client, region }
+    }
+
+    /// The region of the queues.
+    pub fn region(&self) -> &str {
+        &self.region
     }
 
     /// The queue with this name, in the account of the credentials; none where there is none.

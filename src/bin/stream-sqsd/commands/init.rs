@@ -10,6 +10,7 @@ use crate::config;
 use crate::config::routes::HANDLERS;
 use crate::config::routes::reader::{Key, REQUIRED};
 use crate::config::settings::{self, Setting, Unset};
+use crate::config::stream;
 use crate::terminal::exit::{Exit, Failure, print, say};
 
 pub(crate) fn init(arguments: &InitArguments) -> Result<Exit, Failure> {
@@ -63,6 +64,10 @@ fn starting_file() -> String {
         for setting in settings::ALL.iter().filter(|setting| setting.file.0 == section) {
             push(setting, &mut text);
         }
+    }
+    text.push_str("\n# The app at Stream, for `stream-sqsd setup` and `check --online`; `run` does not need it.\n# [stream]\n");
+    for key in stream::KEYS {
+        text.push_str(&format!("# {} = {}{}\n", key.name, key.example, remark(key)));
     }
     text.push_str(ROUTES);
     // Without keys there is nothing to explain.

@@ -6,6 +6,7 @@ pub(crate) mod health;
 pub(crate) mod decode;
 pub(crate) mod send;
 pub(crate) mod events;
+pub(crate) mod setup;
 pub(crate) mod check;
 pub(crate) mod init;
 pub(crate) mod init_postgres;

@@ -12,7 +12,7 @@ pub(crate) use crate::terminal::stderr::say;
 pub(crate) enum Exit {
     /// What was asked for is done.
     Done = 0,
-    /// A check has found something that loses or delays messages.
+    /// A check has found something that loses or delays messages, or some of what was to be handled has failed.
     Findings = 1,
     /// The arguments or the configuration are wrong.
     Usage = 2,
@@ -24,6 +24,8 @@ pub(crate) enum Exit {
     Unavailable = 69,
     /// What should not have happened.
     Internal = 70,
+    /// A signal has ended it before it was done, and what it held was given back: the code that shells give to SIGINT.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {

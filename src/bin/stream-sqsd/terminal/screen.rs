@@ -4,6 +4,11 @@
 use std::io::{self, IsTerminal};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use rustix::termios::tcgetwinsize;
+use stream_sqsd::event::is_unsafe_to_show;
+
+/// The width of a terminal that does not tell it.
+const USUAL_WIDTH: usize = 80;
 
 /// The terminal, if there is one. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,6 +35,13 @@ impl Screen {
     /// Whether a person reads standard output.
     pub(crate) fn shows_stdout(&self) -> bool {
         self.stdout
+    }
+
+    /// How many characters fit into a line of standard output; None where no person reads it.
+    pub(crate) fn width(&self) -> Option<usize> {
+        let columns =
+            || tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+        self.stdout.then(|| columns().unwrap_or(USUAL_WIDTH))
     }
 
     /// Whether a person reads standard error.
@@ -61,6 +73,15 @@ impl Screen {
     pub(crate) fn beside_progress<T>(&self, write: impl FnOnce() -> T) -> T {
         self.progress.suspend(write)
     }
+}
+
+/// Foreign text as it may be shown within a line: what does more than be read is escaped.
+pub(crate) fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unsafe_to_show(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
 }
 
 /// A progress line.

@@ -1,0 +1,93 @@
+//! `stream-sqsd setup print`: the same as commands for the AWS CLI, and what the daemon's role may do.
+
+use serde_json::{Value, json};
+use stream_sqsd::queue::sqs::policy::stream_statement;
+use stream_sqsd::queue::sqs::{QueueAddress, queue_arn};
+
+use crate::cli::{PrintArguments, PrintWhat};
+use crate::config;
+use crate::config::secret::Missing;
+use crate::terminal::exit::{Exit, Failure, print};
+
+pub(super) fn print_as(arguments: PrintArguments) -> Result<Exit, Failure> {
+    let place = arguments.place;
+    let config = config::of_run(place.settings, place.config.as_deref(), Missing::Warned)?;
+    let queue = &config.queue.queue;
+    let url = match queue {
+        QueueAddress::Url(url) => Some(url),
+        QueueAddress::Name { .. } => None,
+    };
+    let account = url.and_then(|url| url.account()).unwrap_or("ACCOUNT");
+    let region = url.and_then(|url| url.region()).or(config.queue.region.as_deref()).unwrap_or("REGION");
+    let names = Names { region, account, main: queue.name(), dead: &format!("{}-dead-letter", queue.name()) };
+    if names.main.ends_with(".fifo") {
+        return Err(Failure::usage("Stream's hooks cannot send to a FIFO queue"));
+    }
+    print(&match arguments.what {
+        PrintWhat::AwsCli => names.commands(),
+        PrintWhat::Policy => format!("{:#}\n", names.policy()),
+    })?;
+    Ok(Exit::Done)
+}
+
+struct Names<'a> {
+    region: &'a str,
+    account: &'a str,
+    main: &'a str,
+    dead: &'a str,
+}
+
+impl Names<'_> {
+    fn arn(&self, name: &str) -> String {
+        queue_arn(self.region, self.account, name)
+    }
+
+    /// What makes the two queues.
+    fn commands(&self) -> String {
+        let redrive = json!({"deadLetterTargetArn": self.arn(self.dead), "maxReceiveCount": "5"}).to_string();
+        let policy =
+            json!({"Version": "2012-10-17", "Statement": [stream_statement(&self.arn(self.main))]}).to_string();
+        let size = (1 << 20).to_string();
+        let dead =
+            json!({"MessageRetentionPeriod": "1209600", "MaximumMessageSize": size, "SqsManagedSseEnabled": "true"});
+        let main = json!({
+            "VisibilityTimeout": "60", "MaximumMessageSize": size, "SqsManagedSseEnabled": "true",
+            "RedrivePolicy": redrive, "Policy": policy,
+        });
+        let create = |name: &str, attributes: &Value| {
+            format!(
+                "aws sqs create-queue --region {} --queue-name {name} \\\n  --attributes '{attributes}'\n",
+                self.region
+            )
+        };
+        create(self.dead, &dead) + &create(self.main, &main)
+    }
+
+    /// What the daemon's role may do, and what `stream-sqsd dlq` needs beside it.
+    fn policy(&self) -> Value {
+        json!({
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Sid": "StreamSqsdRun",
+                    "Effect": "Allow",
+                    "Action": [
+                        "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility",
+                        "sqs:GetQueueAttributes", "sqs:GetQueueUrl",
+                    ],
+                    "Resource": self.arn(self.main),
+                },
+                {
+                    "Sid": "StreamSqsdDeadLetters",
+                    "Effect": "Allow",
+                    "Action": [
+                        "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility",
+                        "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:StartMessageMoveTask",
+                        "sqs:ListMessageMoveTasks", "sqs:CancelMessageMoveTask",
+                    ],
+                    "Resource": self.arn(self.dead),
+                },
+            ],
+        })
+    }
+}
