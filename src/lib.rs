@@ -140,6 +140,7 @@ pub mod docs {
             #[doc = "[handlers]: crate::docs::handlers"]
             #[doc = "[monitoring]: crate::docs::monitoring"]
             #[doc = "[performance]: crate::docs::performance"]
+            #[doc = "[setup]: crate::docs::setup"]
             #[doc = "[tutorial]: crate::docs::tutorial"]
             #[doc = ""]
             #[doc = include_str!(concat!("docs/", stringify!($name), ".md"))]
@@ -150,6 +151,7 @@ pub mod docs {
     }
 
     page!(tutorial);
+    page!(setup);
     page!(handlers);
     page!(guarantees);
     page!(configuration);

@@ -65,7 +65,9 @@ fn starting_file() -> String {
             push(setting, &mut text);
         }
     }
-    text.push_str("\n# The app at Stream, for `stream-sqsd setup` and `check --online`; `run` does not need it.\n# [stream]\n");
+    text.push_str(
+        "\n# The app at Stream, for `stream-sqsd setup` and `check --online`; `run` does not need it.\n# [stream]\n",
+    );
     for key in stream::KEYS {
         text.push_str(&format!("# {} = {}{}\n", key.name, key.example, remark(key)));
     }
@@ -153,7 +155,9 @@ mod tests {
     /// The starting file with everything commented in that is no comment in words.
     fn all_of_it() -> String {
         let is_key = |key: &str| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-        let is_setting = |rest: &str| rest == "[[route]]" || rest.split_once(" = ").is_some_and(|(key, _)| is_key(key));
+        let is_setting = |rest: &str| {
+            ["[[route]]", "[stream]"].contains(&rest) || rest.split_once(" = ").is_some_and(|(key, _)| is_key(key))
+        };
         let text = starting_file();
         let lines = text.lines().map(|line| match line.strip_prefix("# ") {
             Some(rest) if is_setting(rest) => format!("{rest}\n"),
@@ -184,6 +188,11 @@ mod tests {
             for setting in settings::ALL.iter().filter(|setting| setting.file.0 == name) {
                 assert!(section.take(setting.file.1).is_some(), "{}", setting.file.1);
             }
+        }
+
+        let Item::Section(mut section) = root.take("stream").unwrap().item else { panic!("no section") };
+        for key in stream::KEYS {
+            assert!(section.take(key.name).is_some(), "{}", key.name);
         }
 
         let Item::List(list) = root.take("route").unwrap().item else { panic!("no routes") };
