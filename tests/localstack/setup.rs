@@ -309,3 +309,68 @@ async fn the_same_is_printed_as_commands_and_as_a_policy() {
     machine.setup(&["print", "aws-cli"]).await.with(0, &words);
     assert!(!machine.exists().await && machine.writes() == 0);
 }
+
+#[tokio::test]
+async fn check_sees_both_ends() {
+    let machine = Machine::new("setup_check");
+    let check = async |more: &str| {
+        let output = machine.command(&["check", "--online"], more).output();
+        Ended::of(timeout(Duration::from_secs(60), output).await.expect("it ends in time").unwrap())
+    };
+    machine.setup(&["--yes"]).await.with(0, &[]);
+    check("").await.with(0, &["the queue is good"]);
+
+    // Routes that wait for what does not come, and events that no route takes.
+    let routes = "event_types = [\"message.new\"]\n[[route]]\nevents = [\"message.new\", \"reaction.new\"]\nhandler = \"stdout\"\n";
+    machine.setup_with(&["--yes", "--update"], "event_types = [\"message.new\"]\n").await.with(0, &[]);
+    let words =
+        ["route 1 waits for reaction.new", "setup --update", "no route takes", "call.*", "(`unrouted = \"ack\"`)"];
+    check(routes).await.with(1, &words);
+
+    let hook = || machine.stream.hooks()[2].clone();
+    let with = |change: fn(&mut Value)| {
+        let mut changed = hook();
+        change(&mut changed);
+        machine.stream.set(|state| state.app["event_hooks"][2] = changed);
+    };
+    with(|hook| hook["enabled"] = false.into());
+    check("").await.with(1, &["the event hook of this queue is disabled"]);
+    with(|hook| hook["enabled"] = true.into());
+    with(|hook| hook["sqs_region"] = "eu-west-1".into());
+    check("").await.with(1, &["says region eu-west-1, and the queue is in us-east-1"]);
+    with(|hook| hook["sqs_region"] = REGION.into());
+
+    let twice = hook();
+    machine.stream.set(|state| state.app["event_hooks"].as_array_mut().unwrap().push(twice));
+    check("").await.with(0, &["several event hooks send to this queue", "setup remove --id"]);
+    machine.stream.set(|state| drop(state.app["event_hooks"].as_array_mut().unwrap().pop()));
+
+    let denied = json!({"status": "error", "error": "AccessDenied: not authorized"});
+    machine.stream.set(|state| state.checks = [denied].into());
+    check("").await.with(1, &["Stream tried to send to the queue and could not: AccessDenied"]);
+    machine.stream.set(|state| state.checks = [json!({"status": "ok"})].into());
+
+    let url = hook()["sqs_queue_url"].clone();
+    sqs("SetQueueAttributes", json!({"QueueUrl": url, "Attributes": {"Policy": ""}})).await;
+    check("")
+        .await
+        .with(1, &["the queue's policy does not let Stream's account send, and the event hook relies on it"]);
+    with(|hook| hook["sqs_auth_type"] = "keys".into());
+    let said = check("").await.with(0, &[]);
+    assert!(!said.contains("policy"), "a key needs none: {said}");
+
+    with(|hook| {
+        hook["sqs_queue_url"] = hook["sqs_queue_url"].as_str().unwrap().replace("000000000000", "111111111111").into()
+    });
+    check("").await.with(1, &["no event hook of the app sends to this queue", "a queue of the same name at"]);
+    machine.stream.set(|state| drop(state.app["event_hooks"].as_array_mut().unwrap().pop()));
+    check("").await.with(0, &["no event hook of the app sends to this queue", "One sends to an SNS topic"]);
+    machine.stream.set(|state| state.app["event_hooks"] = json!([]));
+    check("").await.with(1, &["no event hook of the app sends to this queue", "Stream sends nothing to it"]);
+    machine.stream.set(|state| state.app["suspended"] = true.into());
+    check("").await.with(1, &["Stream has suspended the app"]);
+
+    let mut alone = machine.command(&["check", "--online"], "");
+    let alone = Ended::of(alone.env_remove("STREAM_API_SECRET").output().await.unwrap());
+    alone.with(0, &["Stream cannot be asked: a secret of [stream] is not here"]);
+}
