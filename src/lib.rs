@@ -135,6 +135,7 @@ pub mod docs {
         ($name:ident) => {
             // Ahead of the page's own definitions, which lead to files: in Markdown the first definition of a name counts.
             #[doc = "[configuration]: crate::docs::configuration"]
+            #[doc = "[from_webhooks]: crate::docs::from_webhooks"]
             #[doc = "[glossary]: crate::docs::glossary"]
             #[doc = "[guarantees]: crate::docs::guarantees"]
             #[doc = "[handlers]: crate::docs::handlers"]
@@ -152,6 +153,7 @@ pub mod docs {
 
     page!(tutorial);
     page!(setup);
+    page!(from_webhooks);
     page!(handlers);
     page!(guarantees);
     page!(configuration);

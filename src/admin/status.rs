@@ -86,6 +86,7 @@ struct InFlight {
 struct Polls<'a> {
     open: usize,
     oldest_seconds: Option<f64>,
+    since_last_event_seconds: f64,
     #[serde(flatten)]
     counted: InSection<'a>,
 }
@@ -200,6 +201,7 @@ pub(super) fn json(monitor: &Monitor, queue: &str) -> String {
         polls: Polls {
             open: now.open_polls,
             oldest_seconds: now.oldest_poll.map(|age| age.as_secs_f64()),
+            since_last_event_seconds: now.since_last_event.as_secs_f64(),
             counted: now.section(Section::Polls),
         },
         requests: requests(&now),

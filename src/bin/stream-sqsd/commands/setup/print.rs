@@ -1,7 +1,8 @@
 //! `stream-sqsd setup print`: the same as commands for the AWS CLI, and what the daemon's role may do.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use stream_sqsd::queue::sqs::policy::stream_statement;
+use stream_sqsd::queue::sqs::provision::{new_dead_letter_queue, new_queue, redrive_policy};
 use stream_sqsd::queue::sqs::{QueueAddress, queue_arn};
 
 use crate::cli::{PrintArguments, PrintWhat};
@@ -44,23 +45,23 @@ impl Names<'_> {
 
     /// What makes the two queues.
     fn commands(&self) -> String {
-        let redrive = json!({"deadLetterTargetArn": self.arn(self.dead), "maxReceiveCount": "5"}).to_string();
-        let policy =
-            json!({"Version": "2012-10-17", "Statement": [stream_statement(&self.arn(self.main))]}).to_string();
-        let size = (1 << 20).to_string();
-        let dead =
-            json!({"MessageRetentionPeriod": "1209600", "MaximumMessageSize": size, "SqsManagedSseEnabled": "true"});
-        let main = json!({
-            "VisibilityTimeout": "60", "MaximumMessageSize": size, "SqsManagedSseEnabled": "true",
-            "RedrivePolicy": redrive, "Policy": policy,
-        });
-        let create = |name: &str, attributes: &Value| {
+        let arn = self.arn(self.main);
+        let policy = json!({"Version": "2012-10-17", "Statement": [stream_statement(&arn)]}).to_string();
+        let of = |attributes: Vec<(&'static str, String)>| -> Map<String, Value> {
+            attributes.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
+        };
+        let dead = of(new_dead_letter_queue());
+        let mut main = of(new_queue());
+        main.insert("RedrivePolicy".to_owned(), redrive_policy(&self.arn(self.dead)).into());
+        main.insert("Policy".to_owned(), policy.into());
+        let create = |name: &str, attributes: Map<String, Value>| {
             format!(
-                "aws sqs create-queue --region {} --queue-name {name} \\\n  --attributes '{attributes}'\n",
-                self.region
+                "aws sqs create-queue --region {} --queue-name {name} \\\n  --attributes '{}'\n",
+                self.region,
+                Value::Object(attributes)
             )
         };
-        create(self.dead, &dead) + &create(self.main, &main)
+        create(self.dead, dead) + &create(self.main, main)
     }
 
     /// What the daemon's role may do, and what `stream-sqsd dlq` needs beside it.
