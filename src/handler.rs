@@ -348,7 +348,7 @@ impl Call {
         })
     }
 
-    /// When its time is over; while it waits for its turn, when it would be if the turn came now.
+    /// When its time is over; while the time limit is paused, when it would be if it started again now.
     fn deadline(&self) -> Instant {
         let clock = self.clock();
         if clock.waiting > 0 { (Instant::now() + self.limit).min(self.latest) } else { clock.over }
@@ -394,7 +394,7 @@ impl Drop for Hold {
     }
 }
 
-/// A handler that waits for its turn.
+/// A handler whose time limit is paused.
 struct Waiting<'a>(&'a Call);
 
 impl Drop for Waiting<'_> {
@@ -469,14 +469,14 @@ impl Context {
         self.call.deadline()
     }
 
-    /// Awaits a turn: something of the handler's own that other calls have for now, such as one of its connections.
+    /// Awaits something that other calls of the handler hold for now, such as a connection of its pool.
     ///
-    /// The time limit of the call does not count meanwhile, and starts again with the turn. So a message that waited for
-    /// others never spends a receive for that. The end of the lease, a lost one and a shutdown end the wait too.
-    pub async fn turn<T>(&self, turn: impl Future<Output = T>) -> T {
+    /// The time limit of the call does not count meanwhile, and starts again when the wait is over. So a message that
+    /// waited for others never spends a receive for that. The end of the lease, a lost one and a shutdown end the wait too.
+    pub async fn pause_timeout<T>(&self, wait: impl Future<Output = T>) -> T {
         self.call.clock().waiting += 1;
         let _waiting = Waiting(&self.call);
-        turn.await
+        wait.await
     }
 
     /// Completes when the work is no longer wanted: the lease is lost, the time limit is over, or the grace of the
@@ -650,14 +650,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_for_a_turn_does_not_count_up_to_the_end_of_the_lease() {
+    async fn a_paused_time_limit_does_not_outlast_the_lease() {
         let second = Duration::from_secs(1);
         for (waits, over) in [(0, 10), (4, 14), (25, 35), (95, 100), (200, 100)] {
             let call = Call::new(10 * second, Instant::now() + 100 * second, second);
             let context = Context::for_test("m").attempt_with(1, call.clone());
             let began = Instant::now();
             let working = async {
-                context.turn(tokio::time::sleep(waits * second)).await;
+                context.pause_timeout(tokio::time::sleep(waits * second)).await;
                 std::future::pending::<()>().await
             };
             tokio::select! {

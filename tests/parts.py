@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +22,16 @@ import queues  # noqa: E402
 import server  # noqa: E402
 
 FEATURES = ["--features", "localstack-tests"]
+AS_JSON = "-- -Z unstable-options --output-format json"
+PUBLIC = f"env RUSTDOC=tests/api/rustdoc cargo rustdoc --locked --lib --features anyhow {AS_JSON}".split()
 STATIC = "-C target-feature=+crt-static"
 RELEASE = ["cargo", "build", "--release", "--locked", "--target", "x86_64-unknown-linux-gnu"]
 WITHOUT_AWS = ["--no-default-features"]
 OPTIMISED = ["CARGO_TARGET_DIR=target/worlds", "CARGO_PROFILE_DEV_OPT_LEVEL=1", "CARGO_PROFILE_DEV_DEBUG=none"]
 DEPLOYED = ROOT / "tests" / "deploy" / "requirements.txt"
 SPELLING = ROOT / "tests" / "spelling" / "requirements.txt"
+# What is made of others, and what is for tests.
+NOT_ALONE = {"default", "daemon", "localstack-tests", "test-postgres"}
 # How long a part that is told to stop may take for it.
 STOPPED_WITHIN = 20.0
 
@@ -50,6 +55,12 @@ class Part:
         return bool(self.packages) or self.takes_long
 
 
+def features():
+    """The features that a user of the library may choose alone."""
+    with open(ROOT / "Cargo.toml", "rb") as manifest:
+        return [name for name in tomllib.load(manifest)["features"] if name not in NOT_ALONE]
+
+
 def parts(filters):
     if shutil.which("cargo-nextest"):
         run = ["cargo", "nextest", "run", "--no-fail-fast", *FEATURES]
@@ -58,6 +69,21 @@ def parts(filters):
     return [
         Part("rust", "Rust", [[*run, *filters]], localstack=True),
         Part("doctests", "Rust", [["cargo", "test", "--doc", *FEATURES]]),
+        Part(
+            "features",
+            "Rust",
+            [["cargo", "clippy", "--locked", "--lib", *WITHOUT_AWS, "--features", name, "--", "-D", "warnings"] for name in features()],
+            takes_long=True,
+        ),
+        Part(
+            "api",
+            "Rust",
+            [
+                PUBLIC,
+                [sys.executable, "tests/api/public.py", "target/doc/stream_sqsd.json"],
+            ],
+            takes_long=True,
+        ),
         Part("spelling", "typos from PyPI", [["typos"]], requirements=SPELLING),
         Part(
             "worlds",
@@ -114,7 +140,7 @@ def parts(filters):
             "systemd",
             "root, and Rust",
             [
-                # Not the static one, which is no good in a package: deploy/debian/build says why.
+                # Not the static one, which does not do for a package: deploy/debian/build says why.
                 ["cargo", "build", "--release", "--locked"],
                 ["sh", "-c", "cargo deb --version || cargo install --locked cargo-deb@3.8.0"],
                 [sys.executable, "-B", "tests/deploy/systemd.py"],
@@ -178,7 +204,7 @@ def install(packages, environment):
     if not packages:
         return
     if not shutil.which("dpkg-query"):
-        raise Failed(f"needs the Debian packages {' '.join(packages)}, and this is no Debian")
+        raise Failed(f"needs the Debian packages {' '.join(packages)}, and this is not Debian")
     ask = ["dpkg-query", "--show", "--showformat=${db:Status-Status}\n", *packages]
     states = subprocess.run(ask, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout.split()
     if states == ["installed"] * len(packages):

@@ -18,7 +18,7 @@ impl Hosts {
         Hosts(names.into_iter().map(|name| name.into().to_ascii_lowercase()).collect())
     }
 
-    /// Whether every name that the request uses for this listener is allowed. One without any is: no browser sends that.
+    /// Whether every name that the request uses for this listener is allowed. One without any is, since no browser sends that.
     pub(super) fn allow<B>(&self, request: &Request<B>) -> bool {
         let of_uri = request.uri().authority().is_none_or(|authority| self.allows(authority.as_str()));
         let mut named = request.headers().get_all(HOST).iter();

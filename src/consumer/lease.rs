@@ -563,7 +563,7 @@ mod tests {
         advance(seconds(11)).await;
         assert_eq!(table.take_due().len(), 6, "the first is due, and five more within an eighth of the time");
         assert_eq!(next(&table), Some(seconds(6)));
-        assert!(table.take_due().is_empty(), "what is due soon alone is no reason for a call");
+        assert!(table.take_due().is_empty(), "what is due soon is not enough for a call");
     }
 
     #[tokio::test(start_paused = true)]

@@ -29,6 +29,9 @@ mod run;
 mod settings;
 mod settle;
 mod worker;
+mod call;
+mod settlement;
+mod work;
 
 use std::future::Future;
 use std::pin::pin;
@@ -65,7 +68,7 @@ use crate::telemetry::{Limits, Monitor, Telemetry};
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let queue = MemoryQueue::new(Default::default());
 /// queue.send(r#"{"type":"message.new"}"#);
-/// let settings = Settings { until_empty: true, ..Settings::default() };
+/// let settings = Settings::new().with_until_empty(true);
 /// let summary = Consumer::new(queue, Router::new().route("*", print), settings).run(std::future::pending()).await?;
 /// assert_eq!(summary.counts.deleted, 1);
 /// # Ok(())

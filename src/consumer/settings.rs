@@ -7,8 +7,16 @@ use std::time::{Duration, SystemTime};
 
 use crate::queue::{MAX_VISIBILITY, MAX_WAIT};
 
-/// The settings of a [`Consumer`](super::Consumer). The defaults are right for most.
+/// The settings of a [`Consumer`](super::Consumer). The defaults are right for most, and a method changes each:
+///
+/// ```
+/// # use std::time::Duration;
+/// # use stream_sqsd::consumer::Settings;
+/// let settings = Settings::new().with_concurrency(16).with_handler_timeout(Duration::from_secs(10));
+/// assert!(settings.check().is_ok());
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Settings {
     /// The slots: how many handlers are called at the same time, at the most, each for one message. 1 to 120,000, which is
     /// how many messages of a queue SQS lets be in flight; default 64. Messages whose target is busy or down give their
@@ -53,6 +61,103 @@ pub struct Settings {
     pub time_suspended: fn() -> Duration,
 }
 
+impl Settings {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`Settings::concurrency`]: 1 to 120,000 slots.
+    pub fn with_concurrency(mut self, concurrency: usize) -> Self {
+        self.concurrency = concurrency;
+        self
+    }
+
+    /// Sets [`Settings::max_in_flight_bytes`]: at least 1 byte.
+    pub fn with_max_in_flight_bytes(mut self, max_in_flight_bytes: usize) -> Self {
+        self.max_in_flight_bytes = max_in_flight_bytes;
+        self
+    }
+
+    /// Sets [`Settings::wait`]: 0 to 20 s.
+    pub fn with_wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Sets [`Settings::visibility`]: 2 s to 12 h, or None for the queue's own visibility timeout.
+    pub fn with_visibility(mut self, visibility: impl Into<Option<Duration>>) -> Self {
+        self.visibility = visibility.into();
+        self
+    }
+
+    /// Sets [`Settings::handler_timeout`]: more than zero, at most 12 h.
+    pub fn with_handler_timeout(mut self, handler_timeout: Duration) -> Self {
+        self.handler_timeout = handler_timeout;
+        self
+    }
+
+    /// Sets [`Settings::grace`]: at least [`Settings::wait`] and 2 s.
+    pub fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Sets [`Settings::inflate_limit`]: at least 1 byte.
+    pub fn with_inflate_limit(mut self, inflate_limit: usize) -> Self {
+        self.inflate_limit = inflate_limit;
+        self
+    }
+
+    /// Sets [`Settings::unrouted`].
+    pub fn with_unrouted(mut self, unrouted: Unrouted) -> Self {
+        self.unrouted = unrouted;
+        self
+    }
+
+    /// Sets [`Settings::until_empty`].
+    pub fn with_until_empty(mut self, until_empty: bool) -> Self {
+        self.until_empty = until_empty;
+        self
+    }
+
+    /// Sets [`Settings::retry`].
+    pub fn with_retry(mut self, retry: RetryDelay) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Sets [`Settings::fifo_attempts`]: at least 1, or None for the receives that are left.
+    pub fn with_fifo_attempts(mut self, fifo_attempts: impl Into<Option<u32>>) -> Self {
+        self.fifo_attempts = fifo_attempts.into();
+        self
+    }
+
+    /// Sets [`Settings::journal`]: the path of a file, or None to remember in memory only.
+    pub fn with_journal(mut self, journal: impl Into<Option<PathBuf>>) -> Self {
+        self.journal = journal.into();
+        self
+    }
+
+    /// Sets [`Settings::random_seed`], or None for another seed in each run.
+    pub fn with_random_seed(mut self, random_seed: impl Into<Option<u64>>) -> Self {
+        self.random_seed = random_seed.into();
+        self
+    }
+
+    /// Sets [`Settings::wall_clock`].
+    pub fn with_wall_clock(mut self, wall_clock: fn() -> SystemTime) -> Self {
+        self.wall_clock = wall_clock;
+        self
+    }
+
+    /// Sets [`Settings::time_suspended`].
+    pub fn with_time_suspended(mut self, time_suspended: fn() -> Duration) -> Self {
+        self.time_suspended = time_suspended;
+        self
+    }
+}
+
 /// What becomes of an event that no route takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -67,6 +172,7 @@ pub enum Unrouted {
 /// How long a failed message is hidden: doubling with each receive, from `min` to `max`, with jitter of a quarter either
 /// way. A handler that names a delay gets that one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetryDelay {
     /// The delay after the first receive; default 1 s.
     pub min: Duration,
@@ -75,6 +181,11 @@ pub struct RetryDelay {
 }
 
 impl RetryDelay {
+    /// Delays from `min` to `max`; [`Settings::check`] holds that `min` is at most `max`, and `max` at most 12 hours.
+    pub fn new(min: Duration, max: Duration) -> Self {
+        RetryDelay { min, max }
+    }
+
     /// The delay after the given receive (counted from 1), with `jitter` from 0 to 1.
     pub fn after(&self, receive_count: u32, jitter: f64) -> Duration {
         let doublings = receive_count.saturating_sub(1).min(31);

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_after_all_is_a_fault_and_never_a_panic() {
+    fn what_is_not_json_after_all_is_a_fault_and_never_a_panic() {
         let json = r#"{"type":"message.new","cid":"gr\u00fc","mine":{"a":["\"",{}]},"watcher_count":1.0,"message":{"attachments":[{}],"custom":{"a":true}}}"#;
         assert!(!is_a_fault(json));
         for at in 0..json.len() {

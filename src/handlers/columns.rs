@@ -35,7 +35,7 @@ impl Columns {
             // An event is a JSON object, so this does not happen.
             return Columns::default();
         };
-        // Inside a user that is no object there is nothing to find.
+        // Inside a user that is not an object there is nothing to find.
         let id_of_user = user.and_then(|user| last_values(user, ["id"]).ok()?[0]);
         Columns {
             cid: cid.and_then(id).or_else(|| id(call_cid?)),

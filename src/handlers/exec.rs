@@ -82,6 +82,7 @@ const REAP: Duration = Duration::from_secs(1);
 
 /// Which program is run, and what it sees of the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExecSettings {
     /// The program and its arguments, such as `["/usr/local/bin/on-event", "--verbose"]`. A name without a slash is
     /// looked for in `PATH`, once, when the daemon starts.
@@ -95,6 +96,12 @@ impl ExecSettings {
     pub fn new(command: impl IntoIterator<Item = impl Into<String>>) -> Self {
         ExecSettings { command: command.into_iter().map(Into::into).collect(), env: Vec::new() }
     }
+
+    /// Sets [`ExecSettings::env`]: names of environment variables.
+    pub fn with_env(mut self, env: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.env = env.into_iter().map(Into::into).collect();
+        self
+    }
 }
 
 /// Why the settings do not make a handler.
@@ -105,7 +112,7 @@ pub enum ExecError {
     #[error("the command is empty")]
     Empty,
     /// There is no such program, or it may not be executed.
-    #[error("{program} is no program that can be executed")]
+    #[error("{program} is not a program that can be executed")]
     NotFound {
         /// As the settings name it.
         program: String,
@@ -432,7 +439,7 @@ impl Ending {
     /// Goes on with it; true when nothing of the group is left, or nothing that can be killed.
     fn is_over(&mut self) -> bool {
         let late = self.asked.elapsed() >= self.cancellation_grace;
-        // It is looked at without being reaped: as long as it is not, its number is no other group's, and the signal
+        // It is looked at without being reaped: as long as it is not, its number is not another group's, and the signal
         // reaches what it left running.
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let leader_ended = self.leader.is_some() && !matches!(waitid(WaitId::Pid(self.group), look), Ok(None));

@@ -20,7 +20,7 @@
 //! | 401, 403, 404, 407, a redirect that is not followed | the target is down, and the log says so as an error |
 //! | other 4xx | this message is bad |
 //!
-//! A call that finds all connections in use waits for one, which is no part of its time and says nothing of the target.
+//! A call that finds all connections in use waits for one, which is not part of its time and says nothing of the target.
 //!
 //! HTTP/1.1, with connections kept open between events. Proxies are taken from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`
 //! and `NO_PROXY` as curl takes them, and are asked for a tunnel (`CONNECT`), for plain-http targets too. A proxy that is
@@ -64,6 +64,7 @@ const SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
 
 /// Where events are posted to, and how patiently.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HttpSettings {
     /// The `http` or `https` URL of the endpoint.
     pub url: String,
@@ -94,6 +95,36 @@ impl HttpSettings {
             connections: 64,
             redirects: false,
         }
+    }
+
+    /// Sets [`HttpSettings::api_key`].
+    pub fn with_api_key(mut self, api_key: impl Into<String>) -> Self {
+        self.api_key = Some(api_key.into());
+        self
+    }
+
+    /// Sets [`HttpSettings::api_secret`], not empty.
+    pub fn with_api_secret(mut self, api_secret: impl Into<String>) -> Self {
+        self.api_secret = Some(api_secret.into());
+        self
+    }
+
+    /// Sets [`HttpSettings::timeout`], more than zero.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets [`HttpSettings::connections`], at least 1.
+    pub fn with_connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Sets [`HttpSettings::redirects`].
+    pub fn with_redirects(mut self, redirects: bool) -> Self {
+        self.redirects = redirects;
+        self
     }
 
     /// How long one event can take at the most, once it has a connection: the request, and reading the rest of an answer.
@@ -272,7 +303,7 @@ impl Handler<Event> for Http {
     }
 
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
-        let _connection = ctx.turn(self.connections.acquire()).await.map_err(HandlerError::target_down)?;
+        let _connection = ctx.pause_timeout(self.connections.acquire()).await.map_err(HandlerError::target_down)?;
         let late = |_| HandlerError::target_busy(PostError::TimedOut(self.timeout));
         let body = Bytes::from_owner(Json(event));
         let answer = timeout(self.timeout, self.post(body, &ctx)).await.map_err(late)??;

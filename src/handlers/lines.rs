@@ -136,7 +136,7 @@ impl LineWriter {
     /// Returns when the event's line is committed.
     ///
     /// Dropping the future takes the line back unless its commit has begun; then it is written whole. Lines take turns: the
-    /// wait is no part of the handler's time, and lasts as long as others are committed meanwhile.
+    /// wait is not part of the handler's time, and lasts as long as others are committed meanwhile.
     ///
     /// # Errors
     ///
@@ -148,7 +148,7 @@ impl LineWriter {
             self.work.send(Work::Line(Line { event, ctx: line, done })).await.map_err(|_| LineError::Ended)?;
             answer.await.map_err(|_| LineError::Ended)?.map_err(LineError::Write)
         };
-        ctx.turn(self.unless_stalled(committed)).await.map_err(HandlerError::target_down)
+        ctx.pause_timeout(self.unless_stalled(committed)).await.map_err(HandlerError::target_down)
     }
 
     async fn unless_stalled(&self, committed: impl Future<Output = Result<(), LineError>>) -> Result<(), LineError> {

@@ -33,7 +33,11 @@ pub mod postgres;
 mod lines;
 #[cfg(any(feature = "http", feature = "postgres"))]
 mod complaints;
+#[cfg(feature = "file")]
+mod rotation;
 #[cfg(feature = "exec")]
 mod processes;
+#[cfg(feature = "postgres")]
+mod table;
 #[cfg(feature = "postgres")]
 mod columns;

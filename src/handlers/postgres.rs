@@ -8,7 +8,7 @@
 //! | `type` | `text` | the type of the event |
 //! | `cid` | `text` | `cid` of the event, or `call_cid`; null where there is neither |
 //! | `user_id` | `text` | `user.id`, or `user_id`; null where there is neither |
-//! | `created_at` | `timestamptz` | `created_at` of the event; null where that is no time |
+//! | `created_at` | `timestamptz` | `created_at` of the event; null where that is not a time |
 //! | `received_at` | `timestamptz` | when the row was written |
 //! | `payload` | `json` | the event as Stream sent it, byte for byte |
 //!
@@ -32,6 +32,7 @@
 //! certificates to trust, where the system's are not the right ones. No prepared statement is used, so PgBouncer may
 //! stand between in every mode.
 
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -39,7 +40,7 @@ use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -49,13 +50,12 @@ use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 
-use super::columns::Columns;
 use super::complaints::Complaints;
+use super::table::{NAME_BYTES, Row, Table, execute};
 use crate::event::{Event, escape_controls};
 use crate::handler::{Context, Handler, HandlerError};
 use crate::net::tls::{self, TlsError};
@@ -75,11 +75,9 @@ const STATEMENT_ROWS: usize = 1000;
 /// How many rows may wait for a connection. The engine's slots bound it too; further handlers wait.
 const WAITING: usize = 1024;
 
-/// The longest part of a table's name, in bytes: PostgreSQL cuts names at 63, and the names of the indexes are longer.
-const NAME_BYTES: usize = 48;
-
 /// Which database and table events are written to, and how patiently.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PostgresSettings {
     /// Where the database is: `postgres://user@host:5432/database`, or libpq's `host=… user=… dbname=…`. Several hosts
     /// are tried in turn; `target_session_attrs=read-write` finds the primary among them.
@@ -105,6 +103,30 @@ impl PostgresSettings {
             timeout: Duration::from_secs(10),
         }
     }
+
+    /// Sets [`PostgresSettings::password`].
+    pub fn with_password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// Sets [`PostgresSettings::table`], with its schema if need be.
+    pub fn with_table(mut self, table: impl Into<String>) -> Self {
+        self.table = table.into();
+        self
+    }
+
+    /// Sets [`PostgresSettings::connections`], at least 1.
+    pub fn with_connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Sets [`PostgresSettings::timeout`], more than zero.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
 }
 
 impl fmt::Debug for PostgresSettings {
@@ -124,12 +146,12 @@ impl fmt::Debug for PostgresSettings {
 pub enum PostgresError {
     /// The URL is none.
     #[error("the URL of the database cannot be read")]
-    Url(#[source] tokio_postgres::Error),
+    Url(#[source] Box<dyn Error + Send + Sync>),
     /// The URL names no host.
     #[error("the URL of the database names no host")]
     NoHost,
     /// A name that PostgreSQL would cut, or an empty one.
-    #[error("{table} is no name of a table: each part of it has 1 to {NAME_BYTES} bytes")]
+    #[error("{table} is not the name of a table: each part of it has 1 to {NAME_BYTES} bytes")]
     Table {
         /// As the settings name it.
         table: String,
@@ -171,7 +193,7 @@ pub enum DatabaseError {
     },
     /// There is no connection, or there is none any more.
     #[error("the database cannot be reached")]
-    Connection(#[source] Arc<tokio_postgres::Error>),
+    Connection(#[source] Arc<dyn Error + Send + Sync>),
     /// The connection was closed in the middle.
     #[error("the database closed the connection")]
     Closed,
@@ -243,8 +265,9 @@ fn blame(code: &str) -> Blame {
     }
 }
 
-impl From<tokio_postgres::Error> for DatabaseError {
-    fn from(error: tokio_postgres::Error) -> Self {
+impl DatabaseError {
+    /// Not a `From`, which would make the driver a part of what is public here.
+    fn of(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
             Some(answer) => {
                 let code = answer.code().code().to_owned();
@@ -338,13 +361,12 @@ impl Handler<Event> for Postgres {
     }
 
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
-        let columns = Columns::of(&event);
         let (done, answer) = oneshot::channel();
         let (taken, is_taken) = oneshot::channel();
-        let row = Row { event, ctx: ctx.clone(), columns };
+        let row = Row::new(event, ctx.clone());
         // While others have the connections, no time runs. Where the thread has ended, so has the answer.
         let _ = ctx
-            .turn(async {
+            .pause_timeout(async {
                 self.rows.send(Waiting { row, taken, done: Some(done) }).await.ok()?;
                 is_taken.await.ok()
             })
@@ -384,45 +406,13 @@ pub async fn init(settings: &PostgresSettings) -> Result<(), PostgresError> {
 ///
 /// # Errors
 ///
-/// When that is no name of a table.
+/// When that is not the name of a table.
 pub fn schema(table: &str) -> Result<String, PostgresError> {
-    let parts = parts(table)?;
-    let (table, name) = (quoted(&parts), parts.last().copied().unwrap_or_default());
-    let mut schema = format!(
-        "CREATE TABLE IF NOT EXISTS {table} (\n    \
-             message_id text PRIMARY KEY,\n    \
-             type text NOT NULL,\n    \
-             cid text,\n    \
-             user_id text,\n    \
-             created_at timestamptz,\n    \
-             received_at timestamptz NOT NULL DEFAULT now(),\n    \
-             payload json NOT NULL\n\
-         );\n"
-    );
-    for (suffix, columns) in [
-        ("type", "type, created_at"),
-        ("cid", "cid, created_at"),
-        ("user_id", "user_id, created_at"),
-        ("received_at", "received_at"),
-    ] {
-        let index = quoted(&[&format!("{name}_{suffix}")]);
-        schema.push_str(&format!("CREATE INDEX IF NOT EXISTS {index} ON {table} ({columns});\n"));
-    }
-    Ok(schema)
+    Ok(named(table)?.schema())
 }
 
-fn parts(table: &str) -> Result<Vec<&str>, PostgresError> {
-    let parts: Vec<&str> = table.split('.').collect();
-    let good = |part: &&str| (1..=NAME_BYTES).contains(&part.len()) && !part.contains('\0');
-    if parts.len() > 2 || !parts.iter().all(good) {
-        return Err(PostgresError::Table { table: table.to_owned() });
-    }
-    Ok(parts)
-}
-
-fn quoted(parts: &[&str]) -> String {
-    let quote = |part: &&str| format!("\"{}\"", part.replace('"', "\"\""));
-    parts.iter().map(quote).collect::<Vec<_>>().join(".")
+fn named(table: &str) -> Result<Table<'_>, PostgresError> {
+    Table::named(table).ok_or_else(|| PostgresError::Table { table: table.to_owned() })
 }
 
 /// Where to connect to and what to say there.
@@ -447,13 +437,7 @@ impl Target {
         let config = config(settings)?;
         let tls =
             if config.get_ssl_mode() == SslMode::Disable { tls::trusting_nobody() } else { tls::client_config() }?;
-        let insert = format!(
-            "INSERT INTO {} (message_id, type, cid, user_id, created_at, payload) \
-             SELECT message_id, type, cid, user_id, created_at, payload::json \
-             FROM unnest($1, $2, $3, $4, $5, $6) AS row (message_id, type, cid, user_id, created_at, payload) \
-             ON CONFLICT (message_id) DO NOTHING",
-            quoted(&parts(&settings.table)?)
-        );
+        let insert = named(&settings.table)?.insert();
         Ok(Target {
             config,
             tls: MakeRustlsConnect::new(tls),
@@ -480,7 +464,7 @@ fn config(settings: &PostgresSettings) -> Result<Config, PostgresError> {
     // The client knows `require` only, and means by it what libpq calls `verify-full`: it verifies all the same.
     let url =
         settings.url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
-    let mut config = Config::from_str(&url).map_err(PostgresError::Url)?;
+    let mut config = Config::from_str(&url).map_err(|error| PostgresError::Url(error.into()))?;
     let hosts = config.get_hosts();
     if hosts.is_empty() {
         return Err(PostgresError::NoHost);
@@ -522,7 +506,7 @@ impl Session {
     async fn open(target: &Target) -> Result<Self, DatabaseError> {
         let late = DatabaseError::TimedOut { after: target.timeout };
         let opening = async {
-            let (client, connection) = target.config.connect(target.tls.clone()).await?;
+            let (client, connection) = target.config.connect(target.tls.clone()).await.map_err(DatabaseError::of)?;
             let mut session = Session { client, connection: Box::pin(connection) };
             // A server may be set up to answer before a commit is on disk, which is not what success means here.
             let durable = "SELECT set_config('synchronous_commit', 'on', false) \
@@ -539,9 +523,9 @@ impl Session {
     {
         tokio::select! {
             biased;
-            result = work(&self.client) => Ok(result?),
+            result = work(&self.client) => result.map_err(DatabaseError::of),
             ended = &mut self.connection => {
-                ended?;
+                ended.map_err(DatabaseError::of)?;
                 Err(DatabaseError::Closed)
             }
         }
@@ -552,13 +536,6 @@ impl Session {
         // Why does not matter: the next statement has a new one.
         let _ = (&mut self.connection).await;
     }
-}
-
-/// One row.
-struct Row {
-    event: Event,
-    ctx: Context,
-    columns: Columns,
 }
 
 /// Who waits for an outcome; none when it was told.
@@ -674,7 +651,7 @@ async fn insert_apart(
             let insert = |(number, row)| async move { (number, execute(client, &target.insert, row).await) };
             let mut statements: FuturesUnordered<_> = rows.chunks(1).enumerate().map(insert).collect();
             while let Some((number, outcome)) = statements.next().await {
-                let outcome = outcome.map_err(DatabaseError::from);
+                let outcome = outcome.map_err(DatabaseError::of);
                 outcomes[number] = Some(outcome.clone());
                 // It may have stopped waiting in the meantime.
                 let _ = dones[number].take().map(|done| done.send(outcome));
@@ -685,29 +662,6 @@ async fn insert_apart(
     let unanswered = timeout(target.timeout, answered).await.unwrap_or(Err(late)).err();
     let unanswered = || Err(unanswered.clone().unwrap_or(DatabaseError::Closed));
     outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unanswered)).collect()
-}
-
-async fn execute(client: &Client, insert: &str, rows: &[Row]) -> Result<(), tokio_postgres::Error> {
-    let message_ids: Vec<&str> = rows.iter().map(|row| row.ctx.message_id().as_str()).collect();
-    let types: Vec<&str> = rows.iter().map(|row| row.event.kind().name()).collect();
-    let cids: Vec<Option<&str>> = rows.iter().map(|row| row.columns.cid.as_deref()).collect();
-    let user_ids: Vec<Option<&str>> = rows.iter().map(|row| row.columns.user_id.as_deref()).collect();
-    let created: Vec<Option<SystemTime>> = rows.iter().map(|row| row.columns.created_at).collect();
-    let payloads: Vec<&str> = rows.iter().map(|row| row.event.json()).collect();
-    client
-        .execute_typed(
-            insert,
-            &[
-                (&message_ids, Type::TEXT_ARRAY),
-                (&types, Type::TEXT_ARRAY),
-                (&cids, Type::TEXT_ARRAY),
-                (&user_ids, Type::TEXT_ARRAY),
-                (&created, Type::TIMESTAMPTZ_ARRAY),
-                (&payloads, Type::TEXT_ARRAY),
-            ],
-        )
-        .await?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! `{"type":…,"message_id":…,"receive_count":…,"sent_at":…,"event":{…}}`: `sent_at` is RFC 3339 with milliseconds, or
 //! null, and `event` is as Stream sent it, but that line ends between JSON tokens become spaces. Each line is one write,
 //! and the message counts as handled when that is done. What the reader does with it is the reader's business: a pipe is
-//! no durable place.
+//! not durable.
 //!
 //! On a terminal, characters in texts that it could take for commands, or that turn the direction of what is shown, are
 //! written as the JSON escapes that mean the same. Elsewhere the event stays as it is, byte for byte.
@@ -37,7 +37,23 @@ const FULL: Duration = Duration::from_millis(5);
 /// Idempotent it is not: a message that comes again is a line that comes again. The reader tells by `message_id`.
 pub struct Stdout {
     lines: LineWriter,
-    closed: CancellationToken,
+    closed: Closed,
+}
+
+/// Whether the reader of a [`Stdout`] has gone. Cheap to clone; the default is one that never goes.
+#[derive(Clone, Debug, Default)]
+pub struct Closed(CancellationToken);
+
+impl Closed {
+    /// Completes when the reader has gone.
+    pub async fn wait(&self) {
+        self.0.cancelled().await;
+    }
+
+    /// Whether the reader has gone.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_cancelled()
+    }
 }
 
 impl Stdout {
@@ -72,16 +88,16 @@ impl Stdout {
     }
 
     fn start(out: impl Write + Send + 'static, terminal: bool, torn: Vec<u8>) -> io::Result<Self> {
-        let closed = CancellationToken::new();
+        let closed = Closed::default();
         let output = Output { out, terminal, torn, closed: closed.clone() };
         // The thread is not waited for in the end: it may stand before a reader that never reads again.
         let (lines, _) = LineWriter::start("stdout", output)?;
         Ok(Stdout { lines, closed })
     }
 
-    /// Cancelled when the reader has gone: no line can be written any more, and every message is answered by "target
-    /// down". It shows when a line is written, not before.
-    pub fn closed(&self) -> CancellationToken {
+    /// Tells when the reader has gone: no line can be written any more, and every message is answered by "target down". It
+    /// shows when a line is written, not before.
+    pub fn closed(&self) -> Closed {
         self.closed.clone()
     }
 }
@@ -120,7 +136,7 @@ struct Output<W> {
     /// What is missing of a line whose beginning was written: it goes first when the output works again, so that every
     /// line is whole in the end.
     torn: Vec<u8>,
-    closed: CancellationToken,
+    closed: Closed,
 }
 
 impl<W: Write + Send + 'static> Sink for Output<W> {
@@ -132,7 +148,7 @@ impl<W: Write + Send + 'static> Sink for Output<W> {
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::BrokenPipe
         {
-            self.closed.cancel();
+            self.closed.0.cancel();
         }
         result
     }

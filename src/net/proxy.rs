@@ -18,7 +18,7 @@ use super::url::{is_loopback, origin};
 
 /// Why the proxy that the environment names for a target cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("the proxy {proxy} is not supported: only http:// proxies are; NO_PROXY names targets that need none")]
+#[error("the proxy {proxy} is not supported: only http:// proxies work; NO_PROXY names targets that need none")]
 pub struct BadProxy {
     /// Its scheme, host and port.
     proxy: String,

@@ -1,5 +1,6 @@
 //! The URLs that this program connects to.
 
+use std::error::Error;
 use std::net::IpAddr;
 
 use hyper::Uri;
@@ -10,7 +11,7 @@ use hyper::Uri;
 pub enum BadUrl {
     /// No URL at all.
     #[error("the URL cannot be read")]
-    Unreadable(#[source] hyper::http::uri::InvalidUri),
+    Unreadable(#[source] Box<dyn Error + Send + Sync>),
     /// A URL of another kind, or of no host.
     #[error("the URL must begin with https:// or http:// and name a host")]
     Scheme,
@@ -24,7 +25,7 @@ pub enum BadUrl {
 
 /// Reads an `http` or `https` URL with a host.
 pub(crate) fn parse(url: &str) -> Result<Uri, BadUrl> {
-    let url: Uri = url.parse().map_err(BadUrl::Unreadable)?;
+    let url = url.parse::<Uri>().map_err(|error| BadUrl::Unreadable(error.into()))?;
     if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
         return Err(BadUrl::Scheme);
     }

@@ -20,10 +20,10 @@
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(1), ..Default::default() });
+//! let queue = MemoryQueue::new(MemorySettings::new().with_max_receive_count(1));
 //! queue.send(r#"{"type":"message.new"}"#);
 //! queue.send(r#"{"type":"message.deleted"}"#);
-//! let settings = Settings { until_empty: true, ..Settings::default() };
+//! let settings = Settings::new().with_until_empty(true);
 //! Consumer::new(queue.clone(), Router::new().route("*", picky), settings).run(std::future::pending()).await?;
 //! assert_eq!(queue.counts().deleted, 1);
 //! assert_eq!(queue.dead_letters()[0].body, r#"{"type":"message.deleted"}"#);
@@ -38,7 +38,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{
+use super::interface::{
     Delivery, EntryError, EntryResult, MAX_VISIBILITY, MessageId, Queue, QueueError, QueueFacts, Receipt, Trace,
 };
 
@@ -60,6 +60,7 @@ struct Shared {
 
 /// What kind of queue it is.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct MemorySettings {
     /// For how long a received message is hidden when the receive does not say. Default 30 s, as on SQS.
     pub visibility_timeout: Duration,
@@ -92,8 +93,58 @@ impl Default for MemorySettings {
     }
 }
 
+impl MemorySettings {
+    /// A standard queue that works, without a dead-letter queue.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`MemorySettings::visibility_timeout`], at most 12 h.
+    pub fn with_visibility_timeout(mut self, visibility_timeout: Duration) -> Self {
+        self.visibility_timeout = visibility_timeout;
+        self
+    }
+
+    /// Sets [`MemorySettings::max_receive_count`], at least 1, or None for no dead-letter queue.
+    pub fn with_max_receive_count(mut self, max_receive_count: impl Into<Option<u32>>) -> Self {
+        self.max_receive_count = max_receive_count.into();
+        self
+    }
+
+    /// Sets [`MemorySettings::fifo`].
+    pub fn with_fifo(mut self, fifo: bool) -> Self {
+        self.fifo = fifo;
+        self
+    }
+
+    /// Sets [`MemorySettings::retention`], or None to keep messages for ever.
+    pub fn with_retention(mut self, retention: impl Into<Option<Duration>>) -> Self {
+        self.retention = retention.into();
+        self
+    }
+
+    /// Sets [`MemorySettings::wall_clock`].
+    pub fn with_wall_clock(mut self, wall_clock: fn() -> SystemTime) -> Self {
+        self.wall_clock = Some(wall_clock);
+        self
+    }
+
+    /// Sets [`MemorySettings::faults`].
+    pub fn with_faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// Sets [`MemorySettings::seed`].
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+}
+
 /// What goes wrong, each as a probability from 0 to 1 for every call (or entry, or message) that it applies to.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Faults {
     /// A receive brings, besides, a message that is in flight already. Standard queues only, as on SQS.
     pub duplicate: f64,
@@ -116,6 +167,73 @@ pub struct Faults {
     pub hang: f64,
     /// Calls take up to this long.
     pub latency: Duration,
+}
+
+impl Faults {
+    /// Nothing goes wrong.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`Faults::duplicate`]: a probability from 0 to 1.
+    pub fn with_duplicate(mut self, duplicate: f64) -> Self {
+        self.duplicate = duplicate;
+        self
+    }
+
+    /// Sets [`Faults::receive_error`]: a probability from 0 to 1.
+    pub fn with_receive_error(mut self, receive_error: f64) -> Self {
+        self.receive_error = receive_error;
+        self
+    }
+
+    /// Sets [`Faults::receive_answer_lost`]: a probability from 0 to 1.
+    pub fn with_receive_answer_lost(mut self, receive_answer_lost: f64) -> Self {
+        self.receive_answer_lost = receive_answer_lost;
+        self
+    }
+
+    /// Sets [`Faults::call_error`]: a probability from 0 to 1.
+    pub fn with_call_error(mut self, call_error: f64) -> Self {
+        self.call_error = call_error;
+        self
+    }
+
+    /// Sets [`Faults::call_answer_lost`]: a probability from 0 to 1.
+    pub fn with_call_answer_lost(mut self, call_answer_lost: f64) -> Self {
+        self.call_answer_lost = call_answer_lost;
+        self
+    }
+
+    /// Sets [`Faults::entry_error`]: a probability from 0 to 1.
+    pub fn with_entry_error(mut self, entry_error: f64) -> Self {
+        self.entry_error = entry_error;
+        self
+    }
+
+    /// Sets [`Faults::attributes_error`]: a probability from 0 to 1.
+    pub fn with_attributes_error(mut self, attributes_error: f64) -> Self {
+        self.attributes_error = attributes_error;
+        self
+    }
+
+    /// Sets [`Faults::overtake`]: a probability from 0 to 1.
+    pub fn with_overtake(mut self, overtake: f64) -> Self {
+        self.overtake = overtake;
+        self
+    }
+
+    /// Sets [`Faults::hang`]: a probability from 0 to 1.
+    pub fn with_hang(mut self, hang: f64) -> Self {
+        self.hang = hang;
+        self
+    }
+
+    /// Sets [`Faults::latency`]: the longest time that a call takes.
+    pub fn with_latency(mut self, latency: Duration) -> Self {
+        self.latency = latency;
+        self
+    }
 }
 
 #[derive(Debug, Default)]
@@ -201,6 +319,7 @@ struct Message {
 
 /// A message in the dead-letter queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeadLetter {
     /// Its id.
     pub message_id: MessageId,
@@ -212,6 +331,7 @@ pub struct DeadLetter {
 
 /// Where the messages of a queue are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MemoryCounts {
     /// How many were ever sent.
     pub sent: u64,
@@ -618,7 +738,7 @@ impl State {
 
     fn delete(&mut self, settings: &MemorySettings, receipt: &Receipt) -> EntryResult {
         match self.find(receipt)? {
-            // Deleting what is gone is no error.
+            // Deleting what is gone is not an error.
             None => Ok(()),
             Some((number, newest)) => {
                 let in_flight = self.messages.get(&number).is_some_and(|message| message.hidden_until.is_some());
@@ -879,7 +999,11 @@ mod tests {
         let counts = queue.counts();
         assert_eq!((counts.visible, counts.hidden, counts.expired, counts.dead_lettered), (1, 0, 2, 0));
         assert_eq!((queue.receive_count(&in_flight), queue.hidden_until(&in_flight)), (None, None));
-        assert_eq!(queue.delete(&[receipt]).await.expect("an answer"), [Ok(())], "deleting what is gone is no error");
+        assert_eq!(
+            queue.delete(&[receipt]).await.expect("an answer"),
+            [Ok(())],
+            "deleting what is gone is not an error"
+        );
         assert_eq!(queue.counts().deleted, 0);
         assert_eq!(receive(&queue, 10).await[0].receipt.message_id, later);
     }

@@ -141,7 +141,7 @@ impl StreamApi {
     ///
     /// # Errors
     ///
-    /// See [`StreamError`]. That Stream cannot send is no error but an answer.
+    /// See [`StreamError`]. That Stream cannot send is an answer, not an error.
     pub async fn check_sqs(&self, keys: Option<&SqsKeys>) -> Result<Check, StreamError> {
         self.ask(Method::POST, "/check_sqs", Some(json_of(&keys)?)).await
     }
@@ -150,7 +150,7 @@ impl StreamApi {
     ///
     /// # Errors
     ///
-    /// See [`StreamError`]. That Stream cannot publish is no error but an answer.
+    /// See [`StreamError`]. That Stream cannot publish is an answer, not an error.
     pub async fn check_sns(&self, keys: Option<&SnsKeys>) -> Result<Check, StreamError> {
         self.ask(Method::POST, "/check_sns", Some(json_of(&keys)?)).await
     }

@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_are_no_text_are_not_sent_back() {
+    fn times_that_are_not_text_are_not_sent_back() {
         let hook =
             Hook::from_json(r#"{"created_at":1760000000000000000,"updated_at":"2026-01-01T00:00:00Z"}"#).unwrap();
         assert_eq!(serde_json::to_string(&hook.for_sending()).unwrap(), r#"{"updated_at":"2026-01-01T00:00:00Z"}"#);

@@ -214,7 +214,7 @@ impl Monitor {
     }
 
     /// Whether the consumer is alive: false only when an open poll is older than its wait and 15 s, or when the engine's
-    /// loop has not turned for 15 s. No free slot, a target that is down, back-off and draining are no failures.
+    /// loop has not turned for 15 s. No free slot, a target that is down, back-off and draining are not failures.
     pub fn is_live(&self) -> bool {
         const MARGIN: Duration = Duration::from_secs(15);
         let now = self.telemetry.now();

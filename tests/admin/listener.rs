@@ -29,7 +29,7 @@ async fn it_is_ready_from_the_first_good_receive_until_the_drain() {
         watched.monitor.reached(Phase::Draining).await;
         let answer = get(watched.address, "/readyz").await;
         assert_eq!((answer.status, &*answer.body), (503, "draining\n"));
-        assert_eq!(get(watched.address, "/livez").await.status, 200, "draining is no failure");
+        assert_eq!(get(watched.address, "/livez").await.status, 200, "draining is not a failure");
     })
     .await;
 }
@@ -276,7 +276,7 @@ async fn each_failure_that_is_listed_is_one_of_those_counted() {
     let queue = MemoryQueue::new(MemorySettings::default());
     queue.send(body("message.new"));
     let router = Router::new().route_named("any", |_| panic!("the condition of a route"), handler).fallback(handler);
-    let consumer = Consumer::new(queue, router, Settings { random_seed: Some(1), ..Settings::default() });
+    let consumer = Consumer::new(queue, router, Settings::new().with_random_seed(1));
     let monitor = consumer.monitor();
     let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), monitor.clone(), "a queue").await.unwrap();
     let address = admin.address();

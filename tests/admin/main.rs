@@ -51,12 +51,12 @@ struct Watched {
 }
 
 async fn watched(kinds: &[&str], look: impl AsyncFnOnce(&Watched)) {
-    let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(3), ..MemorySettings::default() });
+    let queue = MemoryQueue::new(MemorySettings::new().with_max_receive_count(3));
     for kind in kinds {
         queue.send(body(kind));
     }
     let router = Router::new().route("message.*", handler).route("reaction.*", handler).fallback(handler);
-    let consumer = Consumer::new(queue.clone(), router, Settings { random_seed: Some(1), ..Settings::default() });
+    let consumer = Consumer::new(queue.clone(), router, Settings::new().with_random_seed(1));
     let monitor = consumer.monitor();
     let depth = queue.clone();
     let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), monitor.clone(), "the queue of this test").await.unwrap();

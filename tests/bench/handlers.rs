@@ -57,7 +57,7 @@ fn main() -> Outcome {
                 let mut port = String::new();
                 BufReader::new(server.stdout.take().ok_or("no output")?).read_line(&mut port)?;
                 let url = format!("http://127.0.0.1:{}/hook", port.trim());
-                let settings = HttpSettings { api_secret: Some("secret".into()), ..HttpSettings::new(url) };
+                let settings = HttpSettings::new(url).with_api_secret("secret");
                 let measured = runtime.block_on(async { measure(&name, 50_000, Http::new(settings)?).await });
                 server.kill()?;
                 server.wait()?;
@@ -66,7 +66,7 @@ fn main() -> Outcome {
             "exec" => runtime.block_on(measure(&name, 5_000, Exec::new(ExecSettings::new(["cat"]))?))?,
             "postgres" => {
                 let table = "bench_events".to_owned();
-                let settings = PostgresSettings { table, ..PostgresSettings::new(env::var("DATABASE_URL")?) };
+                let settings = PostgresSettings::new(env::var("DATABASE_URL")?).with_table(table);
                 runtime.block_on(async {
                     init(&settings).await?;
                     measure(&name, 50_000, Postgres::new(settings)?).await

@@ -112,7 +112,7 @@ fn when_a_failing_message_is_dead_lettered_is_always_told() {
     assert!(told_of_five["facts"][0]["why"].as_str().unwrap().contains("about 16s"), "{told_of_five:#}");
     let ended = run(daemon(&["check", "--online", "--queue-url", &sqs.url()])).with(0);
     assert!(ended.stdout.contains(&format!("\n{sentence}\n")), "{}", ended.stdout);
-    assert!(ended.stdout.contains("the queue is good"), "a fact is no finding:\n{}", ended.stdout);
+    assert!(ended.stdout.contains("the queue is good"), "a fact is not a finding:\n{}", ended.stdout);
 
     with(&sqs, &[("RedrivePolicy", &redrive(10))]);
     let words = "with maxReceiveCount 10 a failing message is dead-lettered after about 8m31s";

@@ -92,10 +92,10 @@ fn a_key_in_the_wrong_place_is_sent_to_the_right_one() {
 }
 
 #[test]
-fn what_is_no_toml_is_told_with_its_line_and_without_its_text() {
-    let refused = check("password = \"secret words\nx").with(2).saying(&["c.toml:4: this is no TOML"]);
+fn what_is_not_toml_is_told_with_its_line_without_its_text() {
+    let refused = check("password = \"secret words\nx").with(2).saying(&["c.toml:4: this is not valid TOML"]);
     assert!(!refused.stderr.contains("secret words"), "{}", refused.stderr);
-    let torn = check("password = 'secret words\nx = 1").with(2).saying(&["c.toml:3: this is no TOML"]);
+    let torn = check("password = 'secret words\nx = 1").with(2).saying(&["c.toml:3: this is not valid TOML"]);
     assert!(!torn.stderr.contains("secret words"), "{}", torn.stderr);
     let twice = check("url = \"https://h/1/q\"\n").with(2);
     assert!(twice.stderr.contains("c.toml:3"), "{}", twice.stderr);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -11,14 +11,12 @@ use stream_sqsd::queue::memory::MemorySettings;
 
 use crate::daemon::{Ended, Started, daemon, file, run, start};
 use crate::queue::Sqs;
-use crate::stalls::{DRAINED, HangingDisk, Unread, eventually, limited};
+use crate::stalls::{DRAINED, HangingDisk, Unread, limited};
+use crate::support::until::block_until;
 use crate::watch::get;
 
 /// What the messages say, which must not be seen anywhere.
 const PRIVATE: &str = "meet me at the old mill";
-
-/// Until when something has to happen.
-const LIMIT: Duration = Duration::from_secs(50);
 
 /// The fields of a record, by the names that `dlq list` reads.
 const FIELDS: [&str; 9] =
@@ -26,7 +24,7 @@ const FIELDS: [&str; 9] =
 
 /// A queue that dead-letters after one receive.
 fn strict() -> Sqs {
-    let sqs = Sqs::start(MemorySettings { max_receive_count: Some(1), ..MemorySettings::default() });
+    let sqs = Sqs::start(MemorySettings::new().with_max_receive_count(1));
     let redrive = r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:123456789012:dead","maxReceiveCount":1}"#;
     sqs.set("chat-events", &[("RedrivePolicy", redrive)]);
     sqs
@@ -88,12 +86,8 @@ fn bare(record: &Value) -> BTreeMap<&str, &Value> {
 }
 
 fn dead_letter_all(sqs: &Sqs, daemon: Started) -> Ended {
-    let began = Instant::now();
     let all = sqs.queue().counts().sent;
-    while sqs.queue().counts().dead_lettered < all {
-        assert!(began.elapsed() < LIMIT, "{:?}", sqs.queue().counts());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    block_until("all are dead-lettered", || sqs.queue().counts().dead_lettered >= all);
     daemon.signal(Signal::TERM);
     daemon.wait().with(0)
 }
@@ -217,7 +211,7 @@ fn a_log_that_cannot_keep_up_drops_records_last() {
         sqs.queue().send(body("message.new", number, ""));
     }
     let mut unread = Unread::start(command);
-    eventually("all are dead-lettered", || sqs.queue().counts().dead_lettered == 400);
+    block_until("all are dead-lettered", || sqs.queue().counts().dead_lettered == 400);
     assert!(metric(&admin, "stream_sqsd_log_lines_dropped_total") > 0);
     let mut stderr = unread.stderr.try_clone().unwrap();
     let reader = std::thread::spawn(move || {
@@ -251,7 +245,7 @@ fn a_file_of_reasons_on_a_disk_that_hangs_holds_up_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (sqs, path) = undecodable(200, &disk.path(), directory.path());
     let daemon = start(disk.under(daemon(&["run", "--config", &path])));
-    eventually("all are dead-lettered", || sqs.queue().counts().dead_lettered == 200);
+    block_until("all are dead-lettered", || sqs.queue().counts().dead_lettered == 200);
     disk.until_it_hangs();
     let asked = Instant::now();
     daemon.signal(Signal::TERM);
@@ -268,10 +262,10 @@ fn a_file_of_reasons_that_is_full_is_said_once_and_counted() {
     let mut daemon = start(limited(8, &daemon(&["run", "--config", &path, "--admin", "127.0.0.1:0"])));
     let line = daemon.until("watch it at http://");
     let admin = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
-    eventually("all are dead-lettered", || sqs.queue().counts().dead_lettered == 100);
+    block_until("all are dead-lettered", || sqs.queue().counts().dead_lettered == 100);
     let dropped = || metric(&admin, "stream_sqsd_dead_letter_records_dropped_total");
     let written = || std::fs::read_to_string(&reasons).unwrap().lines().count() as u64;
-    eventually("each is written or counted", || dropped() + written() == 100);
+    block_until("each is written or counted", || dropped() + written() == 100);
     assert!(written() > 0 && dropped() > 50, "{}", dropped());
     let status = get(&admin, "/status");
     let status: Value = serde_json::from_str(status.split("\r\n\r\n").nth(1).unwrap()).unwrap();

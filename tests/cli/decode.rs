@@ -57,7 +57,7 @@ fn every_error_begins_with_the_words_of_streams_own_sdks() {
 }
 
 #[test]
-fn what_is_no_body_at_all_is_told_in_plain_words_what_one_is() {
+fn what_is_not_a_body_is_told_in_plain_words_what_one_is() {
     let plain = "hint: a body is a JSON object, which begins with `{`; or base64 of one; or base64 of gzip of one";
     for body in ["%%%", "not json at all", "null", "hello"] {
         let told = run_with(daemon(&["decode"]), body.as_bytes()).with(65).saying(&[plain, "SNS envelope"]);
@@ -156,7 +156,7 @@ fn a_webhook_is_verified_before_it_is_decoded() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure() {
+fn a_reader_that_has_seen_enough_is_not_a_failure() {
     let directory = tempfile::tempdir().unwrap();
     let many = file(directory.path(), "many", format!("{BASE64}\n").repeat(50_000));
     let (reader, writer) = std::io::pipe().unwrap();

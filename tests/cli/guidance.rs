@@ -85,7 +85,7 @@ fn a_handler_by_another_name_is_named_as_it_is() {
         [("webhook", "http"), ("HTTP", "http"), ("command", "exec"), ("postgresql", "postgres"), ("htpp", "http")]
     {
         let told = check(&format!("[[route]]\nevents = [\"*\"]\nhandler = \"{written}\"\n")).with(2);
-        told.saying(&[&format!("c.toml:5: \"{written}\" is no handler; did you mean \"{meant}\"?")]);
+        told.saying(&[&format!("c.toml:5: \"{written}\" is not a handler; did you mean \"{meant}\"?")]);
     }
     check("[[route]]\nevents = [\"*\"]\nhandler = \"carrier\"\n").with(2).saying(&["there are stdout, file, http"]);
 }

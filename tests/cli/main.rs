@@ -5,7 +5,8 @@
     reason = "a panic is how a test fails, and its clock is the real one"
 )]
 
-mod daemon;
+#[path = "../support/mod.rs"]
+mod support;
 mod queue;
 mod decode;
 mod config;
@@ -24,3 +25,5 @@ mod describe;
 mod memory;
 #[cfg(target_os = "linux")]
 mod private;
+
+use support::daemon;

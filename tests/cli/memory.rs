@@ -60,7 +60,7 @@ impl Drop for Ending {
 /// Runs the binary until the queue is empty; the most memory that it held, in bytes.
 #[track_caller]
 fn peak(route: &str, body: &str, deleted: RangeInclusive<u64>) -> usize {
-    let sqs = Sqs::start(MemorySettings { max_receive_count: Some(1), ..MemorySettings::default() });
+    let sqs = Sqs::start(MemorySettings::new().with_max_receive_count(1));
     sqs.set("chat-events", &[("VisibilityTimeout", "120")]);
     (0..EVENTS).for_each(|_| drop(sqs.queue().send(body)));
     let directory = tempfile::tempdir().unwrap();

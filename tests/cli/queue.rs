@@ -260,7 +260,7 @@ fn entries(body: &Value) -> impl Iterator<Item = &Value> {
 fn receipt(entry: &Value) -> Receipt {
     let handle = entry["ReceiptHandle"].as_str().unwrap();
     let (id, handle) = handle.split_once('|').unwrap_or(("none", handle));
-    Receipt { message_id: id.into(), handle: handle.into() }
+    Receipt::new(id, handle)
 }
 
 fn by_entry(body: &Value, results: Vec<EntryResult>) -> Value {

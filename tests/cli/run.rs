@@ -292,7 +292,7 @@ fn off_a_terminal_a_receive_waits_20s_and_the_drain_says_so() {
 }
 
 #[test]
-fn a_wait_of_the_terminal_is_no_reason_to_pass_a_check() {
+fn a_wait_of_the_terminal_does_not_let_a_check_pass() {
     let directory = tempfile::tempdir().unwrap();
     let path = file(directory.path(), "c.toml", "grace = \"10s\"\n[queue]\nurl = \"http://127.0.0.1:1/1/q\"\n");
     // Under a supervisor it would be refused.

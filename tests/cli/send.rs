@@ -47,11 +47,11 @@ fn what_failed_of_a_batch_is_sent_again_and_what_can_never_pass_is_reported() {
 }
 
 #[test]
-fn what_is_no_event_is_told_and_what_has_no_type_is_sent_with_a_word() {
+fn what_is_not_an_event_is_refused_and_no_type_is_a_warning() {
     let sqs = Sqs::start(MemorySettings::default());
     let send = |input: &str| run_with(daemon(&["send", "--queue-url", &sqs.url()]), input.as_bytes());
-    send("{\"type\":\"a.b\"} [1]").with(65).saying(&["sent 1", "event 2 in standard input is no JSON object"]);
-    send("{\"type\":").with(65).saying(&["no JSON object"]);
+    send("{\"type\":\"a.b\"} [1]").with(65).saying(&["sent 1", "event 2 in standard input is not a JSON object"]);
+    send("{\"type\":").with(65).saying(&["not a JSON object"]);
     send("{\"a\":1}").with(0).saying(&["without a `type`"]);
     run(daemon(&["send", "--queue-url", &sqs.url(), "/nonexistent/x"])).with(66);
 }

@@ -12,22 +12,11 @@ use tempfile::TempDir;
 
 use crate::daemon::{Ended, daemon, file, run, start};
 use crate::queue::Sqs;
+use crate::support::until::block_until;
 use crate::watch::get;
-
-/// Until when something has to happen.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// What a drain may take beyond its wait of a second: a second each for what hangs, and what a busy machine adds.
 pub(crate) const DRAINED: Duration = Duration::from_secs(10);
-
-#[track_caller]
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < LIMIT, "in time: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
 
 fn sqs_with(messages: usize) -> Sqs {
     let sqs = Sqs::start(MemorySettings::default());
@@ -57,7 +46,7 @@ impl Unread {
         let asked = Instant::now();
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let mut code = None;
-        eventually("it ends", || {
+        block_until("it ends", || {
             code = self.child.try_wait().unwrap();
             code.is_some()
         });
@@ -78,7 +67,7 @@ fn a_log_that_nobody_reads_holds_up_no_message_and_no_shutdown() {
     let mut command = daemon(&["run", "--queue-url", &sqs.url(), "--wait", "1s"]);
     command.env("RUST_LOG", "trace,hyper_util=trace,aws_smithy_runtime=trace");
     let mut unread = Unread::start(command);
-    eventually("all are deleted", || sqs.queue().counts().deleted == 200);
+    block_until("all are deleted", || sqs.queue().counts().deleted == 200);
     let (code, took) = unread.terminate();
     assert_eq!(code, Some(0));
     assert!(took < DRAINED, "{took:?}");
@@ -97,13 +86,13 @@ fn what_a_stalled_log_dropped_is_counted_and_said_when_it_is_read() {
     let mut command = daemon(&arguments);
     command.env("RUST_LOG", "trace,hyper=trace,hyper_util=trace,aws_smithy_runtime=trace,aws_sdk_sqs=trace");
     let mut unread = Unread::start(command);
-    eventually("all are deleted", || sqs.queue().counts().deleted == 300);
+    block_until("all are deleted", || sqs.queue().counts().deleted == 300);
     let dropped = || {
         let metrics = get(&admin, "/metrics");
         let value = metrics.lines().find_map(|line| line.strip_prefix("stream_sqsd_log_lines_dropped_total "));
         value.unwrap().parse::<u64>().unwrap()
     };
-    eventually("lines were dropped", || dropped() > 0);
+    block_until("lines were dropped", || dropped() > 0);
     let status = get(&admin, "/status");
     let status: serde_json::Value = serde_json::from_str(status.split("\r\n\r\n").nth(1).unwrap()).unwrap();
     assert!(status["dropped"]["log_lines"].as_u64().unwrap() > 0 && status["dropped"]["dead_letter_records"].is_null());
@@ -133,7 +122,7 @@ pub(crate) fn limited(blocks: u32, command: &Command) -> Command {
 }
 
 #[test]
-fn a_log_file_that_takes_no_more_is_no_end_of_the_run() {
+fn a_log_file_that_takes_no_more_does_not_end_the_run() {
     let directory = tempfile::tempdir().unwrap();
     let sqs = sqs_with(100);
     let mut command = daemon(&["run", "--queue-url", &sqs.url(), "--wait", "1s", "--until-empty"]);
@@ -221,7 +210,7 @@ impl HangingDisk {
     /// Something waits for it.
     pub(crate) fn until_it_hangs(&self) {
         let now = self.directory.path().join("hangs-now");
-        eventually("something waits for the disk", || now.exists());
+        block_until("something waits for the disk", || now.exists());
     }
 
     pub(crate) fn recovers(&self) {
@@ -240,7 +229,7 @@ fn a_journal_on_a_disk_that_hangs_holds_up_no_message() {
     let journal = disk.path();
     let arguments = ["run", "--queue-url", &sqs.url(), "--wait", "1s", "--log-format", "human", "--journal"];
     let mut daemon = start(disk.under(daemon(&[&arguments[..], &[journal.to_str().unwrap()]].concat())));
-    eventually("all are deleted", || sqs.queue().counts().deleted == 200);
+    block_until("all are deleted", || sqs.queue().counts().deleted == 200);
     daemon.until("known in memory only");
     let asked = Instant::now();
     daemon.signal(Signal::TERM);
@@ -257,7 +246,7 @@ fn what_a_hanging_journal_was_told_is_in_it_when_the_disk_is_back() {
     let arguments = ["run", "--queue-url", &sqs.url(), "--wait", "1s", "--log-format", "human", "--journal"];
     let mut daemon = start(disk.under(daemon(&[&arguments[..], &[journal.to_str().unwrap()]].concat())));
     daemon.until("known in memory only");
-    eventually("all are deleted", || sqs.queue().counts().deleted == 20);
+    block_until("all are deleted", || sqs.queue().counts().deleted == 20);
     disk.recovers();
     let records = || {
         let text = std::fs::read_to_string(&journal).unwrap();
@@ -265,7 +254,7 @@ fn what_a_hanging_journal_was_told_is_in_it_when_the_disk_is_back() {
             .filter(|line| line.split_once(' ').is_some_and(|(seconds, _)| seconds.parse::<u64>().is_ok()))
             .count()
     };
-    eventually("all are in the journal", || records() == 20);
+    block_until("all are in the journal", || records() == 20);
     daemon.signal(Signal::TERM);
     daemon.wait().with(0);
 }

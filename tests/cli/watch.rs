@@ -83,7 +83,7 @@ fn an_address_that_was_named_must_be_free_and_one_that_is_none_is_refused() {
     let ended = run(daemon(&["run", "--queue-url", &sqs.url(), "--admin", &address]));
     ended.with(69).saying(&["cannot listen at", &address]);
     let ended = run(daemon(&["run", "--queue-url", &sqs.url(), "--admin", "localhost"]));
-    ended.with(2).saying(&["--admin: \"localhost\" is no address with a port"]);
+    ended.with(2).saying(&["--admin: \"localhost\" is not an address with a port"]);
 }
 
 #[test]

@@ -334,7 +334,7 @@ def https_server(certificate):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    # The handshake happens in the thread of its connection: one that fails is no trouble of the server's.
+    # The handshake happens in the thread of its connection: one that fails does not trouble the server.
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     server.handle_error = lambda *_: None
     thread = threading.Thread(target=server.serve_forever)

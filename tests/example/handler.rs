@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     queue.send(r#"{"type":"message.new","cid":"messaging:garden","message":{"id":"1","text":"Hello!"}}"#);
     queue.send(r#"{"type":"reaction.new","cid":"messaging:garden"}"#);
     let router = Router::new().on(greet).fallback(ignore);
-    let settings = Settings { until_empty: true, wait: std::time::Duration::from_secs(1), ..Settings::default() };
+    let settings = Settings::new().with_until_empty(true).with_wait(std::time::Duration::from_secs(1));
     println!("{}", Consumer::new(queue, router, settings).run(std::future::pending()).await?);
     Ok(())
 }

@@ -84,12 +84,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let address: SocketAddr = arguments.next().as_deref().unwrap_or("127.0.0.1:9464").parse()?;
 
     tokio::time::pause();
-    let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(5), ..MemorySettings::default() });
+    let queue = MemoryQueue::new(MemorySettings::new().with_max_receive_count(5));
     let name = match scene {
         Scene::Hostile => "<b onclick=alert(1)>queue</b>",
         _ => "https://sqs.us-east-1.amazonaws.com/123456789012/chat-events",
     };
-    let settings = Settings { concurrency: 16, wall_clock, random_seed: Some(7), ..Settings::default() };
+    let settings = Settings::new().with_concurrency(16).with_wall_clock(wall_clock).with_random_seed(7);
     let consumer = Consumer::new(queue.clone(), router(scene), settings);
     let depth = queue.clone();
     let dead = queue.clone();

@@ -4,24 +4,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stream_sqsd::consumer::{Consumer, RunError, Settings, Summary};
+use stream_sqsd::consumer::{Consumer, Settings, Summary};
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, FailureKind, Handler, HandlerError};
 use stream_sqsd::queue::memory::{MemoryCounts, MemoryQueue, MemorySettings};
 use stream_sqsd::router::Router;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
 
-/// How long anything may take that a test waits for.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::engine::Running;
+use crate::support::until::{PATIENCE, until};
 
 /// A consumer that runs.
 pub(crate) struct Engine {
     queue: MemoryQueue,
     calls: Arc<Calls>,
-    stop: oneshot::Sender<()>,
-    run: JoinHandle<Result<Summary, RunError>>,
+    running: Running,
 }
 
 /// What a handler was seen to do.
@@ -36,11 +32,11 @@ struct Calls {
 impl Engine {
     /// Runs a handler, for so many messages at the same time.
     pub(crate) fn start(handler: Arc<impl Handler<Event, Error = HandlerError>>, concurrency: usize) -> Self {
-        Engine::with(handler, Settings { concurrency, ..Settings::default() })
+        Engine::with(handler, Settings::new().with_concurrency(concurrency))
     }
 
     pub(crate) fn with(handler: Arc<impl Handler<Event, Error = HandlerError>>, settings: Settings) -> Self {
-        let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(3), ..MemorySettings::default() });
+        let queue = MemoryQueue::new(MemorySettings::new().with_max_receive_count(3));
         let calls = Arc::new(Calls::default());
         let seen = calls.clone();
         let watched = move |event: Event, ctx: Context| {
@@ -57,11 +53,9 @@ impl Engine {
                 result
             }
         };
-        let settings = Settings { wait: Duration::from_secs(1), ..settings };
+        let settings = settings.with_wait(Duration::from_secs(1));
         let consumer = Consumer::new(queue.clone(), Router::new().fallback(watched), settings);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let run = tokio::spawn(consumer.run(async { drop(stopped.await) }));
-        Engine { queue, calls, stop, run }
+        Engine { queue, calls, running: Running::start(consumer) }
     }
 
     /// Sends so many events.
@@ -115,11 +109,8 @@ impl Engine {
     }
 
     pub(crate) async fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
-        let end = Instant::now() + PATIENCE;
-        while !is_so() {
-            assert!(Instant::now() < end, "not in time: {what}; {:?}, {:?}", self.counts(), self.refusals());
-            sleep(Duration::from_millis(5)).await;
-        }
+        let look = async || (is_so(), self.counts(), self.refusals());
+        until(what, PATIENCE, look, |(is_so, ..)| *is_so).await;
     }
 
     /// Stops it, and asserts that every message was handled and none is left or dead-lettered.
@@ -131,7 +122,6 @@ impl Engine {
 
     /// Stops it.
     pub(crate) async fn stop(self) -> Summary {
-        self.stop.send(()).unwrap();
-        timeout(PATIENCE, self.run).await.expect("it ends in time").unwrap().unwrap()
+        self.running.stop().await
     }
 }

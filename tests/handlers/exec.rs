@@ -122,7 +122,7 @@ async fn a_program_that_cannot_be_executed_is_refused_at_the_start_and_a_target_
 
     assert!(matches!(Exec::new(ExecSettings::new(["no-such-program"])), Err(ExecError::NotFound { .. })));
     assert!(matches!(Exec::new(ExecSettings::new([""; 0])), Err(ExecError::Empty)));
-    let unset = ExecSettings { env: vec!["NO_SUCH_VARIABLE".into()], ..ExecSettings::new(["sh"]) };
+    let unset = ExecSettings::new(["sh"]).with_env(["NO_SUCH_VARIABLE"]);
     assert!(matches!(Exec::new(unset), Err(ExecError::NotSet { .. })));
 }
 
@@ -224,7 +224,7 @@ async fn a_program_whose_time_runs_out_is_ended_and_its_message_stays() {
     });
     let text = r#"exec 3> $1/fifo; trap 'echo ended >&3; exit' TERM; echo begun >&3; sleep 60 & wait"#;
     // Time enough for a shell to begin, on a busy machine too.
-    let settings = Settings { handler_timeout: Duration::from_secs(2), ..Settings::default() };
+    let settings = Settings::new().with_handler_timeout(Duration::from_secs(2));
     let engine = Engine::with(Arc::new(script(text, place.path())), settings);
     engine.send(1);
     let said = tokio::time::timeout(Duration::from_secs(15), listening).await.expect("it is ended").unwrap();
@@ -243,8 +243,8 @@ const LOCKED: &str = "exec 9> $1/lock; flock -n 9 || echo overlap >> $1/overlaps
 async fn uses_up_its_receives_without_overlap(text: &str, handler_timeout: Duration) {
     let place = tempdir().unwrap();
     let exec = Arc::new(script(&format!("{LOCKED}{text}"), place.path()));
-    let retry = RetryDelay { min: Duration::ZERO, max: Duration::ZERO };
-    let engine = Engine::with(exec, Settings { handler_timeout, retry, ..Settings::default() });
+    let retry = RetryDelay::new(Duration::ZERO, Duration::ZERO);
+    let engine = Engine::with(exec, Settings::new().with_handler_timeout(handler_timeout).with_retry(retry));
     engine.send(1);
     engine.until_dead_lettered(1).await;
     let summary = engine.stop().await;
@@ -269,7 +269,7 @@ async fn what_a_failed_program_left_running_is_gone_before_its_message_comes_aga
 async fn a_program_is_gone_before_a_shutdown_hands_its_message_back() {
     let place = tempdir().unwrap();
     let exec = Arc::new(script(&format!(r#"{LOCKED}trap "" TERM; sleep 60 & sleep 60; sleep 60"#), place.path()));
-    let settings = Settings { grace: Duration::from_secs(3), ..Settings::default() };
+    let settings = Settings::new().with_grace(Duration::from_secs(3));
     let engine = Engine::with(exec, settings);
     let queue = engine.queue();
     engine.send(1);

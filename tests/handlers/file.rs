@@ -76,7 +76,7 @@ async fn what_cannot_be_written_to_is_refused_on_opening() {
     assert!(matches!(open(Path::new("/dev/null")), FileError::NotAFile { .. }));
     assert!(matches!(open(&place.path().join("no/events")), FileError::Open { .. }));
     assert!(matches!(open(Path::new("/")), FileError::NoName { .. }));
-    let zero = FileSettings { rotate_size: Some(0), ..FileSettings::new(place.path().join("events")) };
+    let zero = FileSettings::new(place.path().join("events")).with_rotate_size(0);
     assert!(matches!(File::open(zero), Err(FileError::Zero { setting: "rotate_size" })));
 }
 
@@ -152,7 +152,7 @@ async fn reopening_creates_the_file_before_the_next_event_does() {
     // Ending the handler waits for what its thread was asked for.
     drop(file);
     assert_eq!((ids(&old).len(), ids(&path).len()), (1, 0));
-    // To ask one that has ended is no error.
+    // To ask one that has ended is not an error.
     reopener.reopen().await;
 }
 
@@ -160,7 +160,7 @@ async fn reopening_creates_the_file_before_the_next_event_does() {
 async fn a_file_is_put_aside_before_it_grows_too_large_and_no_event_is_lost() {
     let place = tempdir().unwrap();
     let path = place.path().join("events.jsonl");
-    let settings = FileSettings { rotate_size: Some(1000), ..FileSettings::new(&path) };
+    let settings = FileSettings::new(&path).with_rotate_size(1000);
     let file = File::open(settings).unwrap();
     for number in 0..40 {
         write(&file, &number.to_string()).await;
@@ -326,14 +326,14 @@ fn disk_that_is_full_is_a_target_that_is_down_leaves_no_half_line_and_passes() {
 #[tokio::test]
 async fn child_that_is_looked_over() {
     let Ok(path) = std::env::var(CHILD) else { return };
-    let file = File::open(FileSettings { rotate_size: Some(400), ..FileSettings::new(path) }).unwrap();
+    let file = File::open(FileSettings::new(path).with_rotate_size(400)).unwrap();
     for id in ["one", "two", "three", "four", "five"] {
         write(&file, id).await;
         say(id);
     }
 }
 
-/// The calls of the system, as they were made: what a success stands on is no matter of trust.
+/// The calls of the system, as they were made: what a success rests on is not taken on trust.
 #[test]
 #[ignore = "needs strace: `tests/run --all` runs it"]
 fn disk_has_every_line_and_every_name_before_success_is_told() {

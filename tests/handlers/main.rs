@@ -6,11 +6,13 @@ use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 
 use stream_sqsd::decode::decode;
 use stream_sqsd::event::Event;
+use support::log::Log;
 
+#[path = "../support/mod.rs"]
+mod support;
 mod engine;
 mod stdout;
 mod file;
@@ -62,36 +64,4 @@ fn certify(place: &Path) -> (PathBuf, PathBuf) {
     fs::write(&paths.0, certificate.pem()).unwrap();
     fs::write(&paths.1, key.serialize_pem()).unwrap();
     paths
-}
-
-/// What this thread logs, until it is dropped.
-struct Log {
-    text: Text,
-    _guard: tracing::subscriber::DefaultGuard,
-}
-
-#[derive(Clone, Default)]
-struct Text(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn of_this_thread() -> Self {
-        let text = Text::default();
-        let writer = text.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        Log { text, _guard: tracing::subscriber::set_default(subscriber) }
-    }
-
-    fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut *self.text.0.lock().unwrap())).unwrap()
-    }
-}
-
-impl io::Write for Text {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use stream_sqsd::consumer::Settings;
@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::engine::Engine;
+use crate::support::until::block_until;
 use crate::{CHILD, child, event, said, say};
 
 /// A PostgreSQL of its own, listening on a socket in a directory, and on a port where a test asks for TLS.
@@ -68,7 +69,7 @@ impl Cluster {
         // Its children notice and go; the server does not start again before they have.
         let mut start = self.command("pg_ctl", &["start", "--wait", "--silent", "--log=/dev/null", "-D"]);
         start.stderr(Stdio::null());
-        until(|| start.status().unwrap().success());
+        block_until("it has started", || start.status().unwrap().success());
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
@@ -137,14 +138,6 @@ fn is_root() -> bool {
 fn id(which: &str) -> u32 {
     let output = Command::new("id").args([which, "postgres"]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().parse().expect("the package postgresql is installed")
-}
-
-/// Asks again until it is so.
-fn until(mut it_is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !it_is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it takes too long");
-    }
 }
 
 /// Where Debian has PostgreSQL's programs: the newest version's.
@@ -221,7 +214,7 @@ async fn a_database_that_is_down_is_a_target_that_is_down_until_it_comes_back() 
     let cluster = Cluster::start();
     drop(cluster.handler().await);
     // With a second connection the next event would not meet the one that was closed.
-    let postgres = Postgres::new(PostgresSettings { connections: 1, ..cluster.settings() }).unwrap();
+    let postgres = Postgres::new(cluster.settings().with_connections(1)).unwrap();
     insert(&postgres, "1").await.unwrap();
     cluster.down();
     for _ in 0..2 {
@@ -246,7 +239,7 @@ async fn a_connection_on_which_nothing_can_be_written_is_given_up_for_a_new_one(
     cluster.ask("CREATE ROLE clerk LOGIN SUPERUSER");
     cluster.ask("ALTER ROLE clerk SET default_transaction_read_only = on");
     let url = cluster.url().replace("user=postgres", "user=clerk");
-    let postgres = Postgres::new(PostgresSettings { connections: 1, ..PostgresSettings::new(url) }).unwrap();
+    let postgres = Postgres::new(PostgresSettings::new(url).with_connections(1)).unwrap();
     let error = insert(&postgres, "1").await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::TargetDown, "{error}");
     assert!(error.to_string().contains("read-only transaction (SQLSTATE 25006)"), "{error}");
@@ -261,7 +254,7 @@ async fn an_outage_and_a_crash_of_the_database_lose_no_message_and_dead_letter_n
     let engine = Engine::start(postgres, 64);
     let rows = |count: usize| {
         let count = [count.to_string()];
-        until(|| cluster.ask("SELECT count(*) FROM stream_events") == count);
+        block_until("so many rows are there", || cluster.ask("SELECT count(*) FROM stream_events") == count);
     };
     engine.send(200);
     rows(200);
@@ -292,7 +285,7 @@ impl Holder {
         std::io::Write::write_all(child.stdin.as_mut().unwrap(), locked.as_bytes()).unwrap();
         let held =
             "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation::regclass::text = 'stream_events'";
-        until(|| !cluster.ask(held).is_empty());
+        block_until("the row is held", || !cluster.ask(held).is_empty());
         Holder(child)
     }
 }
@@ -308,11 +301,11 @@ impl Drop for Holder {
 async fn a_slow_database_is_given_no_more_than_the_slots_and_the_rest_waits_in_the_queue() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
-    let settings = PostgresSettings { timeout: Duration::from_secs(60), ..cluster.settings() };
+    let settings = cluster.settings().with_timeout(Duration::from_secs(60));
     let holder = Holder::of_the_table(&cluster);
     let engine = Engine::with(
         Arc::new(Postgres::new(settings).unwrap()),
-        Settings { concurrency: 4, handler_timeout: Duration::from_secs(70), ..Settings::default() },
+        Settings::new().with_concurrency(4).with_handler_timeout(Duration::from_secs(70)),
     );
     engine.send(40);
     engine.until_full(4).await;
@@ -330,7 +323,7 @@ async fn a_missing_table_or_permission_is_down_until_it_is_fixed() {
     let error = insert(&postgres, "1").await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::TargetDown);
     assert!(error.to_string().contains("\"stream_events\" does not exist (SQLSTATE 42P01)"), "{error}");
-    // To make it twice is no error.
+    // To make it twice is not an error.
     for _ in 0..2 {
         init(&cluster.settings()).await.unwrap();
     }
@@ -347,7 +340,7 @@ async fn a_missing_table_or_permission_is_down_until_it_is_fixed() {
 async fn a_server_that_never_answers_is_a_target_that_is_busy_in_time() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("postgres://postgres@{}/postgres", silent.local_addr().unwrap());
-    let settings = PostgresSettings { timeout: Duration::from_millis(300), ..PostgresSettings::new(url) };
+    let settings = PostgresSettings::new(url).with_timeout(Duration::from_millis(300));
     let error = insert(&Postgres::new(settings).unwrap(), "1").await.unwrap_err();
     let said = error.to_string();
     assert_eq!((error.kind(), said.as_str()), (FailureKind::TargetBusy, "no answer of the database within 300 ms"));
@@ -357,7 +350,7 @@ async fn a_server_that_never_answers_is_a_target_that_is_busy_in_time() {
 async fn a_row_that_another_transaction_holds_is_a_target_that_is_busy_and_no_success() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
-    let settings = PostgresSettings { timeout: Duration::from_millis(500), ..cluster.settings() };
+    let settings = cluster.settings().with_timeout(Duration::from_millis(500));
     let postgres = Postgres::new(settings).unwrap();
     let holder = Holder::of_the_table(&cluster);
     let error = insert(&postgres, "1").await.unwrap_err();
@@ -373,7 +366,7 @@ async fn a_row_that_another_transaction_holds_is_a_target_that_is_busy_and_no_su
 async fn a_connection_that_never_answers_again_is_given_up_for_a_new_one() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
-    let settings = PostgresSettings { connections: 1, timeout: Duration::from_secs(2), ..cluster.settings() };
+    let settings = cluster.settings().with_connections(1).with_timeout(Duration::from_secs(2));
     let postgres = Postgres::new(settings).unwrap();
     insert(&postgres, "1").await.unwrap();
     let pid = cluster.ask("SELECT pid FROM pg_stat_activity WHERE application_name = 'stream-sqsd'").remove(0);
@@ -392,12 +385,12 @@ async fn the_time_of_an_event_that_waits_behind_another_begins_with_its_turn() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
     let time = Duration::from_secs(3);
-    let settings = PostgresSettings { connections: 1, timeout: time, ..cluster.settings() };
+    let settings = cluster.settings().with_connections(1).with_timeout(time);
     let postgres = Arc::new(Postgres::new(settings).unwrap());
     let holder = Holder::of_the_table(&cluster);
     let first = postgres.clone();
     let first = tokio::spawn(async move { insert(&first, "1").await });
-    until(|| {
+    block_until("the database shows it", || {
         !cluster.ask("SELECT 1 FROM pg_stat_activity WHERE query ~ '^INSERT' AND wait_event_type = 'Lock'").is_empty()
     });
     let ctx = Context::for_test("2");
@@ -411,7 +404,7 @@ async fn the_time_of_an_event_that_waits_behind_another_begins_with_its_turn() {
     assert!(ctx.deadline() > deadline + time / 2, "the engine's limit too");
 }
 
-/// What a trigger may answer of one row, in any class of SQLSTATE, is no matter of those that came with it.
+/// What a trigger may answer of one row, in any class of SQLSTATE, does not affect those that came with it.
 #[tokio::test]
 async fn rows_that_fail_in_whatever_class_take_no_others_along() {
     let cluster = Cluster::start();
@@ -422,7 +415,7 @@ async fn rows_that_fail_in_whatever_class_take_no_others_along() {
          RETURN NEW; END $$",
     );
     cluster.ask("CREATE TRIGGER judge BEFORE INSERT ON stream_events FOR EACH ROW EXECUTE FUNCTION refuse_some()");
-    let postgres = &Postgres::new(PostgresSettings { connections: 1, ..cluster.settings() }).unwrap();
+    let postgres = &Postgres::new(cluster.settings().with_connections(1)).unwrap();
     let good = decode(r#"{"type":"good"}"#, 1000).unwrap();
     postgres.handle(good, Context::for_test("first")).await.unwrap();
     let connection = "SELECT pid FROM pg_stat_activity WHERE application_name = 'stream-sqsd'";
@@ -464,7 +457,7 @@ async fn what_was_inserted_counts_though_the_row_behind_it_is_not_answered() {
          IF NEW.type = 'slow' THEN PERFORM pg_sleep(60); END IF; RETURN NEW; END $$",
     );
     cluster.ask("CREATE TRIGGER judge BEFORE INSERT ON stream_events FOR EACH ROW EXECUTE FUNCTION refuse_some()");
-    let settings = PostgresSettings { connections: 1, timeout: Duration::from_secs(2), ..cluster.settings() };
+    let settings = cluster.settings().with_connections(1).with_timeout(Duration::from_secs(2));
     let postgres = &Postgres::new(settings).unwrap();
     // In the order of their ids: the first makes the statement fail, and alone the last keeps the others waiting.
     let handle = |id: &'static str, kind: &'static str| async move {
@@ -494,7 +487,7 @@ async fn a_date_out_of_range_is_null() {
 async fn many_events_share_a_round_trip_and_connections_are_no_more_than_configured() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
-    let settings = PostgresSettings { connections: 3, timeout: Duration::from_secs(60), ..cluster.settings() };
+    let settings = cluster.settings().with_connections(3).with_timeout(Duration::from_secs(60));
     let postgres = Arc::new(Postgres::new(settings).unwrap());
     let holder = Holder::of_the_table(&cluster);
     let handed_over = Arc::new(AtomicUsize::new(0));
@@ -518,7 +511,9 @@ async fn many_events_share_a_round_trip_and_connections_are_no_more_than_configu
     let connections = cluster.ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stream-sqsd'");
     assert!(connections[0].parse::<u32>().unwrap() <= 3, "{connections:?}");
     drop(postgres);
-    until(|| cluster.ask("SELECT 1 FROM pg_stat_activity WHERE application_name = 'stream-sqsd'").is_empty());
+    block_until("no connection is left", || {
+        cluster.ask("SELECT 1 FROM pg_stat_activity WHERE application_name = 'stream-sqsd'").is_empty()
+    });
 }
 
 #[tokio::test]
@@ -545,7 +540,7 @@ async fn a_table_may_have_any_name_and_stand_in_any_schema() {
     let cluster = Cluster::start();
     cluster.ask(r#"CREATE SCHEMA "Chat""#);
     for table in [r#"Chat.Events "of" Ours; DROP TABLE x"#, "order", &"x".repeat(48)] {
-        let settings = PostgresSettings { table: table.into(), ..cluster.settings() };
+        let settings = cluster.settings().with_table(table);
         init(&settings).await.unwrap();
         insert(&Postgres::new(settings).unwrap(), "1").await.unwrap();
     }
@@ -693,7 +688,7 @@ async fn tls_verifies_the_server_and_is_not_given_up_where_the_server_has_none()
 #[tokio::test]
 async fn init_says_what_the_database_refused() {
     let cluster = Cluster::start();
-    let settings = PostgresSettings { table: "no_such_schema.events".into(), ..cluster.settings() };
+    let settings = cluster.settings().with_table("no_such_schema.events");
     let PostgresError::Database(error) = init(&settings).await.unwrap_err() else { panic!("another error") };
     assert!(error.to_string().contains(r#"schema "no_such_schema" does not exist"#), "{error}");
 }

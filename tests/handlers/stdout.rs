@@ -37,7 +37,7 @@ async fn each_line_is_one_write_and_is_flushed_before_success() {
         let ctx = Context::for_test(id);
         let deadline = ctx.deadline();
         stdout.handle(event(id), ctx.clone()).await.unwrap();
-        assert!(ctx.deadline() > deadline, "the wait for its turn is no part of its time");
+        assert!(ctx.deadline() > deadline, "the wait for its turn is not part of its time");
         let writes = std::mem::take(&mut *writes.0.lock().unwrap());
         assert_eq!(writes.len(), 2, "{writes:?}");
         assert!(writes[0].starts_with(&format!(r#"{{"type":"message.new","message_id":"{id}""#)), "{}", writes[0]);
@@ -70,14 +70,14 @@ async fn a_reader_that_has_gone_is_a_target_that_is_down_and_closed_says_so() {
     let stdout = Stdout::new(writer).unwrap();
     let closed = stdout.closed();
     stdout.handle(event("1"), Context::for_test("1")).await.unwrap();
-    assert!(!closed.is_cancelled());
+    assert!(!closed.is_closed());
 
     drop(reader);
     for id in ["2", "3"] {
         let error = stdout.handle(event(id), Context::for_test(id)).await.unwrap_err();
         assert_eq!(error.kind(), FailureKind::TargetDown, "{error}");
     }
-    timeout(SOON, closed.cancelled()).await.unwrap();
+    timeout(SOON, closed.wait()).await.unwrap();
 }
 
 /// A handler whose reader has paused is dropped in the middle of its line: the runtime goes on, and when the reader
@@ -125,7 +125,7 @@ async fn a_reader_that_pauses_is_a_target_that_is_down_before_the_time_limit_of_
     let handled = stdout.handle(event(&"x".repeat(1 << 19)), Context::for_test("1"));
     let error = timeout(Duration::from_secs(30), handled).await.expect("it waits no longer").unwrap_err();
     assert_eq!(error.kind(), FailureKind::TargetDown, "{error}");
-    assert!(!stdout.closed().is_cancelled(), "it has paused, not gone");
+    assert!(!stdout.closed().is_closed(), "it has paused, not gone");
 }
 
 /// Takes n bytes, then is full until more are allowed.
@@ -159,7 +159,7 @@ async fn a_line_that_a_full_disk_tore_is_made_whole_when_there_is_room() {
         let error = stdout.handle(event("2"), Context::for_test("2")).await.unwrap_err();
         assert_eq!(error.kind(), FailureKind::TargetDown);
     }
-    assert!(!stdout.closed().is_cancelled(), "a full disk has not gone for good");
+    assert!(!stdout.closed().is_closed(), "a full disk has not gone for good");
     assert_eq!(content.lock().unwrap().len(), 150);
 
     *room.lock().unwrap() = 1000;

@@ -146,7 +146,7 @@ fn a_connection_test_is_short_and_says_so_or_has_no_type() {
 }
 
 #[test]
-fn what_is_base64_by_chance_is_no_json() {
+fn what_is_base64_by_chance_is_not_json() {
     for body in ["null", "true", "1234", "", "  ", "abcd"] {
         refused(body, JSON);
     }
@@ -214,7 +214,7 @@ fn a_gzip_cut_short_anywhere_is_refused() {
 }
 
 #[test]
-fn bytes_that_are_no_utf8_are_refused_also_where_nobody_looks() {
+fn bytes_that_are_not_utf8_are_refused_wherever_they_are() {
     let mut json = EVENT.as_bytes().to_vec();
     let at = EVENT.find("ÿ").unwrap();
     json[at] = 0xff;
@@ -244,7 +244,7 @@ fn an_event_is_an_object_with_a_type_that_is_a_text() {
 }
 
 #[test]
-fn what_is_no_json_is_refused_wherever_the_fault_is() {
+fn what_is_not_json_is_refused_wherever_the_fault_is() {
     for body in [
         "{",
         r#"{"type":"message.new"} x"#,
@@ -265,7 +265,7 @@ fn what_is_no_json_is_refused_wherever_the_fault_is() {
 }
 
 #[test]
-fn a_key_that_stands_twice_is_no_error_the_last_counts() {
+fn of_a_key_that_stands_twice_the_last_counts() {
     let body = r#"{"type":"user.updated","a":1,"type":"message.new","a":2}"#;
     reads(body, body);
     refused(r#"{"type":"message.new","type":""}"#, JSON);

@@ -3,10 +3,11 @@
 #![allow(clippy::disallowed_methods, reason = "the bans are for the engine; a test watches it from outside")]
 
 mod architecture;
+mod builders;
 mod corpus;
 mod decode;
 mod event;
-mod scale;
 mod shipped;
 mod shutdown;
 mod webhook;
+mod wording;

@@ -107,14 +107,10 @@ fn every_link_of_the_documentation_leads_somewhere() {
 }
 
 #[test]
-fn every_guide_is_in_the_package_and_in_rustdoc() {
-    let (assets, library) = (assets(), text("src/lib.rs"));
+fn every_guide_is_in_the_package() {
+    let assets = assets();
     for guide in pages("src/docs") {
         assert!(assets.contains_key(&guide), "{} is not in the package", guide.display());
-        let name = guide.file_stem().unwrap().to_str().unwrap();
-        assert!(library.contains(&format!("page!({name});")), "{name} is not in rustdoc");
-        let definition = format!("\"[{name}]: crate::docs::{name}\"");
-        assert!(library.contains(&definition), "links to {name} lead nowhere in rustdoc");
     }
 }
 
@@ -136,6 +132,22 @@ fn the_packages_documentation_links_only_to_what_it_holds() {
             assert!(held.contains(&target), "{} links to {link}, which the package does not hold", page.display());
         }
     }
+}
+
+/// The page about scale computes with what the template makes of a task where nothing else is set.
+#[test]
+fn the_page_about_scale_has_the_defaults_of_the_template() {
+    let (template, page) = (text("deploy/ecs/template.yaml"), text("deploy/SCALE.md"));
+    let default = |parameter: &str| -> u64 {
+        let (_, rest) = template.split_once(&format!("\n  {parameter}:\n")).expect("the parameter");
+        let (_, value) = rest.split_once("Default:").expect("a default");
+        value.lines().next().unwrap().trim().trim_matches('"').parse().unwrap()
+    };
+    let backlog = default("BacklogPerTask");
+    let grouped = format!("{},{:03}", backlog / 1000, backlog % 1000);
+    assert!(page.contains(&format!("| wait at {grouped} |")) && page.contains(&format!("The default of {grouped} ")));
+    assert_eq!(default("Cpu"), 1024 / 4);
+    assert!(page.contains("its default size (a quarter of a vCPU, "));
 }
 
 /// The images that the documentation builds, runs, tags and pushes.

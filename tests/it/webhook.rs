@@ -75,7 +75,7 @@ fn the_signature_is_looked_at_before_the_content() {
 }
 
 #[test]
-fn a_verified_body_that_is_no_event_is_refused() {
+fn a_verified_body_that_is_not_an_event_is_refused() {
     // HMAC-SHA256 of `{}` under tsec2.
     let signature = hmac_of(b"{}");
     assert_eq!(why(verify_and_parse(b"{}", &signature, SECRET)), "invalid_json_payload");

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::body::event;
-use super::engine::{Engine, quick};
+use super::engine::{self, quick};
 use super::queue::{TestQueue, Wanted};
 
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn what_sqs_says_of_a_message_reaches_the_handler() {
         seen.send(ctx.clone()).unwrap();
         async move { if ctx.receive_count() == 1 { Err(HandlerError::retry("the first time fails")) } else { Ok(()) } }
     };
-    let engine = Engine::start(&queue, Router::new().fallback(handler), quick()).await;
+    let engine = engine::start(&queue, Router::new().fallback(handler), quick()).await;
 
     for receive_count in 1..=2 {
         let ctx = timeout(Duration::from_secs(30), contexts.recv()).await.expect("a call in time").unwrap();

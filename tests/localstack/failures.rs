@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::body::{base64, event};
-use super::daemon::Daemon;
-use super::engine::{Engine, quick};
+use super::daemon;
+use super::engine::{self, quick};
 use super::queue::{TestQueue, Wanted};
 
 #[tokio::test]
@@ -22,7 +22,7 @@ async fn an_undecodable_message_reaches_the_dead_letter_queue_after_its_receives
     queue.send(bad.clone()).await;
     queue.send([event(1).to_string()]).await;
 
-    let mut daemon = Daemon::run(&queue, &["--wait", "1s"]);
+    let mut daemon = daemon::run(&queue, &["--wait", "1s"]);
     assert_eq!(daemon.line().await["event"], event(1));
     let mut sorted = bad.to_vec();
     sorted.sort();
@@ -30,11 +30,11 @@ async fn an_undecodable_message_reaches_the_dead_letter_queue_after_its_receives
     daemon.terminate();
     let ended = daemon.end().await;
 
-    assert_eq!(ended.lines.len(), 0);
-    let summary = ended.summary();
-    assert_eq!((summary.deleted, summary.nacked), (1, 3 * 2), "{}", ended.log);
+    assert_eq!(ended.lines().len(), 0);
+    let summary = daemon::summary(&ended);
+    assert_eq!((summary.deleted, summary.nacked), (1, 3 * 2), "{}", ended.stderr);
     for body in &bad {
-        assert!(!ended.log.contains(body.as_str()), "the log quotes a body:\n{}", ended.log);
+        assert!(!ended.stderr.contains(body.as_str()), "the log quotes a body:\n{}", ended.stderr);
     }
     queue.emptied().await;
 }
@@ -50,7 +50,7 @@ async fn a_message_that_always_fails_reaches_the_dead_letter_queue_after_its_rec
         counted.fetch_add(1, Ordering::Relaxed);
         async { Err(HandlerError::retry("it always fails")) }
     };
-    let engine = Engine::start(&queue, Router::new().fallback(handler), quick()).await;
+    let engine = engine::start(&queue, Router::new().fallback(handler), quick()).await;
 
     assert_eq!(queue.dead_letters.arrived(1).await, [event(1).to_string()]);
     let summary = engine.stop().await;
@@ -70,7 +70,7 @@ async fn a_retry_delay_that_a_handler_names_is_kept() {
         seen.send(Instant::now()).unwrap();
         async move { if ctx.receive_count() == 1 { Err(HandlerError::retry("not yet").after(delay)) } else { Ok(()) } }
     };
-    let engine = Engine::start(&queue, Router::new().fallback(handler), quick()).await;
+    let engine = engine::start(&queue, Router::new().fallback(handler), quick()).await;
 
     let mut call = async || timeout(Duration::from_secs(60), calls.recv()).await.expect("a call in time").unwrap();
     let (first, second) = (call().await, call().await);

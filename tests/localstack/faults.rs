@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stream_sqsd::consumer::Settings;
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::router::Router;
@@ -15,10 +14,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::body::event;
-use super::engine::{Engine, quick};
+use super::engine::{self, quick};
 use super::proxy::{Fault, Proxy};
-use super::queue::{Counts, TestQueue, Wanted, until};
+use super::queue::{Counts, TestQueue, Wanted};
 use super::scale;
+use super::support::until::until;
 
 /// How long a test waits for what comes at some time.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -111,7 +111,7 @@ async fn on_a_bad_wire_every_message_succeeds_once_and_is_deleted() {
     let ids = queue.send((0..messages).map(|number| event(number).to_string())).await;
     let seen = Arc::new(Mutex::new(Seen::default()));
     let began = Instant::now();
-    let engine = Engine::start_through(&proxy.url(), &queue, watched(&seen), quick()).await;
+    let engine = engine::start_through(&proxy.url(), &queue, watched(&seen), quick()).await;
     let empty = Counts { visible: 0, hidden: 0 };
     until("the queue is empty", PATIENCE, async || queue.counts().await, |counts| *counts == empty).await;
     let took = began.elapsed();
@@ -154,12 +154,12 @@ async fn two_polls_that_never_answer_are_noticed_after_their_wait_and_ten_second
     let (plan, mut silence) = silent_receives(2, 2);
     let proxy = Proxy::start(plan).await;
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let engine = Engine::start_through(&proxy.url(), &queue, watched(&seen), quick()).await;
+    let engine = engine::start_through(&proxy.url(), &queue, watched(&seen), quick()).await;
 
     let fell_silent = timeout(PATIENCE, silence.recv()).await.expect("a third receive").unwrap();
     let ids = queue.send((0..20).map(|number| event(number).to_string())).await;
     let given_up = async || {
-        assert!(engine.monitor.is_live(), "a poll that is still to be given up is no reason for a restart");
+        assert!(engine.monitor.is_live(), "a poll that is still to be given up is not a reason for a restart");
         engine.monitor.snapshot().polls_abandoned
     };
     until("the poll is given up", PATIENCE, given_up, |polls| *polls == 1).await;
@@ -188,8 +188,8 @@ async fn a_poll_that_never_answers_holds_up_a_shutdown_for_its_wait_and_two_seco
     let queue = TestQueue::new("silent_shutdown", Wanted::default()).await;
     let (plan, mut silence) = silent_receives(2, usize::MAX - 2);
     let proxy = Proxy::start(plan).await;
-    let settings = Settings { grace: Duration::from_secs(20), ..quick() };
-    let engine = Engine::start_through(&proxy.url(), &queue, Router::new(), settings).await;
+    let settings = quick().with_grace(Duration::from_secs(20));
+    let engine = engine::start_through(&proxy.url(), &queue, Router::new(), settings).await;
 
     timeout(PATIENCE, silence.recv()).await.expect("a third receive").unwrap();
     let told = Instant::now();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::body::{base64, envelope, event, gzip};
-use super::daemon::{Daemon, command_with_keys};
+use super::daemon::{self, command_with_keys};
 use super::endpoint::endpoint;
 use super::queue::{TestQueue, Wanted};
 
@@ -27,11 +27,11 @@ async fn every_form_of_body_is_handled_and_deleted() {
     };
     let ids = queue.send((0..7).map(form)).await;
 
-    let ended = Daemon::run(&queue, &["--until-empty", "--wait", "1s"]).end().await;
+    let ended = daemon::run(&queue, &["--until-empty", "--wait", "1s"]).end().await;
 
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
-    let lines: BTreeMap<&str, &Value> =
-        ended.lines.iter().map(|line| (line["message_id"].as_str().unwrap(), line)).collect();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let lines = ended.lines();
+    let lines: BTreeMap<&str, &Value> = lines.iter().map(|line| (line["message_id"].as_str().unwrap(), line)).collect();
     assert_eq!(lines.len(), 7);
     for (number, id) in ids.iter().enumerate() {
         assert_eq!(lines[id.as_str()]["event"], event(number), "form {number}");
@@ -40,7 +40,7 @@ async fn every_form_of_body_is_handled_and_deleted() {
     }
     queue.emptied().await;
     assert_eq!(queue.dead_letters.count().await, 0);
-    assert_eq!(ended.summary().deleted, 7);
+    assert_eq!(daemon::summary(&ended).deleted, 7);
 }
 
 #[tokio::test]
@@ -54,13 +54,13 @@ async fn what_send_sends_comes_out_of_run_once_each() {
         let endpoint = endpoint();
         let path = file.to_str().unwrap();
         let send = ["send", "--queue-url", &queue.url, "--endpoint-url", &endpoint, "--encoding", encoding, path];
-        let sent = Daemon::start(command_with_keys(&send)).end().await;
-        assert_eq!(sent.code, Some(0), "{}", sent.log);
+        let sent = daemon::start(command_with_keys(&send)).end().await;
+        assert_eq!(sent.code, Some(0), "{}", sent.stderr);
     }
 
-    let ended = Daemon::run(&queue, &["--until-empty", "--wait", "1s"]).end().await;
+    let ended = daemon::run(&queue, &["--until-empty", "--wait", "1s"]).end().await;
 
-    let mut numbers: Vec<_> = ended.lines.iter().map(|line| line["event"]["number"].as_u64().unwrap()).collect();
+    let mut numbers: Vec<_> = ended.lines().iter().map(|line| line["event"]["number"].as_u64().unwrap()).collect();
     numbers.sort();
     assert_eq!(numbers, (0..100).collect::<Vec<_>>());
     queue.emptied().await;

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::body::event;
-use super::daemon::Daemon;
-use super::queue::{Counts, TestQueue, Wanted, until};
+use super::daemon;
+use super::queue::{Counts, TestQueue, Wanted};
 use super::record::Record;
 use super::scale;
+use super::support::until::until;
 
 /// How often the daemon is killed.
 const KILLS: usize = 20;
@@ -52,7 +53,7 @@ async fn killed_twenty_times(test: &str, more: impl Fn(&Record) -> Vec<String>) 
         let size = portion.len();
         sent.extend(queue.send(portion.map(|number| event(number).to_string())).await);
         let before = record.len();
-        let daemon = Daemon::recording(&queue, &record, &arguments);
+        let daemon = daemon::recording(&queue, &record, &arguments);
         if random.bool() {
             // In the midst of it: between a line and the delete of its message are some twenty milliseconds.
             record.grown_to(before + random.usize(0..=size), Duration::from_secs(10)).await;
@@ -72,13 +73,13 @@ async fn killed_twenty_times(test: &str, more: impl Fn(&Record) -> Vec<String>) 
         }
     }
 
-    let daemon = Daemon::recording(&queue, &record, &arguments);
+    let daemon = daemon::recording(&queue, &record, &arguments);
     let empty = Counts { visible: 0, hidden: 0 };
     until("the queue is empty", LAST_LIFE, async || queue.counts().await, |counts| *counts == empty).await;
     daemon.terminate();
     let ended = daemon.end().await;
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
-    ended.summary();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    daemon::summary(&ended);
 
     let handled = record.handled();
     let lost: Vec<_> = sent.iter().filter(|id| !handled.contains_key(*id)).collect();

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::body::event;
-use super::engine::{Engine, quick};
+use super::engine::{self, quick};
 use super::queue::{Counts, TestQueue, Wanted};
 
 #[tokio::test]
@@ -33,7 +33,7 @@ async fn a_handler_that_outlives_the_visibility_timeout_keeps_its_message() {
             }
         }
     };
-    let engine = Engine::start(&queue, Router::new().fallback(handler), quick()).await;
+    let engine = engine::start(&queue, Router::new().fallback(handler), quick()).await;
     timeout(Duration::from_secs(30), begun.notified()).await.expect("the handler is called");
 
     // Another consumer waits for three times the visibility timeout and gets nothing.

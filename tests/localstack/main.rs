@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::disallowed_methods, reason = "the bans are for the engine; a test watches it by the real clock")]
 
+#[path = "../support/mod.rs"]
+mod support;
 mod endpoint;
 mod queue;
 mod daemon;

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stream_sqsd::consumer::{Ended, Settings};
+use stream_sqsd::consumer::Ended;
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::router::Router;
 
 use super::body::{base64, event, gzip};
-use super::engine::{Engine, quick};
+use super::engine::{self, quick};
 use super::queue::{TestQueue, Wanted};
 
 const MESSAGES: usize = 2_000;
@@ -41,8 +41,8 @@ async fn two_thousand_messages_through_64_slots_are_handled_once_each() {
             }
         }
     };
-    let settings = Settings { concurrency: 64, until_empty: true, ..quick() };
-    let summary = Engine::start(&queue, Router::new().fallback(handler), settings).await.ended().await;
+    let settings = quick().with_concurrency(64).with_until_empty(true);
+    let summary = engine::start(&queue, Router::new().fallback(handler), settings).await.ended().await;
 
     let once_each: BTreeMap<String, u32> = ids.into_iter().map(|id| (id, 1)).collect();
     assert_eq!(once_each.len(), MESSAGES);

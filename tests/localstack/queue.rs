@@ -3,9 +3,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
 
 use super::endpoint::{ACCOUNT, REGION, endpoint, sqs};
+use super::support::until::until;
 
 /// A queue of this test alone, with a dead-letter queue.
 pub(crate) struct TestQueue {
@@ -109,25 +109,6 @@ impl DeadLetters {
         let mut bodies: Vec<_> = messages.iter().map(|message| message["Body"].as_str().unwrap().to_owned()).collect();
         bodies.sort();
         bodies
-    }
-}
-
-/// Asks again until the answer is good, and returns it. What is waited for happens elsewhere and announces itself to
-/// nobody, hence the pause between two questions.
-pub(crate) async fn until<T: std::fmt::Debug>(
-    what: &str,
-    limit: Duration,
-    ask: impl AsyncFn() -> T,
-    good: impl Fn(&T) -> bool,
-) -> T {
-    let end = Instant::now() + limit;
-    loop {
-        let answer = ask().await;
-        if good(&answer) {
-            return answer;
-        }
-        assert!(Instant::now() < end, "not within {limit:?}: {what}; last seen {answer:?}");
-        sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The number that the environment gives, or the one for every day.
 pub(crate) fn of(variable: &str, every_day: usize) -> usize {
     match env::var(variable) {
-        Ok(number) => number.parse().unwrap_or_else(|_| panic!("{variable} is no number: {number:?}")),
+        Ok(number) => number.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {number:?}")),
         Err(_) => every_day,
     }
 }

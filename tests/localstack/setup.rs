@@ -59,6 +59,8 @@ impl Machine {
         let mut command = command_with_keys(arguments);
         command.env("HOME", self.home.path()).env("STREAM_API_SECRET", SECRET).env("KEY_OF_AWS", "aws-s3cret");
         command.env("STREAM_SQSD_CONFIG_TOML", self.configuration(more));
+        let mut command = Command::from(command);
+        command.kill_on_drop(true);
         command
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stream_sqsd::consumer::{Ended, Settings};
+use stream_sqsd::consumer::Ended;
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::router::Router;
@@ -11,9 +11,10 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::body::event;
-use super::daemon::Daemon;
-use super::engine::{Engine, quick};
-use super::queue::{Counts, TestQueue, Wanted, until};
+use super::daemon;
+use super::engine::{self, quick};
+use super::queue::{Counts, TestQueue, Wanted};
+use super::support::until::until;
 
 /// How long after the end a message may still be hidden.
 const AT_MOST: Duration = Duration::from_secs(2);
@@ -28,17 +29,17 @@ async fn sigterm_in_the_middle_of_work_leaves_nothing_hidden() {
     let queue = TestQueue::new("sigterm_at_work", Wanted::default()).await;
     queue.send((0..1_000).map(|number| event(number).to_string())).await;
 
-    let mut daemon = Daemon::run(&queue, &[]);
+    let mut daemon = daemon::run(&queue, &[]);
     for _ in 0..50 {
         daemon.line().await;
     }
     daemon.terminate();
     let ended = daemon.end().await;
 
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
-    let handled = 50 + ended.lines.len() as u64;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let handled = 50 + ended.lines().len() as u64;
     assert!(handled < 1_000, "it was not in the middle of work");
-    let summary = ended.summary();
+    let summary = daemon::summary(&ended);
     assert_eq!(summary.deleted, handled);
     assert_eq!(settled(&queue).await.visible, 1_000 - handled);
     assert_eq!(queue.dead_letters.count().await, 0);
@@ -47,7 +48,7 @@ async fn sigterm_in_the_middle_of_work_leaves_nothing_hidden() {
 #[tokio::test]
 async fn sigterm_in_an_idle_long_poll_hands_back_what_the_poll_still_brings() {
     let queue = TestQueue::new("sigterm_idle", Wanted::default()).await;
-    let mut daemon = Daemon::run(&queue, &[]);
+    let mut daemon = daemon::run(&queue, &[]);
     // The second comes by a long poll that was open before it was sent, as the next one then is.
     for number in 0..2 {
         queue.send([event(number).to_string()]).await;
@@ -56,12 +57,14 @@ async fn sigterm_in_an_idle_long_poll_hands_back_what_the_poll_still_brings() {
     }
 
     daemon.terminate();
+    // Before that it may well begin with what comes.
+    daemon.says("draining").await;
     queue.send((0..10).map(|number| event(number).to_string())).await;
     let ended = daemon.end().await;
 
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
-    assert_eq!(ended.lines.len(), 0, "nothing was started after the signal");
-    assert!(ended.summary().returned > 0, "the poll was not open: {}", ended.log);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.lines().len(), 0, "nothing was started after the signal");
+    assert!(daemon::summary(&ended).returned > 0, "the poll was not open: {}", ended.stderr);
     assert_eq!(settled(&queue).await.visible, 10);
 }
 
@@ -76,14 +79,14 @@ async fn sigterm_while_nobody_reads_standard_output_hands_back_what_is_stuck() {
     };
     queue.send((0..40).map(bulky)).await;
 
-    let mut daemon = Daemon::run(&queue, &["--wait", "1s", "--grace", "4s"]);
+    let mut daemon = daemon::run(&queue, &["--wait", "1s", "--grace", "4s"]);
     daemon.line().await;
     until("it is stuck", Duration::from_secs(30), async || queue.counts().await, |counts| counts.visible == 0).await;
     daemon.terminate();
     let ended = daemon.end_unread().await;
 
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
-    let summary = ended.summary();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let summary = daemon::summary(&ended);
     assert!(summary.deleted < 40, "it was not stuck: {summary:?}");
     assert_eq!(settled(&queue).await.visible, 40 - summary.deleted);
 }
@@ -107,8 +110,8 @@ async fn a_handler_that_does_not_finish_within_the_grace_gives_its_message_back(
             }
         }
     };
-    let settings = Settings { grace: Duration::from_secs(4), ..quick() };
-    let engine = Engine::start(&queue, Router::new().fallback(handler), settings).await;
+    let settings = quick().with_grace(Duration::from_secs(4));
+    let engine = engine::start(&queue, Router::new().fallback(handler), settings).await;
     let all = timeout(Duration::from_secs(30), begun.acquire_many(20)).await.expect("all are called").unwrap();
     all.forget();
     leave.add_permits(10);

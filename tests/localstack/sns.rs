@@ -1,7 +1,7 @@
 //! Queues that are subscribed to an SNS topic.
 
 use super::body::{base64, event, gzip};
-use super::daemon::Daemon;
+use super::daemon;
 use super::endpoint::sns;
 use super::queue::{TestQueue, Wanted};
 
@@ -24,7 +24,7 @@ async fn a_subscription_delivers_the_same_events_with_and_without_raw_message_de
         sns("Publish", &[("TopicArn", topic), ("Message", &event(1).to_string())]).await;
         sns("Publish", &[("TopicArn", topic), ("Message", &base64(gzip(&event(2).to_string())))]).await;
 
-        let mut daemon = Daemon::run(&queue, &["--wait", "1s"]);
+        let mut daemon = daemon::run(&queue, &["--wait", "1s"]);
         let mut events = [daemon.line().await, daemon.line().await].map(|line| line["event"].clone());
         events.sort_by_key(|event| event["number"].as_u64());
         assert_eq!(events, [event(1), event(2)], "raw message delivery: {raw}");

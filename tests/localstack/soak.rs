@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::body::event;
-use super::daemon::Daemon;
+use super::daemon;
 use super::process::{Course, Held};
 use super::proxy::{Fault, Proxy};
 use super::queue::{TestQueue, Wanted};
@@ -68,7 +68,7 @@ async fn memory_descriptors_and_log_of_the_daemon_stay_flat_on_a_wire_that_break
     .await;
     let record = Record::new();
     let arguments = ["--wait", "1s", "--grace", "10s"].map(str::to_owned);
-    let daemon = Daemon::recording_through(&proxy.url(), &queue, &record, &arguments);
+    let daemon = daemon::recording_through(&proxy.url(), &queue, &record, &arguments);
     let process = daemon.process();
 
     let began = Instant::now();
@@ -94,12 +94,12 @@ async fn memory_descriptors_and_log_of_the_daemon_stay_flat_on_a_wire_that_break
     daemon.terminate();
     let ended = daemon.end().await;
 
-    let lines = ended.log.lines().count() as u64;
+    let lines = ended.stderr.lines().count() as u64;
     println!("soak: {messages} messages in {lasted:.1?}, {lines} lines of log; in tenths: {course}");
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
-    assert_eq!(ended.summary().deleted as usize, messages, "{}", ended.log);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(daemon::summary(&ended).deleted as usize, messages, "{}", ended.stderr);
     assert_eq!(queue.dead_letters.count().await, 0);
     course.assert_flat(MEMORY, CONNECTIONS);
     let most = LINES_AT_PEACE + KINDS_OF_TROUBLE * (lasted.as_secs() / 10 + 1);
-    assert!(lines <= most, "{lines} lines of log, where {most} are enough:\n{}", ended.log);
+    assert!(lines <= most, "{lines} lines of log, where {most} are enough:\n{}", ended.stderr);
 }

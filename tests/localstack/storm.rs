@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use super::body::event;
-use super::daemon::Daemon;
-use super::queue::{Counts, TestQueue, Wanted, until};
+use super::daemon;
+use super::queue::{Counts, TestQueue, Wanted};
 use super::record::Record;
 use super::scale;
 use super::shutdown::settled;
+use super::support::until::until;
 
 /// How often the daemon is told to stop, every other time while it is idle.
 const STOPS: usize = 20;
@@ -38,12 +39,12 @@ async fn stopped_twenty_times_no_message_stays_hidden_and_none_is_handled_twice(
         let daemon;
         if life % 2 == 0 {
             sent.extend(queue.send(bodies).await);
-            daemon = Daemon::recording(&queue, &record, &arguments);
+            daemon = daemon::recording(&queue, &record, &arguments);
             record.grown_to(before + random.usize(0..=size), Duration::from_secs(10)).await;
             tokio::time::sleep(Duration::from_millis(random.u64(0..20))).await;
             daemon.terminate();
         } else {
-            daemon = Daemon::recording(&queue, &record, &arguments);
+            daemon = daemon::recording(&queue, &record, &arguments);
             until("the queue is empty", LAST_LIFE, async || queue.counts().await, |counts| *counts == EMPTY).await;
             tokio::time::sleep(Duration::from_millis(random.u64(0..1_000))).await;
             daemon.terminate();
@@ -51,14 +52,14 @@ async fn stopped_twenty_times_no_message_stays_hidden_and_none_is_handled_twice(
             sent.extend(queue.send(bodies).await);
         }
         let ended = daemon.end().await;
-        assert_eq!(ended.code, Some(0), "{}", ended.log);
-        returned += ended.summary().returned;
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        returned += daemon::summary(&ended).returned;
         let left = settled(&queue).await.visible as usize;
         assert_eq!(record.len() + left, sent.len(), "after stop {life} each message is handled or can be received");
         unfinished += usize::from(left > 0);
     }
 
-    let daemon = Daemon::recording(&queue, &record, &arguments);
+    let daemon = daemon::recording(&queue, &record, &arguments);
     until("the queue is empty", LAST_LIFE, async || queue.counts().await, |counts| *counts == EMPTY).await;
     daemon.terminate();
     assert_eq!(daemon.end().await.code, Some(0));

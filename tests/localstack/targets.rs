@@ -1,22 +1,18 @@
 //! The daemon and its targets: one that is down for a while, and one that is slow.
 //!
-//! The webhook is `tests/handlers/receiver.py`, in which nothing is ours. It verifies every signature.
+//! The webhook verifies every signature.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
-use tokio::time::timeout;
-
 use super::body::event;
-use super::daemon::{Daemon, command_on};
+use super::daemon::{self, Started, command_on};
 use super::endpoint::endpoint;
-use super::queue::{Counts, TestQueue, Wanted, until};
+use super::queue::{Counts, TestQueue, Wanted};
+use super::support::receiver::{Receiver, Request};
+use super::support::until::until;
 
 /// What signs the events.
 const SECRET: &str = "watering-can";
@@ -27,76 +23,25 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What is in a queue when nothing is left to do.
 const EMPTY: Counts = Counts { visible: 0, hidden: 0 };
 
-/// The webhook, as a process that ends with the test.
-struct Receiver {
-    _process: Child,
-    port: u16,
-    requests: Arc<Mutex<Vec<Request>>>,
+/// The configuration of a daemon that posts every event to the webhook.
+fn configuration(webhook: &Receiver, path: &str) -> String {
+    let url = format!("http://127.0.0.1:{}{path}", webhook.port);
+    format!("[[route]]\nevents = [\"*\"]\nhandler = \"http\"\nurl = {url:?}\napi_secret = {{ env = \"SECRET\" }}\n")
 }
 
-/// One event as the webhook saw it.
-#[derive(Clone, Debug)]
-struct Request {
-    message_id: String,
-    receive_count: String,
-    /// When it arrived, in seconds of the receiver's clock.
-    arrived: f64,
-    /// Whether the signature is the body's.
-    valid: bool,
-}
-
-impl Receiver {
-    async fn start() -> Receiver {
-        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/handlers/receiver.py");
-        let mut command = Command::new("python3");
-        command.arg(program).arg(SECRET).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut process = command.spawn().expect("python3 runs");
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let first = timeout(PATIENCE, lines.next_line()).await.expect("it starts in time").unwrap();
-        let port = first.expect("it says its port").parse().unwrap();
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let seen = requests.clone();
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                seen.lock().unwrap().push(Request::from_line(&line));
-            }
-        });
-        Receiver { _process: process, port, requests }
-    }
-
-    /// The configuration of a daemon that posts every event here.
-    fn configuration(&self, path: &str) -> String {
-        let url = format!("http://127.0.0.1:{}{path}", self.port);
-        format!("[[route]]\nevents = [\"*\"]\nhandler = \"http\"\nurl = {url:?}\napi_secret = {{ env = \"SECRET\" }}\n")
-    }
-
-    fn requests(&self) -> Vec<Request> {
-        self.requests.lock().unwrap().clone()
-    }
-}
-
-impl Request {
-    fn from_line(line: &str) -> Request {
-        let line: Value = serde_json::from_str(line).unwrap();
-        let header =
-            |name: &str| line["headers"][name].as_str().unwrap_or_else(|| panic!("no {name}: {line}")).to_owned();
-        Request {
-            message_id: header("x-webhook-id"),
-            receive_count: header("x-webhook-attempt"),
-            arrived: line["arrived"].as_f64().unwrap(),
-            valid: line["valid"].as_bool().unwrap(),
-        }
-    }
+/// The ids of the messages that came, sorted.
+fn ids<'a>(requests: impl IntoIterator<Item = &'a Request>) -> BTreeSet<String> {
+    requests.into_iter().map(|request| request.header("x-webhook-id").expect("an id").to_owned()).collect()
 }
 
 /// The daemon on a queue, with a configuration.
-fn daemon(queue: &TestQueue, configuration: &str, arguments: &[&str]) -> Daemon {
+fn daemon(queue: &TestQueue, configuration: &str, arguments: &[&str]) -> Started {
     let mut command = command_on(queue, &endpoint(), arguments);
     command.env("STREAM_SQSD_CONFIG_TOML", configuration).env("SECRET", SECRET);
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }
-    Daemon::start(command)
+    daemon::start(command)
 }
 
 /// Sends events with numbers that no event of the test has yet.
@@ -108,9 +53,9 @@ async fn send(queue: &TestQueue, numbers: std::ops::Range<usize>) -> BTreeSet<St
 async fn a_webhook_that_answers_503_for_25_seconds_loses_nothing_and_dead_letters_nothing() {
     // Hidden for so short a time that leases must be renewed all through the outage.
     let queue = TestQueue::new("webhook_down", Wanted { visibility: 6, max_receive_count: 3 }).await;
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start(SECRET, None);
     let mut sent = send(&queue, 0..40).await;
-    let daemon = daemon(&queue, &receiver.configuration("/down/25/503"), &["--wait", "1s"]);
+    let daemon = daemon(&queue, &configuration(&receiver, "/down/25/503"), &["--wait", "1s"]);
     until("the outage begins", PATIENCE, async || receiver.requests().len(), |requests| *requests > 0).await;
     // They wait in the queue for its end, and cost no receive.
     sent.append(&mut send(&queue, 40..80).await);
@@ -120,21 +65,21 @@ async fn a_webhook_that_answers_503_for_25_seconds_loses_nothing_and_dead_letter
         .await;
     daemon.terminate();
     let ended = daemon.end().await;
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 
-    assert_eq!(queue.dead_letters.count().await, 0, "dead-lettered by an outage:\n{}", ended.log);
+    assert_eq!(queue.dead_letters.count().await, 0, "dead-lettered by an outage:\n{}", ended.stderr);
     let requests = receiver.requests();
     let first = requests[0].arrived;
-    let back = |request: &&Request| request.arrived >= first + 25.0;
+    let back = |request: &&Request| request.arrived >= first + Duration::from_secs(25);
     assert!(requests.iter().all(|request| request.valid), "a signature is wrong");
     let delivered: Vec<_> = requests.iter().filter(back).collect();
-    let ids: BTreeSet<_> = delivered.iter().map(|request| request.message_id.clone()).collect();
-    assert_eq!(ids, sent, "what was sent is what was delivered");
+    assert_eq!(ids(delivered.iter().copied()), sent, "what was sent is what was delivered");
     assert_eq!(delivered.len(), sent.len(), "something was delivered twice");
-    let received_again: Vec<_> = requests.iter().filter(|request| request.receive_count != "1").collect();
+    let received_again: Vec<_> =
+        requests.iter().filter(|request| request.header("x-webhook-attempt") != Some("1")).collect();
     assert!(received_again.is_empty(), "the outage has cost receives: {received_again:?}");
-    let summary = ended.summary();
-    assert_eq!((summary.received, summary.deleted), (80, 80), "{}", ended.log);
+    let summary = daemon::summary(&ended);
+    assert_eq!((summary.received, summary.deleted), (80, 80), "{}", ended.stderr);
 }
 
 #[tokio::test]
@@ -159,7 +104,7 @@ async fn a_program_whose_target_is_down_is_tried_again_without_spending_a_receiv
     daemon.terminate();
     let ended = daemon.end().await;
 
-    assert_eq!(queue.dead_letters.count().await, 0, "dead-lettered by an outage:\n{}", ended.log);
+    assert_eq!(queue.dead_letters.count().await, 0, "dead-lettered by an outage:\n{}", ended.stderr);
     let done = fs::read_to_string(place.path().join("done")).unwrap();
     assert_eq!(done.lines().map(str::to_owned).collect::<BTreeSet<_>>(), sent);
     assert_eq!(done.lines().count(), sent.len(), "something was done twice");
@@ -168,12 +113,12 @@ async fn a_program_whose_target_is_down_is_tried_again_without_spending_a_receiv
 #[tokio::test]
 async fn a_slow_webhook_is_asked_no_more_at_once_than_the_concurrency_and_the_rest_waits_in_the_queue() {
     const CONCURRENCY: usize = 4;
-    const TAKES: f64 = 0.4;
+    const TAKES: Duration = Duration::from_millis(400);
     let queue = TestQueue::new("webhook_slow", Wanted::default()).await;
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start(SECRET, None);
     let sent = send(&queue, 0..40).await;
-    let path = format!("/late/{TAKES}");
-    let daemon = daemon(&queue, &receiver.configuration(&path), &["--wait", "1s", "--concurrency", "4"]);
+    let path = format!("/late/{}", TAKES.as_secs_f64());
+    let daemon = daemon(&queue, &configuration(&receiver, &path), &["--wait", "1s", "--concurrency", "4"]);
 
     let most_hidden = Mutex::new(0);
     let counts = async || {
@@ -185,13 +130,12 @@ async fn a_slow_webhook_is_asked_no_more_at_once_than_the_concurrency_and_the_re
     until("all are delivered", PATIENCE, counts, |counts| *counts == EMPTY).await;
     daemon.terminate();
     let ended = daemon.end().await;
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 
     let most_hidden = most_hidden.into_inner().unwrap();
     println!("webhook_slow: at most {most_hidden} messages were hidden at the same time");
     let requests = receiver.requests();
-    let ids: BTreeSet<_> = requests.iter().map(|request| request.message_id.clone()).collect();
-    assert_eq!(ids, sent);
+    assert_eq!(ids(&requests), sent);
     assert_eq!(requests.len(), sent.len(), "something was delivered twice");
     // Each is being answered for at least so long after it arrived.
     let at_once = |end: &Request| {

@@ -28,7 +28,7 @@ async fn stopped_at_work(goes_on_for: Duration) -> (Option<Duration>, Duration, 
             Ok::<_, HandlerError>(())
         }
     });
-    let settings = Settings { wait: Duration::ZERO, grace: GRACE, random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_wait(Duration::ZERO).with_grace(GRACE).with_random_seed(1);
     let shutdown = async {
         sleep(Duration::from_secs(1)).await;
         *begun.lock().unwrap() = Some(Instant::now());
@@ -59,12 +59,12 @@ async fn a_handler_that_does_not_stop_is_dropped_and_its_message_handed_back_in_
 #[tokio::test(start_paused = true)]
 async fn a_receive_that_hangs_is_given_up_sooner_while_draining() {
     let queue = MemoryQueue::new(Default::default());
-    let settings = Settings { grace: Duration::from_secs(60), random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_grace(Duration::from_secs(60)).with_random_seed(1);
     let began = Instant::now();
     // The first receive waits for a second, and the next one hangs.
     let shutdown = async {
         sleep(Duration::from_millis(500)).await;
-        queue.set_faults(Faults { hang: 1.0, ..Faults::default() });
+        queue.set_faults(Faults::new().with_hang(1.0));
         sleep(Duration::from_secs(5)).await;
     };
     let summary = Consumer::new(queue.clone(), Router::new(), settings).run(shutdown).await.unwrap();

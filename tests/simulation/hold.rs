@@ -33,7 +33,7 @@ async fn calls(end: End, goes_on_for: Duration, handler_timeout: Duration) -> (V
         noted.lock().unwrap().push(began.elapsed());
         async move {
             let hold = context.hold();
-            #[allow(clippy::disallowed_methods, reason = "it outlives its handler, and is no part of the engine")]
+            #[allow(clippy::disallowed_methods, reason = "it outlives its handler, and is not part of the engine")]
             tokio::spawn(async move {
                 sleep(goes_on_for).await;
                 drop(hold);
@@ -46,14 +46,12 @@ async fn calls(end: End, goes_on_for: Duration, handler_timeout: Duration) -> (V
             Err(HandlerError::retry("not done"))
         }
     });
-    let settings = Settings {
-        wait: SECOND,
-        grace: 8 * SECOND,
-        handler_timeout,
-        retry: RetryDelay { min: Duration::ZERO, max: Duration::ZERO },
-        random_seed: Some(1),
-        ..Settings::default()
-    };
+    let settings = Settings::new()
+        .with_wait(SECOND)
+        .with_grace(8 * SECOND)
+        .with_handler_timeout(handler_timeout)
+        .with_retry(RetryDelay::new(Duration::ZERO, Duration::ZERO))
+        .with_random_seed(1);
     Consumer::new(queue.clone(), router, settings).run(sleep(10 * SECOND)).await.unwrap();
     let calls = calls.lock().unwrap().clone();
     (calls, began.elapsed(), queue)

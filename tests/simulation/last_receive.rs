@@ -14,11 +14,11 @@ const SECOND: Duration = Duration::from_secs(1);
 const EVENT: &str = r#"{"type":"message.new"}"#;
 
 fn settings() -> Settings {
-    Settings { random_seed: Some(7), ..Settings::default() }
+    Settings::new().with_random_seed(7)
 }
 
 fn queue(max_receive_count: u32) -> MemoryQueue {
-    MemoryQueue::new(MemorySettings { max_receive_count: Some(max_receive_count), ..Default::default() })
+    MemoryQueue::new(MemorySettings::new().with_max_receive_count(max_receive_count))
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,13 +26,13 @@ fn queue_of(messages: usize, settings: MemorySettings) -> MemoryQueue {
 }
 
 fn settings(concurrency: usize) -> Settings {
-    Settings { concurrency, handler_timeout: seconds(3_600), random_seed: Some(1), ..Settings::default() }
+    Settings::new().with_concurrency(concurrency).with_handler_timeout(seconds(3_600)).with_random_seed(1)
 }
 
 /// Every message is held and worked on until the shutdown, and returned by it.
 async fn hold_and_drain(messages: usize, latency: Duration) -> (Summary, MemoryQueue) {
-    let faults = Faults { latency, ..Faults::default() };
-    let queue = queue_of(messages, MemorySettings { faults, seed: 5, ..MemorySettings::default() });
+    let faults = Faults::new().with_latency(latency);
+    let queue = queue_of(messages, MemorySettings::new().with_faults(faults).with_seed(5));
     let router = Router::new().route("*", |_: Event, _: Context| std::future::pending::<Result<(), HandlerError>>());
     let shutdown = sleep(seconds(100));
     let summary = Consumer::new(queue.clone(), router, settings(messages)).run(shutdown).await.unwrap();
@@ -86,7 +86,7 @@ impl Drop for AtWork {
 /// The process is stopped for 13 s with a visibility timeout of 10 s, and its handlers take a while to stop.
 async fn stopped_for_a_while(fifo: bool) -> (Seen, Vec<MessageId>, Summary) {
     let visibility_timeout = seconds(10);
-    let queue = MemoryQueue::new(MemorySettings { visibility_timeout, fifo, ..MemorySettings::default() });
+    let queue = MemoryQueue::new(MemorySettings::new().with_visibility_timeout(visibility_timeout).with_fifo(fifo));
     let send = |_| queue.send_to_group(r#"{"type":"message.new"}"#, "one group");
     let ids: Vec<MessageId> = (0..8).map(send).collect();
     let seen = Arc::new(Mutex::new(Seen::default()));
@@ -133,7 +133,7 @@ async fn a_group_that_was_stopped_is_worked_on_in_order_at_its_next_receive() {
 #[tokio::test(start_paused = true)]
 async fn what_succeeded_while_it_lost_its_lease_is_deleted_unhandled() {
     let visibility_timeout = seconds(10);
-    let queue = queue_of(1, MemorySettings { visibility_timeout, ..MemorySettings::default() });
+    let queue = queue_of(1, MemorySettings::new().with_visibility_timeout(visibility_timeout));
     let seen = Arc::new(Mutex::new(Seen::default()));
     let noted = seen.clone();
     let router = Router::new().route("*", move |_: Event, context: Context| {
@@ -198,7 +198,7 @@ impl Queue for Late {
 #[tokio::test(start_paused = true)]
 async fn a_lease_counts_from_when_its_receive_was_sent() {
     let visibility_timeout = seconds(10);
-    let queue = queue_of(10, MemorySettings { visibility_timeout, ..MemorySettings::default() });
+    let queue = queue_of(10, MemorySettings::new().with_visibility_timeout(visibility_timeout));
     let router = Router::new().route("*", |_: Event, _: Context| async {
         sleep(seconds(8)).await;
         Ok::<_, HandlerError>(())
@@ -225,7 +225,7 @@ async fn a_machine_that_was_suspended_knows_that_its_leases_are_lost() {
             Err(HandlerError::retry("suspended"))
         }
     });
-    let settings = Settings { time_suspended: || SUSPENDED.get(), ..settings(64) };
+    let settings = settings(64).with_time_suspended(|| SUSPENDED.get());
     SUSPENDED.set(seconds(5_000));
     let resumed = Instant::now() + seconds(3);
     let shutdown = async {
@@ -242,7 +242,7 @@ async fn a_machine_that_was_suspended_knows_that_its_leases_are_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn a_duplicate_brings_its_receive_count() {
-    let memory = MemorySettings { max_receive_count: Some(2), ..MemorySettings::default() };
+    let memory = MemorySettings::new().with_max_receive_count(2);
     let queue = queue_of(1, memory);
     let router = Router::new().route("*", |_: Event, _: Context| async {
         sleep(seconds(5)).await;
@@ -250,7 +250,7 @@ async fn a_duplicate_brings_its_receive_count() {
     });
     let shutdown = async {
         sleep(seconds(1)).await;
-        queue.set_faults(Faults { duplicate: 1.0, ..Faults::default() });
+        queue.set_faults(Faults::new().with_duplicate(1.0));
         // The receive that waits looks again when something is changed.
         queue.delete(&[]).await.expect("an answer");
         sleep(Duration::from_millis(1)).await;

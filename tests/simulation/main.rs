@@ -22,6 +22,8 @@ mod record;
 mod scenario;
 mod settlement;
 mod start;
+#[path = "../support/mod.rs"]
+mod support;
 mod target;
 mod told;
 mod until_empty;

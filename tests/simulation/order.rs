@@ -21,7 +21,7 @@ struct Call {
 
 /// One group of so many messages.
 fn group_of(messages: u32, max_receive_count: Option<u32>) -> (MemoryQueue, Vec<MessageId>) {
-    let queue = MemoryQueue::new(MemorySettings { max_receive_count, fifo: true, ..Default::default() });
+    let queue = MemoryQueue::new(MemorySettings::new().with_max_receive_count(max_receive_count).with_fifo(true));
     let ids = (0..messages).map(|_| queue.send_to_group(r#"{"type":"message.new"}"#, "one group")).collect();
     (queue, ids)
 }
@@ -41,7 +41,7 @@ async fn consume(
         noted.lock().unwrap().push(call);
         std::future::ready(answer)
     });
-    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_random_seed(1);
     let summary = Consumer::new(queue.clone(), router, settings).run(shutdown).await.unwrap();
     (std::mem::take(&mut *calls.lock().unwrap()), summary)
 }
@@ -101,7 +101,7 @@ async fn a_head_whose_lease_is_lost_while_it_waits_is_not_handed_back() {
 #[tokio::test(start_paused = true)]
 async fn a_fifo_queue_whose_attributes_cannot_be_read_keeps_its_order() {
     let (queue, ids) = group_of(10, None);
-    queue.set_faults(Faults { attributes_error: 1.0, ..Faults::default() });
+    queue.set_faults(Faults::new().with_attributes_error(1.0));
     let at_work = Arc::new(Mutex::new((0, 0, Vec::new())));
     let noted = at_work.clone();
     let router = Router::new().route("*", move |_: Event, context: Context| {
@@ -120,7 +120,7 @@ async fn a_fifo_queue_whose_attributes_cannot_be_read_keeps_its_order() {
             Ok::<_, HandlerError>(())
         }
     });
-    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_random_seed(1);
     let shutdown = tokio::time::sleep(Duration::from_secs(300));
     Consumer::new(queue, router, settings).run(shutdown).await.unwrap();
     let (_, most, order) = std::mem::take(&mut *at_work.lock().unwrap());
@@ -156,7 +156,7 @@ async fn a_condition_that_panics_loses_neither_the_message_nor_the_order() {
         noted.lock().unwrap().push((context.message_id().clone(), context.receive_count()));
         std::future::ready(Ok::<_, HandlerError>(()))
     });
-    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_random_seed(1);
     let shutdown = tokio::time::sleep(Duration::from_secs(20));
     let summary = Consumer::new(queue.clone(), router, settings).run(shutdown).await.unwrap();
     let expected: Vec<_> = ids.into_iter().map(|id| (id, 2)).collect();
@@ -167,7 +167,7 @@ async fn a_condition_that_panics_loses_neither_the_message_nor_the_order() {
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_overtakes_a_hidden_head_costs_no_receives_and_no_order() {
     let (queue, ids) = group_of(30, Some(3));
-    queue.set_faults(Faults { overtake: 1.0, latency: Duration::from_millis(20), ..Faults::default() });
+    queue.set_faults(Faults::new().with_overtake(1.0).with_latency(Duration::from_millis(20)));
     let head = ids[0].clone();
     let fails = move |call: &Call| match call.id == head && call.receive < 3 {
         true => Err(HandlerError::reject("not yet").after(Duration::from_secs(60))),

@@ -46,7 +46,7 @@ fn router(target: &Arc<Target>) -> Router {
 
 /// `first` messages at once and `rate` a second from then on, for the length of the outage.
 async fn outage(first: u32, rate: u32, restart_after: Option<Duration>) -> Outcome {
-    let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(3), ..Default::default() });
+    let queue = MemoryQueue::new(MemorySettings::new().with_max_receive_count(3));
     let target = Arc::new(Target::default());
     let received_while_down = AtomicU64::new(0);
     for _ in 0..first {
@@ -70,7 +70,7 @@ async fn outage(first: u32, rate: u32, restart_after: Option<Duration>) -> Outco
         }
     };
     tokio::pin!(world);
-    let settings = Settings { random_seed: Some(7), ..Settings::default() };
+    let settings = Settings::new().with_random_seed(7);
     if let Some(after) = restart_after {
         let consumer = Consumer::new(queue.clone(), router(&target), settings.clone());
         let run = consumer.run(tokio::time::sleep(after));
@@ -88,7 +88,7 @@ async fn outage(first: u32, rate: u32, restart_after: Option<Duration>) -> Outco
     let watch = async {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            assert!(monitor.is_live(), "an outage of the target is no failure of the daemon");
+            assert!(monitor.is_live(), "an outage of the target is not a failure of the daemon");
         }
     };
     tokio::select! {
@@ -157,7 +157,7 @@ async fn what_is_held_for_twelve_hours_is_handed_back_while_there_is_time_to_do_
         }
         async { Err(HandlerError::target_down("503")) }
     });
-    let settings = Settings { random_seed: Some(7), ..Settings::default() };
+    let settings = Settings::new().with_random_seed(7);
     let shutdown = tokio::time::sleep(Duration::from_secs(12 * 3600));
     Consumer::new(queue, router, settings).run(shutdown).await.unwrap();
     let left = Duration::from_secs(12 * 3600) - *again.get().expect("a second receive");
@@ -166,14 +166,14 @@ async fn what_is_held_for_twelve_hours_is_handed_back_while_there_is_time_to_do_
 
 #[tokio::test(start_paused = true)]
 async fn a_poisonous_head_of_a_group_does_not_hold_up_the_other_groups() {
-    let queue = MemoryQueue::new(MemorySettings { fifo: true, ..Default::default() });
+    let queue = MemoryQueue::new(MemorySettings::new().with_fifo(true));
     let poison = queue.send_to_group(r#"{"type":"message.new"}"#, "one");
     queue.send_to_group(r#"{"type":"message.new"}"#, "one");
     let router = Router::new().route("*", move |_: Event, context: Context| {
         let poisonous = *context.message_id() == poison;
         async move { if poisonous { Err(HandlerError::target_down("500")) } else { Ok(()) } }
     });
-    let settings = Settings { wait: Duration::from_secs(1), random_seed: Some(7), ..Settings::default() };
+    let settings = Settings::new().with_wait(Duration::from_secs(1)).with_random_seed(7);
     let shutdown = async {
         // By then the receive has come back that was issued before the target was down.
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -192,7 +192,7 @@ async fn three_messages_that_never_succeed_do_not_stop_the_queue() {
         let poisonous = poison.contains(context.message_id());
         async move { if poisonous { Err(HandlerError::target_down("500")) } else { Ok(()) } }
     });
-    let settings = Settings { wait: Duration::from_secs(1), random_seed: Some(7), ..Settings::default() };
+    let settings = Settings::new().with_wait(Duration::from_secs(1)).with_random_seed(7);
     let shutdown = async {
         // By then the receive has come back that was issued before the target was down.
         tokio::time::sleep(Duration::from_secs(3)).await;
@@ -223,7 +223,7 @@ async fn what_was_at_fault_may_fail_twice_at_its_next_receive() {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     };
-    let settings = Settings { random_seed: Some(7), ..Settings::default() };
+    let settings = Settings::new().with_random_seed(7);
     Consumer::new(queue.clone(), router, settings).run(others).await.unwrap();
     assert_eq!(succeeded_at.get(), Some(&2));
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 /// Consumes for a while, in which `trouble` begins after ten seconds.
 async fn consume(queue: &MemoryQueue, wait: Duration, runs: Duration, trouble: Faults) -> Summary {
     let router = Router::new().route("*", |_: Event, _: Context| async { Ok::<_, HandlerError>(()) });
-    let settings = Settings { wait, random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_wait(wait).with_random_seed(1);
     let shutdown = async {
         tokio::time::sleep(Duration::from_secs(10)).await;
         queue.set_faults(trouble);
@@ -27,14 +27,14 @@ async fn consume(queue: &MemoryQueue, wait: Duration, runs: Duration, trouble: F
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_answers_nothing_but_errors_is_asked_ever_more_slowly() {
     let queue = MemoryQueue::new(Default::default());
-    let errors = Faults { receive_error: 1.0, ..Default::default() };
+    let errors = Faults::new().with_receive_error(1.0);
     let summary = consume(&queue, Duration::from_secs(20), Duration::from_secs(600), errors).await;
     let failed = summary.counts.polls_failed;
     assert!((8..30).contains(&failed), "{failed} receives in ten minutes of errors");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_queue_costs_one_request_in_twenty_seconds_and_no_wait_at_all_is_no_tight_loop() {
+async fn an_idle_queue_costs_one_request_in_20_s_and_never_spins() {
     let idle = MemoryQueue::new(Default::default());
     let summary = consume(&idle, Duration::from_secs(20), Duration::from_secs(3_600), Faults::default()).await;
     assert!(summary.counts.polls <= 185, "{} receives in an hour", summary.counts.polls);
@@ -46,7 +46,7 @@ async fn an_idle_queue_costs_one_request_in_twenty_seconds_and_no_wait_at_all_is
 #[tokio::test(start_paused = true)]
 async fn polls_that_hang_are_given_up_and_two_in_a_row_open_new_connections() {
     let queue = MemoryQueue::new(Default::default());
-    let hangs = Faults { hang: 1.0, ..Default::default() };
+    let hangs = Faults::new().with_hang(1.0);
     let summary = consume(&queue, Duration::from_secs(20), Duration::from_secs(90), hangs).await;
     assert!(summary.counts.polls_abandoned >= 2 && summary.counts.reconnects >= 1, "{summary}");
 }
@@ -69,7 +69,7 @@ async fn work(
             Ok::<_, HandlerError>(())
         }
     });
-    let settings = Settings { concurrency, random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_concurrency(concurrency).with_random_seed(1);
     let summary = Consumer::new(queue.clone(), router, settings).run(shutdown).await.unwrap();
     (std::mem::take(&mut *calls.lock().unwrap()), summary)
 }
@@ -108,11 +108,11 @@ async fn a_receive_does_not_wait_long_for_ten_free_slots() {
 
 #[tokio::test(start_paused = true)]
 async fn receives_that_come_back_full_are_followed_by_more_at_the_same_time() {
-    let faults = Faults { latency: Duration::from_secs(2), ..Default::default() };
-    let queue = MemoryQueue::new(MemorySettings { faults, ..Default::default() });
+    let faults = Faults::new().with_latency(Duration::from_secs(2));
+    let queue = MemoryQueue::new(MemorySettings::new().with_faults(faults));
     send(&queue, 2_000);
     let router = Router::new().route("*", |_: Event, _: Context| async { Ok::<_, HandlerError>(()) });
-    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_random_seed(1);
     let consumer = Consumer::new(queue.clone(), router, settings);
     let monitor = consumer.monitor();
     let mut most = 0;
@@ -132,7 +132,7 @@ async fn receives_that_come_back_full_are_followed_by_more_at_the_same_time() {
 async fn a_queue_is_empty_when_a_receive_has_waited_its_full_time_and_not_before() {
     let queue = MemoryQueue::new(Default::default());
     let router = Router::new().route("*", |_: Event, _: Context| async { Ok::<_, HandlerError>(()) });
-    let settings = Settings { until_empty: true, random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_until_empty(true).with_random_seed(1);
     let consumer = Consumer::new(queue.clone(), router, settings);
     let late = async {
         tokio::time::sleep(Duration::from_secs(10)).await;
@@ -166,7 +166,7 @@ async fn a_handler_is_called_for_no_more_than_it_can_take() {
     send(&queue, 20);
     let most = Arc::<AtomicUsize>::default();
     let router = Router::new().route("*", Two(Arc::default(), most.clone()));
-    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_random_seed(1);
     Consumer::new(queue.clone(), router, settings).run(tokio::time::sleep(Duration::from_secs(30))).await.unwrap();
     assert_eq!((queue.counts().deleted, most.load(Ordering::Relaxed)), (20, 2));
 }

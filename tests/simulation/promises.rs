@@ -415,7 +415,7 @@ fn a_return_is_noticed(scenario: &Scenario, record: &Record) -> Kept {
         // The heads of groups come again and again, however many messages wait behind them.
         let many = waiting >= 32 && !scenario.fifo;
         let within = if outage.lasts() <= 12 * HOUR || many { probe.max(rest) } else { 24 * HOUR };
-        // What is left of a window that is used up is no part of the outage.
+        // What is left of a window that is used up is not part of the outage.
         let windows = target.limits.iter().map(|limit| match limit {
             Limit::Window { length, .. } => *length,
             _ => Duration::ZERO,

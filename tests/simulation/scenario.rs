@@ -141,15 +141,16 @@ impl Scenario {
 
     async fn live_through(&self) -> Record {
         BEGAN.set(Some(Instant::now()));
-        let queue = MemoryQueue::new(MemorySettings {
-            visibility_timeout: self.visibility,
-            max_receive_count: self.max_receive_count,
-            fifo: self.fifo,
-            retention: self.retention,
-            wall_clock: Some(time_of_day),
-            faults: Faults { latency: self.queue_latency, ..Faults::default() },
-            seed: self.seed,
-        });
+        let queue = MemoryQueue::new(
+            MemorySettings::new()
+                .with_visibility_timeout(self.visibility)
+                .with_max_receive_count(self.max_receive_count)
+                .with_fifo(self.fifo)
+                .with_retention(self.retention)
+                .with_wall_clock(time_of_day)
+                .with_faults(Faults::new().with_latency(self.queue_latency))
+                .with_seed(self.seed),
+        );
         let watched = Watched::new(queue, self.messages.len());
         let targets = self.targets.iter().enumerate();
         let live = |(number, target): (usize, &Target)| {
@@ -204,14 +205,12 @@ impl Scenario {
         fate: Fate,
         until: impl Future<Output = ()>,
     ) {
-        let settings = Settings {
-            concurrency: self.slots,
-            max_in_flight_bytes: self.bytes,
-            random_seed: Some(self.seed),
-            wall_clock: time_of_day,
-            time_suspended: || Duration::ZERO,
-            ..Settings::default()
-        };
+        let settings = Settings::new()
+            .with_concurrency(self.slots)
+            .with_max_in_flight_bytes(self.bytes)
+            .with_random_seed(self.seed)
+            .with_wall_clock(time_of_day)
+            .with_time_suspended(|| Duration::ZERO);
         let began = watched.began.elapsed();
         let consumer = Consumer::new(watched.clone(), self.router(watched, targets), settings);
         let told = tokio::sync::Notify::new();

@@ -45,7 +45,7 @@ impl Refusal {
 
     fn of(self, entries: usize) -> Option<Vec<EntryResult>> {
         let Refusal { until, code } = self;
-        let error = EntryError { code: code.into(), message: "not this time".into(), sender_fault: false };
+        let error = EntryError::new(code, "not this time");
         (Instant::now() < until).then(|| vec![Err(error); entries])
     }
 }
@@ -105,7 +105,7 @@ impl Queue for Stubborn {
 
 #[tokio::test(start_paused = true)]
 async fn a_handled_message_stays_hidden_until_its_delete_is_confirmed() {
-    let queue = MemoryQueue::new(MemorySettings { visibility_timeout: Duration::from_secs(5), ..Default::default() });
+    let queue = MemoryQueue::new(MemorySettings::new().with_visibility_timeout(Duration::from_secs(5)));
     for _ in 0..50 {
         queue.send(r#"{"type":"message.new"}"#);
     }
@@ -116,7 +116,7 @@ async fn a_handled_message_stays_hidden_until_its_delete_is_confirmed() {
         counted.fetch_add(1, Ordering::Relaxed);
         async move { if context.receive_count() == 1 { Ok(()) } else { Err(HandlerError::reject("a second receive")) } }
     });
-    let settings = Settings { until_empty: true, random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_until_empty(true).with_random_seed(1);
     let summary = Consumer::new(stubborn, router, settings).run(std::future::pending()).await.unwrap();
     assert_eq!((summary.counts.received, summary.counts.deleted), (50, 50), "{summary}");
     assert_eq!(calls.load(Ordering::Relaxed), 50);
@@ -125,12 +125,9 @@ async fn a_handled_message_stays_hidden_until_its_delete_is_confirmed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_is_let_go_with_no_delay_is_worked_on_at_each_receive() {
-    let settings = MemorySettings {
-        max_receive_count: Some(3),
-        // The answer to the letting go takes longer than the next receive.
-        faults: stream_sqsd::queue::memory::Faults { latency: Duration::from_millis(500), ..Default::default() },
-        ..Default::default()
-    };
+    // The answer to the letting go takes longer than the next receive.
+    let faults = stream_sqsd::queue::memory::Faults::new().with_latency(Duration::from_millis(500));
+    let settings = MemorySettings::new().with_max_receive_count(3).with_faults(faults);
     let queue = MemoryQueue::new(settings);
     for _ in 0..20 {
         queue.send(r#"{"type":"message.new"}"#);
@@ -141,12 +138,10 @@ async fn a_message_that_is_let_go_with_no_delay_is_worked_on_at_each_receive() {
         counted.fetch_add(1, Ordering::Relaxed);
         async { Err(HandlerError::retry("again").after(Duration::ZERO)) }
     });
-    let settings = Settings {
-        until_empty: true,
-        random_seed: Some(1),
-        retry: RetryDelay { min: Duration::ZERO, max: Duration::ZERO },
-        ..Settings::default()
-    };
+    let settings = Settings::new()
+        .with_until_empty(true)
+        .with_random_seed(1)
+        .with_retry(RetryDelay::new(Duration::ZERO, Duration::ZERO));
     let summary = Consumer::new(queue.clone(), router, settings).run(std::future::pending()).await.unwrap();
     assert_eq!(queue.counts().dead_lettered, 20);
     assert_eq!(calls.load(Ordering::Relaxed), 60, "three receives, three calls: {summary}");
@@ -154,13 +149,12 @@ async fn a_message_that_is_let_go_with_no_delay_is_worked_on_at_each_receive() {
 
 #[tokio::test(start_paused = true)]
 async fn a_renewal_that_is_on_its_way_does_not_hide_what_is_handed_back() {
-    let queue = MemoryQueue::new(MemorySettings { visibility_timeout: Duration::from_secs(4), ..Default::default() });
+    let queue = MemoryQueue::new(MemorySettings::new().with_visibility_timeout(Duration::from_secs(4)));
     queue.send(r#"{"type":"message.new"}"#);
     // A renewal sets out after 4 s and takes 0.8 s. The drain begins after 1 s and returns what is at work 3 s later.
     let stubborn = Stubborn { renewals_take: Duration::from_millis(800), ..Stubborn::new(&queue) };
     let router = Router::new().route("*", |_: Event, _: Context| std::future::pending::<Result<(), HandlerError>>());
-    let settings =
-        Settings { wait: Duration::ZERO, grace: Duration::from_secs(4), random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_wait(Duration::ZERO).with_grace(Duration::from_secs(4)).with_random_seed(1);
     let shutdown = tokio::time::sleep(Duration::from_secs(1));
     let summary = Consumer::new(stubborn, router, settings).run(shutdown).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -189,7 +183,7 @@ fn between(calls: &Calls) -> Duration {
 
 fn queue_of(messages: u32, visibility: u64) -> MemoryQueue {
     let visibility_timeout = Duration::from_secs(visibility);
-    let queue = MemoryQueue::new(MemorySettings { visibility_timeout, ..Default::default() });
+    let queue = MemoryQueue::new(MemorySettings::new().with_visibility_timeout(visibility_timeout));
     for _ in 0..messages {
         queue.send(r#"{"type":"message.new"}"#);
     }
@@ -201,7 +195,7 @@ async fn a_delete_that_is_refused_for_good_ends_the_delivery_and_the_repeat_is_d
     let queue = queue_of(1, 5);
     let stubborn = Stubborn { deletes: Refusal::lasts(3, "ReceiptHandleIsInvalid"), ..Stubborn::new(&queue) };
     let calls = Calls::default();
-    let settings = Settings { until_empty: true, random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_until_empty(true).with_random_seed(1);
     let router = noting(&calls, |_| Ok(()));
     let summary = Consumer::new(stubborn, router, settings).run(std::future::pending()).await.unwrap();
     let counts = summary.counts.clone();
@@ -222,7 +216,7 @@ async fn letting_go_is_tried_again_until_the_message_is_hidden_for_as_long_as_wa
         1 => Err(HandlerError::retry("not yet").after(Duration::from_secs(100))),
         _ => Ok(()),
     };
-    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_random_seed(1);
     let shutdown = tokio::time::sleep(Duration::from_secs(200));
     let summary = Consumer::new(stubborn, noting(&calls, fails_at_first), settings).run(shutdown).await.unwrap();
     assert_eq!(summary.counts.deleted, 1, "{summary}");
@@ -234,7 +228,7 @@ async fn letting_go_is_given_up_within_ten_seconds_and_the_slot_is_free_again() 
     let queue = queue_of(2, 3_600);
     let stubborn = Stubborn { visibility_changes: Refusal::lasts(1_000, "InternalError"), ..Stubborn::new(&queue) };
     let (calls, change_visibility_calls) = (Calls::default(), stubborn.change_visibility_calls.clone());
-    let settings = Settings { concurrency: 1, random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_concurrency(1).with_random_seed(1);
     let shutdown = tokio::time::sleep(Duration::from_secs(30));
     let router = noting(&calls, |_| Err(HandlerError::reject("never")));
     let summary = Consumer::new(stubborn, router, settings).run(shutdown).await.unwrap();
@@ -249,7 +243,7 @@ async fn a_message_that_can_no_longer_be_hidden_is_let_go_at_once() {
     let stubborn =
         Stubborn { visibility_changes: Refusal::lasts(1_000, "MessageNotInflight"), ..Stubborn::new(&queue) };
     let (calls, change_visibility_calls) = (Calls::default(), stubborn.change_visibility_calls.clone());
-    let settings = Settings { concurrency: 1, random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_concurrency(1).with_random_seed(1);
     let shutdown = tokio::time::sleep(Duration::from_secs(30));
     let router = noting(&calls, |_| Err(HandlerError::reject("never")));
     Consumer::new(stubborn, router, settings).run(shutdown).await.unwrap();
@@ -261,7 +255,7 @@ async fn a_message_that_can_no_longer_be_hidden_is_let_go_at_once() {
 async fn what_is_settled_together_goes_ten_to_a_call() {
     let queue = queue_of(100, 30);
     let calls = Calls::default();
-    let settings = Settings { until_empty: true, random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_until_empty(true).with_random_seed(1);
     let summary = Consumer::new(queue, noting(&calls, |_| Ok(())), settings).run(std::future::pending()).await.unwrap();
     assert_eq!(summary.counts.deleted, 100, "{summary}");
     assert!(summary.counts.delete_calls <= 15, "{} calls for a hundred messages", summary.counts.delete_calls);
@@ -272,7 +266,7 @@ async fn messages_that_failed_together_come_back_one_by_one() {
     let queue = queue_of(20, 30);
     let calls = Calls::default();
     let router = noting(&calls, |call| if call <= 20 { Err(HandlerError::retry("not yet")) } else { Ok(()) });
-    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_random_seed(1);
     let summary =
         Consumer::new(queue, router, settings).run(tokio::time::sleep(Duration::from_secs(30))).await.unwrap();
     assert_eq!(summary.counts.deleted, 20, "{summary}");
@@ -290,8 +284,7 @@ async fn a_success_that_comes_after_its_lease_deletes_nothing_and_is_known_when_
         std::thread::sleep(Duration::from_millis(2_100));
         Ok(())
     });
-    let settings =
-        Settings { until_empty: true, wait: Duration::from_secs(1), random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_until_empty(true).with_wait(Duration::from_secs(1)).with_random_seed(1);
     let summary = Consumer::new(queue, router, settings).run(std::future::pending()).await.unwrap();
     let counts = summary.counts.clone();
     assert_eq!((counts.leases_lost, counts.deleted, counts.repeats_deleted), (1, 1, 1), "{summary}");
@@ -301,8 +294,7 @@ async fn a_success_that_comes_after_its_lease_deletes_nothing_and_is_known_when_
 #[tokio::test(start_paused = true)]
 async fn what_a_journal_remembers_is_deleted_unhandled_by_the_next_process() {
     let folder = tempfile::tempdir().unwrap();
-    let settings =
-        Settings { journal: Some(folder.path().join("journal")), random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_journal(folder.path().join("journal")).with_random_seed(1);
     let queue = queue_of(5, 30);
     let calls = Calls::default();
     let refuses = Stubborn { deletes: Refusal::lasts(1_000, "InternalError"), ..Stubborn::new(&queue) };
@@ -331,7 +323,7 @@ async fn a_body_that_is_longer_than_it_says_at_its_end_is_decoded_all_the_same()
     let queue = MemoryQueue::new(Default::default());
     queue.send(&body);
     let router = Router::new().route("*", |_: Event, _: Context| async { Ok::<_, HandlerError>(()) });
-    let settings = Settings { until_empty: true, random_seed: Some(7), ..Settings::default() };
+    let settings = Settings::new().with_until_empty(true).with_random_seed(7);
     let summary = Consumer::new(queue, router, settings).run(std::future::pending()).await.unwrap();
     assert_eq!((summary.counts.deleted, summary.counts.undecodable), (1, 0), "{summary}");
 }

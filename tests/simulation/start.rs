@@ -33,7 +33,7 @@ struct Scripted {
 
 impl Scripted {
     fn new(script: Script) -> Self {
-        let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(3), ..MemorySettings::default() });
+        let queue = MemoryQueue::new(MemorySettings::new().with_max_receive_count(3));
         queue.send(r#"{"type":"message.new"}"#);
         Scripted { queue, script, receives: Arc::default(), attributes: |_| None, asked: Arc::default() }
     }
@@ -48,7 +48,7 @@ impl Scripted {
 
     async fn consume(&self, shutdown: impl Future<Output = ()>) -> Result<Summary, RunError> {
         let router = Router::new().route("*", |_: Event, _: Context| async { Ok::<_, HandlerError>(()) });
-        let settings = Settings { random_seed: Some(1), ..Settings::default() };
+        let settings = Settings::new().with_random_seed(1);
         Consumer::new(self.clone(), router, settings).run(shutdown).await
     }
 }
@@ -174,7 +174,7 @@ async fn a_run_that_is_told_to_stop_before_its_first_receive_has_come_back_ends_
 #[tokio::test(start_paused = true)]
 async fn a_run_says_what_it_is_about() {
     let queue = Scripted::new(|receive| (receive == 1).then(throttled).flatten());
-    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_random_seed(1);
     let consumer = Consumer::new(queue.clone(), Router::new(), settings);
     let monitor = consumer.monitor();
     assert_eq!(monitor.snapshot().phase, Phase::Starting);
@@ -192,7 +192,7 @@ async fn a_run_says_what_it_is_about() {
 /// Runs for so many seconds; says how often the attributes were asked for, what was known of them at the end, and when.
 async fn attributes(attributes: Script, seconds: u64) -> (u32, Option<u32>, Option<u64>) {
     let queue = Scripted { attributes, ..Scripted::new(|_| None) };
-    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    let settings = Settings::new().with_random_seed(1);
     let consumer = Consumer::new(queue.clone(), Router::new(), settings);
     let monitor = consumer.monitor();
     let began = Instant::now();

@@ -1,6 +1,5 @@
 //! What is told of messages and targets that fail: why each was dead-lettered, and the story of an outage.
 
-use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use stream_sqsd::router::Router;
 use stream_sqsd::telemetry::{DeadLetter, DeadLetterKeeper};
 use tokio::time::{Instant, sleep};
 
+use super::support::log::Log;
 use super::world::SIMULATED;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -21,11 +21,11 @@ const SECOND: Duration = Duration::from_secs(1);
 const PRIVATE: &str = "meet me at the old mill";
 
 fn settings() -> Settings {
-    Settings { random_seed: Some(7), unrouted: Unrouted::Leave, inflate_limit: 4096, ..Settings::default() }
+    Settings::new().with_random_seed(7).with_unrouted(Unrouted::Leave).with_inflate_limit(4096)
 }
 
 fn queue(max_receive_count: u32) -> MemoryQueue {
-    MemoryQueue::new(MemorySettings { max_receive_count: Some(max_receive_count), ..Default::default() })
+    MemoryQueue::new(MemorySettings::new().with_max_receive_count(max_receive_count))
 }
 
 fn body(kind: &str, text: &str) -> String {
@@ -60,45 +60,6 @@ async fn run(queue: &MemoryQueue, router: Router, settings: Settings, until: Dur
     consumer.monitor().keep_dead_letters(kept.clone());
     let summary = consumer.run(sleep(until)).await.unwrap();
     (summary, kept)
-}
-
-/// What this thread logs, until it is dropped.
-struct Log {
-    text: Text,
-    _guard: tracing::subscriber::DefaultGuard,
-}
-
-#[derive(Clone, Default)]
-struct Text(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn of_this_thread() -> Self {
-        let text = Text::default();
-        let writer = text.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        Log { text, _guard: tracing::subscriber::set_default(subscriber) }
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let text = String::from_utf8(self.text.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    /// The lines with these words.
-    fn with(&self, words: &str) -> Vec<String> {
-        self.lines().into_iter().filter(|line| line.contains(words)).collect()
-    }
-}
-
-impl Write for Text {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,7 +136,7 @@ async fn what_a_shutdown_dead_letters_says_so() {
     queue.send(body("message.new", ""));
     let router =
         Router::new().route("*", async |_: Event, _: Context| std::future::pending::<Result<(), HandlerError>>().await);
-    let settings = Settings { handler_timeout: 3_600 * SECOND, ..settings() };
+    let settings = settings().with_handler_timeout(3_600 * SECOND);
     let (summary, kept) = run(&queue, router, settings, 10 * SECOND).await;
     let [record] = &kept.told()[..] else { panic!("{summary}") };
     assert_eq!((&*record.outcome, &*record.error), ("returned", "a shutdown came before it was handled"));

@@ -19,14 +19,14 @@ async fn handle(event: Event, _context: Context) -> Result<(), HandlerError> {
 
 /// A run on a queue with so many messages, all of which fail; after how long it ended, and how.
 async fn until_empty(failing: usize, good: usize) -> (Duration, Summary, MemoryQueue) {
-    let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(3), ..Default::default() });
+    let queue = MemoryQueue::new(MemorySettings::new().with_max_receive_count(3));
     for _ in 0..failing {
         queue.send(r#"{"type":"message.new"}"#);
     }
     for _ in 0..good {
         queue.send(r#"{"type":"message.new","text":"good"}"#);
     }
-    let settings = Settings { until_empty: true, random_seed: Some(7), ..Settings::default() };
+    let settings = Settings::new().with_until_empty(true).with_random_seed(7);
     let run = Consumer::new(queue.clone(), Router::new().route("*", handle), settings);
     let began = Instant::now();
     let summary = tokio::time::timeout(60 * MINUTE, run.run(std::future::pending()));

@@ -32,7 +32,7 @@ pub(crate) enum Plan {
     BusyAtFirst(u32),
     /// Its handler says that the target is down, always.
     Poison,
-    /// Its body is no event.
+    /// Its body is not an event.
     Undecodable,
     /// No route takes it.
     Unrouted,

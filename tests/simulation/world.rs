@@ -70,14 +70,12 @@ fn draw(random: &mut Rng) -> World {
     let leaps = !calm && random.u8(0..4) == 0;
     let faults = if calm { Faults::default() } else { draw_faults(random) };
     let max_receive_count = (random.u8(0..4) > 0).then(|| random.u32(1..=6));
-    let memory = MemorySettings {
-        visibility_timeout: Duration::from_secs(random.u64(2..=60)),
-        max_receive_count,
-        fifo,
-        faults,
-        seed: random.u64(..),
-        ..MemorySettings::default()
-    };
+    let memory = MemorySettings::new()
+        .with_visibility_timeout(Duration::from_secs(random.u64(2..=60)))
+        .with_max_receive_count(max_receive_count)
+        .with_fifo(fifo)
+        .with_faults(faults)
+        .with_seed(random.u64(..));
     let settings = draw_settings(random, calm);
     let spread = random.u64(0..=120);
     let groups = random.u32(1..=6);
@@ -103,37 +101,33 @@ fn draw(random: &mut Rng) -> World {
 
 fn draw_faults(random: &mut Rng) -> Faults {
     let mut probability = |most: f64| if random.bool() { random.f64() * most } else { 0.0 };
-    Faults {
-        duplicate: probability(0.5),
-        receive_error: probability(0.3),
-        receive_answer_lost: probability(0.2),
-        call_error: probability(0.3),
-        call_answer_lost: probability(0.3),
-        entry_error: probability(0.5),
-        hang: probability(0.05),
-        attributes_error: probability(1.0),
-        latency: Duration::from_secs_f64(probability(3.0)),
-        ..Faults::default()
-    }
+    Faults::new()
+        .with_duplicate(probability(0.5))
+        .with_receive_error(probability(0.3))
+        .with_receive_answer_lost(probability(0.2))
+        .with_call_error(probability(0.3))
+        .with_call_answer_lost(probability(0.3))
+        .with_entry_error(probability(0.5))
+        .with_hang(probability(0.05))
+        .with_attributes_error(probability(1.0))
+        .with_latency(Duration::from_secs_f64(probability(3.0)))
 }
 
 fn draw_settings(random: &mut Rng, calm: bool) -> Settings {
     let wait = Duration::from_secs(random.u64(0..=20));
-    Settings {
-        concurrency: [1, 2, 5, 10, 20, 64][random.usize(0..6)],
-        max_in_flight_bytes: if random.u8(0..4) == 0 && !calm { random.usize(1..5_000_000) } else { 256 << 20 },
-        wait,
-        visibility: (random.u8(0..4) == 0).then(|| Duration::from_secs(random.u64(2..=90))),
-        handler_timeout: seconds(random, 1, 40),
-        grace: wait + Duration::from_secs(random.u64(2..=20)),
-        inflate_limit: 1 << 20,
-        unrouted: Unrouted::Acknowledge,
-        until_empty: false,
-        retry: RetryDelay { min: Duration::from_secs(1), max: Duration::from_secs(900) },
-        fifo_attempts: (random.u8(0..4) == 0).then(|| random.u32(1..=4)),
-        random_seed: Some(random.u64(..)),
-        ..Settings::default()
-    }
+    Settings::new()
+        .with_concurrency([1, 2, 5, 10, 20, 64][random.usize(0..6)])
+        .with_max_in_flight_bytes(if random.u8(0..4) == 0 && !calm { random.usize(1..5_000_000) } else { 256 << 20 })
+        .with_wait(wait)
+        .with_visibility((random.u8(0..4) == 0).then(|| Duration::from_secs(random.u64(2..=90))))
+        .with_handler_timeout(seconds(random, 1, 40))
+        .with_grace(wait + Duration::from_secs(random.u64(2..=20)))
+        .with_inflate_limit(1 << 20)
+        .with_unrouted(Unrouted::Acknowledge)
+        .with_until_empty(false)
+        .with_retry(RetryDelay::new(Duration::from_secs(1), Duration::from_secs(900)))
+        .with_fifo_attempts((random.u8(0..4) == 0).then(|| random.u32(1..=4)))
+        .with_random_seed(random.u64(..))
 }
 
 fn draw_plan(random: &mut Rng) -> Plan {

@@ -87,19 +87,17 @@ fn memory_descriptors_and_log_stay_flat_whatever_goes_wrong() {
 }
 
 async fn soak(messages: u64, lines: &Lines) {
-    let faults = Faults {
-        duplicate: 0.05,
-        receive_error: 0.05,
-        receive_answer_lost: 0.02,
-        call_error: 0.05,
-        call_answer_lost: 0.05,
-        entry_error: 0.05,
-        hang: 0.0,
-        latency: Duration::from_millis(30),
-        ..Faults::default()
-    };
-    let queue = MemoryQueue::new(MemorySettings { faults, seed: 1, ..MemorySettings::default() });
-    let settings = Settings { random_seed: Some(1), ..Settings::default() };
+    let faults = Faults::new()
+        .with_duplicate(0.05)
+        .with_receive_error(0.05)
+        .with_receive_answer_lost(0.02)
+        .with_call_error(0.05)
+        .with_call_answer_lost(0.05)
+        .with_entry_error(0.05)
+        .with_hang(0.0)
+        .with_latency(Duration::from_millis(30));
+    let queue = MemoryQueue::new(MemorySettings::new().with_faults(faults).with_seed(1));
+    let settings = Settings::new().with_random_seed(1);
     let consumer = Consumer::new(queue.clone(), Router::new().fallback(handle), settings);
     let (stop, stopped) = oneshot::channel();
     let began = Instant::now();

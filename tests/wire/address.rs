@@ -57,7 +57,7 @@ fn the_region_is_read_from_every_form_of_a_queue_url() {
 }
 
 #[test]
-fn what_is_no_queue_url_is_refused_with_the_reason_and_without_its_password() {
+fn a_wrong_queue_url_is_refused_with_reason_without_password() {
     let cases = [
         ("", "does not begin with https://"),
         ("chat-events", "does not begin with https://"),
@@ -114,7 +114,7 @@ async fn a_region_that_contradicts_the_url_is_refused_and_an_agreeing_one_is_not
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_no_url_is_refused() {
+async fn an_endpoint_that_is_not_a_url_is_refused() {
     let mut options = SqsOptions::new(by_url("https://sqs.eu-west-1.amazonaws.com/123456789012/chat"));
     options.endpoint_url = Some("localhost:4566".into());
     let error = SqsQueue::connect(options).await.unwrap_err();
@@ -154,7 +154,7 @@ async fn a_queue_is_looked_up_by_name_and_account() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_known_is_no_such_queue() {
+async fn an_unknown_name_is_an_error_of_its_own() {
     let words = "The specified queue does not exist.";
     let answer =
         Answer::error_with_query_code(400, "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", words);

@@ -9,7 +9,7 @@ use stream_sqsd::queue::{BATCH, EntryResult, MAX_MESSAGE_SIZE, Queue, QueueFacts
 use crate::server::{Answer, Server};
 
 fn receipt(id: &str) -> Receipt {
-    Receipt { message_id: id.into(), handle: format!("handle-of-{id}").into() }
+    Receipt::new(id, format!("handle-of-{id}"))
 }
 
 fn codes(answers: Vec<EntryResult>) -> Vec<String> {
@@ -129,7 +129,7 @@ fn a_list_is_cut_into_batches_that_sqs_takes() {
     let half = Outgoing::plain("x".repeat(MAX_MESSAGE_SIZE / 2));
     assert_eq!(sizes(&vec![half.clone(); 5]), [2, 2, 1]);
     // Attributes count too.
-    let half_with_attributes = Outgoing { attributes: Outgoing::compressed(String::new()).attributes, ..half.clone() };
+    let half_with_attributes = half.clone().with_attributes(Outgoing::compressed(String::new()).attributes);
     assert_eq!(sizes(&[half.clone(), half_with_attributes]), [1, 1]);
     let too_large = Outgoing::plain("x".repeat(MAX_MESSAGE_SIZE + 1));
     assert_eq!(sizes(&[half.clone(), too_large, half]), [1, 1, 1]);
@@ -149,21 +149,20 @@ async fn the_facts_of_a_queue_are_read_and_what_is_missing_is_unknown() {
     let server = Server::start(vec![Answer::ok(all), Answer::ok(number), Answer::ok(json!({}))]).await;
     let queue = server.queue_named("events.fifo").await;
 
-    let known = QueueFacts { name: Some("events.fifo".into()), fifo: true, ..QueueFacts::default() };
+    let known = QueueFacts::new().with_name("events.fifo").with_fifo(true);
     assert_eq!(queue.known(), known, "the name says so before anything is read");
     assert_eq!(
         queue.facts().await.unwrap(),
-        QueueFacts {
-            visibility_timeout: Some(Duration::from_secs(30)),
-            max_message_size: Some(1_048_576),
-            max_receive_count: Some(5),
-            dead_letter_queue: Some("arn:aws:sqs:us-east-1:000000000000:dead".into()),
-            retention: Some(Duration::from_secs(345_600)),
-            visible: Some(12),
-            hidden: Some(3),
-            ..known.clone()
-        }
+        known
+            .clone()
+            .with_visibility_timeout(Duration::from_secs(30))
+            .with_max_message_size(1_048_576)
+            .with_max_receive_count(5)
+            .with_dead_letter_queue("arn:aws:sqs:us-east-1:000000000000:dead")
+            .with_retention(Duration::from_secs(345_600))
+            .with_visible(12)
+            .with_hidden(3)
     );
-    assert_eq!(queue.facts().await.unwrap(), QueueFacts { max_receive_count: Some(7), ..known.clone() });
+    assert_eq!(queue.facts().await.unwrap(), known.clone().with_max_receive_count(7));
     assert_eq!(queue.facts().await.unwrap(), known);
 }

@@ -63,7 +63,7 @@ async fn an_error_names_the_permission_and_what_sqs_said() {
         said(queue.receive(1, wait, None).await.unwrap_err()),
         "access denied to sqs:ReceiveMessage: you may not"
     );
-    let receipt = stream_sqsd::queue::Receipt { message_id: "m".into(), handle: "h".into() };
+    let receipt = stream_sqsd::queue::Receipt::new("m", "h");
     let delete = queue.delete(std::slice::from_ref(&receipt)).await.unwrap_err();
     assert_eq!(said(delete), "access denied to sqs:DeleteMessage: you may not");
     let hide = queue.change_visibility(&[(receipt, wait)]).await.unwrap_err();
@@ -110,7 +110,7 @@ async fn a_broken_connection_is_an_unreachable_queue_with_its_cause() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_no_empty_queue() {
+async fn an_answer_that_breaks_off_is_not_an_empty_queue() {
     for answer in [Answer::Truncated(r#"{"Messages":[{"MessageId":"m-1","#.into()), Answer::Truncated("{}".into())] {
         let error = error_of(answer).await;
         assert!(matches!(error, QueueError::BadAnswer { .. } | QueueError::Unreachable { .. }), "{error:?}");
@@ -118,7 +118,7 @@ async fn an_answer_that_breaks_off_is_no_empty_queue() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_json_is_a_bad_answer() {
+async fn an_answer_that_is_not_json_is_a_bad_answer() {
     let answer = Answer::Reply { status: 200, headers: Vec::new(), body: "<html>log in first</html>".into() };
     let error = error_of(answer).await;
     assert!(matches!(error, QueueError::BadAnswer { .. }), "{error:?}");

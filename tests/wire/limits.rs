@@ -56,7 +56,7 @@ async fn a_delete_that_is_not_answered_is_tried_on_a_new_connection() {
     let server = Server::start(vec![Answer::ok(json!({})), Answer::Silence, ok]).await;
     let queue = with_leaping_clock(&server).await;
     let started = Instant::now();
-    let receipt = Receipt { message_id: "m".into(), handle: "h".into() };
+    let receipt = Receipt::new("m", "h");
     assert!(queue.delete(&[receipt]).await.unwrap()[0].is_ok());
     // Sooner than half of a visibility timeout of 30 s, which is when a lease is renewed.
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
@@ -67,7 +67,7 @@ async fn a_delete_that_is_never_answered_ends_in_time_for_its_lease() {
     let server = Server::start(vec![Answer::ok(json!({})), Answer::Silence]).await;
     let queue = with_leaping_clock(&server).await;
     let started = Instant::now();
-    let receipt = Receipt { message_id: "m".into(), handle: "h".into() };
+    let receipt = Receipt::new("m", "h");
     let error = queue.delete(&[receipt]).await.unwrap_err();
     assert!(matches!(error, QueueError::TimedOut { .. }), "{error:?}");
     assert!(started.elapsed() <= Duration::from_secs(21), "{:?}", started.elapsed());

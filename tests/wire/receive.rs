@@ -179,7 +179,7 @@ async fn a_receive_of_a_fifo_queue_that_was_given_up_is_repeated_under_its_id() 
 }
 
 #[tokio::test]
-async fn what_sqs_itself_refused_is_no_lost_receive() {
+async fn what_sqs_itself_refused_is_not_a_lost_receive() {
     let server = Server::start(vec![Answer::error(403, "AccessDenied", "no"), Answer::ok(json!({}))]).await;
     let queue = server.queue_named("events.fifo").await;
     queue.receive(10, WAIT, None).await.unwrap_err();

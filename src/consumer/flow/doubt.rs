@@ -187,7 +187,7 @@ impl Evidence {
             if let Some(doubt) = doubt
                 && !mutant!("take-its-own-failure-for-evidence")
             {
-                // Its own failure is no evidence against it.
+                // Its own failure is not evidence against it.
                 doubt.seen = self.first;
             }
         }
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn its_own_failure_is_no_evidence_about_others() {
+    async fn its_own_failure_says_nothing_about_others() {
         let (mut evidence, mut doubt) = (Evidence::default(), None);
         fails(&mut evidence, &mut doubt, true);
         others(&mut evidence, 7, 0);
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn retries_of_other_messages_are_no_evidence() {
+    async fn retries_of_other_messages_are_not_evidence() {
         let (mut evidence, mut doubt, mut poison) = (Evidence::default(), None, None);
         evidence.failed("poison", &mut poison, true, Instant::now());
         fails(&mut evidence, &mut doubt, true);

@@ -24,7 +24,7 @@ const GROWTH: f64 = 1.5;
 /// The rate with which a target is met that was down, in calls a second.
 const FIRST_RATE: f64 = 2.0;
 
-/// A rate beyond which it is no limit any longer.
+/// A rate beyond which it limits nothing.
 const NO_LIMIT: f64 = 20_000.0;
 
 /// The lowest rate, in calls a second: one call in a minute is made to any target that is not down.
@@ -112,7 +112,7 @@ pub(super) struct Limits {
     last_cut: Instant,
     refused_since_cut: u32,
     succeeded_since_cut: u32,
-    /// The most calls beside which one succeeded lately, and when. As many are no reason for a refusal.
+    /// The most calls beside which one succeeded lately, and when. As many are not a reason for a refusal.
     succeeded_beside: (usize, Instant),
     /// How long a successful call takes, in seconds, on average of the last ones.
     latency: f64,

@@ -93,7 +93,7 @@ struct State {
 pub(crate) enum Next {
     /// Call the handler.
     Call,
-    /// Return the message, which is no fault of its own.
+    /// Return the message, through no fault of its own.
     Return,
     /// Leave it, to be received again after this delay: it is at fault.
     Nack(Duration),

@@ -75,7 +75,7 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// When it is in use, or cannot be opened. Damage is no error: what can be read is read.
+    /// When it is in use, or cannot be opened. Damage is not an error: what can be read is read.
     pub(super) fn open(path: &Path, now: SystemTime) -> Result<(Self, Vec<MessageId>), JournalError> {
         let (file, known) = JournalFile::open(path, now)?;
         let (appends, queue) = mpsc::channel(WAITING);

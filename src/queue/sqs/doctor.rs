@@ -9,8 +9,9 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use tokio::time::Instant;
 
 use super::errors::queue_error;
-use super::{QueueUrl, SqsQueue};
-use crate::queue::QueueError;
+use super::queue::SqsQueue;
+use super::url::{BadQueueUrl, QueueUrl};
+use crate::queue::interface::QueueError;
 
 /// The attributes of a queue that a check looks at. Each may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +37,7 @@ pub struct QueueAttributes {
 
 /// The redrive policy of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Redrive {
     /// The ARN of the dead-letter queue.
     pub dead_letter_queue: String,
@@ -45,6 +47,7 @@ pub struct Redrive {
 
 /// How the messages of a queue are encrypted where they lie.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Encryption {
     /// Not at all.
     #[default]
@@ -96,7 +99,7 @@ impl SqsQueue {
 
 impl QueueUrl {
     /// The URL of another queue beside this one.
-    fn sibling(&self, name: &str) -> Result<QueueUrl, super::BadQueueUrl> {
+    fn sibling(&self, name: &str) -> Result<QueueUrl, BadQueueUrl> {
         let text = self.as_str().trim_end_matches('/');
         let before = text.rsplit_once('/').map_or(text, |(before, _)| before);
         QueueUrl::parse(&format!("{before}/{name}"))

@@ -9,7 +9,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sqs::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use tokio::time::Instant;
 
-use crate::queue::QueueError;
+use crate::queue::interface::QueueError;
 
 /// What an error of the SDK means. `action` is the permission that the call needs.
 pub(super) fn queue_error<E>(action: &'static str, started: Instant, error: SdkError<E>) -> QueueError

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::errors::queue_error;
 use super::policy::{self, BadPolicy};
 use super::url::{BadQueueUrl, QueueUrl};
-use crate::queue::QueueError;
+use crate::queue::interface::QueueError;
 
 /// After how many receives a message goes to the dead-letter queue. A receive is also spent by a crash, a restart and a
 /// lost answer, so fewer than [`FEWEST_RECEIVES`] dead-letter good messages.

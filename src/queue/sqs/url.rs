@@ -41,7 +41,7 @@ impl QueueUrl {
     ///
     /// # Errors
     ///
-    /// [`BadQueueUrl`] when it is no `http://` or `https://` URL with a queue name in its path.
+    /// [`BadQueueUrl`] when it is not an `http://` or `https://` URL with a queue name in its path.
     pub fn parse(url: &str) -> Result<QueueUrl, BadQueueUrl> {
         let bad = |why| BadQueueUrl { url: printable(url), why };
         let (scheme, authority, path) =

@@ -308,7 +308,7 @@ fn goals(bench: Bench<'_>, rounds: usize, results: &Results) -> Outcome<Vec<Goal
     Ok(goals)
 }
 
-/// The goals that are no cost of a message.
+/// The goals that are not a cost of a message.
 fn moments(bench: Bench<'_>, rounds: usize) -> Outcome<Vec<Goal>> {
     let load = Load::new(Form::Gzip, Size::Medium);
     eprintln!("idle");

@@ -16,7 +16,6 @@
 
 #![allow(clippy::disallowed_methods, reason = "the bans are for the engine; a benchmark watches the real clock")]
 
-mod fleet;
 mod goals;
 mod moments;
 mod naive;

@@ -93,7 +93,7 @@ fn consume(url: &str, router: Router, concurrency: usize) -> Outcome {
     runtime.block_on(runtime.spawn(async move {
         let options = SqsOptions::new(QueueAddress::Url(QueueUrl::parse(&url)?));
         let queue = Arc::new(SqsQueue::connect(options).await?);
-        let settings = Settings { concurrency, ..Settings::default() };
+        let settings = Settings::new().with_concurrency(concurrency);
         let consumer = Consumer::new(queue, router, settings);
         let admin = Admin::bind("127.0.0.1:0".parse()?, consumer.monitor(), &url).await?;
         let mut watched = JoinSet::new();

@@ -7,12 +7,76 @@
 //! figures that are measured, the CPU of a message and what the cores can do with it, come from a run without latency, so
 //! no row is foretold out of itself; and the last rows are there for the bounds that the others do not meet.
 
+use stream_sqsd::consumer::Settings;
+
 use crate::Outcome;
-use crate::fleet::{self, BUDGET, Daemon, Measured, Times};
 use crate::goals::Median;
 use crate::payload::{Form, Size, bodies};
 use crate::server::Load;
 use crate::side::{Bench, Sample, Side};
+
+/// Messages in one receive and in one batch of deletes, at the most.
+const BATCH: f64 = 10.0;
+
+/// How many batches of deletes may be on their way at the same time, which nobody can set.
+const DELETE_CALLS: f64 = 16.0;
+
+/// Where and for how long a message is, in seconds.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    /// Of a receive that brings something.
+    receive: f64,
+    /// Of a batch of deletes.
+    delete: f64,
+}
+
+/// One daemon at work on a backlog.
+#[derive(Clone, Copy, Debug)]
+struct Daemon {
+    /// Messages a second that its cores can do.
+    cores: f64,
+    /// CPU of a message, in seconds.
+    cpu: f64,
+    /// Messages that it may hold: `concurrency`.
+    slots: f64,
+    /// Bytes that it may hold: `max_in_flight_bytes`.
+    budget: f64,
+    /// The queue's MaximumMessageSize, in bytes: so much is reserved for each message of an open receive.
+    message_size: f64,
+    times: Times,
+}
+
+impl Daemon {
+    /// For how long a message has its slot: from the receive that was asked for it to the delete that is confirmed. What
+    /// came with it in the same receive is decoded before it or after it.
+    fn slot_held(&self) -> f64 {
+        self.times.receive + self.times.delete + BATCH * self.cpu
+    }
+
+    /// Messages a second: the least of what its cores, its slots, its bytes and its deletes allow.
+    fn rate(&self) -> f64 {
+        let by_slots = self.slots / self.slot_held();
+        let open_receives = (self.budget / (BATCH * self.message_size)).floor().max(1.0);
+        let by_bytes = open_receives * BATCH / self.times.receive;
+        let by_deletes = DELETE_CALLS * BATCH / self.times.delete;
+        self.cores.min(by_slots).min(by_bytes).min(by_deletes)
+    }
+
+    /// Receives and deletes that are under way at this rate, on the average: each has a connection.
+    fn connections(&self, rate: f64) -> f64 {
+        rate / BATCH * (self.times.receive + self.times.delete)
+    }
+
+    /// Receives and deletes that the engine allows at the same time.
+    fn most_connections(&self) -> f64 {
+        (self.slots / BATCH).ceil() + DELETE_CALLS
+    }
+
+    /// Bytes that its open receives reserve at this rate, on the average.
+    fn reserved(&self, rate: f64) -> f64 {
+        rate * self.times.receive * self.message_size
+    }
+}
 
 /// How often everything is measured. The rows take turns.
 const ROUNDS: usize = 3;
@@ -73,10 +137,10 @@ impl Row {
         Daemon {
             cores: unhindered.median(|sample| sample.rate),
             cpu: unhindered.median(|sample| sample.cpu) / 1e6,
-            slots: self.pollers as f64 * fleet::BATCH,
-            budget: BUDGET,
+            slots: self.pollers as f64 * BATCH,
+            budget: Settings::default().max_in_flight_bytes as f64,
             message_size: self.message_size as f64,
-            times: Times { receive: seconds(self.latency.0), delete: seconds(self.latency.1), handler: 0.0 },
+            times: Times { receive: seconds(self.latency.0), delete: seconds(self.latency.1) },
         }
     }
 }
@@ -97,14 +161,17 @@ pub(crate) fn measure(bench: Bench<'_>) -> Outcome {
     let unhindered = unhindered(&rows, 1).ok_or("one core was not measured")?;
     let smallest = rows.iter().find(|row| row.has_latency()).ok_or("nothing was measured with latency")?;
     let bodies = bodies(Form::Gzip, Size::Medium, 64);
-    let measured = Measured {
-        cpu: unhindered.median(|sample| sample.cpu),
-        memory: smallest.median(|sample| sample.memory as f64) / 1e6,
-        held: held.map_or(0.0, |held| held.middle / 1e3),
-        body: bodies.iter().map(String::len).sum::<usize>() as f64 / bodies.len() as f64 / 1e3,
-        error,
-    };
-    println!("\nFor deploy/SCALE.md, whose other tables a test of it computes:\n\n{}", measured.table());
+    let body = bodies.iter().map(String::len).sum::<usize>() as f64 / bodies.len() as f64;
+    println!("\nFor deploy/SCALE.md:\n\n| measured | |\n|---|---|");
+    for (what, value) in [
+        ("CPU of a message, in µs", unhindered.median(|sample| sample.cpu)),
+        ("memory of a process with ten slots, in MB", smallest.median(|sample| sample.memory as f64) / 1e6),
+        ("memory of a message that is held, in KB", held.map_or(0.0, |held| held.middle / 1e3)),
+        ("body of a message in the queue, in KB", body / 1e3),
+        ("greatest error of the model, in %", error),
+    ] {
+        println!("| {what} | {value:.1} |");
+    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! AWS JSON 1.0 over HTTP/1.1 with connections that stay open, on a thread of its own. The bodies are serialised once;
 //! each answer only writes new message ids and receipt handles into them. It knows how many messages wait, waits itself
-//! when there are none, takes as long for an answer as it was told, and counts. It is no queue: what was received does not
+//! when there are none, takes as long for an answer as it was told, and counts. It is not a queue: what was received does not
 //! come back, and a delete is counted and not looked at.
 
 use std::fmt::Write as _;

@@ -26,7 +26,7 @@ fuzz_target!(|json: &str| {
             // Some JSON cannot be held by serde_json, like `1e400` and what is nested deeper than it goes.
             if let Ok(input) = serde_json::from_str(event.json()) {
                 let output =
-                    serde_json::from_str(&written).expect("what was written is no stranger than what was read");
+                    serde_json::from_str(&written).expect("what was written can be read as what was read");
                 assert_eq!(without_nulls(output), without_nulls(input));
             }
             let again = Event::from_json(written).expect("what was written is an event");

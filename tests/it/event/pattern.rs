@@ -72,7 +72,7 @@ fn a_pattern_takes_one_type_or_what_is_below_a_dot_or_all() {
 }
 
 #[test]
-fn other_forms_are_no_patterns() {
+fn other_forms_are_not_patterns() {
     assert_eq!(Pattern::new(""), Err(PatternError::Empty));
     for text in ["message.new ", "a b", "a\n", "\u{7}"] {
         assert_eq!(Pattern::new(text), Err(PatternError::WhiteSpace(text.to_owned())));

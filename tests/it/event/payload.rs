@@ -29,7 +29,7 @@ fn fields_are_read_at_every_level_and_the_rest_is_kept() {
     let user = payload.user.unwrap();
     assert_eq!(user.teams.unwrap()[0], "red");
     assert_eq!(user.extra.get::<String>("plan").as_deref(), Some("gold"));
-    assert_eq!(user.extra.get::<String>("age"), None, "it is no text");
+    assert_eq!(user.extra.get::<String>("age"), None, "it is not a text");
     assert_eq!(payload.request_info.unwrap().ip.as_deref(), Some("1.2.3.4"));
     let members = payload.members.unwrap();
     assert_eq!(members[0].object().unwrap().user_id.as_deref(), Some("ann"));

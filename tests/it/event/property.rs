@@ -76,7 +76,7 @@ fn write_value(json: &mut String, shape: Shape, tape: &mut Tape<'_>, depth: u32)
         Shape::Any => write!(json, "{{\"a\":{},\"b\":{}}}", tape.choose(ANYTHING), tape.choose(ANYTHING)).unwrap(),
         Shape::Object(_) | Shape::List(_) | Shape::Map(_) if depth == 0 => json.push_str("null"),
         Shape::Object(object) => {
-            // A key for the commas to come after, which is no one's.
+            // A key for the commas to come after, which belongs to nobody.
             json.push_str("{\"first\":0");
             write_fields(json, object.fields, tape, depth - 1);
             json.push('}');
@@ -138,7 +138,7 @@ proptest! {
         let at = colons[pick.index(colons.len())];
         let length = serde_json::Deserializer::from_str(&json[at..])
             .into_iter::<Box<serde_json::value::RawValue>>().next();
-        // A colon in a text is no place for a value.
+        // A colon in a text is not a place for a value.
         if let Some(Ok(value)) = length {
             let json = format!("{}{put}{}", &json[..at], &json[at + value.get().len()..]);
             match Event::from_json(&*json).map(|event| event.payload()) {

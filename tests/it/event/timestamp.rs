@@ -32,7 +32,7 @@ fn rfc_3339_is_read_with_any_offset_and_up_to_nine_digits() {
 }
 
 #[test]
-fn what_is_no_time_does_not_fail_the_event_and_is_kept() {
+fn what_is_not_a_time_does_not_fail_the_event_and_is_kept() {
     for (json, text) in [
         (r#""2024-23-02 00:00:00""#, "2024-23-02 00:00:00"),
         (r#""""#, ""),

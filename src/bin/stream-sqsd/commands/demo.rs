@@ -49,26 +49,23 @@ pub(crate) fn demo(arguments: DemoArguments, signals: Signals) -> Result<Exit, F
 }
 
 async fn consume(messages: u32, asked: Asked, screen: &Screen) -> Result<(Summary, MemoryQueue), Failure> {
-    let queue =
-        MemoryQueue::new(MemorySettings { max_receive_count: Some(MAX_RECEIVE_COUNT), ..MemorySettings::default() });
+    let queue = MemoryQueue::new(MemorySettings::new().with_max_receive_count(MAX_RECEIVE_COUNT));
     for number in 1..=messages {
         queue.send_at(body(number)?, SystemTime::now());
     }
 
     let stdout = Stdout::new(BesideProgress(screen.clone()))?;
     let closed = stdout.closed();
-    let settings = Settings {
-        until_empty: true,
-        wait: Duration::from_secs(2),
-        retry: RetryDelay { min: Duration::from_millis(200), max: Duration::from_secs(1) },
-        ..Settings::default()
-    };
+    let settings = Settings::new()
+        .with_until_empty(true)
+        .with_wait(Duration::from_secs(2))
+        .with_retry(RetryDelay::new(Duration::from_millis(200), Duration::from_secs(1)));
     let consumer = Consumer::new(queue.clone(), Router::new().fallback(Sometimes(stdout)), settings);
     let monitor = consumer.monitor();
     let shutdown = async {
         tokio::select! { biased;
             () = asked.drain.cancelled() => tracing::info!("asked to stop; draining: a second signal stops at once"),
-            () = closed.cancelled() => tracing::info!("nobody reads standard output any more; draining"),
+            () = closed.wait() => tracing::info!("nobody reads standard output any more; draining"),
         }
     };
 

@@ -62,7 +62,7 @@ fn ask(address: SocketAddr) -> io::Result<Value> {
     )?;
     let mut answer = String::new();
     stream.take(MOST).read_to_string(&mut answer)?;
-    let no_status = || io::Error::other("what answers is no daemon of this kind");
+    let no_status = || io::Error::other("what answers is not stream-sqsd");
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(no_status)?;
     if !head.starts_with("HTTP/1.1 200 ") {
         return Err(no_status());
@@ -74,11 +74,7 @@ fn ask(address: SocketAddr) -> io::Result<Value> {
 fn check(status: &Value, queue: &QueueAddress) -> Result<String, String> {
     let text = |name: &str| status.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let other = text("queue");
-    let ours = match queue {
-        QueueAddress::Url(url) => other == url.as_str(),
-        QueueAddress::Name { name, .. } => other.rsplit('/').next() == Some(name),
-    };
-    if !ours {
+    if !queue.is_at(&other) {
         return Err(format!("the daemon that answers consumes another queue: {other}"));
     }
     if status.get("live").and_then(Value::as_bool) != Some(true) {

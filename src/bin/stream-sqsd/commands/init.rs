@@ -152,7 +152,7 @@ mod tests {
     use crate::config::routes;
     use crate::config::secret::Missing;
 
-    /// The starting file with everything commented in that is no comment in words.
+    /// The starting file with everything commented in that is not a comment in words.
     fn all_of_it() -> String {
         let is_key = |key: &str| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         let is_setting = |rest: &str| {

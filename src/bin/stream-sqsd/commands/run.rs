@@ -103,7 +103,7 @@ async fn consume(
         let why = tokio::select! { biased;
             () = asked.drain.cancelled() => "asked to stop",
             // It shows when a line cannot be written: messages wait for a reader, so a supervisor is to start it again.
-            () = stdout_closed.cancelled() => {
+            () = stdout_closed.wait() => {
                 exit = Exit::Unavailable;
                 "nobody reads standard output any more"
             }

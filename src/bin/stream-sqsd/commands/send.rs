@@ -238,7 +238,7 @@ impl Reader {
                     Some(Ok(object)) => object,
                     Some(Err(error)) if error.is_io() => return Err(cannot_read(error.into())),
                     Some(Err(error)) => {
-                        let what = format!("{input} holds something that is no JSON object: {error}");
+                        let what = format!("{input} holds something that is not a JSON object: {error}");
                         return Err(Failure::new(Exit::BadData, anyhow!(what)));
                     }
                     None => break,
@@ -258,7 +258,7 @@ impl Reader {
     fn message(&mut self, json: &str, input: &Input) -> Result<Outgoing, Failure> {
         self.number += 1;
         if !json.starts_with('{') {
-            let what = format!("event {} in {input} is no JSON object", self.number);
+            let what = format!("event {} in {input} is not a JSON object", self.number);
             return Err(Failure::new(Exit::BadData, anyhow!(what)));
         }
         let mut message = encode(json, self.encoding)?;
@@ -311,7 +311,7 @@ fn sns_envelope(json: &str) -> String {
     .to_string()
 }
 
-/// The bytes of all inputs together; none when one of them is no file.
+/// The bytes of all inputs together; none when one of them is not a file.
 fn total_bytes(inputs: &[Input]) -> Option<u64> {
     let size = |input: &Input| match input {
         Input::Standard => None,

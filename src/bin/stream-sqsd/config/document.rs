@@ -35,7 +35,7 @@ pub(crate) enum Item {
 }
 
 impl Section {
-    /// Reads a file. What is no TOML at all is one mistake: behind it everything else is guesswork.
+    /// Reads a file. What is not TOML at all is one mistake: behind it everything else is guesswork.
     pub(crate) fn parse(text: &str, file: &Arc<Path>, diagnostics: &mut Diagnostics) -> Option<Section> {
         let source = Source { text, file };
         match DeTable::parse(text) {
@@ -43,7 +43,7 @@ impl Section {
             Err(error) => {
                 // Of the error only message and place: its whole text quotes the line, which may hold a secret.
                 let place = source.place(error.span().map_or(0, |span| span.start));
-                diagnostics.wrong(&place, format!("this is no TOML: {}", error.message().replace('\n', ", ")));
+                diagnostics.wrong(&place, format!("this is not valid TOML: {}", error.message().replace('\n', ", ")));
                 None
             }
         }

@@ -25,7 +25,7 @@ impl Listen {
             Ok(address) if named => Ok(Listen::Here(address)),
             Ok(address) => Ok(Listen::IfFree(address)),
             Err(_) => Err(format!(
-                "{text:?} is no address with a port, such as 127.0.0.1:9464, 0.0.0.0:9464 or [::1]:9464, nor `none`"
+                "{text:?} is not an address with a port, such as 127.0.0.1:9464, 0.0.0.0:9464 or [::1]:9464, nor `none`"
             )),
         }
     }

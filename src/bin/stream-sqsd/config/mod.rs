@@ -354,20 +354,18 @@ fn engine(given: &Given, diagnostics: &mut Diagnostics) -> Option<Settings> {
     let journal = read(given, &settings::JOURNAL, diagnostics, |path| Ok(PathBuf::from(path)));
 
     // All of them were read before the first mistake ends it.
-    let engine = Settings {
-        wait: wait??,
-        visibility: visibility?,
-        concurrency: concurrency??,
-        max_in_flight_bytes: max_in_flight_bytes??,
-        handler_timeout: handler_timeout??,
-        grace: grace??,
-        inflate_limit: inflate_limit??,
-        unrouted: unrouted?,
-        until_empty: until_empty??,
-        fifo_attempts: fifo_attempts?.map(|attempts| u32::try_from(attempts).unwrap_or(u32::MAX)),
-        journal: journal?,
-        ..Settings::default()
-    };
+    let engine = Settings::new()
+        .with_wait(wait??)
+        .with_visibility(visibility?)
+        .with_concurrency(concurrency??)
+        .with_max_in_flight_bytes(max_in_flight_bytes??)
+        .with_handler_timeout(handler_timeout??)
+        .with_grace(grace??)
+        .with_inflate_limit(inflate_limit??)
+        .with_unrouted(unrouted?)
+        .with_until_empty(until_empty??)
+        .with_fifo_attempts(fifo_attempts?.map(|attempts| u32::try_from(attempts).unwrap_or(u32::MAX)))
+        .with_journal(journal?);
     if let Err(error) = engine.check() {
         let setting = settings::ALL.iter().find(|setting| setting.file.1 == error.setting);
         match setting.and_then(|setting| given.get(setting)) {
@@ -479,7 +477,7 @@ fn find_unknown_variables(diagnostics: &mut Diagnostics) {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for name in names.filter(|name| name.starts_with(settings::VARIABLE_PREFIX) && !known.contains(name)) {
         if let Some(nearest) = nearest(&name, known.iter().map(String::as_str)) {
-            let what = format!("this environment variable is no setting; did you mean {nearest}?");
+            let what = format!("this environment variable is not a setting; did you mean {nearest}?");
             diagnostics.warn(&Origin::Environment(name), what);
         }
     }

@@ -164,7 +164,7 @@ fn from_file(path: &Path) -> Result<Secret, String> {
     if text.len() as u64 > MAX_SIZE {
         return Err(format!("{shown} is too large for a secret"));
     }
-    // Editors and `echo` end a file with a line end, which is no part of the secret.
+    // Editors and `echo` end a file with a line end, which is not part of the secret.
     let secret = text.trim_end_matches(['\n', '\r']);
     if secret.is_empty() { Err(format!("{shown} is empty")) } else { Ok(Secret::from_elsewhere(secret)) }
 }

@@ -128,7 +128,7 @@ mod tests {
     fn the_documentation_has_the_time_limits_of_the_code() {
         let http = HttpSettings::new("");
         let retry = RetryDelay::default();
-        let engine = Settings { grace: Duration::from_secs(60), ..Settings::default() };
+        let engine = Settings::new().with_grace(Duration::from_secs(60));
         let (short, long) = UNREMARKABLE;
         let page = include_str!("../../../docs/configuration.md");
         let table = page.split_once("## Time limits").unwrap().1;

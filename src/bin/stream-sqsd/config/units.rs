@@ -123,7 +123,7 @@ fn first_part<'a>(
         let meant = meant.into_iter().find(|meant| units.iter().any(|(name, _)| name == meant));
         return Err(match meant {
             Some(meant) => format!("{whole:?}: the units are {names}; did you mean {number}{meant}?"),
-            None => format!("{whole:?}: {unit:?} is no unit; the units are {names}"),
+            None => format!("{whole:?}: {unit:?} is not a unit; the units are {names}"),
         });
     };
     let number: Option<u64> = number.parse().ok();
@@ -198,7 +198,7 @@ mod tests {
         refused("20sec", "did you mean 20s?");
         refused("20S", "did you mean 20s?");
         refused("5 Minutes", "did you mean 5m?");
-        refused("20x", r#""x" is no unit; the units are ms, s, m, h, d"#);
+        refused("20x", r#""x" is not a unit; the units are ms, s, m, h, d"#);
         refused("1.5s", "not a whole number");
         refused("-1s", "not a whole number");
         refused("s", "not a whole number");
@@ -213,7 +213,7 @@ mod tests {
         refused("64mb", "did you mean 64MB?");
         refused("64M", "did you mean 64MiB?");
         refused("64Mib", "did you mean 64MiB?");
-        refused("64s", r#""s" is no unit"#);
+        refused("64s", r#""s" is not a unit"#);
         refused("1MiB2KiB", "not one size");
         assert!(count("1.5").unwrap_err().contains("not a whole number"));
         assert!(count("99999999999999999999999").unwrap_err().contains("too large"));

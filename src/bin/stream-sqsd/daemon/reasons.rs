@@ -40,7 +40,7 @@ struct Trouble {
 }
 
 impl Reasons {
-    /// Opens the file and starts its thread. A disk that fails is no reason not to start.
+    /// Opens the file and starts its thread. A disk that fails does not prevent the start.
     ///
     /// # Errors
     ///
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_process_and_what_is_no_file_are_refused() {
+    fn a_file_in_use_and_what_is_not_a_file_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("reasons");
         let first = Reasons::start(&path).map_err(|_| "refused").unwrap();

@@ -44,7 +44,7 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).or_else(not_printed)
 }
 
-/// What it means that standard output took no more. A reader that has seen enough (`stream-sqsd events | head`) is no failure.
+/// What it means that standard output took no more. A reader that has seen enough (`stream-sqsd events | head`) is not a failure.
 pub(crate) fn not_printed(error: io::Error) -> Result<(), Failure> {
     match error.kind() {
         ErrorKind::BrokenPipe => Ok(()),
@@ -54,7 +54,7 @@ pub(crate) fn not_printed(error: io::Error) -> Result<(), Failure> {
 
 /// Why a command ended early: the exit code and what a person is to read.
 ///
-/// It is no [`std::error::Error`] itself, so that `?` makes one of any other error: an internal one, since everything
+/// It is not a [`std::error::Error`] itself, so that `?` makes one of any other error: an internal one, since everything
 /// that is to be expected is given its code where it happens.
 #[derive(Debug)]
 pub(crate) struct Failure {

@@ -46,7 +46,7 @@ pub(crate) fn of_process() -> io::Result<File> {
     io::stderr().as_fd().try_clone_to_owned().map(File::from)
 }
 
-/// Writes a line. It never waits once the thread was started, and nobody may be reading it, which is no reason to panic
+/// Writes a line. It never waits once the thread was started, and nobody may be reading it, which is not a reason to panic
 /// as `eprintln!` does.
 pub(crate) fn say(text: &str) {
     write(format!("{text}\n").into_bytes(), Importance::Important);

@@ -178,7 +178,7 @@ async fn ask_dead_letter_queue(queue: &SqsQueue, arn: &str) -> Result<QueueAttri
 /// Whether messages may be deleted and their visibility changed. No message has the handle of this receipt, so nothing is
 /// deleted and nothing is hidden: the answer tells whether it would be.
 async fn try_to_settle(queue: &SqsQueue, arn: &str, findings: &mut Vec<Finding>) -> Result<(), QueueError> {
-    let receipt = Receipt { message_id: "check".into(), handle: "stream-sqsd-check".into() };
+    let receipt = Receipt::new("check", "stream-sqsd-check");
     if let Some(message) = denial(queue.delete(std::slice::from_ref(&receipt)).await)? {
         findings.push(Finding {
             grade: Grade::Harm,
@@ -262,7 +262,7 @@ fn key_arn(encryption: &Encryption, queue: &str) -> String {
         Encryption::Kms(key) if key.starts_with("arn:") => return key.clone(),
         Encryption::Kms(key) if key.starts_with("alias/") => key.clone(),
         Encryption::Kms(key) => format!("key/{key}"),
-        Encryption::None | Encryption::SqsOwned => "key/KEY".to_owned(),
+        _ => "key/KEY".to_owned(),
     };
     match queue.split(':').collect::<Vec<_>>().as_slice() {
         [arn, partition, _, region, account, _] => format!("{arn}:{partition}:kms:{region}:{account}:{key}"),
@@ -508,7 +508,8 @@ impl Subject<'_> {
                 ),
                 fix: None,
             }),
-            Encryption::None | Encryption::SqsOwned => {}
+            // Not at all, or with a key of SQS itself, which everybody can use who may use the queue.
+            _ => {}
         }
     }
 
@@ -570,7 +571,7 @@ mod tests {
     /// How long after its first try a message is tried for the last time that always fails.
     async fn last_try(settings: Settings, max_receive_count: u32, fifo: bool) -> Duration {
         let max_receive_count = Some(max_receive_count);
-        let queue = MemoryQueue::new(MemorySettings { max_receive_count, fifo, ..Default::default() });
+        let queue = MemoryQueue::new(MemorySettings::new().with_max_receive_count(max_receive_count).with_fifo(fifo));
         queue.send_to_group(r#"{"type":"message.new"}"#, "one group");
         let tries = Arc::new(Mutex::new(Vec::new()));
         let noted = tries.clone();
@@ -591,7 +592,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_time_to_dead_lettering_is_what_the_engine_takes() {
-        let engine = |fifo_attempts| Settings { fifo_attempts, random_seed: Some(7), ..Settings::default() };
+        let engine = |fifo_attempts| Settings::new().with_fifo_attempts(fifo_attempts).with_random_seed(7);
         for (fifo, fifo_attempts, count, seconds) in [
             (false, None, 2, 1),
             (false, None, 5, 15),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use stream_sqsd::queue::sqs::provision::{Found, Made, Plan, ProvisionError};
-use stream_sqsd::queue::sqs::{Provisioner, QueueAddress, QueueUrl, SqsQueue, queue_arn};
+use stream_sqsd::queue::sqs::{Provisioner, QueueUrl, SqsQueue, queue_arn};
 use stream_sqsd::stream::{App, Hook, HookPlan, SqsKeys, Stage, StreamError, WriteError, write};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -77,11 +77,7 @@ async fn look(ground: &Ground, provisioner: &Provisioner) -> Result<Looked, Fail
     let dead = main.as_ref().and_then(Found::dead_letter_queue);
     let dead = dead.unwrap_or_else(|| format!("{}-dead-letter", queue.name()));
     let dead_letters = find(ground, provisioner, &dead).await?;
-    let url = match (&main, queue) {
-        (Some(found), _) => Some(found.url.as_str().to_owned()),
-        (None, QueueAddress::Url(url)) => Some(url.as_str().to_owned()),
-        (None, QueueAddress::Name { .. }) => None,
-    };
+    let url = main.as_ref().map(|found| &found.url).or(queue.url()).map(|url| url.as_str().to_owned());
     let allow = ground.stream.keys().is_none();
     let region = provisioner.region().to_owned();
     let queues = Plan::new((queue.name(), main), (&dead, dead_letters), allow);
@@ -301,7 +297,7 @@ async fn old_system(
     }
     let queue = make(ground, provisioner, &looked.queues, how.update).await?;
     let url = queue.url.as_str().to_owned();
-    let keys = SqsKeys { sqs_url: url.clone(), sqs_key: key.to_owned(), sqs_secret: secret.to_owned() };
+    let keys = SqsKeys::new(url.clone(), key, secret);
     ground.api.put_old_sqs(&keys).await.map_err(refused)?;
     let app = ground.app().await?;
     if app.old_sqs_url.as_deref() != Some(&url) {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use stream_sqsd::queue::sqs::policy::stream_statement;
 use stream_sqsd::queue::sqs::provision::{new_dead_letter_queue, new_queue, redrive_policy};
-use stream_sqsd::queue::sqs::{QueueAddress, queue_arn};
+use stream_sqsd::queue::sqs::queue_arn;
 
 use crate::cli::{PrintArguments, PrintWhat};
 use crate::config;
@@ -14,10 +14,7 @@ pub(super) fn print_as(arguments: PrintArguments) -> Result<Exit, Failure> {
     let place = arguments.place;
     let config = config::of_run(place.settings, place.config.as_deref(), Missing::Warned)?;
     let queue = &config.queue.queue;
-    let url = match queue {
-        QueueAddress::Url(url) => Some(url),
-        QueueAddress::Name { .. } => None,
-    };
+    let url = queue.url();
     let account = url.and_then(|url| url.account()).unwrap_or("ACCOUNT");
     let region = url.and_then(|url| url.region()).or(config.queue.region.as_deref()).unwrap_or("REGION");
     let names = Names { region, account, main: queue.name(), dead: &format!("{}-dead-letter", queue.name()) };

@@ -1,5 +1,6 @@
 //! `stream-sqsd setup remove`: takes the hook of this queue away, and nothing else.
 
+use stream_sqsd::queue::sqs::SqsQueue;
 use stream_sqsd::stream::HookPlan;
 use tokio_util::sync::CancellationToken;
 
@@ -10,15 +11,14 @@ use crate::cli::RemoveArguments;
 use crate::commands::advice;
 use crate::terminal::exit::{Exit, Failure, print, say};
 use crate::terminal::question::Consent;
-use stream_sqsd::queue::sqs::{QueueAddress, SqsQueue};
 
 pub(super) async fn remove(arguments: RemoveArguments, stop: CancellationToken) -> Result<Exit, Failure> {
     let ground = Ground::read(arguments.place, stop)?;
     let consent = if arguments.dry_run { None } else { Some(Consent::of(arguments.yes, &ground.screen)?) };
     let app = ground.app().await?;
-    let url = match &ground.config.queue.queue {
-        QueueAddress::Url(url) => url.as_str().to_owned(),
-        QueueAddress::Name { .. } => {
+    let url = match ground.config.queue.queue.url() {
+        Some(url) => url.as_str().to_owned(),
+        None => {
             let queue = ground.unless_stopped(SqsQueue::connect(ground.config.queue.clone())).await?;
             let queue = queue.map_err(|error| advice::not_connected(error, &ground.config.queue))?;
             queue.url().as_str().to_owned()

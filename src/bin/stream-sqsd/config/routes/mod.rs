@@ -171,7 +171,7 @@ fn kind(reader: &mut Reader<'_>) -> Option<&'static HandlerKind> {
         let by_another_name = HANDLERS.iter().find(|kind| kind.also.iter().any(|also| name.eq_ignore_ascii_case(also)));
         let meant = by_another_name.map(|kind| kind.name).or_else(|| nearest(&name, names.iter().copied()));
         let meant = meant.map(|meant| format!("; did you mean \"{meant}\"?"));
-        let what = format!("{name:?} is no handler{}", meant.unwrap_or(format!(": there are {}", names.join(", "))));
+        let what = format!("{name:?} is not a handler{}", meant.unwrap_or(format!(": there are {}", names.join(", "))));
         reader.diagnostics.wrong(&place, what);
     }
     kind

@@ -2,9 +2,8 @@
 
 use stream_sqsd::event::Event;
 use stream_sqsd::handlers::file::Reopener;
-use stream_sqsd::handlers::stdout::Stdout;
+use stream_sqsd::handlers::stdout::{Closed, Stdout};
 use stream_sqsd::router::Router;
-use tokio_util::sync::CancellationToken;
 
 use super::route::RouteConfig;
 use super::shipped::{Started, Target};
@@ -14,14 +13,14 @@ use crate::terminal::exit::Failure;
 pub(crate) struct Running {
     pub(crate) router: Router,
     /// Cancelled when nobody reads standard output any more. Never where nothing is written there.
-    pub(crate) stdout_closed: CancellationToken,
+    pub(crate) stdout_closed: Closed,
     /// The files to open again at a SIGHUP.
     pub(crate) files: Vec<Reopener>,
 }
 
 /// Makes the handlers ready. Without routes every event goes to standard output.
 pub(crate) fn start(routes: &[RouteConfig]) -> Result<Running, Failure> {
-    let mut running = Running { router: Router::new(), stdout_closed: CancellationToken::new(), files: Vec::new() };
+    let mut running = Running { router: Router::new(), stdout_closed: Closed::default(), files: Vec::new() };
     if routes.is_empty() {
         let stdout = Stdout::of_process()?;
         running.stdout_closed = stdout.closed();

@@ -12,8 +12,8 @@ use std::time::Duration;
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, Handler};
 use stream_sqsd::handlers::file::Reopener;
+use stream_sqsd::handlers::stdout::Closed;
 use stream_sqsd::router::Router;
-use tokio_util::sync::CancellationToken;
 
 use super::reader::{Key, Reader};
 use crate::terminal::exit::Failure;
@@ -165,8 +165,8 @@ impl<S: Shipped> AnySettings for S {
 /// A handler that is ready, and what the run has to know of it.
 pub(crate) struct Started {
     add: Box<AddRoute>,
-    /// Cancelled when nobody reads what it writes any more.
-    pub(super) unread: Option<CancellationToken>,
+    /// Tells when nobody reads what it writes any more.
+    pub(super) unread: Option<Closed>,
     /// Opens its file again, if it has one.
     pub(super) reopener: Option<Reopener>,
 }
@@ -184,8 +184,8 @@ impl Started {
         Started { add: Box::new(add), unread: None, reopener: None }
     }
 
-    /// A handler whose lines somebody reads, or nobody any more once this is cancelled.
-    pub(super) fn read_until(self, unread: CancellationToken) -> Self {
+    /// A handler whose lines somebody reads, or nobody any more once this is closed.
+    pub(super) fn read_until(self, unread: Closed) -> Self {
         Started { unread: Some(unread), ..self }
     }
 
@@ -234,7 +234,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_engine_learns_of_a_handler_what_it_says_of_itself() {
-        let settings = HttpSettings { connections: 3, ..HttpSettings::new("http://127.0.0.1:8080/t0ken") };
+        let settings = HttpSettings::new("http://127.0.0.1:8080/t0ken").with_connections(3);
         let http = Shared(Arc::new(Http::new(settings).unwrap()));
         assert_eq!(http.max_concurrency(), Some(3));
         assert_eq!(http.address().as_deref(), Some("http://127.0.0.1:8080"));
