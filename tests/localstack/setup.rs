@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ impl Machine {
         command.env("HOME", self.home.path()).env("STREAM_API_SECRET", SECRET).env("KEY_OF_AWS", "aws-s3cret");
         command.env("STREAM_SQSD_CONFIG_TOML", self.configuration(more));
         let mut command = Command::from(command);
-        command.kill_on_drop(true);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command
     }
 
