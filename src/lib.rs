@@ -138,11 +138,13 @@ pub mod docs {
             // Ahead of the page's own definitions, which lead to files: in Markdown the first definition of a name counts.
             #[doc = "[configuration]: crate::docs::configuration"]
             #[doc = "[dead_letters]: crate::docs::dead_letters"]
+            #[doc = "[from_webhooks]: crate::docs::from_webhooks"]
             #[doc = "[glossary]: crate::docs::glossary"]
             #[doc = "[guarantees]: crate::docs::guarantees"]
             #[doc = "[handlers]: crate::docs::handlers"]
             #[doc = "[monitoring]: crate::docs::monitoring"]
             #[doc = "[performance]: crate::docs::performance"]
+            #[doc = "[setup]: crate::docs::setup"]
             #[doc = "[tutorial]: crate::docs::tutorial"]
             #[doc = ""]
             #[doc = include_str!(concat!("docs/", stringify!($name), ".md"))]
@@ -153,6 +155,8 @@ pub mod docs {
     }
 
     page!(tutorial);
+    page!(setup);
+    page!(from_webhooks);
     page!(handlers);
     page!(guarantees);
     page!(dead_letters);

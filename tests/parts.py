@@ -155,10 +155,11 @@ def parts(filters):
         ),
         Part(
             "template",
-            "Rust, and cfn-lint from PyPI",
+            "Rust, and cfn-lint and python-hcl2 from PyPI",
             [
                 ["cfn-lint", "--include-checks", "I", "--", "deploy/ecs/template.yaml"],
                 ["python", "-B", "tests/deploy/template.py"],
+                ["python", "-B", "tests/deploy/terraform.py"],
             ],
             requirements=DEPLOYED,
             takes_long=True,

@@ -88,6 +88,7 @@ struct InFlight {
 struct Polls<'a> {
     open: usize,
     oldest_seconds: Option<f64>,
+    since_last_event_seconds: f64,
     #[serde(flatten)]
     counted: InSection<'a>,
 }
@@ -202,6 +203,7 @@ pub(super) fn json(monitor: &Monitor, queue: &str) -> String {
         polls: Polls {
             open: now.open_polls,
             oldest_seconds: now.oldest_poll.map(|age| age.as_secs_f64()),
+            since_last_event_seconds: now.since_last_event.as_secs_f64(),
             counted: now.section(Section::Polls),
         },
         requests: requests(&now),

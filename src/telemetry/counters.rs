@@ -113,6 +113,9 @@ macro_rules! counters {
             pub open_polls: usize,
             /// The age of the oldest of them.
             pub oldest_poll: Option<Duration>,
+            /// How long ago a message arrived last that had not been received before, or the start where none has: a silence
+            /// that is longer than the quiet hours of an app may mean that nobody sends any more.
+            pub since_last_event: Duration,
         }
 
         /// What `/status` shows of the table, in its order: where, by which key, and the number.

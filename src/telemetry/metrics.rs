@@ -107,6 +107,12 @@ const POLLS_OPEN: Metric = gauge("stream_sqsd_open_polls", &[], "Receives that w
 const POLL_AGE: Metric =
     gauge("stream_sqsd_oldest_poll_age_seconds", &[], "The age of the oldest open receive; 0 when none is open.");
 
+const LAST_EVENT: Metric = gauge(
+    "stream_sqsd_since_last_event_seconds",
+    &[],
+    "How long ago a message arrived that had not been received before, or the start where none has.",
+);
+
 const LOG_LINES_DROPPED: Metric = counter(
     "stream_sqsd_log_lines_dropped_total",
     &[],
@@ -202,6 +208,7 @@ pub(super) fn page(t: &Telemetry, live: bool) -> Page {
     page.counters(Counters::RECEIVES, t);
     page.one(&POLLS_OPEN, &[], now.polls.len());
     page.one(&POLL_AGE, &[], now.oldest_poll().unwrap_or_default().as_secs_f64());
+    page.one(&LAST_EVENT, &[], t.since_last_event().as_secs_f64());
 
     page.family(&LOG_LINES_DROPPED).sample_if_known(&[], t.log_lines_dropped());
     page.family(&DEAD_LETTER_RECORDS_DROPPED).sample_if_known(&[], t.dead_letters.dropped());

@@ -56,6 +56,7 @@ impl Monitor {
             targets_down: now.flows.iter().filter(|flow| flow.is_down()).map(|flow| flow.route.clone()).collect(),
             open_polls: now.polls.len(),
             oldest_poll: now.oldest_poll(),
+            since_last_event: t.since_last_event(),
             ..t.read()
         }
     }

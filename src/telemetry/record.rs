@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ pub(crate) struct Telemetry {
     pub(super) phase: watch::Sender<Phase>,
     pub(super) limits: Limits,
     pub(super) started: Instant,
+    /// When a message arrived last that had not been received before, in milliseconds after the start.
+    last_event: AtomicU64,
 }
 
 /// What a consumer may do at the most, as far as watching it needs to know.
@@ -112,6 +115,7 @@ impl Telemetry {
             routes,
             limits,
             started: now,
+            last_event: AtomicU64::new(0),
         }
     }
 
@@ -120,10 +124,20 @@ impl Telemetry {
     pub(crate) fn arrived(&self, receive_count: u32, max_receive_count: Option<u32>, in_queue: Option<Duration>) {
         self.received.add(1);
         self.redelivered.add(u64::from(receive_count > 1));
+        // A redelivery says nothing of whether anybody still sends.
+        if receive_count <= 1 {
+            let after = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.last_event.store(after, Ordering::Relaxed);
+        }
         self.last_receives.add(u64::from(max_receive_count.is_some_and(|most| receive_count >= most)));
         if let Some(in_queue) = in_queue {
             self.time_in_queue.observe(in_queue.as_secs_f64());
         }
+    }
+
+    /// How long ago a message arrived last that had not been received before, or the start where none has.
+    pub(super) fn since_last_event(&self) -> Duration {
+        self.started.elapsed().saturating_sub(Duration::from_millis(self.last_event.load(Ordering::Relaxed)))
     }
 
     /// Counts one event of a type, which this version knows or not; true when it is the first of it, or the first of all
@@ -321,5 +335,19 @@ pub(super) mod tests {
 
     pub(in super::super) fn flow(state: FlowState) -> TargetFlow {
         TargetFlow { route: "message.*".into(), state, ..TargetFlow::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_counted_from_the_last_message_that_is_new() {
+        let telemetry = telemetry();
+        let after = async |seconds| {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            telemetry.since_last_event().as_secs()
+        };
+        assert_eq!(after(60).await, 60, "from the start, where none has come");
+        telemetry.arrived(1, None, None);
+        assert_eq!(after(5).await, 5);
+        telemetry.arrived(2, None, None);
+        assert_eq!(after(5).await, 10, "a redelivery is no sign that anybody sends");
     }
 }

@@ -29,6 +29,10 @@ mod sns;
 mod shutdown;
 mod start;
 mod provision;
+mod setup;
+#[path = "../stream/fake.rs"]
+#[allow(dead_code, reason = "what only the tests of the client need")]
+mod stream;
 
 mod dlq;
 mod kill;

@@ -26,7 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use cli::Command;
-use commands::{check, decode, demo, describe, dlq, events, health, init, init_postgres, replay, run, send};
+use commands::{check, decode, demo, describe, dlq, events, health, init, init_postgres, replay, run, send, setup};
 use daemon::signals::Signals;
 use daemon::supervisor;
 use terminal::exit::{Exit, Failure};
@@ -54,6 +54,7 @@ fn main() -> ExitCode {
         Command::Dlq(arguments) => dlq::dlq(arguments, signals),
         Command::Replay(arguments) => replay::replay(arguments, signals),
         Command::Check(arguments) => signals.end_at_once().and_then(|()| check::check(arguments)),
+        Command::Setup(arguments) => setup::setup(arguments, signals),
         Command::Init(arguments) => signals.end_at_once().and_then(|()| init::init(&arguments)),
         Command::InitPostgres(arguments) => {
             signals.end_at_once().and_then(|()| init_postgres::init_postgres(arguments))

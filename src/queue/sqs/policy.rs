@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 pub const STREAMS_ACCOUNT: &str = "185583345998";
 
 /// The id of the statement that is added. AWS allows letters and digits in a queue's policy.
-const STATEMENT: &str = "StreamMaySend";
+const STATEMENT: &str = "StreamSends";
 
 /// A policy that cannot be read cannot be added to either.
 #[derive(Debug, thiserror::Error)]

@@ -24,6 +24,9 @@ const FEWEST_RECEIVES: u32 = 3;
 /// The longest that SQS keeps a message: 14 days. A dead letter's time runs on from when it was first sent.
 const LONGEST_RETENTION: u64 = 14 * 86_400;
 
+/// How long the queue keeps a message: a weekend and more in which nothing consumes, and less than its dead-letter queue.
+const RETENTION: u64 = 7 * 86_400;
+
 /// The largest message that SQS takes, 1 MiB, and the largest that Stream sends, 256 KiB.
 const LARGEST_MESSAGE: u64 = 1 << 20;
 const LARGEST_EVENT: u64 = 256 << 10;
@@ -177,13 +180,32 @@ impl Plan {
     }
 }
 
+/// The attributes, by SQS's names, of a queue that is made, beside its redrive policy.
+pub fn new_queue() -> Vec<(&'static str, String)> {
+    vec![
+        ("VisibilityTimeout", VISIBILITY.to_string()),
+        ("MessageRetentionPeriod", RETENTION.to_string()),
+        ("MaximumMessageSize", LARGEST_MESSAGE.to_string()),
+        ("SqsManagedSseEnabled", "true".to_owned()),
+    ]
+}
+
+/// The attributes, by SQS's names, of a dead-letter queue that is made.
+pub fn new_dead_letter_queue() -> Vec<(&'static str, String)> {
+    vec![
+        ("MessageRetentionPeriod", LONGEST_RETENTION.to_string()),
+        ("MaximumMessageSize", LARGEST_MESSAGE.to_string()),
+        ("SqsManagedSseEnabled", "true".to_owned()),
+    ]
+}
+
+fn by_name(attributes: Vec<(&'static str, String)>) -> Vec<(QueueAttributeName, String)> {
+    attributes.into_iter().map(|(name, value)| (name.into(), value)).collect()
+}
+
 fn plan_dead((name, found): (&str, Option<Found>)) -> QueuePlan {
-    use QueueAttributeName::{MaximumMessageSize, MessageRetentionPeriod, SqsManagedSseEnabled};
-    let create = vec![
-        (MessageRetentionPeriod, LONGEST_RETENTION.to_string()),
-        (MaximumMessageSize, LARGEST_MESSAGE.to_string()),
-        (SqsManagedSseEnabled, "true".to_owned()),
-    ];
+    use QueueAttributeName::MessageRetentionPeriod;
+    let create = by_name(new_dead_letter_queue());
     let mut differing = Vec::new();
     if let Some(found) = &found {
         let retention = found.number("MessageRetentionPeriod").filter(|is| *is < LONGEST_RETENTION);
@@ -199,12 +221,8 @@ fn plan_dead((name, found): (&str, Option<Found>)) -> QueuePlan {
 }
 
 fn plan_main((name, found): (&str, Option<Found>)) -> QueuePlan {
-    use QueueAttributeName::{MaximumMessageSize, RedrivePolicy, SqsManagedSseEnabled, VisibilityTimeout};
-    let create = vec![
-        (VisibilityTimeout, VISIBILITY.to_string()),
-        (MaximumMessageSize, LARGEST_MESSAGE.to_string()),
-        (SqsManagedSseEnabled, "true".to_owned()),
-    ];
+    use QueueAttributeName::RedrivePolicy;
+    let create = by_name(new_queue());
     let mut differing = Vec::new();
     if let Some(found) = &found {
         if let Some((arn, count)) = found.redrive().filter(|(_, count)| *count < FEWEST_RECEIVES.into()) {
@@ -216,7 +234,7 @@ fn plan_main((name, found): (&str, Option<Found>)) -> QueuePlan {
         }
         differing.extend(common(found));
     }
-    let will_be = vec!["5 receives, then dead-letter", "1 MiB", "encrypted"];
+    let will_be = vec!["5 receives, then dead-letter", "keeps messages 7 days", "encrypted"];
     QueuePlan { name: name.to_owned(), found, will_be, differing, create }
 }
 
@@ -244,7 +262,8 @@ fn days(seconds: u64) -> String {
     }
 }
 
-fn redrive_policy(arn: &str) -> String {
+/// The redrive policy of a queue whose dead-letter queue has this ARN.
+pub fn redrive_policy(arn: &str) -> String {
     json!({"deadLetterTargetArn": arn, "maxReceiveCount": RECEIVES.to_string()}).to_string()
 }
 
@@ -252,11 +271,17 @@ fn redrive_policy(arn: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct Provisioner {
     client: Client,
+    region: String,
 }
 
 impl Provisioner {
-    pub(super) fn new(client: Client) -> Self {
-        Provisioner { client }
+    pub(super) fn new(client: Client, region: String) -> Self {
+        Provisioner { client, region }
+    }
+
+    /// The region of the queues.
+    pub fn region(&self) -> &str {
+        &self.region
     }
 
     /// The queue with this name, in the account of the credentials; none where there is none.

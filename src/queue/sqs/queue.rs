@@ -98,7 +98,8 @@ impl QueueAddress {
         }
     }
 
-    fn url(&self) -> Option<&QueueUrl> {
+    /// Its URL, where it is named by that.
+    pub fn url(&self) -> Option<&QueueUrl> {
         match self {
             QueueAddress::Url(url) => Some(url),
             QueueAddress::Name { .. } => None,
@@ -227,8 +228,8 @@ impl SqsQueue {
         url: Option<&QueueUrl>,
         endpoint: Option<String>,
     ) -> Result<Provisioner, ConnectError> {
-        let (config, _) = configure(sdk, url, endpoint)?;
-        Ok(Provisioner::new(Clients::new(&config).calls))
+        let (config, region) = configure(sdk, url, endpoint)?;
+        Ok(Provisioner::new(Clients::new(&config).calls, region))
     }
 
     /// Finds the queue for a program that has an AWS configuration of its own: credentials of another account, say.

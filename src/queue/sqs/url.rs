@@ -77,6 +77,16 @@ impl QueueUrl {
         })
     }
 
+    /// Whether another URL, as somebody wrote it, leads to the same queue: the same text, or the same region, account and
+    /// name where both have them. AWS has several forms.
+    pub fn leads_to_the_same_as(&self, other: &str) -> bool {
+        fn parts(url: &QueueUrl) -> Option<(&str, &str, &str)> {
+            Some((url.region()?, url.account()?, url.name()))
+        }
+        let same = |other: QueueUrl| parts(self).is_some_and(|own| parts(&other) == Some(own));
+        self.as_str() == other || QueueUrl::parse(other).is_ok_and(same)
+    }
+
     /// The URL as it was given.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -275,4 +285,26 @@ fn partition(region: &str) -> &'static str {
         ("eusc-", "aws-eusc"),
     ];
     PARTITIONS.iter().find(|(prefix, _)| region.starts_with(prefix)).map_or("aws", |(_, partition)| partition)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_are_told_apart_by_region_account_and_name() {
+        let url = |region, account, name| format!("https://sqs.{region}.amazonaws.com/{account}/{name}");
+        let queue = QueueUrl::parse(&url("us-east-1", "123456789012", "chat-events")).unwrap();
+        assert!(queue.leads_to_the_same_as(queue.as_str()));
+        assert!(queue.leads_to_the_same_as("https://us-east-1.queue.amazonaws.com/123456789012/chat-events"));
+        for other in [
+            url("eu-west-1", "123456789012", "chat-events"),
+            url("us-east-1", "999999999999", "chat-events"),
+            url("us-east-1", "123456789012", "chat-event"),
+            String::new(),
+        ] {
+            assert!(!queue.leads_to_the_same_as(&other), "{other}");
+        }
+    }
 }

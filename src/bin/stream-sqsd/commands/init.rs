@@ -10,6 +10,7 @@ use crate::config;
 use crate::config::routes::HANDLERS;
 use crate::config::routes::reader::{Key, REQUIRED};
 use crate::config::settings::{self, Setting, Unset};
+use crate::config::stream;
 use crate::terminal::exit::{Exit, Failure, print, say};
 
 pub(crate) fn init(arguments: &InitArguments) -> Result<Exit, Failure> {
@@ -64,6 +65,12 @@ pub(super) fn starting_file() -> String {
         for setting in settings::ALL.iter().filter(|setting| setting.file.0 == section) {
             push(setting, &mut text);
         }
+    }
+    text.push_str(
+        "\n# The app at Stream, for `stream-sqsd setup` and `check --online`; `run` does not need it.\n# [stream]\n",
+    );
+    for key in stream::KEYS {
+        text.push_str(&format!("# {} = {}{}\n", key.name, key.example, remark(key)));
     }
     text.push_str(ROUTES);
     // Without keys there is nothing to explain.
@@ -149,7 +156,9 @@ mod tests {
     /// The starting file with everything commented in that is not a comment in words.
     fn all_of_it() -> String {
         let is_key = |key: &str| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-        let is_setting = |rest: &str| rest == "[[route]]" || rest.split_once(" = ").is_some_and(|(key, _)| is_key(key));
+        let is_setting = |rest: &str| {
+            ["[[route]]", "[stream]"].contains(&rest) || rest.split_once(" = ").is_some_and(|(key, _)| is_key(key))
+        };
         let text = starting_file();
         let lines = text.lines().map(|line| match line.strip_prefix("# ") {
             Some(rest) if is_setting(rest) => format!("{rest}\n"),
@@ -180,6 +189,11 @@ mod tests {
             for setting in settings::ALL.iter().filter(|setting| setting.file.0 == name) {
                 assert!(section.take(setting.file.1).is_some(), "{}", setting.file.1);
             }
+        }
+
+        let Item::Section(mut section) = root.take("stream").unwrap().item else { panic!("no section") };
+        for key in stream::KEYS {
+            assert!(section.take(key.name).is_some(), "{}", key.name);
         }
 
         let Item::List(list) = root.take("route").unwrap().item else { panic!("no routes") };

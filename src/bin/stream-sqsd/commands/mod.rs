@@ -8,6 +8,7 @@ pub(crate) mod send;
 pub(crate) mod replay;
 pub(crate) mod dlq;
 pub(crate) mod events;
+pub(crate) mod setup;
 pub(crate) mod check;
 pub(crate) mod init;
 pub(crate) mod init_postgres;

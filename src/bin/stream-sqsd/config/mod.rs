@@ -5,6 +5,7 @@
 //! for.
 
 pub(crate) mod timeouts;
+pub(crate) mod stream;
 pub(crate) mod routes;
 pub(crate) mod listen;
 pub(crate) mod secret;
@@ -33,6 +34,7 @@ use crate::config::routes::OwnFile;
 use crate::config::routes::route::RouteConfig;
 use crate::config::secret::Missing;
 use crate::config::settings::{Flags, Given, Group, OfDecode, OfDemo, OfSend, Setting, Unset, Value};
+use crate::config::stream::{STREAM, StreamConfig};
 use crate::daemon::reasons;
 use crate::terminal::exit::Failure;
 use crate::terminal::log::LogFormat;
@@ -51,6 +53,8 @@ pub(crate) struct Config<Queue = SqsOptions> {
     pub(crate) admin_hosts: Vec<String>,
     /// Where it is kept why messages were dead-lettered, beside the log.
     pub(crate) reasons: Option<PathBuf>,
+    /// The app at Stream, where the file says which.
+    pub(crate) stream: Option<StreamConfig>,
     /// What is allowed and probably not meant.
     pub(crate) warnings: Vec<Diagnostic>,
     /// The file that it came from, if one was read.
@@ -79,7 +83,7 @@ fn of<G: Group, Queue>(
     given.values().for_each(|value| refuse_expansion(None, &value.origin, &value.text, &mut diagnostics));
 
     let source = Source::of(file)?;
-    let routes = match &source {
+    let (routes, stream) = match &source {
         Some(source) => {
             let root = Section::parse(&source.text, &source.name, &mut diagnostics);
             // What the file would have said is unknown, so everything missing would be said to be missing.
@@ -93,11 +97,14 @@ fn of<G: Group, Queue>(
                      {DEFAULT_FILE}`"
                 ));
             }
-            None
+            (None, None)
         }
     };
 
     let queue = queue(&given, &mut diagnostics);
+    // A run needs nothing of it, so what is missing there is none of its business.
+    let of_stream = if missing == Missing::Refused { Missing::Ignored } else { missing };
+    let stream = stream.and_then(|entry| stream::read(entry, of_stream, &mut diagnostics));
     let engine = engine(&given, &mut diagnostics);
     let log_format = choice(&given, &settings::LOG_FORMAT, &mut diagnostics, LogFormat::of);
     let routes = routes.map(|entry| routes::read(entry, missing, &mut diagnostics)).unwrap_or_default();
@@ -113,7 +120,7 @@ fn of<G: Group, Queue>(
 
     let (((((queue, engine), log_format), admin), admin_hosts), warnings) = diagnostics.none_or_else(config)?;
     let file = source.map(|source| source.name);
-    Ok(Config { queue, engine, routes, log_format, admin, admin_hosts, reasons, warnings, file })
+    Ok(Config { queue, engine, routes, log_format, admin, admin_hosts, reasons, stream, warnings, file })
 }
 
 /// The files that the daemon writes for itself.
@@ -197,7 +204,8 @@ pub(crate) const SECTIONS: [&str; 3] = ["queue", "admin", "dead_letters"];
 const ROUTE: &str = "route";
 
 /// Reads the settings of a file under those that are given already, and returns its routes.
-fn read_file(mut root: Section, given: &mut Given, diagnostics: &mut Diagnostics) -> Option<Entry> {
+/// Reads what is in the tables of the settings, and gives back what has a form of its own: the routes and `[stream]`.
+fn read_file(mut root: Section, given: &mut Given, diagnostics: &mut Diagnostics) -> (Option<Entry>, Option<Entry>) {
     root.each_text(&mut |key, place, text| {
         // The arguments of a program are its own: it may be a shell.
         if key != "command" {
@@ -217,12 +225,12 @@ fn read_file(mut root: Section, given: &mut Given, diagnostics: &mut Diagnostics
             }
         }
     }
-    let routes = root.take(ROUTE);
+    let (routes, stream) = (root.take(ROUTE), root.take(STREAM));
     let mut known = keys_of("");
     known.extend(SECTIONS);
-    known.push(ROUTE);
+    known.extend([ROUTE, STREAM]);
     root.finish(&known, |key| belongs(key, ""), diagnostics);
-    routes
+    (routes, stream)
 }
 
 fn read_settings(section: &mut Section, name: &str, given: &mut Given, diagnostics: &mut Diagnostics) {

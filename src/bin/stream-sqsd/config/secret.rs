@@ -73,6 +73,8 @@ pub(crate) enum Missing {
     Refused,
     /// It is a warning: a configuration may be checked where its secrets are not.
     Warned,
+    /// It is nothing to speak of: what was asked for does not need it.
+    Ignored,
 }
 
 /// How a secret is written in the file.
@@ -115,6 +117,7 @@ pub(crate) fn read(key: &str, entry: Entry, missing: Missing, diagnostics: &mut 
                     diagnostics.warn(&place, what);
                     Some(Secret::from_elsewhere(MISSING))
                 }
+                Missing::Ignored => Some(Secret::from_elsewhere(MISSING)),
             }
         }
     }

@@ -39,7 +39,7 @@ impl Shipped for ExecSettings {
             Err(ExecError::NotSet { name }) => {
                 let what = format!("`env`: {} is not set", show_variable(&name));
                 match reader.missing {
-                    Missing::Warned => reader.diagnostics.warn(&place, what),
+                    Missing::Warned | Missing::Ignored => reader.diagnostics.warn(&place, what),
                     Missing::Refused => {
                         reader.diagnostics.wrong(&place, what);
                         return None;

@@ -23,7 +23,7 @@ use stream_sqsd::handlers::postgres::PostgresSettings;
 
 pub(crate) use self::conflicts::{OwnFile, find_shared_files};
 use self::reader::{Key, REQUIRED, Reader};
-use self::route::RouteConfig;
+pub(crate) use self::route::RouteConfig;
 use self::shipped::HandlerKind;
 use self::stdout::StdoutSettings;
 use crate::config::diagnostics::{Diagnostics, nearest};

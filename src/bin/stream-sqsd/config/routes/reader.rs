@@ -23,17 +23,17 @@ pub(crate) const REQUIRED: Unset = Unset::Words("required");
 
 /// Reads one route of the file.
 pub(crate) struct Reader<'a> {
-    pub(super) section: Section,
-    pub(super) place: Origin,
-    pub(super) missing: Missing,
+    pub(crate) section: Section,
+    pub(crate) place: Origin,
+    pub(crate) missing: Missing,
     /// The URL of its target as people may see it, once that was read.
-    pub(super) shown_url: Option<String>,
-    pub(super) diagnostics: &'a mut Diagnostics,
+    pub(crate) shown_url: Option<String>,
+    pub(crate) diagnostics: &'a mut Diagnostics,
 }
 
 impl Reader<'_> {
     /// A key that must be there. None is a mistake, which is noted.
-    pub(super) fn needed(&mut self, key: &Key) -> Option<Entry> {
+    pub(crate) fn needed(&mut self, key: &Key) -> Option<Entry> {
         let entry = self.section.take(key.name);
         if entry.is_none() {
             self.diagnostics.wrong(&self.place, format!("this route needs `{}`: {}", key.name, lower_first(key.help)));
@@ -42,27 +42,27 @@ impl Reader<'_> {
     }
 
     /// A text that must be there, and where it stands.
-    pub(super) fn needed_text(&mut self, key: &Key) -> Option<(Origin, String)> {
+    pub(crate) fn needed_text(&mut self, key: &Key) -> Option<(Origin, String)> {
         let entry = self.needed(key)?;
         let place = entry.place.clone();
         Some((place, entry.text(key.name, self.diagnostics)?))
     }
 
     /// The same for a text that may be secret.
-    pub(super) fn needed_secret_or_text(&mut self, key: &Key) -> Option<(Origin, Secret)> {
+    pub(crate) fn needed_secret_or_text(&mut self, key: &Key) -> Option<(Origin, Secret)> {
         let entry = self.needed(key)?;
         let place = entry.place.clone();
         Some((place, secret::read_or_text(key.name, entry, self.missing, self.diagnostics)?))
     }
 
     /// A list of texts, which may be empty.
-    pub(super) fn texts(&mut self, key: &Key) -> Vec<String> {
+    pub(crate) fn texts(&mut self, key: &Key) -> Vec<String> {
         let texts = self.section.take(key.name).and_then(|entry| entry.texts(key.name, self.diagnostics));
         texts.unwrap_or_default().into_iter().map(|(_, text)| text).collect()
     }
 
     /// A value or its default. The outer None is a mistake, which is noted.
-    pub(super) fn value<T>(&mut self, key: &Key, parse: impl Fn(&str) -> Result<T, String>) -> Option<Option<T>> {
+    pub(crate) fn value<T>(&mut self, key: &Key, parse: impl Fn(&str) -> Result<T, String>) -> Option<Option<T>> {
         let Some(entry) = self.section.take(key.name) else {
             return match key.default {
                 Unset::Value(text) => Some(parse(text).ok()),
@@ -80,7 +80,7 @@ impl Reader<'_> {
     }
 
     /// A secret, if there is one. The outer None is a mistake, which is noted.
-    pub(super) fn secret(&mut self, key: &Key) -> Option<Option<Secret>> {
+    pub(crate) fn secret(&mut self, key: &Key) -> Option<Option<Secret>> {
         match self.section.take(key.name) {
             Some(entry) => secret::read(key.name, entry, self.missing, self.diagnostics).map(Some),
             None => Some(None),
@@ -88,7 +88,7 @@ impl Reader<'_> {
     }
 
     /// The same for a text that may be secret.
-    pub(super) fn secret_or_text(&mut self, key: &Key) -> Option<Option<Secret>> {
+    pub(crate) fn secret_or_text(&mut self, key: &Key) -> Option<Option<Secret>> {
         match self.section.take(key.name) {
             Some(entry) => secret::read_or_text(key.name, entry, self.missing, self.diagnostics).map(Some),
             None => Some(None),
@@ -96,7 +96,7 @@ impl Reader<'_> {
     }
 
     /// What the handler itself has to say of its settings. Trying it out connects to nothing.
-    pub(super) fn check(&mut self, place: &Origin, error: Option<impl Into<anyhow::Error>>) {
+    pub(crate) fn check(&mut self, place: &Origin, error: Option<impl Into<anyhow::Error>>) {
         if let Some(error) = error {
             self.diagnostics.wrong(place, format!("{:#}", error.into()));
         }

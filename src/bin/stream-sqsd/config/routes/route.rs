@@ -42,6 +42,11 @@ impl fmt::Display for RouteConfig {
 }
 
 impl RouteConfig {
+    /// Which types it takes.
+    pub(crate) fn patterns(&self) -> &[Pattern] {
+        &self.patterns
+    }
+
     /// Whether this route takes every event that `pattern` and the conditions of `other` let through.
     pub(super) fn takes_all(&self, pattern: &Pattern, other: &RouteConfig) -> bool {
         let covers = |own: &Pattern| match own.as_str().strip_suffix('*') {

@@ -1,6 +1,10 @@
 //! `stream-sqsd check`: whether a configuration is good, and with `--online` whether its queue is.
 //!
-//! The queue is asked and never changed. What is found is of two grades: what loses or delays messages, and advice.
+//! Queue and app are asked and never changed. What is found is of two grades: what loses or delays messages, and advice.
+
+mod stream;
+mod coverage;
+mod finding;
 
 use std::time::Duration;
 
@@ -9,8 +13,10 @@ use stream_sqsd::consumer::{MIN_VISIBILITY, Settings};
 use stream_sqsd::queue::sqs::policy::{STREAMS_ACCOUNT, lets_stream_send, stream_statement};
 use stream_sqsd::queue::sqs::{Encryption, QueueAttributes, SqsQueue, queue_arn};
 use stream_sqsd::queue::{EntryResult, Queue, QueueError, Receipt};
+use stream_sqsd::stream::Auth;
 use tokio::runtime::Builder;
 
+use self::finding::{Examined, Fact, Finding, Grade};
 use crate::cli::CheckArguments;
 use crate::commands::advice::{self, Denied, Who};
 use crate::config::secret::Missing;
@@ -28,38 +34,6 @@ const LARGEST_EVENT: usize = 256 * 1024;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Something that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Finding {
-    grade: Grade,
-    what: String,
-    why: String,
-    /// The command that fixes it.
-    fix: Option<String>,
-}
-
-/// Something about the queue that an operator wants to know, though there is nothing to fix.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Fact {
-    what: String,
-    /// How that is meant.
-    why: String,
-}
-
-/// What asking the queue has brought.
-#[derive(Default)]
-struct Examined {
-    facts: Vec<Fact>,
-    findings: Vec<Finding>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grade {
-    /// It loses or delays messages.
-    Harm,
-    Advice,
-}
-
 pub(crate) fn check(arguments: CheckArguments) -> Result<Exit, Failure> {
     let config = config::of_run(arguments.settings.clone(), arguments.config.path(), Missing::Warned)?;
     let screen = Screen::new();
@@ -69,12 +43,12 @@ pub(crate) fn check(arguments: CheckArguments) -> Result<Exit, Failure> {
         .iter()
         .map(|warning| Finding { grade: Grade::Advice, what: warning.to_string(), why: String::new(), fix: None })
         .collect();
-    let mut facts = Vec::new();
+    let mut facts: Vec<Fact> = coverage::rest(&config).into_iter().collect();
     if arguments.online {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let examined = runtime.block_on(examine(&config, arguments.receive))?;
         findings.extend(examined.findings);
-        facts = examined.facts;
+        facts.extend(examined.facts);
     }
 
     let text = match arguments.json {
@@ -144,9 +118,13 @@ async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
     let queue = SqsQueue::connect(config.queue.clone()).await;
     let queue = queue.map_err(|error| advice::not_connected(error, &config.queue))?;
     let arn = queue.arn().unwrap_or_else(|| queue_arn(queue.region(), "ACCOUNT", queue.url().name()));
-    let keeps_reasons = config.reasons.is_some();
-    let subject = Subject { url: queue.url().as_str(), arn: &arn, engine: &config.engine, keeps_reasons };
-    ask(&queue, &subject, receive).await.map_err(|error| advice::refused(error, &arn))
+    // First, since it says by whose permission Stream sends.
+    let of_stream = stream::examine(config, &queue).await;
+    let (keeps_reasons, auth) = (config.reasons.is_some(), of_stream.auth);
+    let subject = Subject { url: queue.url().as_str(), arn: &arn, engine: &config.engine, keeps_reasons, auth };
+    let mut found = ask(&queue, &subject, receive).await.map_err(|error| advice::refused(error, &arn))?;
+    found.findings.extend(of_stream.findings);
+    Ok(found)
 }
 
 async fn ask(queue: &SqsQueue, subject: &Subject<'_>, receive: bool) -> Result<Examined, QueueError> {
@@ -347,6 +325,8 @@ struct Subject<'a> {
     engine: &'a Settings,
     /// Whether a file keeps why messages are dead-lettered.
     keeps_reasons: bool,
+    /// How Stream proves who it is, where that is known.
+    auth: Option<Auth>,
 }
 
 impl Subject<'_> {
@@ -549,7 +529,8 @@ impl Subject<'_> {
     }
 
     fn check_policy(&self, queue: &QueueAttributes, findings: &mut Vec<Finding>) {
-        if queue.policy.as_deref().is_some_and(lets_stream_send) {
+        // A key of the customer's account needs nothing of the policy.
+        if queue.policy.as_deref().is_some_and(lets_stream_send) || self.auth == Some(Auth::Keys) {
             return;
         }
         let policy = json!({"Version": "2012-10-17", "Statement": [stream_statement(self.arn)]});
@@ -557,6 +538,17 @@ impl Subject<'_> {
             Some(_) => " It replaces the policy that there is: put the statement into that one instead.",
             None => "",
         };
+        let fix = Some(self.set_attributes(&json!({"Policy": policy.to_string()})));
+        if self.auth == Some(Auth::Resource) {
+            findings.push(Finding {
+                grade: Grade::Harm,
+                what: "the queue's policy does not let Stream's account send, and the event hook relies on it"
+                    .to_owned(),
+                why: format!("Stream keeps nothing that it cannot send: each event is lost.{replaces}"),
+                fix,
+            });
+            return;
+        }
         findings.push(Finding {
             grade: Grade::Advice,
             what: "the queue's policy does not let Stream's account send".to_owned(),
@@ -565,7 +557,7 @@ impl Subject<'_> {
                  and this does not matter: that is narrower, since the account is that of all apps of Stream's and nothing \
                  that it sends to SQS is signed (deploy/TRUST.md).{replaces}"
             ),
-            fix: Some(self.set_attributes(&json!({"Policy": policy.to_string()}))),
+            fix,
         });
     }
 

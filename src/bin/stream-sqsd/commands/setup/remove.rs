@@ -1,0 +1,55 @@
+//! `stream-sqsd setup remove`: takes the hook of this queue away, and nothing else.
+
+use stream_sqsd::queue::sqs::SqsQueue;
+use stream_sqsd::stream::HookPlan;
+use tokio_util::sync::CancellationToken;
+
+use super::apply::carry_out;
+use super::ground::Ground;
+use super::{view, wanted};
+use crate::cli::RemoveArguments;
+use crate::commands::advice;
+use crate::terminal::exit::{Exit, Failure, print, say};
+use crate::terminal::question::Consent;
+
+pub(super) async fn remove(arguments: RemoveArguments, stop: CancellationToken) -> Result<Exit, Failure> {
+    let ground = Ground::read(arguments.place, stop)?;
+    let consent = if arguments.dry_run { None } else { Some(Consent::of(arguments.yes, &ground.screen)?) };
+    let app = ground.app().await?;
+    let url = match ground.config.queue.queue.url() {
+        Some(url) => url.as_str().to_owned(),
+        None => {
+            let queue = ground.unless_stopped(SqsQueue::connect(ground.config.queue.clone())).await?;
+            let queue = queue.map_err(|error| advice::not_connected(error, &ground.config.queue))?;
+            queue.url().as_str().to_owned()
+        }
+    };
+    let mut places = wanted::about(&app.hooks, &url);
+    if let Some(id) = &arguments.id {
+        places.retain(|place| app.hooks.get(*place).and_then(|hook| hook.id()).as_ref() == Some(id));
+    }
+    let place = match places.as_slice() {
+        [] => {
+            say("no event hook of this app sends to this queue: there is nothing to do");
+            return Ok(Exit::Done);
+        }
+        [place] => *place,
+        _ => {
+            return Err(Failure::usage(
+                "several event hooks send to this queue: say which by --id ID, as `stream-sqsd setup hooks` shows them",
+            ));
+        }
+    };
+    let mut text = view::head(&app, None, ground.config.queue.region.as_deref().unwrap_or_default());
+    for (position, hook) in app.hooks.iter().enumerate() {
+        text.push_str(&view::hook(if position == place { '-' } else { '=' }, hook));
+    }
+    print(&text)?;
+    let plan = HookPlan::remove(app.hooks.clone(), place)?;
+    plan.check().map_err(super::apply::masked)?;
+    let Some(consent) = consent else { return Ok(Exit::Done) };
+    if !consent.ask("Stream will send no more events to the queue. What is in it stays.", &ground.stop).await? {
+        return Ok(Exit::Done);
+    }
+    carry_out(&ground, &app, &plan).await
+}

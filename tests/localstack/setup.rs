@@ -1,0 +1,378 @@
+//! `stream-sqsd setup` from nothing: the queues in LocalStack, the hooks in a Stream of the test's own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::body::event;
+use super::daemon::command_with_keys;
+use super::endpoint::{REGION, endpoint, sqs};
+use super::stream::{KEY, SECRET, Stream};
+
+const THEIR_SECRET: &str = "their-s3cret";
+
+/// Hooks of somebody else's, one with a secret.
+fn others() -> Value {
+    json!([
+        {"id": "7a1c0000-0000-4000-8000-000000000001", "hook_type": "webhook", "enabled": true, "event_types": ["message.new"],
+         "webhook_url": "https://example.com/messages?token=t0ken", "later": {"field": 1.50}},
+        {"id": "7a1c0000-0000-4000-8000-000000000002", "hook_type": "sns", "sns_topic_arn": "arn:aws:sns:us-east-1:1:topic",
+         "sns_auth_type": "keys", "sns_key": "AKIA", "sns_secret": THEIR_SECRET},
+    ])
+}
+
+/// A person's machine: a home, a configuration, an app at Stream.
+struct Machine {
+    stream: Stream,
+    home: TempDir,
+    queue: String,
+}
+
+impl Machine {
+    fn new(test: &str) -> Machine {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        Machine {
+            stream: Stream::start(others()),
+            home: tempfile::tempdir().unwrap(),
+            queue: format!("{test}-{:x}", now.as_nanos()),
+        }
+    }
+
+    fn configuration(&self, more: &str) -> String {
+        format!(
+            "[queue]\nname = \"{}\"\nregion = \"{REGION}\"\nendpoint_url = \"{}\"\n\
+             [stream]\napi_key = \"{KEY}\"\napi_secret = {{ env = \"STREAM_API_SECRET\" }}\nbase_url = \"{}\"\n{more}",
+            self.queue,
+            endpoint(),
+            self.stream.url()
+        )
+    }
+
+    fn command(&self, arguments: &[&str], more: &str) -> Command {
+        let mut command = command_with_keys(arguments);
+        command.env("HOME", self.home.path()).env("STREAM_API_SECRET", SECRET).env("KEY_OF_AWS", "aws-s3cret");
+        command.env("STREAM_SQSD_CONFIG_TOML", self.configuration(more));
+        let mut command = Command::from(command);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    async fn setup(&self, arguments: &[&str]) -> Ended {
+        self.setup_with(arguments, "").await
+    }
+
+    async fn setup_with(&self, arguments: &[&str], more: &str) -> Ended {
+        let arguments: Vec<&str> = ["setup"].iter().chain(arguments).copied().collect();
+        let running = self.command(&arguments, more).output();
+        Ended::of(timeout(Duration::from_secs(120), running).await.expect("it ends in time").unwrap())
+    }
+
+    /// What was saved before a change.
+    fn saved(&self) -> Vec<PathBuf> {
+        let directory = self.home.path().join(".local/state/stream-sqsd");
+        let entries = fs::read_dir(directory).map(|entries| entries.map(|entry| entry.unwrap().path()).collect());
+        entries.unwrap_or_default()
+    }
+
+    fn writes(&self) -> usize {
+        self.stream.calls("PATCH /app").len()
+    }
+
+    async fn exists(&self) -> bool {
+        let answer = sqs("ListQueues", json!({"QueueNamePrefix": self.queue})).await;
+        answer["QueueUrls"].as_array().is_some_and(|urls| !urls.is_empty())
+    }
+}
+
+/// How it ended, with all that it said.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    said: String,
+}
+
+impl Ended {
+    fn of(output: Output) -> Ended {
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        // Whatever happens.
+        for secret in [SECRET, THEIR_SECRET, "aws-s3cret", "t0ken", "eyJ"] {
+            assert!(!said.contains(secret), "a secret is told: {said}");
+        }
+        Ended { code: output.status.code(), said }
+    }
+
+    #[track_caller]
+    fn with(self, code: i32, words: &[&str]) -> String {
+        assert_eq!(self.code, Some(code), "{}", self.said);
+        for word in words {
+            assert!(self.said.contains(word), "{word:?} is missing from:\n{}", self.said);
+        }
+        self.said
+    }
+}
+
+fn without_stamps(hooks: &[Value]) -> Vec<Value> {
+    let mut hooks = hooks.to_vec();
+    for hook in &mut hooks {
+        hook.as_object_mut().unwrap().retain(|name, _| name != "updated_at" && name != "created_at");
+    }
+    hooks
+}
+
+#[tokio::test]
+async fn from_nothing_an_event_of_streams_reaches_the_daemon() {
+    let machine = Machine::new("setup_from_nothing");
+    let queue = &machine.queue;
+    let dead = format!("+ queue        {queue}-dead-letter");
+    let plan =
+        ["Stream app 1257545 \"garden\", 2 event hooks", &dead, "keeps messages 14 days; encrypted", "+ permission"];
+    machine.setup(&["--dry-run"]).await.with(0, &plan);
+    assert!(
+        !machine.exists().await && machine.writes() == 0 && machine.saved().is_empty(),
+        "a dry run changes nothing"
+    );
+
+    let done = ["saved the hooks as they were", "read back: 3 hooks, as planned", "Stream can send: ok (check_sqs)"];
+    machine.setup(&["--yes"]).await.with(0, &done);
+    let hooks = without_stamps(&machine.stream.hooks());
+    assert_eq!(hooks[..2], others().as_array().unwrap()[..]);
+    let url = sqs("GetQueueUrl", json!({"QueueName": queue})).await["QueueUrl"].as_str().unwrap().to_owned();
+    assert_eq!(hooks[2]["sqs_queue_url"], url);
+    assert_eq!((&hooks[2]["sqs_auth_type"], &hooks[2]["sqs_region"]), (&json!("resource"), &json!(REGION)));
+    assert_eq!((&hooks[2]["event_types"], &hooks[2]["should_send_custom_events"]), (&json!([]), &json!(true)));
+
+    let saved = machine.saved();
+    assert_eq!(fs::metadata(&saved[0]).unwrap().permissions().mode() & 0o777, 0o600);
+    let saved: Value = serde_json::from_slice(&fs::read(&saved[0]).unwrap()).unwrap();
+    assert_eq!(saved["event_hooks"], others(), "whole, with its secrets");
+
+    let writes = machine.writes();
+    machine.setup(&["--yes", "--update"]).await.with(0, &["there is nothing to do", "Stream can send: ok"]);
+    assert_eq!((machine.writes(), machine.saved().len()), (writes, 1), "a second run changes nothing");
+
+    sqs("SendMessage", json!({"QueueUrl": url, "MessageBody": event(1).to_string()})).await;
+    let run = machine.command(&["run", "--until-empty", "--wait", "1s"], "").output().await.unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", String::from_utf8_lossy(&run.stderr));
+    assert_eq!(String::from_utf8_lossy(&run.stdout).lines().count(), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_done_unasked_and_run_needs_no_secret_of_streams() {
+    let machine = Machine::new("setup_unasked");
+    machine.setup(&[]).await.with(2, &["--yes"]);
+    assert!(!machine.exists().await);
+    machine.setup(&["--yes"]).await.with(0, &[]);
+    let mut run = machine.command(&["run", "--until-empty", "--wait", "1s"], "");
+    let run = run.env_remove("STREAM_API_SECRET").output().await.unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", String::from_utf8_lossy(&run.stderr));
+    let mut setup = machine.command(&["setup", "hooks"], "");
+    let setup = Ended::of(setup.env_remove("STREAM_API_SECRET").output().await.unwrap());
+    setup.with(2, &["`api_secret` in [stream]"]);
+}
+
+#[tokio::test]
+async fn a_list_that_came_out_wrong_is_exit_1_and_can_be_restored() {
+    let machine = Machine::new("setup_wrong");
+    machine.stream.set(|state| state.mangle = Some(|hooks| hooks[0]["enabled"] = false.into()));
+    let words = ["differs in enabled", "nothing more was written", "stream-sqsd setup restore"];
+    machine.setup(&["--yes"]).await.with(1, &words);
+    assert_eq!(machine.writes(), 1);
+    assert_eq!(machine.stream.hooks()[0]["enabled"], false);
+
+    machine.stream.set(|state| state.mangle = None);
+    let saved = machine.saved()[0].to_str().unwrap().to_owned();
+    machine.setup(&["restore", &saved, "--dry-run"]).await.with(0, &["~ event hook", "- event hook"]);
+    assert_eq!(machine.writes(), 1);
+    machine.setup(&["restore", &saved, "--yes"]).await.with(0, &["read back: 2 hooks"]);
+    assert_eq!(without_stamps(&machine.stream.hooks()), *others().as_array().unwrap());
+    machine.setup(&["restore", &saved, "--yes"]).await.with(0, &["there is nothing to do"]);
+
+    let other = machine.home.path().join("other.json");
+    fs::write(&other, r#"{"app":"7","saved_at":"","event_hooks":[]}"#).unwrap();
+    machine.setup(&["restore", other.to_str().unwrap(), "--yes"]).await.with(2, &["the hooks of the app 7"]);
+    fs::write(&other, "nonsense").unwrap();
+    machine.setup(&["restore", other.to_str().unwrap(), "--yes"]).await.with(66, &["other.json"]);
+}
+
+#[tokio::test]
+async fn remove_takes_this_hook_away_and_leaves_the_queue() {
+    let machine = Machine::new("setup_remove");
+    machine.setup(&["--yes"]).await.with(0, &[]);
+    machine.setup(&["hooks"]).await.with(0, &["webhook", "https://example.com/messages", &machine.queue]);
+    let json = machine.setup(&["hooks", "--json"]).await.with(0, &[]);
+    let shown: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((shown["hooks"].as_array().unwrap().len(), &shown["hooks"][1]["auth"]), (3, &json!("keys")));
+
+    machine.setup(&["remove", "--dry-run"]).await.with(0, &["- event hook"]);
+    machine.setup(&["remove", "--yes"]).await.with(0, &["read back: 2 hooks"]);
+    assert_eq!(without_stamps(&machine.stream.hooks()), *others().as_array().unwrap());
+    assert!(machine.exists().await);
+    machine.setup(&["remove", "--yes"]).await.with(0, &["there is nothing to do"]);
+}
+
+#[tokio::test]
+async fn a_hook_that_differs_is_changed_only_with_update() {
+    let machine = Machine::new("setup_update");
+    machine.setup(&["--yes"]).await.with(0, &[]);
+    let more = "event_types = [\"message.new\"]\n";
+    let stays = ["~ event hook", "event_types", "--update changes it", "there is nothing to do"];
+    machine.setup_with(&["--yes"], more).await.with(0, &stays);
+    assert_eq!(machine.stream.hooks()[2]["event_types"], json!([]));
+    machine.setup_with(&["--yes", "--update"], more).await.with(0, &["read back: 3 hooks"]);
+    assert_eq!(machine.stream.hooks()[2]["event_types"], json!(["message.new"]));
+    assert_eq!(without_stamps(&machine.stream.hooks())[..2], others().as_array().unwrap()[..]);
+}
+
+#[tokio::test]
+async fn keys_are_sent_to_stream_and_shown_to_nobody() {
+    let machine = Machine::new("setup_keys");
+    let more = "auth = \"keys\"\nsqs_key = \"AKIAEXAMPLE\"\nsqs_secret = { env = \"KEY_OF_AWS\" }\n";
+    let said = machine.setup_with(&["--yes"], more).await.with(0, &["auth keys"]);
+    assert!(!said.contains("+ permission"), "the key needs none by the queue's policy: {said}");
+    assert_eq!(machine.stream.hooks()[2]["sqs_secret"], "aws-s3cret");
+}
+
+#[tokio::test]
+async fn a_masked_secret_is_exit_69_and_nothing_is_written() {
+    let machine = Machine::new("setup_masked");
+    machine.stream.set(|state| state.masks = true);
+    machine.setup(&["--yes"]).await.with(69, &["sns_secret masked", "dashboard", "Nothing was changed"]);
+    assert!(!machine.exists().await && machine.writes() == 0);
+}
+
+#[tokio::test]
+async fn the_old_hook_system_is_told_and_set_only_on_request() {
+    let machine = Machine::new("setup_legacy");
+    machine.stream.set(|state| {
+        state.app["use_hook_v2"] = false.into();
+        state.app["event_hooks"] = json!([]);
+    });
+    let keys = "auth = \"keys\"\nsqs_key = \"AKIAEXAMPLE\"\nsqs_secret = { env = \"KEY_OF_AWS\" }\n";
+    machine.setup_with(&["--yes"], keys).await.with(69, &["old hook system", "--legacy"]);
+    assert!(!machine.exists().await && machine.writes() == 0);
+    machine.setup_with(&["--yes", "--legacy"], keys).await.with(0, &["read back: as planned"]);
+    let sent = machine.stream.calls("PATCH /app");
+    let names: Vec<&String> = sent[0].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["sqs_key", "sqs_secret", "sqs_url"]);
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_send_is_exit_1_and_a_fresh_policy_is_waited_for() {
+    let machine = Machine::new("setup_cannot_send");
+    let denied = || json!({"status": "error", "error": "AccessDenied: not authorized"});
+    machine.stream.set(|state| state.checks = [denied(), json!({"status": "ok"})].into());
+    machine.setup(&["--yes"]).await.with(0, &["Stream can send: ok"]);
+    machine.stream.set(|state| state.checks = [denied()].into());
+    let words = ["there is nothing to do", "Stream cannot send: AccessDenied", "is lost"];
+    machine.setup(&["--yes"]).await.with(1, &words);
+}
+
+#[tokio::test]
+async fn a_fifo_queue_is_refused() {
+    let mut machine = Machine::new("setup_fifo");
+    machine.queue += ".fifo";
+    machine.setup(&["--yes"]).await.with(2, &["FIFO", "group id"]);
+    assert!(!machine.exists().await && machine.writes() == 0);
+}
+
+#[tokio::test]
+async fn a_signal_says_what_state_things_are_in() {
+    let machine = Machine::new("setup_signal");
+    machine.stream.set(|state| state.lag = Duration::from_secs(600));
+    let mut child = machine.command(&["setup", "--yes"], "").spawn().unwrap();
+    let written = async {
+        while machine.writes() == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), written).await.expect("it writes in time");
+    let pid = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let _ = child.stdin.take();
+    let ended = timeout(Duration::from_secs(60), child.wait_with_output()).await.expect("it ends in time").unwrap();
+    Ended::of(ended).with(130, &["Stream has", "setup restore"]);
+    assert_eq!(machine.writes(), 1);
+}
+
+#[tokio::test]
+async fn the_same_is_printed_as_commands_and_as_a_policy() {
+    let machine = Machine::new("setup_print");
+    let policy = machine.setup(&["print", "policy"]).await.with(0, &["sqs:ReceiveMessage", "sqs:StartMessageMoveTask"]);
+    let policy: Value = serde_json::from_str(&policy).unwrap();
+    assert_eq!(policy["Statement"].as_array().unwrap().len(), 2);
+    let words = ["aws sqs create-queue", "185583345998", "MessageRetentionPeriod", &machine.queue];
+    machine.setup(&["print", "aws-cli"]).await.with(0, &words);
+    assert!(!machine.exists().await && machine.writes() == 0);
+}
+
+#[tokio::test]
+async fn check_sees_both_ends() {
+    let machine = Machine::new("setup_check");
+    let check = async |more: &str| {
+        let output = machine.command(&["check", "--online"], more).output();
+        Ended::of(timeout(Duration::from_secs(60), output).await.expect("it ends in time").unwrap())
+    };
+    machine.setup(&["--yes"]).await.with(0, &[]);
+    check("").await.with(0, &["the queue is good"]);
+
+    // Routes that wait for what does not come, and events that no route takes.
+    let routes = "event_types = [\"message.new\"]\n[[route]]\nevents = [\"message.new\", \"reaction.new\"]\nhandler = \"stdout\"\n";
+    machine.setup_with(&["--yes", "--update"], "event_types = [\"message.new\"]\n").await.with(0, &[]);
+    let words =
+        ["route 1 waits for reaction.new", "setup --update", "no route takes", "call.*", "(`unrouted = \"ack\"`)"];
+    check(routes).await.with(1, &words);
+
+    let hook = || machine.stream.hooks()[2].clone();
+    let with = |change: fn(&mut Value)| {
+        let mut changed = hook();
+        change(&mut changed);
+        machine.stream.set(|state| state.app["event_hooks"][2] = changed);
+    };
+    with(|hook| hook["enabled"] = false.into());
+    check("").await.with(1, &["the event hook of this queue is disabled"]);
+    with(|hook| hook["enabled"] = true.into());
+    with(|hook| hook["sqs_region"] = "eu-west-1".into());
+    check("").await.with(1, &["says region eu-west-1, and the queue is in us-east-1"]);
+    with(|hook| hook["sqs_region"] = REGION.into());
+
+    let twice = hook();
+    machine.stream.set(|state| state.app["event_hooks"].as_array_mut().unwrap().push(twice));
+    check("").await.with(0, &["several event hooks send to this queue", "setup remove --id"]);
+    machine.stream.set(|state| drop(state.app["event_hooks"].as_array_mut().unwrap().pop()));
+
+    let denied = json!({"status": "error", "error": "AccessDenied: not authorized"});
+    machine.stream.set(|state| state.checks = [denied].into());
+    check("").await.with(1, &["Stream tried to send to the queue and could not: AccessDenied"]);
+    machine.stream.set(|state| state.checks = [json!({"status": "ok"})].into());
+
+    let url = hook()["sqs_queue_url"].clone();
+    sqs("SetQueueAttributes", json!({"QueueUrl": url, "Attributes": {"Policy": ""}})).await;
+    check("")
+        .await
+        .with(1, &["the queue's policy does not let Stream's account send, and the event hook relies on it"]);
+    with(|hook| hook["sqs_auth_type"] = "keys".into());
+    let said = check("").await.with(0, &[]);
+    assert!(!said.contains("policy"), "a key needs none: {said}");
+
+    with(|hook| {
+        hook["sqs_queue_url"] = hook["sqs_queue_url"].as_str().unwrap().replace("000000000000", "111111111111").into()
+    });
+    check("").await.with(1, &["no event hook of the app sends to this queue", "a queue of the same name at"]);
+    machine.stream.set(|state| drop(state.app["event_hooks"].as_array_mut().unwrap().pop()));
+    check("").await.with(0, &["no event hook of the app sends to this queue", "One sends to an SNS topic"]);
+    machine.stream.set(|state| state.app["event_hooks"] = json!([]));
+    check("").await.with(1, &["no event hook of the app sends to this queue", "Stream sends nothing to it"]);
+    machine.stream.set(|state| state.app["suspended"] = true.into());
+    check("").await.with(1, &["Stream has suspended the app"]);
+
+    let mut alone = machine.command(&["check", "--online"], "");
+    let alone = Ended::of(alone.env_remove("STREAM_API_SECRET").output().await.unwrap());
+    alone.with(0, &["Stream cannot be asked: a secret of [stream] is not here"]);
+}
