@@ -562,7 +562,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gzip_of_one_member_is_inflated_at_once_and_two_that_are_alike_are_both_read() {
+    fn gzip_of_one_member_and_of_two_alike_members_is_read() {
         let one = gzip(b"twice the same");
         assert_eq!(inflate_at_once(&one, 100).as_deref(), Some(&b"twice the same"[..]));
         // Length and checksum at the end are those of the first as well.
@@ -581,7 +581,7 @@ mod tests {
     }
 
     #[test]
-    fn the_room_of_an_inflation_never_grows_beyond_the_byte_that_breaks_the_limit() {
+    fn inflation_never_allocates_beyond_the_limit_and_one_byte() {
         for limit in [0, 1, 4095, 4096, 10_000, 100_000] {
             let mut held = 0;
             while held <= limit {
@@ -599,7 +599,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bytes_behind_a_gzip_are_refused_also_where_they_end_like_it() {
+    fn bytes_behind_a_gzip_are_refused_even_if_they_end_alike() {
         let zip = gzip(b"twice the same");
         let end = &zip[zip.len() - 8..];
         for (garbage, fault) in [
@@ -673,7 +673,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn whatever_is_inflated_at_once_is_inflated_alike_piece_by_piece(
+        fn inflating_at_once_and_piece_by_piece_gives_the_same(
             members in proptest::collection::vec(("[a-c]{0,40}", 0u32..3), 1..3),
             tail in proptest::collection::vec(prop_oneof![
                 any::<u8>().prop_map(|byte| vec![byte]),

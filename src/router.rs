@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_route_that_takes_an_event_gets_it_and_the_fallback_what_is_left() {
+    fn the_first_matching_route_wins_and_the_fallback_is_last() {
         let long = |event: &Event| event.json().len() > 40;
         let router = Router::new()
             .fallback(whole)

@@ -95,7 +95,7 @@ mod tests {
     use crate::router::Router;
 
     #[tokio::test(start_paused = true)]
-    async fn the_queue_is_read_at_most_once_a_minute_and_only_for_somebody_who_asks() {
+    async fn the_queue_is_read_on_request_and_at_most_once_a_minute() {
         let settings = Settings { wall_clock: || SystemTime::UNIX_EPOCH, ..Settings::default() };
         let monitor = Consumer::new(MemoryQueue::new(Default::default()), Router::new(), settings).monitor();
         let reads = Arc::new(AtomicU64::new(0));

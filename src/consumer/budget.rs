@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_wait_to_decode_are_served_in_order_and_one_always_goes_on() {
+    async fn decoding_goes_in_order_and_one_always_goes_on() {
         let budget = Budget::new(3, 30, 10);
         let mut claim = budget.claim(3, 1).expect("room");
         let (mut first, mut second) = (claim.take(1), claim.take(1));
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_given_up_or_dropped_lets_the_next_one_decode_however_large() {
+    async fn a_dropped_claim_lets_the_next_one_decode_however_large() {
         let all_of_it = async {
             let budget = Budget::new(2, 20, 10);
             let mut claim = budget.claim(2, 1).expect("room");

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_behind_is_handed_back_and_what_joins_later_is_not() {
+    fn what_waits_behind_is_returned_and_what_joins_later_is_not() {
         let groups = Arc::<Groups>::default();
         let tickets = ["1", "2", "3"].map(|message| enqueue(&groups, message, false));
         assert!(tickets[1].turn(false).now_or_never().is_none(), "one at a time");

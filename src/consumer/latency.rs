@@ -57,7 +57,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn the_slowest_answer_counts_and_is_forgotten_by_those_that_follow() {
+    fn the_slowest_answer_counts_until_later_ones_outweigh_it() {
         let latency = Latency::default();
         assert_eq!(latency.slow(), Duration::ZERO);
         latency.observe(SECOND);

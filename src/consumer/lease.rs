@@ -568,7 +568,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_duplicate_brings_its_receipt_and_the_time_of_its_own_receive() {
+    async fn a_duplicate_brings_its_receipt_and_its_time_of_receive() {
         let table = table(VISIBILITY);
         let lease = arrive(&table, "m");
         advance(seconds(15)).await;
@@ -579,7 +579,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_becomes_of_an_older_receipt_says_nothing_about_the_newest() {
+    async fn the_fate_of_an_older_receipt_leaves_the_newest_alone() {
         for outcome in [Renewal::Done, Renewal::Refused, Renewal::Unanswered] {
             let table = table(VISIBILITY);
             let lease = arrive(&table, "m");
@@ -609,7 +609,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_unanswered_renewal_is_tried_again_until_the_lease_has_run_out() {
+    async fn an_unanswered_renewal_is_repeated_until_the_lease_ends() {
         let table = table(VISIBILITY);
         let lease = arrive(&table, "m");
         advance(seconds(20)).await;
@@ -639,7 +639,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_let_go_waits_for_its_renewal_and_is_not_renewed_again() {
+    async fn a_nack_waits_for_its_renewal_and_stops_further_ones() {
         let table = table(VISIBILITY);
         let lease = arrive(&table, "m");
         advance(seconds(20)).await;
@@ -688,7 +688,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_renewal_that_hangs_is_given_up_while_there_is_time_for_another() {
+    async fn a_hanging_renewal_is_given_up_in_time_for_another() {
         let queue = MemoryQueue::new(MemorySettings::default());
         let (table, lease, renewal) = on(&queue).await;
         queue.set_faults(Faults { hang: 1.0, ..Faults::default() });
@@ -697,7 +697,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_entry_that_fails_is_tried_again_and_one_that_is_refused_loses_the_lease() {
+    async fn a_failed_entry_is_repeated_and_a_refused_one_loses_the_lease() {
         let queue = MemoryQueue::new(MemorySettings::default());
         let (table, lease, renewal) = on(&queue).await;
         queue.set_faults(Faults { entry_error: 1.0, ..Faults::default() });
@@ -753,7 +753,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_a_long_poll_half_of_the_time_is_counted_on_and_renewed_soon() {
+    async fn half_of_a_long_poll_is_counted_on_and_renewed_soon() {
         let table = table(VISIBILITY);
         let sent = table.now();
         for waited in [20, 35, 100] {
@@ -764,7 +764,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_comes_back_after_its_lease_was_lost_waits_for_its_worker() {
+    async fn a_message_whose_lease_was_lost_waits_for_its_worker() {
         for noticed in [true, false] {
             let table = table(VISIBILITY);
             let lost = arrive(&table, "m");

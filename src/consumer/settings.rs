@@ -335,7 +335,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_retry_delay_doubles_with_jitter_of_a_quarter_up_to_its_limit() {
+    fn a_retry_delay_doubles_with_jitter_up_to_its_limit() {
         let retry = RetryDelay { min: SECOND, max: 10 * SECOND };
         let middle = [1, 2, 3, 4, 5, 100].map(|receive| retry.after(receive, 0.5).as_secs());
         assert_eq!(middle, [1, 2, 4, 8, 10, 10]);
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_taken_up_to_their_limits_and_refused_beyond_by_name() {
+    fn settings_beyond_their_limits_are_refused_by_name() {
         let check = |change: &dyn Fn(&mut Settings)| {
             let mut settings = Settings::default();
             change(&mut settings);

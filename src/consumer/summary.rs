@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_delivery_is_accounted_for_or_the_summary_says_that_it_is_not() {
+    async fn the_summary_says_when_a_delivery_is_unaccounted_for() {
         let mut summary = summary();
         let c = &mut summary.counts;
         (c.received, c.deleted, c.nacked, c.returned, c.interrupted, c.duplicates) = (31, 1, 2, 4, 8, 16);

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_two_keys_counts_and_inner_keys_are_not_taken_for_outer_ones() {
+    fn the_last_of_two_keys_counts_and_inner_keys_do_not() {
         let columns = columns(r#"{"type":"a.b","cid":"a","message":{"cid":"inner","user_id":"inner"},"cid":"b"}"#);
         assert_eq!((columns.cid.as_deref(), columns.user_id), (Some("b"), None));
     }

@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_of_any_length_and_content_are_cut_to_what_an_environment_can_hold() {
+    fn facts_are_cut_to_what_an_environment_can_hold() {
         let name = format!("{}\\u0000x", "é".repeat(100));
         let event = decode(&format!(r#"{{"type":"{name}"}}"#), 1 << 20).unwrap();
         let sent_at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_007);

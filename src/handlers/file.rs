@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_line_is_a_success_before_it_is_on_disk_and_one_that_does_not_get_there_is_cut_off() {
+    async fn no_line_succeeds_before_it_is_on_disk_and_a_torn_one_is_cut() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("events");
         let good = AtomicBool::new(false);
@@ -586,7 +586,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_of_a_new_day_begins_a_new_file_and_the_old_one_bears_the_date_it_was_begun() {
+    fn a_new_day_begins_a_new_file_and_dates_the_old_one() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("events.jsonl");
         let settings = FileSettings { rotate_age: Some(DAY), ..FileSettings::new(&path) };
@@ -683,7 +683,7 @@ mod tests {
 
     /// A process that is being started holds a copy of every descriptor for a moment, as this copy is held.
     #[test]
-    fn the_lock_ends_with_the_writer_though_a_starting_process_still_holds_the_file() {
+    fn the_lock_ends_with_the_writer_though_a_child_holds_the_file() {
         let place = tempfile::tempdir().unwrap();
         let settings = FileSettings::new(place.path().join("events"));
         let log = Log::new(settings.clone(), SystemTime::now).unwrap();

@@ -403,7 +403,7 @@ mod tests {
     use crate::queue::Trace;
 
     #[tokio::test]
-    async fn the_attempt_is_the_receive_count_and_no_header_is_sent_without_its_setting() {
+    async fn the_attempt_is_the_receive_count_and_unset_headers_are_left() {
         let http = Http::new(HttpSettings::new("http://127.0.0.1/hook")).unwrap();
         let ctx = Context::new("id-1".into(), 7, None, None, Trace::default());
         let request = http.request(&http.url, &Bytes::from_static(b"{}"), &ctx).unwrap();
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date_and_what_is_neither_does_not_count() {
+    fn retry_after_is_seconds_or_a_date_or_ignored() {
         let wait = |text: &'static str| {
             let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]);
             // Sun, 06 Nov 1994 08:49:00 GMT
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_is_followed_only_where_it_repeats_the_post_and_stays_encrypted() {
+    fn a_redirect_is_followed_if_it_repeats_the_post_encrypted() {
         let from = |from: &str, status: u16, location: &str| {
             let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_str(location).unwrap())]);
             redirect(&from.parse().unwrap(), StatusCode::from_u16(status).unwrap(), &headers).map(|to| to.to_string())

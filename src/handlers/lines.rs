@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_the_facts_of_the_delivery_and_the_event_as_it_came() {
+    fn a_line_has_the_delivery_facts_and_the_event_as_it_came() {
         let sent_at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_007);
         assert_eq!(
             line(r#"{"type":"message.new", "b":1e2,"a":"\u00e9","a":[]}"#, Some(sent_at)),
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_between_tokens_become_spaces_and_nothing_else_changes() {
+    fn only_line_ends_between_tokens_change_to_spaces() {
         let line = line("{\r\n\t\"type\":\n\"a.b\",\"text\":\"x\\ny\\r\"}", None);
         assert!(line.ends_with("\"event\":{  \t\"type\": \"a.b\",\"text\":\"x\\ny\\r\"}}\n"), "{line}");
         assert_eq!(line.matches(['\n', '\r']).count(), 1);

@@ -674,7 +674,7 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_used_wherever_bytes_leave_this_machine_unless_the_url_says_otherwise() {
+    fn tls_is_used_off_this_machine_unless_the_url_says_otherwise() {
         for here in ["postgres://localhost/db", "postgres://127.0.0.1/db", "host=/run/postgresql dbname=db"] {
             assert_eq!(mode(here), SslMode::Disable, "{here}");
         }
@@ -741,7 +741,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_blamed_on_row_chance_load_set_up_or_else_the_target() {
+    fn each_sqlstate_is_blamed_on_row_chance_load_setup_or_target() {
         for (code, expected) in [
             (SqlState::UNTRANSLATABLE_CHARACTER, Blame::Row),
             (SqlState::CHECK_VIOLATION, Blame::Row),

@@ -625,7 +625,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_by_a_word_of_its_own_what_it_is_and_whether_somebody_must_act() {
+    fn each_error_has_its_label_and_says_if_somebody_must_act() {
         let text = String::new;
         let passing = [
             QueueError::Throttled { code: text() },

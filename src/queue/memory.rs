@@ -989,7 +989,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_message_whose_receives_are_used_up_is_not_delivered_twice_either() {
+    async fn no_duplicate_of_a_message_without_receives_is_delivered() {
         let faults = Faults { duplicate: 1.0, ..Default::default() };
         let queue =
             MemoryQueue::new(MemorySettings { max_receive_count: Some(2), faults, seed: 1, ..Default::default() });
@@ -1001,7 +1001,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_message_is_hidden_from_its_receive_until_its_time_is_over_and_counts_its_receives() {
+    async fn a_message_is_hidden_for_its_time_and_counts_its_receives() {
         let queue = MemoryQueue::new(MemorySettings { max_receive_count: Some(2), ..Default::default() });
         let id = queue.send("body");
         assert_eq!((queue.receive_count(&id), queue.hidden_until(&id)), (Some(0), None));
@@ -1035,7 +1035,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_duplicate_is_a_message_in_flight_and_never_beyond_its_receives() {
+    async fn a_duplicate_is_in_flight_and_within_its_receives() {
         let queue = broken(Faults { duplicate: 1.0, ..Faults::default() });
         let id = queue.send("body");
         assert_eq!(receive(&queue, 10).await.len(), 1);
@@ -1074,7 +1074,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_queue_that_overtakes_hands_out_what_comes_after_a_hidden_head() {
+    async fn an_overtaking_queue_delivers_what_is_behind_a_hidden_head() {
         for (overtake, handed_out) in [(0.0, 0), (1.0, 2)] {
             let faults = Faults { overtake, ..Faults::default() };
             let queue = MemoryQueue::new(MemorySettings { fifo: true, faults, ..Default::default() });
@@ -1092,7 +1092,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_known_without_asking_is_known_when_the_attributes_cannot_be_read() {
+    async fn what_a_name_tells_is_known_without_attributes() {
         let settings = MemorySettings { fifo: true, max_receive_count: Some(3), ..Default::default() };
         let queue = Arc::new(MemoryQueue::new(settings));
         assert_eq!(queue.facts().await.expect("an answer").max_receive_count, Some(3));
@@ -1195,7 +1195,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn on_a_fifo_queue_a_receipt_is_good_for_as_long_as_its_message_is_in_flight() {
+    async fn a_fifo_receipt_is_good_while_its_message_is_in_flight() {
         let queue = MemoryQueue::new(MemorySettings { fifo: true, ..Default::default() });
         queue.send_to_group("body", "g");
         let receipt = receive(&queue, 1).await.remove(0).receipt;

@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_of_types_is_all_of_streams_and_custom_ones_need_their_flag() {
+    fn an_empty_list_means_all_types_but_custom_ones_need_a_flag() {
         for all in [r#"{"event_types":[]}"#, r#"{"event_types":null}"#, "{}"] {
             let hook = Hook::from_json(all).unwrap();
             assert!(hook.sends("message.new", false) && !hook.sends("plant_watered", true), "{all}");

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_observation_on_a_bound_is_in_its_step_and_one_beyond_all_is_in_the_count_alone() {
+    fn an_observation_on_a_bound_counts_in_that_bucket() {
         let histogram = Histogram::new(&[1.0, 2.0]);
         for value in [0.5, 1.0, 1.5, 9.0] {
             histogram.observe(value);

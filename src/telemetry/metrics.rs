@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_series_is_written_twice_even_if_two_routes_have_the_same_name() {
+    async fn no_series_is_written_twice_even_for_routes_of_one_name() {
         let text = now(&telemetry());
         let mut known = BTreeSet::new();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_state_of_a_target_is_1_and_a_limit_is_there_where_it_limits() {
+    async fn one_state_of_a_target_is_1_and_limits_show_where_they_limit() {
         let telemetry = telemetry();
         let ours = |text: &str| {
             let ours = text.lines().filter(|line| line.starts_with("stream_sqsd_target_") && !line.ends_with(" 0"));

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn types_that_are_not_known_are_bounded_in_number_and_length_and_never_push_out_a_known_one() {
+    async fn unknown_types_are_bounded_and_push_out_no_known_one() {
         let monitor = monitor();
         for n in 0..1_000 {
             monitor.telemetry.seen(&format!("{n}{}", "x".repeat(10_000)), false);

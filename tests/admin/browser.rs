@@ -42,7 +42,7 @@ async fn browse(url: &str) -> Seen {
 
 #[tokio::test]
 #[ignore = "needs Chromium: tests/run --all"]
-async fn browser_shows_what_is_going_on_and_has_nothing_to_complain_about() {
+async fn browser_shows_what_is_going_on_and_logs_no_error() {
     watched(&["message.new", "message.new", "message.deleted"], async |watched| {
         watched.monitor.counts_dropped_log_lines(|| 7);
         while watched.monitor.snapshot().deleted < 2 {

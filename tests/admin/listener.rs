@@ -110,7 +110,7 @@ async fn flows(watched: &Watched) -> Vec<serde_json::Value> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_message_that_fails_is_told_apart_from_a_target_that_is_down() {
+async fn one_failing_message_is_told_apart_from_a_target_down() {
     watched(&["message.flagged"], async |watched| {
         tokio::time::sleep(Duration::from_secs(30)).await;
         let flow = flows(watched).await.swap_remove(0);

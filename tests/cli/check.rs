@@ -141,7 +141,7 @@ fn when_a_failing_message_is_dead_lettered_is_always_told() {
 }
 
 #[test]
-fn a_dead_letter_queue_that_is_not_there_is_harm_and_one_that_may_not_be_looked_at_is_advice() {
+fn a_missing_dead_letter_queue_is_harm_and_a_denied_one_advice() {
     let sqs = good();
     sqs.refuse_attributes("dead", "AccessDenied");
     let found = check(&sqs, 0);
@@ -194,7 +194,7 @@ fn advice_does_not_fail_a_check() {
 }
 
 #[test]
-fn the_daemons_own_permissions_are_tried_without_touching_a_message() {
+fn permissions_are_tried_without_touching_a_message() {
     for (action, permission) in
         [("DeleteMessageBatch", "sqs:DeleteMessage"), ("ChangeMessageVisibilityBatch", "sqs:ChangeMessageVisibility")]
     {

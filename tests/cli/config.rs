@@ -64,7 +64,7 @@ fn flags_beat_the_environment_which_beats_the_file() {
 }
 
 #[test]
-fn a_variable_that_is_empty_is_not_set_and_one_that_is_misspelt_is_warned_of() {
+fn an_empty_variable_is_unset_and_a_misspelt_one_a_warning() {
     let mut command = daemon(&["check", "--queue-url", "http://127.0.0.1/1/q"]);
     command.env("STREAM_SQSD_GRACE", "").env("STREAM_SQSD_CONCURENCY", "3").env("STREAM_SQSD_TEST_ENDPOINT", "x");
     let checked = run(command).with(0);
@@ -102,7 +102,7 @@ fn what_is_not_toml_is_told_with_its_line_without_its_text() {
 }
 
 #[test]
-fn a_pattern_that_can_only_be_a_slip_is_refused_and_a_new_type_is_warned_of() {
+fn a_mistyped_pattern_is_refused_and_a_new_type_a_warning() {
     let route = |pattern: &str| check(&format!("[[route]]\nevents = [\"{pattern}\"]\nhandler = \"stdout\"\n"));
     route("mesage.new").with(2).saying(&["c.toml:4", "did you mean `message.new`?"]);
     route("mes*").with(2).saying(&["star"]);
@@ -280,7 +280,7 @@ const EXEC: &str = "handler = \"exec\"\ncommand = [\"sh\"]\n";
 const STDOUT: &str = "handler = \"stdout\"\n";
 
 #[test]
-fn time_limits_that_cannot_work_are_refused_with_their_line_and_the_reason() {
+fn impossible_time_limits_are_refused_with_line_and_reason() {
     let timeout = |handler: &str, time: &str| format!("{handler}timeout = \"{time}\"\n");
     let cases = [
         (["grace = \"21s\"", ""], STDOUT.to_owned(), "c.toml:1: `grace`: 21s is too short: a drain waits"),
@@ -317,7 +317,7 @@ fn time_limits_that_cannot_work_are_refused_with_their_line_and_the_reason() {
 }
 
 #[test]
-fn time_limits_that_cost_receives_are_advice_and_those_that_fit_are_none() {
+fn only_time_limits_that_cost_receives_are_advised_against() {
     let slow = format!("{HTTP}timeout = \"20s\"\n");
     let (long, short) = ("handler_timeout = \"50s\"", "handler_timeout = \"5s\"");
     for (times, route, advice) in [
@@ -391,7 +391,7 @@ fn what_a_check_finds_can_be_read_by_a_program() {
 }
 
 #[test]
-fn the_statements_that_make_a_table_need_neither_database_nor_password() {
+fn the_schema_needs_neither_database_nor_password() {
     let directory = tempfile::tempdir().unwrap();
     let route = "[[route]]\nevents = [\"*\"]\nhandler = \"postgres\"\nurl = \"postgres://u@127.0.0.1:1/db\"\n";
     let toml = format!("{QUEUE}{route}password = {{ env = \"NOT_HERE\" }}\ntable = \"app.events\"\n");
@@ -508,7 +508,7 @@ fn of_rotated_files_a_run_keeps_as_many_as_it_is_told() {
 }
 
 #[test]
-fn a_number_that_is_far_too_large_is_refused_or_taken_and_never_a_panic() {
+fn a_number_far_too_large_never_panics() {
     let sqs = Sqs::start(MemorySettings::default());
     sqs.queue().send(r#"{"type":"message.new"}"#);
     let url = sqs.url();

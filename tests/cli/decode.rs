@@ -19,7 +19,7 @@ fn a_body_in_any_form_gives_its_event_and_nothing_of_it_changes() {
 }
 
 #[test]
-fn a_file_is_one_body_line_breaks_included_and_comes_out_as_one_line() {
+fn a_file_is_one_body_and_comes_out_as_one_line() {
     let directory = tempfile::tempdir().unwrap();
     let json = file(directory.path(), "a.json", "{\n  \"type\":\r\n \"a.b\"}\n");
     let base64 = file(directory.path(), "b.txt", "eyJ0eXBl\nIjoiYS5i\nIn0=\n");
@@ -28,7 +28,7 @@ fn a_file_is_one_body_line_breaks_included_and_comes_out_as_one_line() {
 }
 
 #[test]
-fn each_line_can_be_a_body_and_the_good_ones_come_out_beside_the_bad() {
+fn with_lines_the_good_bodies_come_out_beside_the_bad() {
     let lines = format!("{BASE64}\n\nnot base64!\n{{\"type\":\"c.d\"}}\n");
     let decoded = run_with(daemon(&["decode", "--lines", "--type"]), lines.as_bytes()).with(65);
     assert_eq!(decoded.stdout, "a.b\nc.d\n");
@@ -125,7 +125,7 @@ fn the_limit_of_inflation_is_kept() {
 }
 
 #[test]
-fn typed_prints_what_was_parsed_and_a_wrong_kind_names_the_field_and_not_the_value() {
+fn typed_names_the_field_of_a_wrong_kind_and_not_its_value() {
     let event = r#"{"type":"message.new","my_field":[1,2],"message":{"text":"hi","mine":1.50}}"#;
     let typed = run_with(daemon(&["decode", "--typed"]), event.as_bytes()).with(0);
     let value = |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap();

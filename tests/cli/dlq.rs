@@ -233,7 +233,7 @@ fn a_limit_and_a_dry_run_leave_the_rest() {
 }
 
 #[test]
-fn what_changes_something_asks_on_a_terminal_and_needs_yes_elsewhere() {
+fn changes_ask_on_a_terminal_and_need_yes_elsewhere() {
     let dlq = Dlq::with("exit 0");
     let export = dlq.directory.path().join("export.jsonl");
     dlq.run(&["export", "--yes", "export.jsonl"]).with(0);
@@ -376,7 +376,7 @@ fn a_queue_with_a_redrive_policy_of_its_own_is_refused() {
 }
 
 #[test]
-fn what_is_no_filter_and_no_queue_is_refused_before_anything_is_looked_at() {
+fn bad_filters_and_queues_are_refused_before_a_look() {
     let dlq = Dlq::with("exit 0");
     let refused = |arguments: &[&str], what: &str| {
         dlq.run(&[&["list"], arguments].concat()).with(2).saying(&[what]);

@@ -30,7 +30,7 @@ fn every_event_is_a_line_and_the_run_ends_with_the_queue() {
 }
 
 #[test]
-fn off_a_terminal_the_log_is_json_and_the_summary_one_line_of_it_whatever_is_logged() {
+fn off_a_terminal_log_and_summary_are_json_lines() {
     let sqs = Sqs::start(MemorySettings::default());
     sqs.queue().send(r#"{"type":"message.new"}"#);
     let mut command = daemon(&["run", "--until-empty"]);
@@ -92,7 +92,7 @@ fn a_hangup_opens_files_again_and_the_run_goes_on() {
 }
 
 #[test]
-fn a_hangup_drains_a_run_without_files_unless_nohup_says_otherwise() {
+fn a_hangup_drains_a_run_without_files_unless_under_nohup() {
     let sqs = Sqs::start(MemorySettings::default());
     let url = sqs.url();
     let arguments = ["run", "--queue-url", &url, "--wait", "1s", "--log-format", "human"];
@@ -156,7 +156,7 @@ fn a_line_is_never_appended_to_half_of_another() {
 }
 
 #[test]
-fn a_queue_that_denies_is_69_with_the_permission_and_the_queue_that_it_is_for() {
+fn a_denied_queue_is_69_and_names_permission_and_queue() {
     let sqs = Sqs::start(MemorySettings::default());
     sqs.deny("ReceiveMessage");
     run(daemon(&["run", "--queue-url", &sqs.url()])).with(69).saying(&[
@@ -185,7 +185,7 @@ fn what_cannot_be_reached_is_69_with_advice() {
 }
 
 #[test]
-fn a_region_that_contradicts_the_url_is_2_and_one_of_the_environment_is_not_asked() {
+fn a_region_against_the_url_is_2_and_that_of_the_shell_is_not() {
     let url = "https://sqs.eu-west-1.amazonaws.com/123456789012/q";
     run(daemon(&["run", "--queue-url", url, "--region", "us-east-1"])).with(2).saying(&["eu-west-1", "us-east-1"]);
 }

@@ -36,7 +36,7 @@ fn events_go_in_tens_whether_they_stand_on_lines_or_across_them() {
 }
 
 #[test]
-fn what_failed_of_a_batch_is_sent_again_and_what_can_never_pass_is_reported() {
+fn failed_entries_are_sent_again_and_hopeless_ones_reported() {
     let sqs = Sqs::start(MemorySettings::default());
     // The last is answered first.
     sqs.fail_sends(&["InvalidMessageContents", "InternalError"]);

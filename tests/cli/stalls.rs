@@ -74,7 +74,7 @@ fn a_log_that_nobody_reads_holds_up_no_message_and_no_shutdown() {
 }
 
 #[test]
-fn what_a_stalled_log_dropped_is_counted_and_said_when_it_is_read() {
+fn what_a_stalled_log_dropped_is_counted_in_the_log_later() {
     let directory = tempfile::tempdir().unwrap();
     let sqs = sqs_with(300);
     // More than can wait: each event is twenty lines of the log, beside those of the requests.
@@ -136,7 +136,7 @@ fn a_log_file_that_takes_no_more_does_not_end_the_run() {
 }
 
 #[test]
-fn a_file_that_may_not_grow_is_a_full_disk_and_no_end_of_the_run() {
+fn a_file_that_may_not_grow_is_a_full_disk_and_the_run_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let events = directory.path().join("events.jsonl");
     let sqs = sqs_with(100);
@@ -239,7 +239,7 @@ fn a_journal_on_a_disk_that_hangs_holds_up_no_message() {
 }
 
 #[test]
-fn what_a_hanging_journal_was_told_is_in_it_when_the_disk_is_back() {
+fn a_hanging_journal_is_complete_when_the_disk_is_back() {
     let disk = HangingDisk::new();
     let sqs = sqs_with(20);
     let journal = disk.path();

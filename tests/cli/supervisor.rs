@@ -57,7 +57,7 @@ fn holds(told: &[String], begins: &str) -> bool {
 }
 
 #[test]
-fn it_is_ready_after_the_first_good_receive_and_says_until_then_what_it_waits_for() {
+fn it_is_ready_after_the_first_good_receive_and_says_why_not() {
     let sqs = Sqs::start(MemorySettings::default());
     sqs.throttle_receives(2);
     let supervisor = Supervisor::new();

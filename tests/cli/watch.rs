@@ -76,7 +76,7 @@ fn health_asks_the_daemon_of_its_own_queue() {
 }
 
 #[test]
-fn an_address_that_was_named_must_be_free_and_one_that_is_none_is_refused() {
+fn a_named_address_must_be_free_and_well_formed() {
     let sqs = Sqs::start(MemorySettings::default());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -87,7 +87,7 @@ fn an_address_that_was_named_must_be_free_and_one_that_is_none_is_refused() {
 }
 
 #[test]
-fn a_run_goes_on_without_a_page_when_the_default_address_is_taken_and_not_when_somebody_named_it() {
+fn only_a_taken_default_address_lets_a_run_go_on_without_page() {
     const DEFAULT: &str = "127.0.0.1:9464";
     // Where this fails, somebody else on this machine has it already.
     let _taken = TcpListener::bind(DEFAULT);

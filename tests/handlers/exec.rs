@@ -54,7 +54,7 @@ async fn the_exit_code_is_the_outcome() {
 }
 
 #[tokio::test]
-async fn the_program_sees_the_facts_and_of_the_environment_only_what_it_may() {
+async fn a_program_sees_the_facts_and_only_some_of_the_environment() {
     let place = tempdir().unwrap();
     let mut settings = ExecSettings::new(["sh", "-c", "env -0 > $1/env", "sh", place.path().to_str().unwrap()]);
     settings.env = vec!["CARGO_PKG_NAME".into()];
@@ -82,7 +82,7 @@ async fn the_program_sees_the_facts_and_of_the_environment_only_what_it_may() {
 }
 
 #[tokio::test]
-async fn a_program_that_reads_nothing_of_a_large_event_is_done_by_its_exit_code() {
+async fn a_program_that_reads_no_input_is_done_by_its_exit_code() {
     let place = tempdir().unwrap();
     let exec = script("exit 0", place.path());
     exec.handle(event(&"x".repeat(1_000_000)), Context::for_test("id-1")).await.unwrap();
@@ -106,7 +106,7 @@ async fn arguments_are_passed_as_they_are_and_no_shell_reads_them() {
 }
 
 #[tokio::test]
-async fn a_program_that_cannot_be_executed_is_refused_at_the_start_and_a_target_that_is_down_later() {
+async fn a_program_that_vanishes_after_the_start_is_a_target_down() {
     let place = tempdir().unwrap();
     let path = place.path().join("program");
     let new = || Exec::new(ExecSettings::new([path.to_str().unwrap()]));
@@ -166,7 +166,7 @@ async fn a_cancelled_program_may_clean_up() {
 }
 
 #[tokio::test]
-async fn a_cancelled_program_that_does_not_hear_is_killed_with_its_whole_group() {
+async fn a_cancelled_program_that_ignores_it_is_killed_with_its_group() {
     let deaf = r#"trap "" TERM; sleep 60 & (sleep 60 & sleep 60) & echo begun >&3; sleep 60; sleep 60"#;
     let (rest, after) = cancelled(deaf).await;
     assert_eq!(rest, "");
@@ -174,7 +174,7 @@ async fn a_cancelled_program_that_does_not_hear_is_killed_with_its_whole_group()
 }
 
 #[tokio::test]
-async fn what_a_cancelled_program_leaves_behind_is_killed_when_it_ends() {
+async fn what_a_cancelled_program_leaves_behind_is_killed() {
     let text = r#"(trap "" TERM; sleep 60; sleep 60) & trap 'exit' TERM; echo begun >&3; wait"#;
     let (_, after) = cancelled(text).await;
     assert!(after < Duration::from_secs(1), "killed after {after:?}");
@@ -199,7 +199,7 @@ async fn standard_error_goes_to_the_log_escaped_and_bounded() {
 }
 
 #[tokio::test]
-async fn standard_error_is_bounded_in_lines_and_the_log_says_how_many_it_left_out() {
+async fn standard_error_is_bounded_and_the_log_counts_the_rest() {
     let place = tempdir().unwrap();
     let log = Log::of_this_thread();
     run("seq 1 100 >&2", place.path()).await.unwrap();
@@ -253,13 +253,13 @@ async fn uses_up_its_receives_without_overlap(text: &str, handler_timeout: Durat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_whose_time_is_over_is_gone_before_its_message_comes_again() {
+async fn a_program_out_of_time_is_gone_before_its_message_returns() {
     uses_up_its_receives_without_overlap(r#"trap "" TERM; sleep 60 & sleep 60; sleep 60"#, Duration::from_secs(1))
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_failed_program_left_running_is_gone_before_its_message_comes_again() {
+async fn children_of_a_failed_program_are_gone_before_the_retry() {
     let text = r#"(trap "" TERM; touch $1/begun; sleep 60; sleep 60) & until [ -e $1/begun ]; do :; done; exit 1"#;
     uses_up_its_receives_without_overlap(text, Duration::from_secs(30)).await;
 }
@@ -318,7 +318,7 @@ async fn child_that_is_pid_1() {
 
 #[test]
 #[ignore = "a PID namespace of its own, as a container has: needs root, or name spaces for everybody"]
-fn namespace_as_pid_1_orphans_are_reaped_and_exit_codes_are_kept() {
+fn namespace_as_pid_1_orphans_are_reaped_exit_codes_kept() {
     let place = tempdir().unwrap();
     let test = child("exec::child_that_is_pid_1", place.path().to_str().unwrap());
     let mut command = Command::new("unshare");
@@ -331,7 +331,7 @@ fn namespace_as_pid_1_orphans_are_reaped_and_exit_codes_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn programs_that_are_slow_are_no_more_than_the_slots_and_the_rest_waits_in_the_queue() {
+async fn slow_programs_fill_the_slots_and_the_rest_stays_queued() {
     let place = tempdir().unwrap();
     let go = place.path().join("go");
     let text = "mkdir $1/at-work-$$; ls -d $1/at-work-* | wc -l >> $1/counts; \
@@ -349,7 +349,7 @@ async fn programs_that_are_slow_are_no_more_than_the_slots_and_the_rest_waits_in
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_that_a_program_tells_of_loses_no_message_and_dead_letters_none() {
+async fn an_outage_behind_a_program_dead_letters_nothing() {
     let place = tempdir().unwrap();
     let text = "[ -e $1/up ] || exit 69; echo $STREAM_MESSAGE_ID >> $1/done";
     let engine = Engine::start(Arc::new(script(text, place.path())), 64);

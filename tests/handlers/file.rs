@@ -128,7 +128,7 @@ async fn a_file_that_somebody_else_wrote_is_refused_and_not_cut() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_moved_away_keeps_its_lines_and_a_new_one_is_begun() {
+async fn a_file_moved_away_keeps_its_lines_and_a_new_one_begins() {
     let place = tempdir().unwrap();
     let (path, old) = (place.path().join("events.jsonl"), place.path().join("events.jsonl.1"));
     let file = File::open(FileSettings::new(&path)).unwrap();
@@ -157,7 +157,7 @@ async fn reopening_creates_the_file_before_the_next_event_does() {
 }
 
 #[tokio::test]
-async fn a_file_is_put_aside_before_it_grows_too_large_and_no_event_is_lost() {
+async fn a_file_is_rotated_before_it_grows_too_large() {
     let place = tempdir().unwrap();
     let path = place.path().join("events.jsonl");
     let settings = FileSettings::new(&path).with_rotate_size(1000);
@@ -200,7 +200,7 @@ async fn child_that_writes_without_end() {
 }
 
 #[test]
-fn what_was_told_as_success_is_in_the_file_after_kill_9_and_the_next_start_repairs_it() {
+fn every_success_is_in_the_file_after_kill_9() {
     let place = tempdir().unwrap();
     let path = place.path().join("events.jsonl");
     let mut told = HashSet::new();
@@ -243,7 +243,7 @@ async fn child_whose_disk_is_full() {
 
 /// A limit on the size of files stands in for the full disk: a write takes a part and then fails.
 #[test]
-fn a_full_disk_is_a_target_that_is_down_leaves_no_half_line_and_passes() {
+fn a_size_limit_is_a_target_down_without_half_lines() {
     let place = tempdir().unwrap();
     let inner = child("file::child_whose_disk_is_full", place.path().join("events.jsonl").to_str().unwrap());
     // Ignoring the signal turns the limit into an error; the soft limit can be raised again.
@@ -260,7 +260,7 @@ fn a_full_disk_is_a_target_that_is_down_leaves_no_half_line_and_passes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_the_directory_loses_no_message_and_dead_letters_none() {
+async fn an_outage_of_the_directory_dead_letters_nothing() {
     let place = tempdir().unwrap();
     let (directory, away) = (place.path().join("here"), place.path().join("away"));
     fs::create_dir(&directory).unwrap();
@@ -306,7 +306,7 @@ async fn child_on_a_small_disk() {
 /// On a file system of 256 KiB, which only its own process sees.
 #[test]
 #[ignore = "needs root, or a kernel that gives name spaces to everybody: `tests/run --all` runs it"]
-fn disk_that_is_full_is_a_target_that_is_down_leaves_no_half_line_and_passes() {
+fn disk_that_is_full_is_a_target_down_without_half_lines() {
     let place = tempdir().unwrap();
     let inner = child("file::child_on_a_small_disk", place.path().to_str().unwrap());
     let mut outer = Command::new("unshare");

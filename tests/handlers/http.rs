@@ -39,7 +39,7 @@ async fn failure(http: &Http) -> HandlerError {
 }
 
 #[tokio::test]
-async fn an_event_arrives_as_streams_webhooks_do_and_its_signature_verifies() {
+async fn an_event_arrives_as_a_webhook_of_stream_with_its_signature() {
     let mut receiver = receiver();
     let http = http(&receiver, "/hook?tenant=7");
     let body = "{\n \"type\":\"message.new\",\"text\":\"\\u00e9 ü\"}";
@@ -97,7 +97,7 @@ async fn the_other_4xx_are_a_bad_message() {
 }
 
 #[tokio::test]
-async fn a_target_that_refuses_every_event_is_an_error_in_the_log_once_and_without_its_path() {
+async fn a_target_that_refuses_all_is_logged_once_without_its_path() {
     let receiver = receiver();
     let log = Log::of_this_thread();
     for code in [401, 403, 404, 407, 301, 302, 303, 307, 308] {
@@ -119,7 +119,7 @@ async fn a_target_that_refuses_every_event_is_an_error_in_the_log_once_and_witho
 }
 
 #[tokio::test]
-async fn a_signature_that_does_not_verify_says_something_about_the_target() {
+async fn a_wrong_signature_is_blamed_on_the_target() {
     let receiver = receiver();
     let settings = settings(&receiver, "/hook").with_api_secret("another");
     let error = failure(&Http::new(settings).unwrap()).await;
@@ -158,7 +158,7 @@ async fn a_target_that_comes_back_takes_the_event() {
 }
 
 #[tokio::test]
-async fn refused_and_broken_connections_and_unknown_hosts_are_a_target_that_is_down() {
+async fn broken_connections_and_unknown_hosts_are_a_target_down() {
     let receiver = receiver();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for http in [
@@ -180,7 +180,7 @@ async fn no_answer_in_time_is_a_target_that_is_busy() {
 }
 
 #[tokio::test]
-async fn a_large_answer_and_one_that_never_ends_are_done_by_their_status() {
+async fn large_and_endless_answers_are_done_by_their_status() {
     let receiver = receiver();
     let done = async {
         post(&http(&receiver, "/large"), "1").await.unwrap();
@@ -331,7 +331,7 @@ async fn proxy(listener: tokio::net::TcpListener, port: u16) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_of_the_environment_is_asked_for_a_tunnel_and_never_for_the_loopback() {
+async fn a_proxy_gives_a_tunnel_and_is_not_used_for_the_loopback() {
     let place = tempfile::tempdir().unwrap();
     certify(place.path());
     let mut receiver = Receiver::start(SECRET, Some(place.path()));

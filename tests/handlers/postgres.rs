@@ -184,7 +184,7 @@ async fn a_message_that_comes_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_refused_row_is_a_bad_message_and_those_beside_it_are_inserted() {
+async fn a_refused_row_is_a_bad_message_and_the_others_are_inserted() {
     let cluster = Cluster::start();
     let postgres = &cluster.handler().await;
     // A column cannot hold either.
@@ -210,7 +210,7 @@ async fn a_refused_row_is_a_bad_message_and_those_beside_it_are_inserted() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_down_is_a_target_that_is_down_until_it_comes_back() {
+async fn a_database_that_is_down_is_a_target_down_until_it_is_back() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
     // With a second connection the next event would not meet the one that was closed.
@@ -232,7 +232,7 @@ async fn a_database_that_is_down_is_a_target_that_is_down_until_it_comes_back() 
 
 /// A connection that leads to a server which has become a standby never leads to the primary again.
 #[tokio::test]
-async fn a_connection_on_which_nothing_can_be_written_is_given_up_for_a_new_one() {
+async fn a_connection_that_takes_no_writes_is_replaced() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
     // What is set for a role holds on the connections that are made from then on.
@@ -248,7 +248,7 @@ async fn a_connection_on_which_nothing_can_be_written_is_given_up_for_a_new_one(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_and_a_crash_of_the_database_lose_no_message_and_dead_letter_none() {
+async fn an_outage_and_a_crash_of_the_database_dead_letter_nothing() {
     let cluster = Cluster::start();
     let postgres = Arc::new(cluster.handler().await);
     let engine = Engine::start(postgres, 64);
@@ -298,7 +298,7 @@ impl Drop for Holder {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_database_is_given_no_more_than_the_slots_and_the_rest_waits_in_the_queue() {
+async fn a_slow_database_fills_the_slots_and_the_rest_stays_queued() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
     let settings = cluster.settings().with_timeout(Duration::from_secs(60));
@@ -347,7 +347,7 @@ async fn a_server_that_never_answers_is_a_target_that_is_busy_in_time() {
 }
 
 #[tokio::test]
-async fn a_row_that_another_transaction_holds_is_a_target_that_is_busy_and_no_success() {
+async fn a_row_locked_by_a_transaction_is_a_busy_target() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
     let settings = cluster.settings().with_timeout(Duration::from_millis(500));
@@ -363,7 +363,7 @@ async fn a_row_that_another_transaction_holds_is_a_target_that_is_busy_and_no_su
 }
 
 #[tokio::test]
-async fn a_connection_that_never_answers_again_is_given_up_for_a_new_one() {
+async fn a_connection_that_never_answers_is_replaced() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
     let settings = cluster.settings().with_connections(1).with_timeout(Duration::from_secs(2));
@@ -381,7 +381,7 @@ async fn a_connection_that_never_answers_again_is_given_up_for_a_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_time_of_an_event_that_waits_behind_another_begins_with_its_turn() {
+async fn the_timeout_of_a_queued_row_begins_with_its_statement() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
     let time = Duration::from_secs(3);
@@ -448,7 +448,7 @@ async fn rows_that_fail_in_whatever_class_take_no_others_along() {
 }
 
 #[tokio::test]
-async fn what_was_inserted_counts_though_the_row_behind_it_is_not_answered() {
+async fn an_inserted_row_counts_though_the_next_is_not_answered() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
     cluster.ask(
@@ -484,7 +484,7 @@ async fn a_date_out_of_range_is_null() {
 }
 
 #[tokio::test]
-async fn many_events_share_a_round_trip_and_connections_are_no_more_than_configured() {
+async fn events_share_round_trips_and_connections_are_bounded() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
     let settings = cluster.settings().with_connections(3).with_timeout(Duration::from_secs(60));
@@ -517,7 +517,7 @@ async fn many_events_share_a_round_trip_and_connections_are_no_more_than_configu
 }
 
 #[tokio::test]
-async fn the_documented_index_works_and_refuses_what_jsonb_cannot_hold() {
+async fn the_documented_index_refuses_what_jsonb_cannot_hold() {
     let cluster = Cluster::start();
     let postgres = cluster.handler().await;
     let tutorial = include_str!("../../src/docs/tutorial.md");
@@ -609,7 +609,7 @@ async fn what_was_told_as_success_is_in_the_table_after_kill_9() {
 }
 
 #[tokio::test]
-async fn what_was_told_as_success_is_in_the_table_after_kill_9_of_the_database() {
+async fn every_success_is_in_the_table_after_kill_9_of_the_database() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
     let mut child = child("postgres::child_that_inserts_without_end", &cluster.url()).spawn().unwrap();
@@ -641,7 +641,7 @@ async fn child_that_inserts_one() {
 }
 
 #[tokio::test]
-async fn tls_verifies_the_server_and_is_not_given_up_where_the_server_has_none() {
+async fn tls_verifies_the_server_and_is_never_downgraded() {
     let cluster = Cluster::start();
     drop(cluster.handler().await);
     let data = cluster.data();

@@ -65,7 +65,7 @@ async fn a_terminal_is_sent_no_commands_and_no_turned_text() {
 }
 
 #[tokio::test]
-async fn a_reader_that_has_gone_is_a_target_that_is_down_and_closed_says_so() {
+async fn a_reader_that_has_gone_is_a_target_down_and_told() {
     let (reader, writer) = io::pipe().unwrap();
     let stdout = Stdout::new(writer).unwrap();
     let closed = stdout.closed();
@@ -83,7 +83,7 @@ async fn a_reader_that_has_gone_is_a_target_that_is_down_and_closed_says_so() {
 /// A handler whose reader has paused is dropped in the middle of its line: the runtime goes on, and when the reader
 /// reads again the line is whole.
 #[tokio::test]
-async fn a_stalled_pipe_blocks_neither_the_runtime_nor_leaves_half_a_line() {
+async fn a_stalled_pipe_blocks_no_runtime_and_leaves_no_half_line() {
     let (mut reader, writer) = io::pipe().unwrap();
     let stdout = Stdout::new(writer).unwrap();
     // More than a pipe holds.
@@ -119,7 +119,7 @@ async fn a_stalled_pipe_blocks_neither_the_runtime_nor_leaves_half_a_line() {
 
 /// Time is paused: it advances when nothing else is left to wait for.
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_pauses_is_a_target_that_is_down_before_the_time_limit_of_a_handler() {
+async fn a_paused_reader_is_a_target_down_before_the_handler_timeout() {
     let (_reader, writer) = io::pipe().unwrap();
     let stdout = Stdout::new(writer).unwrap();
     let handled = stdout.handle(event(&"x".repeat(1 << 19)), Context::for_test("1"));
@@ -151,7 +151,7 @@ impl Write for Disk {
 }
 
 #[tokio::test]
-async fn a_line_that_a_full_disk_tore_is_made_whole_when_there_is_room() {
+async fn a_line_torn_by_a_full_disk_is_completed_later() {
     let (room, content) = (Arc::new(Mutex::new(150)), Arc::new(Mutex::new(Vec::new())));
     let stdout = Stdout::new(Disk { room: room.clone(), content: content.clone() }).unwrap();
     stdout.handle(event("1"), Context::for_test("1")).await.unwrap();
@@ -173,7 +173,7 @@ async fn a_line_that_a_full_disk_tore_is_made_whole_when_there_is_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_is_full_for_a_while_loses_no_message_and_dead_letters_none() {
+async fn a_disk_full_for_a_while_dead_letters_nothing() {
     let (room, content) = (Arc::new(Mutex::new(150)), Arc::new(Mutex::new(Vec::new())));
     let stdout = Stdout::new(Disk { room: room.clone(), content: content.clone() }).unwrap();
     let engine = Engine::start(Arc::new(stdout), 64);
@@ -189,7 +189,7 @@ async fn a_disk_that_is_full_for_a_while_loses_no_message_and_dead_letters_none(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_is_slow_is_given_no_more_than_the_slots_and_the_rest_waits_in_the_queue() {
+async fn a_slow_reader_fills_the_slots_and_the_rest_stays_queued() {
     let (mut reader, mut writer) = io::pipe().unwrap();
     // The pipe is full, so that nothing is taken until somebody reads.
     rustix::io::ioctl_fionbio(&writer, true).unwrap();

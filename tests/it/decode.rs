@@ -64,7 +64,7 @@ fn raw_json_is_taken_as_it_stands() {
 }
 
 #[test]
-fn white_space_and_a_byte_order_mark_around_the_body_are_trimmed() {
+fn white_space_and_byte_order_mark_around_a_body_are_trimmed() {
     reads(&format!("\u{feff} \r\n\t{EVENT}\n "), EVENT);
     reads(&format!(" \u{feff}{}\r\n", packed(EVENT)), EVENT);
     reads(&packed(&format!("\u{feff}\n{EVENT} \n")), EVENT);
@@ -274,7 +274,7 @@ fn of_a_key_that_stands_twice_the_last_counts() {
 }
 
 #[test]
-fn deep_json_lone_surrogates_and_huge_numbers_are_kept_byte_for_byte() {
+fn deep_json_surrogates_and_huge_numbers_are_kept_as_they_are() {
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
     let deep_objects = format!("{}1{}", r#"{"a":"#.repeat(5000), "}".repeat(5000));
     for value in [&*deep, &*deep_objects, r#""\ud800""#, "1e400", "-0.0e-400", "123456789012345678901234567890", "1.50"]
@@ -330,7 +330,7 @@ fn an_envelope_needs_its_type_its_topic_and_a_text() {
 }
 
 #[test]
-fn the_texts_are_those_of_streams_sdks_and_say_nothing_of_the_content() {
+fn error_texts_are_those_of_the_sdks_and_hold_no_content() {
     for (body, text) in [
         ("$ecret", "invalid base64 encoding"),
         (&*STANDARD.encode(b"\x1f\x8bsecret"), "gzip decompression failed: it ends too soon"),

@@ -16,7 +16,7 @@ use super::engine::{self, quick};
 use super::queue::{TestQueue, Wanted};
 
 #[tokio::test]
-async fn an_undecodable_message_reaches_the_dead_letter_queue_after_its_receives_and_not_before() {
+async fn an_undecodable_message_is_dead_lettered_after_its_receives() {
     let queue = TestQueue::new("undecodable", Wanted { max_receive_count: 2, ..Wanted::default() }).await;
     let bad = [base64("no JSON in here"), "%%%".to_owned(), r#"{"kind":"of no type"}"#.to_owned()];
     queue.send(bad.clone()).await;
@@ -40,7 +40,7 @@ async fn an_undecodable_message_reaches_the_dead_letter_queue_after_its_receives
 }
 
 #[tokio::test]
-async fn a_message_that_always_fails_reaches_the_dead_letter_queue_after_its_receives_and_not_before() {
+async fn a_failing_message_is_dead_lettered_after_its_receives() {
     let queue = TestQueue::new("always_fails", Wanted { max_receive_count: 3, ..Wanted::default() }).await;
     queue.send([event(1).to_string()]).await;
 

@@ -149,7 +149,7 @@ fn silent_receives(
 }
 
 #[tokio::test]
-async fn two_polls_that_never_answer_are_noticed_after_their_wait_and_ten_seconds_and_healed() {
+async fn two_hanging_polls_are_noticed_in_ten_seconds_and_healed() {
     let queue = TestQueue::new("silent_polls", Wanted::default()).await;
     let (plan, mut silence) = silent_receives(2, 2);
     let proxy = Proxy::start(plan).await;
@@ -184,7 +184,7 @@ async fn two_polls_that_never_answer_are_noticed_after_their_wait_and_ten_second
 }
 
 #[tokio::test]
-async fn a_poll_that_never_answers_holds_up_a_shutdown_for_its_wait_and_two_seconds() {
+async fn a_hanging_poll_delays_a_shutdown_by_its_wait_and_2_s() {
     let queue = TestQueue::new("silent_shutdown", Wanted::default()).await;
     let (plan, mut silence) = silent_receives(2, usize::MAX - 2);
     let proxy = Proxy::start(plan).await;

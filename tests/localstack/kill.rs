@@ -22,7 +22,7 @@ const SLOTS: usize = 64;
 const LAST_LIFE: Duration = Duration::from_secs(120);
 
 #[tokio::test]
-async fn killed_twenty_times_every_message_is_handled_and_none_is_dead_lettered() {
+async fn killed_twenty_times_it_handles_all_and_dead_letters_nothing() {
     killed_twenty_times("kill_9", |_| Vec::new()).await;
 }
 

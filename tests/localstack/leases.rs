@@ -15,7 +15,7 @@ use super::engine::{self, quick};
 use super::queue::{Counts, TestQueue, Wanted};
 
 #[tokio::test]
-async fn a_handler_that_outlives_the_visibility_timeout_keeps_its_message() {
+async fn a_handler_beyond_the_visibility_timeout_keeps_its_message() {
     let queue = TestQueue::new("outlives", Wanted { visibility: 3, ..Wanted::default() }).await;
     queue.send([event(1).to_string()]).await;
 

@@ -264,7 +264,7 @@ async fn the_old_hook_system_is_told_and_set_only_on_request() {
 }
 
 #[tokio::test]
-async fn a_stream_that_cannot_send_is_exit_1_and_a_fresh_policy_is_waited_for() {
+async fn a_stream_that_cannot_send_is_exit_1_after_a_wait() {
     let machine = Machine::new("setup_cannot_send");
     let denied = || json!({"status": "error", "error": "AccessDenied: not authorized"});
     machine.stream.set(|state| state.checks = [denied(), json!({"status": "ok"})].into());

@@ -46,7 +46,7 @@ async fn sigterm_in_the_middle_of_work_leaves_nothing_hidden() {
 }
 
 #[tokio::test]
-async fn sigterm_in_an_idle_long_poll_hands_back_what_the_poll_still_brings() {
+async fn sigterm_in_a_long_poll_returns_what_the_poll_still_brings() {
     let queue = TestQueue::new("sigterm_idle", Wanted::default()).await;
     let mut daemon = daemon::run(&queue, &[]);
     // The second comes by a long poll that was open before it was sent, as the next one then is.
@@ -69,7 +69,7 @@ async fn sigterm_in_an_idle_long_poll_hands_back_what_the_poll_still_brings() {
 }
 
 #[tokio::test]
-async fn sigterm_while_nobody_reads_standard_output_hands_back_what_is_stuck() {
+async fn sigterm_while_nobody_reads_stdout_returns_what_is_stuck() {
     let queue = TestQueue::new("sigterm_unread", Wanted::default()).await;
     // More than a pipe holds.
     let bulky = |number| {
@@ -92,7 +92,7 @@ async fn sigterm_while_nobody_reads_standard_output_hands_back_what_is_stuck() {
 }
 
 #[tokio::test]
-async fn a_handler_that_does_not_finish_within_the_grace_gives_its_message_back() {
+async fn a_handler_beyond_the_grace_returns_its_message() {
     let queue = TestQueue::new("grace_runs_out", Wanted::default()).await;
     queue.send((0..20).map(|number| event(number).to_string())).await;
 

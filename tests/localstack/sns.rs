@@ -6,7 +6,7 @@ use super::endpoint::sns;
 use super::queue::{TestQueue, Wanted};
 
 #[tokio::test]
-async fn a_subscription_delivers_the_same_events_with_and_without_raw_message_delivery() {
+async fn sns_delivers_the_same_events_raw_and_in_its_envelope() {
     let name = format!("chat-{}", std::process::id());
     let created = sns("CreateTopic", &[("Name", &name)]).await;
     let topic = created.split_once("<TopicArn>").and_then(|(_, rest)| rest.split_once('<')).expect("an ARN").0;

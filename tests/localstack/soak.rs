@@ -52,7 +52,7 @@ fn bulky(number: usize) -> Value {
 }
 
 #[tokio::test]
-async fn memory_descriptors_and_log_of_the_daemon_stay_flat_on_a_wire_that_breaks() {
+async fn memory_descriptors_and_log_stay_flat_on_a_breaking_wire() {
     let messages = scale::of("STREAM_SQSD_TEST_SOAK_WIRE_MESSAGES", 5_000);
     let mut random = scale::random("soak");
     let queue = TestQueue::new("soak", Wanted { visibility: 30, max_receive_count: 100 }).await;

@@ -54,7 +54,7 @@ async fn no_credentials_at_all_is_exit_69_and_says_how_to_give_some() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_nobody_serves_is_exit_69_and_names_the_way_to_it() {
+async fn an_unserved_endpoint_is_exit_69_and_is_named() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let endpoint = format!("http://{free}");
     let url = format!("{endpoint}/queue/{REGION}/{ACCOUNT}/chat-events");

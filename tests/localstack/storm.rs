@@ -21,7 +21,7 @@ const LAST_LIFE: Duration = Duration::from_secs(120);
 const EMPTY: Counts = Counts { visible: 0, hidden: 0 };
 
 #[tokio::test]
-async fn stopped_twenty_times_no_message_stays_hidden_and_none_is_handled_twice() {
+async fn stopped_twenty_times_it_hides_and_repeats_no_message() {
     let messages = scale::of("STREAM_SQSD_TEST_STORM_MESSAGES", 2_000);
     let mut random = scale::random("sigterm_storm");
     let queue = TestQueue::new("sigterm_storm", Wanted { visibility: 300, max_receive_count: STOPS as u32 + 1 }).await;

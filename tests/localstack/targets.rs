@@ -50,7 +50,7 @@ async fn send(queue: &TestQueue, numbers: std::ops::Range<usize>) -> BTreeSet<St
 }
 
 #[tokio::test]
-async fn a_webhook_that_answers_503_for_25_seconds_loses_nothing_and_dead_letters_nothing() {
+async fn a_webhook_at_503_for_25_seconds_dead_letters_nothing() {
     // Hidden for so short a time that leases must be renewed all through the outage.
     let queue = TestQueue::new("webhook_down", Wanted { visibility: 6, max_receive_count: 3 }).await;
     let receiver = Receiver::start(SECRET, None);
@@ -83,7 +83,7 @@ async fn a_webhook_that_answers_503_for_25_seconds_loses_nothing_and_dead_letter
 }
 
 #[tokio::test]
-async fn a_program_whose_target_is_down_is_tried_again_without_spending_a_receive() {
+async fn a_program_with_its_target_down_spends_no_receive() {
     // A second receive of any of them would dead-letter it.
     let queue = TestQueue::new("program_down", Wanted { visibility: 6, max_receive_count: 1 }).await;
     let place = tempfile::tempdir().unwrap();
@@ -111,7 +111,7 @@ async fn a_program_whose_target_is_down_is_tried_again_without_spending_a_receiv
 }
 
 #[tokio::test]
-async fn a_slow_webhook_is_asked_no_more_at_once_than_the_concurrency_and_the_rest_waits_in_the_queue() {
+async fn a_slow_webhook_fills_the_slots_and_the_rest_stays_queued() {
     const CONCURRENCY: usize = 4;
     const TAKES: Duration = Duration::from_millis(400);
     let queue = TestQueue::new("webhook_slow", Wanted::default()).await;

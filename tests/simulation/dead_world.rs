@@ -583,12 +583,10 @@ impl Operator {
     }
 }
 
-fn stop(fate: Fate) -> impl Future<Output = ()> + Send + 'static {
-    async move {
-        match fate {
-            Fate::Stopped(at) => sleep(at).await,
-            _ => std::future::pending().await,
-        }
+async fn stop(fate: Fate) {
+    match fate {
+        Fate::Stopped(at) => sleep(at).await,
+        _ => std::future::pending().await,
     }
 }
 

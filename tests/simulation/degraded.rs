@@ -314,7 +314,7 @@ mod failing {
     }
 
     #[test]
-    fn one_that_always_fails_is_dead_lettered_in_five_to_ten_minutes() {
+    fn one_that_always_fails_is_dead_lettered_in_5_to_10_minutes() {
         for most in [2, 3, 5, 10] {
             keeps_the_promises(Scenario { max_receive_count: Some(most), ..behind(poison(1)) });
         }

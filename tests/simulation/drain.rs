@@ -40,7 +40,7 @@ async fn stopped_at_work(goes_on_for: Duration) -> (Option<Duration>, Duration, 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_is_told_to_stop_when_a_quarter_of_the_grace_is_left_and_may_finish_then() {
+async fn a_handler_is_cancelled_at_a_quarter_of_the_grace() {
     let (told, took, summary, queue) = stopped_at_work(Duration::from_millis(500)).await;
     assert_eq!(told, Some(Duration::from_secs(6)));
     assert!(took < GRACE, "{took:?}");
@@ -48,7 +48,7 @@ async fn a_handler_is_told_to_stop_when_a_quarter_of_the_grace_is_left_and_may_f
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_does_not_stop_is_dropped_and_its_message_handed_back_in_time() {
+async fn a_handler_that_does_not_stop_is_dropped_in_time_to_return() {
     let (told, took, summary, queue) = stopped_at_work(Duration::from_secs(3600)).await;
     assert_eq!(told, Some(Duration::from_secs(6)));
     assert!(took < Duration::from_secs(7), "what is left of the grace is for calls that are slow: {took:?}");

@@ -67,7 +67,7 @@ async fn a_message_is_not_tried_again_while_work_on_it_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn work_that_does_not_end_is_waited_for_five_seconds_beyond_its_handler() {
+async fn held_work_is_waited_for_5_seconds_beyond_its_handler() {
     for (end, handler) in [(End::AtOnce, Duration::ZERO), (End::WhenCancelled, 2 * SECOND)] {
         let (calls, ..) = calls(end, 3600 * SECOND, 2 * SECOND).await;
         let between = calls[1] - calls[0] - handler;
@@ -77,7 +77,7 @@ async fn work_that_does_not_end_is_waited_for_five_seconds_beyond_its_handler() 
 
 /// Two seconds of eight are for returning, and of those a third is left when the work is given up.
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_gives_up_work_that_does_not_end_in_time_to_hand_its_message_back() {
+async fn a_shutdown_gives_up_held_work_in_time_to_return() {
     let (calls, ended, queue) = calls(End::WhenCancelled, 3600 * SECOND, 60 * SECOND).await;
     assert_eq!(calls.len(), 1);
     assert!((17 * SECOND..18 * SECOND).contains(&ended), "{ended:?}");

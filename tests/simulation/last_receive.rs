@@ -35,7 +35,7 @@ async fn a_drain_goes_on_trying_what_is_on_its_last_receive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_minutes_of_failure_on_the_last_receive_dead_letter_nothing() {
+async fn two_minutes_down_on_a_last_receive_dead_letter_nothing() {
     let queue = queue(2);
     let unlucky = queue.send(EVENT);
     let last_receive = OnceLock::new();

@@ -123,7 +123,7 @@ async fn a_process_that_was_stopped_loses_one_receive_and_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_that_was_stopped_is_worked_on_in_order_at_its_next_receive() {
+async fn a_stopped_group_goes_on_in_order_at_its_next_receive() {
     let (seen, ids, summary) = stopped_for_a_while(true).await;
     assert!(!seen.twice, "the same message was at work twice at once");
     assert_eq!(seen.order, [&ids[..1], &ids[..]].concat(), "{summary}");

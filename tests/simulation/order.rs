@@ -51,7 +51,7 @@ fn of(calls: &[Call], id: &MessageId) -> Vec<(u32, u32)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_head_is_tried_here_as_often_as_it_has_receives_left() {
+async fn a_failing_head_is_tried_as_often_as_receives_are_left() {
     let (queue, ids) = group_of(2, Some(3));
     let head = ids[0].clone();
     let fails = move |call: &Call| if call.id == head { Err(HandlerError::retry("never")) } else { Ok(()) };
@@ -64,7 +64,7 @@ async fn a_failing_head_is_tried_here_as_often_as_it_has_receives_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_known_limit_a_failing_head_is_tried_five_times_here() {
+async fn without_a_known_limit_a_failing_head_is_tried_five_times() {
     let (queue, ids) = group_of(1, None);
     let fails = |call: &Call| if call.receive == 1 { Err(HandlerError::retry("not yet")) } else { Ok(()) };
     let (calls, _) = consume(&queue, fails, tokio::time::sleep(Duration::from_secs(600))).await;
@@ -72,7 +72,7 @@ async fn without_a_known_limit_a_failing_head_is_tried_five_times_here() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_a_last_receive_the_head_is_given_up_and_the_rest_is_worked_on() {
+async fn on_a_last_receive_the_head_is_given_up_and_the_rest_goes_on() {
     let (queue, ids) = group_of(4, Some(1));
     let head = ids[0].clone();
     let fails = move |call: &Call| if call.id == head { Err(HandlerError::reject("never")) } else { Ok(()) };
@@ -142,7 +142,7 @@ async fn a_delay_beyond_all_measure_is_cut_and_keeps_the_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_condition_that_panics_loses_neither_the_message_nor_the_order() {
+async fn a_panicking_condition_loses_neither_message_nor_order() {
     crate::quiet_panics();
     let (queue, ids) = group_of(3, None);
     let panics = Arc::new(Mutex::new(true));
@@ -165,7 +165,7 @@ async fn a_condition_that_panics_loses_neither_the_message_nor_the_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_that_overtakes_a_hidden_head_costs_no_receives_and_no_order() {
+async fn an_overtaking_queue_costs_neither_receives_nor_order() {
     let (queue, ids) = group_of(30, Some(3));
     queue.set_faults(Faults::new().with_overtake(1.0).with_latency(Duration::from_millis(20)));
     let head = ids[0].clone();

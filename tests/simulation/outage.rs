@@ -110,7 +110,7 @@ async fn outage(first: u32, rate: u32, restart_after: Option<Duration>) -> Outco
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_minutes_of_outage_at_a_hundred_messages_a_second_dead_letter_nothing() {
+async fn ten_minutes_down_at_100_messages_per_s_dead_letter_nothing() {
     let outcome = outage(0, 100, None).await;
     let counts = outcome.queue.counts();
     assert_eq!((counts.dead_lettered, counts.deleted), (0, counts.sent), "{counts:?}");
@@ -122,7 +122,7 @@ async fn ten_minutes_of_outage_at_a_hundred_messages_a_second_dead_letter_nothin
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_minutes_of_outage_with_three_messages_in_the_queue_dead_letter_nothing() {
+async fn ten_minutes_down_with_three_messages_dead_letter_nothing() {
     let outcome = outage(3, 0, None).await;
     let counts = outcome.queue.counts();
     assert_eq!((counts.dead_lettered, counts.deleted), (0, 3), "{counts:?}");
@@ -130,7 +130,7 @@ async fn ten_minutes_of_outage_with_three_messages_in_the_queue_dead_letter_noth
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_minutes_of_outage_with_one_message_in_the_queue_dead_letter_nothing() {
+async fn ten_minutes_down_with_one_message_dead_letter_nothing() {
     let outcome = outage(1, 0, None).await;
     assert_eq!(outcome.queue.counts().deleted, 1);
     assert_eq!(outcome.highest_receive_count, 1);
@@ -145,7 +145,7 @@ async fn a_restart_during_an_outage_costs_one_receive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_held_for_twelve_hours_is_handed_back_while_there_is_time_to_do_it_in_order() {
+async fn what_is_held_for_12_hours_is_returned_in_time_and_in_order() {
     let queue = MemoryQueue::new(Default::default());
     queue.send(r#"{"type":"message.new"}"#);
     let began = Instant::now();
@@ -165,7 +165,7 @@ async fn what_is_held_for_twelve_hours_is_handed_back_while_there_is_time_to_do_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poisonous_head_of_a_group_does_not_hold_up_the_other_groups() {
+async fn a_poison_message_does_not_hold_up_the_other_groups() {
     let queue = MemoryQueue::new(MemorySettings::new().with_fifo(true));
     let poison = queue.send_to_group(r#"{"type":"message.new"}"#, "one");
     queue.send_to_group(r#"{"type":"message.new"}"#, "one");

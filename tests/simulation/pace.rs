@@ -25,7 +25,7 @@ async fn consume(queue: &MemoryQueue, wait: Duration, runs: Duration, trouble: F
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_that_answers_nothing_but_errors_is_asked_ever_more_slowly() {
+async fn a_queue_that_only_fails_is_asked_ever_more_slowly() {
     let queue = MemoryQueue::new(Default::default());
     let errors = Faults::new().with_receive_error(1.0);
     let summary = consume(&queue, Duration::from_secs(20), Duration::from_secs(600), errors).await;
@@ -44,7 +44,7 @@ async fn an_idle_queue_costs_one_request_in_20_s_and_never_spins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn polls_that_hang_are_given_up_and_two_in_a_row_open_new_connections() {
+async fn two_hanging_polls_in_a_row_open_new_connections() {
     let queue = MemoryQueue::new(Default::default());
     let hangs = Faults::new().with_hang(1.0);
     let summary = consume(&queue, Duration::from_secs(20), Duration::from_secs(90), hangs).await;
@@ -81,7 +81,7 @@ fn send(queue: &MemoryQueue, messages: u32) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn receives_wait_a_moment_for_ten_free_slots_and_are_fuller_for_it() {
+async fn receives_wait_briefly_for_ten_free_slots() {
     let queue = MemoryQueue::new(Default::default());
     send(&queue, 1_000);
     let staggered = |call: usize| Duration::from_millis(call as u64 * 7 % 25);
@@ -107,7 +107,7 @@ async fn a_receive_does_not_wait_long_for_ten_free_slots() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn receives_that_come_back_full_are_followed_by_more_at_the_same_time() {
+async fn full_receives_are_followed_by_more_at_the_same_time() {
     let faults = Faults::new().with_latency(Duration::from_secs(2));
     let queue = MemoryQueue::new(MemorySettings::new().with_faults(faults));
     send(&queue, 2_000);
@@ -129,7 +129,7 @@ async fn receives_that_come_back_full_are_followed_by_more_at_the_same_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_is_empty_when_a_receive_has_waited_its_full_time_and_not_before() {
+async fn a_queue_is_empty_only_after_a_full_long_poll() {
     let queue = MemoryQueue::new(Default::default());
     let router = Router::new().route("*", |_: Event, _: Context| async { Ok::<_, HandlerError>(()) });
     let settings = Settings::new().with_until_empty(true).with_random_seed(1);

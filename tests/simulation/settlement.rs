@@ -124,7 +124,7 @@ async fn a_handled_message_stays_hidden_until_its_delete_is_confirmed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_is_let_go_with_no_delay_is_worked_on_at_each_receive() {
+async fn a_message_nacked_without_delay_is_handled_at_each_receive() {
     // The answer to the letting go takes longer than the next receive.
     let faults = stream_sqsd::queue::memory::Faults::new().with_latency(Duration::from_millis(500));
     let settings = MemorySettings::new().with_max_receive_count(3).with_faults(faults);
@@ -148,7 +148,7 @@ async fn a_message_that_is_let_go_with_no_delay_is_worked_on_at_each_receive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_that_is_on_its_way_does_not_hide_what_is_handed_back() {
+async fn a_renewal_on_its_way_does_not_hide_what_is_returned() {
     let queue = MemoryQueue::new(MemorySettings::new().with_visibility_timeout(Duration::from_secs(4)));
     queue.send(r#"{"type":"message.new"}"#);
     // A renewal sets out after 4 s and takes 0.8 s. The drain begins after 1 s and returns what is at work 3 s later.
@@ -191,7 +191,7 @@ fn queue_of(messages: u32, visibility: u64) -> MemoryQueue {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_that_is_refused_for_good_ends_the_delivery_and_the_repeat_is_deleted_unhandled() {
+async fn after_a_refused_delete_the_repeat_is_deleted_unhandled() {
     let queue = queue_of(1, 5);
     let stubborn = Stubborn { deletes: Refusal::lasts(3, "ReceiptHandleIsInvalid"), ..Stubborn::new(&queue) };
     let calls = Calls::default();
@@ -208,7 +208,7 @@ async fn a_delete_that_is_refused_for_good_ends_the_delivery_and_the_repeat_is_d
 }
 
 #[tokio::test(start_paused = true)]
-async fn letting_go_is_tried_again_until_the_message_is_hidden_for_as_long_as_was_asked() {
+async fn a_nack_is_repeated_until_the_message_is_hidden_as_asked() {
     let queue = queue_of(1, 30);
     let stubborn = Stubborn { visibility_changes: Refusal::lasts(3, "InternalError"), ..Stubborn::new(&queue) };
     let calls = Calls::default();
@@ -224,7 +224,7 @@ async fn letting_go_is_tried_again_until_the_message_is_hidden_for_as_long_as_wa
 }
 
 #[tokio::test(start_paused = true)]
-async fn letting_go_is_given_up_within_ten_seconds_and_the_slot_is_free_again() {
+async fn a_nack_is_given_up_in_ten_seconds_and_frees_its_slot() {
     let queue = queue_of(2, 3_600);
     let stubborn = Stubborn { visibility_changes: Refusal::lasts(1_000, "InternalError"), ..Stubborn::new(&queue) };
     let (calls, change_visibility_calls) = (Calls::default(), stubborn.change_visibility_calls.clone());
@@ -277,7 +277,7 @@ async fn messages_that_failed_together_come_back_one_by_one() {
 /// In real time: nothing but a thread that is held up keeps the engine from noticing.
 #[tokio::test]
 #[allow(clippy::disallowed_methods, reason = "a handler that holds up every task of the thread")]
-async fn a_success_that_comes_after_its_lease_deletes_nothing_and_is_known_when_it_comes_again() {
+async fn a_success_after_its_lease_is_known_when_it_comes_again() {
     let queue = queue_of(1, 2);
     let calls = Calls::default();
     let router = noting(&calls, |_| {
@@ -292,7 +292,7 @@ async fn a_success_that_comes_after_its_lease_deletes_nothing_and_is_known_when_
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_journal_remembers_is_deleted_unhandled_by_the_next_process() {
+async fn what_a_journal_remembers_is_deleted_by_the_next_process() {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings::new().with_journal(folder.path().join("journal")).with_random_seed(1);
     let queue = queue_of(5, 30);
@@ -310,7 +310,7 @@ async fn what_a_journal_remembers_is_deleted_unhandled_by_the_next_process() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_longer_than_it_says_at_its_end_is_decoded_all_the_same() {
+async fn a_body_longer_than_its_gzip_trailer_says_is_decoded() {
     // The length at the end of a gzip is that of its last member alone.
     let mut packed = Vec::new();
     for part in [format!(r#"{{"type":"message.new","custom":{{"text":"{}"}}"#, "x".repeat(100_000)), "}".to_owned()] {

@@ -103,7 +103,7 @@ fn throttled() -> Option<Trouble> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_receive_that_somebody_must_do_something_about_ends_the_run_at_once() {
+async fn a_first_receive_that_needs_action_ends_the_run_at_once() {
     let queue = Scripted::new(|_| denied());
     let ended = queue.consume(std::future::pending()).await;
     assert!(matches!(ended, Err(RunError::Queue(QueueError::AccessDenied { .. }))), "{ended:?}");
@@ -111,7 +111,7 @@ async fn a_first_receive_that_somebody_must_do_something_about_ends_the_run_at_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_that_cannot_be_reached_is_tried_three_times_at_the_start() {
+async fn an_unreachable_queue_is_tried_three_times_at_the_start() {
     let queue = Scripted::new(|_| unreachable());
     let ended = queue.consume(std::future::pending()).await;
     assert!(matches!(ended, Err(RunError::Queue(QueueError::Unreachable { .. }))), "{ended:?}");
@@ -158,7 +158,7 @@ async fn after_its_first_good_receive_nothing_ends_a_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_is_told_to_stop_before_its_first_receive_has_come_back_ends_well() {
+async fn a_run_stopped_before_its_first_answer_ends_well() {
     for trouble in [(|_| unreachable()) as Script, |_| Some(Trouble::Hangs)] {
         let queue = Scripted::new(trouble);
         let shutdown = async {
@@ -212,7 +212,7 @@ async fn attributes(attributes: Script, seconds: u64) -> (u32, Option<u32>, Opti
 }
 
 #[tokio::test(start_paused = true)]
-async fn attributes_that_cannot_be_read_are_asked_for_again_until_they_can() {
+async fn unreadable_attributes_are_asked_for_again() {
     let (asked, known, after) = attributes(|call| (call < 4).then(throttled).flatten(), 600).await;
     assert_eq!((asked, known), (4, Some(3)));
     assert!(after.is_some_and(|after| (20..60).contains(&after)), "5, 10 and 20 s later: {after:?}");

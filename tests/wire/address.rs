@@ -102,7 +102,7 @@ async fn the_region_in_the_url_beats_the_configured_one() {
 }
 
 #[tokio::test]
-async fn a_region_that_contradicts_the_url_is_refused_and_an_agreeing_one_is_not() {
+async fn only_a_region_that_contradicts_the_url_is_refused() {
     let mut options = SqsOptions::new(by_url("https://sqs.eu-west-1.amazonaws.com/123456789012/chat"));
     options.region = Some("us-east-1".into());
     let error = SqsQueue::connect(options.clone()).await.unwrap_err();
@@ -122,7 +122,7 @@ async fn an_endpoint_that_is_not_a_url_is_refused() {
 }
 
 #[tokio::test]
-async fn a_queue_url_off_aws_is_its_own_endpoint_and_a_configured_endpoint_beats_it() {
+async fn a_url_off_aws_is_its_endpoint_unless_one_is_configured() {
     let own = Server::start(vec![Answer::ok(json!({}))]).await;
     let configured = Server::start(vec![Answer::ok(json!({}))]).await;
     let wait = Duration::from_secs(1);

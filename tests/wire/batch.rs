@@ -41,7 +41,7 @@ async fn each_entry_of_a_delete_has_its_own_answer_at_its_own_place() {
 }
 
 #[tokio::test]
-async fn an_entry_that_the_answer_does_not_mention_has_failed_and_may_be_tried_again() {
+async fn an_entry_missing_in_the_answer_has_failed_and_can_be_retried() {
     let server =
         Server::start(vec![Answer::ok(json!({ "Successful": [{ "Id": "1" }, { "Id": "7" }], "Failed": [] }))]).await;
     let answers = server.queue().await.delete(&[receipt("m-1"), receipt("m-2")]).await.unwrap();
@@ -60,7 +60,7 @@ async fn an_entry_in_both_lists_has_failed() {
 }
 
 #[tokio::test]
-async fn a_message_is_hidden_for_whole_seconds_and_never_for_less_than_was_asked() {
+async fn a_message_is_hidden_for_whole_seconds_rounded_up() {
     let ok: Vec<_> = (0..4).map(|id| json!({ "Id": id.to_string() })).collect();
     let server = Server::start(vec![Answer::ok(json!({ "Successful": ok, "Failed": [] }))]).await;
     let times = [Duration::ZERO, Duration::from_millis(1), Duration::from_secs(30), Duration::from_secs(100_000)];
@@ -84,7 +84,7 @@ async fn an_empty_batch_costs_no_request() {
 }
 
 #[tokio::test]
-async fn a_delete_is_tried_again_by_the_sdk_since_nothing_is_lost_by_it() {
+async fn a_delete_is_retried_by_the_sdk() {
     let ok = Answer::ok(json!({ "Successful": [{ "Id": "0" }], "Failed": [] }));
     let server = Server::start(vec![Answer::error(500, "InternalFailure", ""), Answer::Reset, ok]).await;
     assert_eq!(codes(server.queue().await.delete(&[receipt("m-1")]).await.unwrap()), ["ok"]);
@@ -92,7 +92,7 @@ async fn a_delete_is_tried_again_by_the_sdk_since_nothing_is_lost_by_it() {
 }
 
 #[tokio::test]
-async fn sent_messages_carry_the_attributes_of_stream_and_the_keys_of_a_fifo_queue() {
+async fn sent_messages_carry_streams_attributes_and_fifo_keys() {
     let answer = json!({
         "Successful": [{ "Id": "0", "MessageId": "m-1", "MD5OfMessageBody": "" }],
         "Failed": [{ "Id": "1", "SenderFault": false, "Code": "InternalError", "Message": "" }],

@@ -167,7 +167,7 @@ async fn company_server(answers: Vec<Answer>) -> (std::net::SocketAddr, Arc<Scri
 }
 
 #[tokio::test]
-async fn a_proxy_with_a_private_authority_works_and_the_url_sets_the_region() {
+async fn a_proxy_of_a_private_authority_works_with_the_urls_region() {
     let folder = Folder::new("authority");
     let (address, script, pem) = company_server(vec![Answer::messages(vec![message("m-1", "{}")])]).await;
     let proxy = Proxy::start(Some(address), vec![Answer::Reset]).await;
@@ -200,7 +200,7 @@ async fn a_server_that_nobody_vouches_for_is_not_talked_to() {
 }
 
 #[tokio::test]
-async fn plain_http_goes_through_its_proxy_too_unless_no_proxy_names_the_host() {
+async fn plain_http_uses_its_proxy_unless_no_proxy_names_the_host() {
     let proxy = Proxy::start(None, vec![Answer::ok(json!({}))]).await;
     // A name that no resolver knows: only a proxy can lead to it.
     let url = "http://emulator.invalid:4566/000000000000/chat-events";
@@ -214,7 +214,7 @@ async fn plain_http_goes_through_its_proxy_too_unless_no_proxy_names_the_host() 
 }
 
 #[tokio::test]
-async fn what_is_next_door_is_reached_without_a_proxy_credentials_above_all() {
+async fn link_local_hosts_and_credentials_use_no_proxy() {
     let proxy = Proxy::start(None, vec![Answer::error(403, "AccessDenied", "from the proxy")]).await;
     let credentials = json!({
         "AccessKeyId": "AKIDOFTASK", "SecretAccessKey": "none", "Token": "none", "Expiration": "2099-01-01T00:00:00Z",
@@ -251,7 +251,7 @@ async fn every_name_of_this_machine_is_next_door() {
 }
 
 #[tokio::test]
-async fn no_credentials_at_all_is_said_in_these_words_and_not_as_an_unreachable_queue() {
+async fn missing_credentials_are_not_an_unreachable_queue() {
     let server = Server::start(vec![Answer::ok(json!({}))]).await;
     let none = [("AWS_ACCESS_KEY_ID", "unset"), ("AWS_SECRET_ACCESS_KEY", "unset")];
     let outcome = receive_with(&server.url("chat-events"), &none).await;
@@ -279,7 +279,7 @@ async fn credentials_that_never_come_are_missing_credentials_too() {
 }
 
 #[tokio::test]
-async fn off_aws_the_region_is_what_environment_or_profile_say_and_us_east_1_otherwise() {
+async fn off_aws_the_region_is_configured_or_us_east_1() {
     let folder = Folder::new("profile");
     let profile = folder.file("config", "[default]\nregion = sa-east-1\n[profile other]\nregion = ap-south-1\n");
     let server = Server::start(vec![Answer::ok(json!({}))]).await;
@@ -292,7 +292,7 @@ async fn off_aws_the_region_is_what_environment_or_profile_say_and_us_east_1_oth
 }
 
 #[tokio::test]
-async fn an_endpoint_of_the_environment_or_the_profile_beats_the_host_of_the_url() {
+async fn a_configured_endpoint_beats_the_host_of_the_url() {
     let folder = Folder::new("endpoint");
     let server = Server::start(vec![Answer::ok(json!({}))]).await;
     let endpoint = format!("http://{}", server.address);

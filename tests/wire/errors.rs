@@ -125,7 +125,7 @@ async fn an_answer_that_is_not_json_is_a_bad_answer() {
 }
 
 #[tokio::test]
-async fn a_port_where_nobody_listens_is_an_unreachable_queue_with_its_cause() {
+async fn a_port_without_listener_is_an_unreachable_queue_with_cause() {
     let mut server = Server::start(vec![Answer::Reset]).await;
     server.address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = server.queue().await.receive(1, Duration::from_secs(1), None).await.unwrap_err();

@@ -37,7 +37,7 @@ async fn with_leaping_clock(server: &Server) -> impl Queue + use<> {
 }
 
 #[tokio::test]
-async fn a_receive_that_is_never_answered_ends_after_the_engines_watchdog_and_not_before() {
+async fn a_hanging_receive_ends_after_the_engines_watchdog() {
     let server = Server::start(vec![Answer::ok(json!({})), Answer::Silence]).await;
     let queue = with_leaping_clock(&server).await;
     let started = Instant::now();
@@ -107,7 +107,7 @@ impl ProvideCredentials for Counted {
 }
 
 #[tokio::test]
-async fn connections_are_kept_until_a_reconnect_and_credentials_beyond_it() {
+async fn connections_last_until_a_reconnect_and_credentials_longer() {
     let server = Server::start(vec![Answer::ok(json!({}))]).await;
     let asked = Arc::new(AtomicUsize::new(0));
     let credentials = SharedCredentialsProvider::new(Counted(asked.clone()));

@@ -107,7 +107,7 @@ fn with_another_body() -> Value {
 }
 
 #[tokio::test]
-async fn a_damaged_message_is_left_in_the_queue_and_the_others_are_delivered() {
+async fn a_damaged_message_stays_queued_and_the_others_are_delivered() {
     let damaged = [without("Body"), without("ReceiptHandle"), without("MessageId"), with_another_body()];
     for damaged in damaged {
         let answer = Answer::messages(vec![message("m-1", "{}"), damaged.clone(), message("m-2", "{}")]);
@@ -120,7 +120,7 @@ async fn a_damaged_message_is_left_in_the_queue_and_the_others_are_delivered() {
 
 /// tests/it/decode.rs holds that none of the damages to it passes for another event.
 #[tokio::test]
-async fn a_body_in_gzip_is_told_by_its_own_checksum_and_needs_no_other() {
+async fn a_gzip_body_is_checked_by_its_own_checksum() {
     let mut gzip = message("gzip", "the body that was sent");
     gzip["Body"] = json!("H4sIAAAAAAAAA6uuBQBDv6ajAgAAAA==");
     let server = Server::start(vec![Answer::messages(vec![gzip])]).await;
@@ -139,7 +139,7 @@ async fn an_answer_of_damaged_messages_alone_is_an_error_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_message_without_an_md5_sum_is_delivered_since_there_is_nothing_to_compare() {
+async fn a_message_without_an_md5_sum_is_delivered() {
     let mut plain = message("m-1", "{}");
     plain.as_object_mut().unwrap().remove("MD5OfBody");
     let server = Server::start(vec![Answer::messages(vec![plain])]).await;
@@ -152,7 +152,7 @@ fn of_group(mut message: Value, group: &str) -> Value {
 }
 
 #[tokio::test]
-async fn nothing_overtakes_a_damaged_message_of_its_group_on_a_fifo_queue() {
+async fn nothing_of_its_fifo_group_overtakes_a_damaged_message() {
     let answer = Answer::messages(vec![
         of_group(message("a-1", "{}"), "a"),
         of_group(with_another_body(), "a"),
@@ -184,7 +184,7 @@ async fn a_lost_receive_of_a_fifo_queue_is_repeated_under_its_id() {
 }
 
 #[tokio::test]
-async fn a_receive_of_a_fifo_queue_that_was_given_up_is_repeated_under_its_id() {
+async fn a_given_up_fifo_receive_is_repeated_under_its_id() {
     let server = Server::start(vec![Answer::Silence, Answer::ok(json!({}))]).await;
     let queue = server.queue_named("events.fifo").await;
     let asked = async {

@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_among_others_lowers_the_calls_and_a_lone_one_the_rate() {
+    async fn one_refusal_of_many_lowers_concurrency_a_lone_one_the_rate() {
         let mut limits = after(50).await;
         refused(&mut limits, 13, None).await;
         limits.succeeded(alone(Instant::now()), Instant::now());

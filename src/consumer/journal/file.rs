@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_daemon_is_refused_by_whichever_name_and_others_may_not_read() {
+    fn a_journal_refuses_a_second_daemon_and_other_readers() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("journal");
         let (_open, _) = JournalFile::open(&path, at(0)).expect("a new journal");

@@ -33,7 +33,7 @@ pub(super) fn round_trip(json: &str) -> AnyPayload {
 }
 
 #[test]
-fn the_least_and_the_most_of_every_type_come_out_as_they_went_in() {
+fn the_smallest_and_largest_of_every_type_round_trip() {
     let mut samples = 0;
     for known in KNOWN {
         for json in [sample::minimal(known), sample::maximal(known)] {

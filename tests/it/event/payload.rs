@@ -172,7 +172,7 @@ fn mismatch(json: &str, text: &str) {
 }
 
 #[test]
-fn a_value_of_another_kind_is_an_error_with_its_place_and_never_itself() {
+fn a_value_of_another_kind_is_an_error_with_its_place_alone() {
     mismatch(
         "{\"type\":\"message.new\",\n \"message\": {\"user\": {\n  \"name\": [\"private\"]}}}",
         "message.user.name at line 3 column 11: expected a text, found a list",
@@ -220,7 +220,7 @@ fn a_value_of_another_kind_is_an_error_with_its_place_and_never_itself() {
 }
 
 #[test]
-fn what_no_rust_text_can_hold_is_an_error_where_it_is_needed_and_only_there() {
+fn a_lone_surrogate_is_an_error_only_where_it_is_read() {
     mismatch(
         r#"{"type":"message.new","cid":"\ud800"}"#,
         "cid at line 1 column 29: expected a text, found a text with a lone surrogate",
@@ -244,7 +244,7 @@ fn nested(levels: usize) -> String {
 }
 
 #[test]
-fn objects_in_objects_are_read_to_a_depth_of_a_hundred_on_the_stack_of_a_worker() {
+fn objects_are_read_to_a_depth_of_100_on_a_workers_stack() {
     let worker = std::thread::Builder::new().stack_size(2 * 1024 * 1024);
     let read = worker.spawn(|| {
         let payload = event(&nested(99)).payload().unwrap();
@@ -264,7 +264,7 @@ fn objects_in_objects_are_read_to_a_depth_of_a_hundred_on_the_stack_of_a_worker(
 }
 
 #[test]
-fn a_type_of_yours_is_a_payload_and_its_error_keeps_the_value_to_itself() {
+fn a_users_type_is_a_payload_and_its_error_hides_the_value() {
     #[derive(serde::Deserialize, Debug)]
     struct OrderPaid {
         order: u64,
@@ -290,7 +290,7 @@ fn an_object_alone_reads_and_writes_itself() {
 }
 
 #[test]
-fn debug_shows_what_is_there_and_an_event_does_not_show_its_text() {
+fn debug_shows_the_fields_but_no_text_of_an_event() {
     let event = event(r#"{"type":"message.new","cid":"c","plan":[1]}"#);
     assert_eq!(format!("{event:?}"), "Event(message.new, 43 bytes)");
     let payload: MessageNew = event.parse().unwrap();
@@ -306,7 +306,7 @@ fn only_an_object_with_a_type_is_an_event() {
 }
 
 #[test]
-fn single_texts_are_read_from_the_top_level_whatever_stands_beside_them() {
+fn single_texts_are_read_from_the_top_level_only() {
     let event = event(r#"{"type":"a","nested":{"cid":"no"},"cid":"x","ci\u0064":"messaging:1","team":null,"n":1e400}"#);
     let [kind, cid, team, n] = event.texts(["type", "cid", "team", "n"]);
     assert_eq!((kind.as_deref(), cid.as_deref(), team, n), (Some("a"), Some("messaging:1"), None, None));

@@ -82,7 +82,7 @@ fn a_system_time_becomes_a_timestamp() {
 }
 
 #[test]
-fn every_day_of_the_calendar_is_read_as_jiff_reads_it_and_no_other() {
+fn every_day_of_the_calendar_is_read_as_jiff_reads_it() {
     let mut days = 0;
     for year in [1600, 1699, 1700, 1900, 1970, 2000, 2024, 2026, 2100, 2199, 2200, 9999] {
         for (month, day) in (0..14).flat_map(|month| (0..33).map(move |day| (month, day))) {

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_must_be_set_is_said_to_be_and_a_default_that_the_line_shows_is_not_said_twice() {
+    fn required_keys_are_marked_and_no_default_is_said_twice() {
         let text = starting_file();
         assert!(text.contains("# path = \"/var/lib/stream-sqsd/events.jsonl\"   # required\n"), "{text}");
         assert!(text.contains("# rotate_age = \"1d\"   # default: never\n"), "{text}");
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_and_every_handler_stands_in_the_starting_file_and_can_be_commented_in() {
+    fn everything_in_the_starting_file_can_be_commented_in() {
         let file: Arc<Path> = Path::new("starting.toml").into();
         let mut diagnostics = Diagnostics::default();
         let mut root = Section::parse(&all_of_it(), &file, &mut diagnostics).expect("TOML");

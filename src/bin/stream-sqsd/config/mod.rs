@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_has_one_name_as_a_flag_as_a_variable_and_in_the_file() {
+    fn a_setting_has_one_name_as_flag_variable_and_key() {
         for setting in settings::ALL {
             let flag = setting.flag.replace('-', "_");
             let (section, key) = setting.file;

@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_watchdog_is_fed_and_time_asked_for_only_while_the_engine_is_alive() {
+    async fn the_watchdog_is_fed_only_while_the_engine_is_alive() {
         let queue = MemoryQueue::new(MemorySettings::default());
         let monitor = Consumer::new(queue, Router::new(), Settings::default()).monitor();
         let mut teller = Notifier::new(&monitor, Duration::from_secs(25));

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_brackets_do_not_fill_the_disk_with_indentation() {
+    fn deep_json_is_printed_without_endless_indentation() {
         let json = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(for_people(&json, Colours::Off).len() < 200_000 * (2 * MAX_INDENT + 3));
     }

@@ -14,7 +14,7 @@ const LISTED: usize = 12;
 
 /// What is said of them; nothing where each event has a route.
 pub(super) fn rest(config: &Config) -> Option<Fact> {
-    if config.routes.is_empty() || config.routes.iter().any(|route| takes_everything(route)) {
+    if config.routes.is_empty() || config.routes.iter().any(takes_everything) {
         return None;
     }
     let names =
