@@ -1,4 +1,4 @@
-//! How a delivery ends: its message is deleted, nacked, returned, or left to whoever receives it next.
+//! How a delivery ends: its message is deleted, nacked, returned, or left for the next receive.
 //!
 //! Here it is carried out and written down. Which of these it is was decided before.
 

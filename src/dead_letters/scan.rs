@@ -253,7 +253,7 @@ impl<Q: Queue> Scan<Q> {
                 queue.reconnect();
                 Err(QueueError::TimedOut { after: wait + HUNG_AFTER })
             });
-            // Here, since they have to be renewed from now on, whoever looks at them when.
+            // Here, since they have to be renewed from now on, no matter who looks at them, or when.
             let arrive = |delivery: Delivery| {
                 let arrival = holds.arrive(&delivery, sent);
                 (delivery, arrival)

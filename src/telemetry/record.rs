@@ -348,6 +348,6 @@ pub(super) mod tests {
         telemetry.arrived(1, None, None);
         assert_eq!(after(5).await, 5);
         telemetry.arrived(2, None, None);
-        assert_eq!(after(5).await, 10, "a redelivery is no sign that anybody sends");
+        assert_eq!(after(5).await, 10, "a redelivery does not show that anybody sends");
     }
 }

@@ -72,7 +72,7 @@ fn a_task_that_fails_ends_with_1_and_says_why() {
 }
 
 #[test]
-fn a_second_task_is_refused_and_so_is_what_is_no_target() {
+fn a_second_task_is_refused_and_so_is_what_cannot_be_a_target() {
     let sqs = Sqs::with_dead_letter_queue();
     sqs.moves(vec![task("RUNNING", 4)]);
     let url = sqs.url();

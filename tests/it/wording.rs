@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 const FOLDERS: [&str; 7] = ["src", "tests", "deploy", "localstack", ".ci", ".cargo", ".github"];
 const FILES: [&str; 6] = ["README.md", "CHANGELOG.md", "Cargo.toml", ".clippy.toml", ".deny.toml", ".typos.toml"];
 
-/// Input that is meant to be broken, and what Python compiled.
-const NOT_OURS: [&str; 3] = ["corpus", "__pycache__", "Cargo.lock"];
+/// Input that is meant to be broken, what Python compiled, and what LocalStack is made of.
+const NOT_OURS: [&str; 4] = ["corpus", "__pycache__", ".run", "Cargo.lock"];
 
 fn files(path: PathBuf, found: &mut Vec<PathBuf>) {
     if NOT_OURS.iter().any(|name| path.ends_with(name)) || path.ends_with(file!()) {

@@ -50,7 +50,7 @@ pub(crate) async fn messages_of(url: &str) -> Vec<Value> {
     let request =
         format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\naccept: application/json\r\n\r\n");
     let answer: Value = serde_json::from_str(&exchange(host, &request).await).unwrap();
-    // Made of XML: a list of one is no list, and of none it is nothing.
+    // Made of XML: a list of one is not a list, and of none it is nothing.
     match &answer["ReceiveMessageResponse"]["ReceiveMessageResult"]["Message"] {
         Value::Array(messages) => messages.clone(),
         Value::Null => Vec::new(),

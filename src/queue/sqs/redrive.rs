@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::errors::{one_line, queue_error};
 use super::queue::SqsQueue;
 use super::url::QueueUrl;
-use crate::queue::QueueError;
+use crate::queue::interface::QueueError;
 
 /// The most messages a second that a move task may be told to move.
 ///

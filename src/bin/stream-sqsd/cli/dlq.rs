@@ -212,7 +212,7 @@ pub(crate) struct RetryArguments {
 }
 
 const EDIT_HELP: &str = "\
-The editor is that of VISUAL or EDITOR, else vi. It is given the event as JSON, or the body where that is no event. While it \
+The editor is that of VISUAL or EDITOR, else vi. It is given the event as JSON, or the body where that is not an event. While it \
 is open nothing is held: the message is looked for again when it is closed. What was written must be a JSON object; where \
 it is not, or its handler fails, it is kept, and the message stays as it was.";
 

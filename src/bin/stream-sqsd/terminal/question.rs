@@ -34,7 +34,7 @@ impl Consent {
         }
     }
 
-    /// Says what is going to be done, and asks whether it should be. Anything but yes is no.
+    /// Says what is going to be done, and asks whether it should be. Anything but yes means no.
     ///
     /// # Errors
     ///
