@@ -16,7 +16,7 @@ import hcl2
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-BINARY = Path(os.environ.get("STREAM_SQSD_TEST_BINARY") or ROOT / "target/x86_64-unknown-linux-gnu/release/stream-sqsd")
+BINARY = Path(os.environ.get("STREAM_SQSD_TEST_BINARY") or ROOT / "target/x86_64-unknown-linux-musl/release/stream-sqsd")
 URL = "https://sqs.us-east-1.amazonaws.com/123456789012/chat-events"
 
 # What the provider calls an attribute.

@@ -376,6 +376,25 @@ async fn a_killed_retry_has_deleted_what_was_handled_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_delivered_twice_is_listed_and_called_once() {
+    let twice = || MemorySettings::new().with_faults(Faults::default().with_duplicate(0.5)).with_seed(3);
+    let fill = |queue: &MemoryQueue| {
+        (0..40).for_each(|number| drop(queue.send(format!(r#"{{"type":"message.new","text":"bad {number}"}}"#))));
+    };
+    let queue = dead(twice());
+    fill(&queue);
+    let looked =
+        open(&queue, &Calls::default()).await.list(&Filter::all(), std::future::pending(), |_| {}).await.unwrap();
+    assert_eq!(looked.messages, 40);
+
+    let queue = dead(twice());
+    fill(&queue);
+    let (summary, outcomes, calls) = retry(&queue, Filter::all(), settings()).await;
+    let calls = calls.lock().unwrap();
+    assert_eq!((summary.account.seen, outcomes.len(), calls.len()), (40, 40, 40), "{summary:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_group_is_handled_in_order_and_stops_at_a_failure() {
     let queue = dead(MemorySettings::new().with_fifo(true));
     for number in 10..35 {
