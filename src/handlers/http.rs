@@ -6,6 +6,7 @@
 //! | header | value |
 //! |---|---|
 //! | `X-Webhook-Id` | the message id: the same at every attempt and every redelivery, and what to be idempotent on |
+//! | `X-Stream-Webhook-Id` | the id that Stream gave to the webhook that the event came by, where somebody says so: a hint ([`Context::webhook_id`]) |
 //! | `X-Webhook-Attempt` | the receive count; it does not rise when the call is repeated in this process |
 //! | `X-Api-Key` | `api_key` |
 //! | `X-Signature` | lower-case hex HMAC-SHA256 of the body, keyed with `api_secret` |
@@ -58,6 +59,7 @@ pub use crate::net::client::ClientError;
 pub use crate::net::url::BadUrl;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("x-webhook-id");
+const STREAM_WEBHOOK_ID: HeaderName = HeaderName::from_static("x-stream-webhook-id");
 const WEBHOOK_ATTEMPT: HeaderName = HeaderName::from_static("x-webhook-attempt");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
@@ -235,6 +237,10 @@ impl Http {
         let id = HeaderValue::from_str(ctx.message_id().as_str()).map_err(HandlerError::reject)?;
         headers.insert(WEBHOOK_ID, id);
         headers.insert(WEBHOOK_ATTEMPT, ctx.receive_count().into());
+        // Printable ASCII always can.
+        if let Some(id) = ctx.webhook_id().and_then(|id| HeaderValue::from_str(id).ok()) {
+            headers.insert(STREAM_WEBHOOK_ID, id);
+        }
         if !same_origin(url, &self.url) {
             // Anyone who can redirect there is not the endpoint that shares the secret.
             headers.remove(API_KEY);
@@ -400,7 +406,7 @@ fn same_origin(one: &Uri, other: &Uri) -> bool {
 mod tests {
     use super::*;
     use crate::handler::FailureKind;
-    use crate::queue::Trace;
+    use crate::queue::{Trace, WebhookId};
 
     #[tokio::test]
     async fn the_attempt_is_the_receive_count_and_unset_headers_are_left() {
@@ -409,7 +415,19 @@ mod tests {
         let request = http.request(&http.url, &Bytes::from_static(b"{}"), &ctx).unwrap();
         assert_eq!(request.headers()["x-webhook-attempt"], "7");
         assert_eq!(request.headers()["x-webhook-id"], "id-1");
-        assert!(!request.headers().contains_key("x-api-key") && !request.headers().contains_key("x-signature"));
+        for unset in ["x-api-key", "x-signature", "x-stream-webhook-id"] {
+            assert!(!request.headers().contains_key(unset), "{unset}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_id_of_streams_webhook_is_told_beside_the_message_id() {
+        let http = Http::new(HttpSettings::new("http://127.0.0.1/hook")).unwrap();
+        let ctx = Context::for_test("id-1").with_webhook_id(WebhookId::new("w-1"));
+        let request = http.request(&http.url, &Bytes::from_static(b"{}"), &ctx).unwrap();
+        assert_eq!(request.headers()["x-stream-webhook-id"], "w-1");
+        // What endpoints are idempotent on stays what it was.
+        assert_eq!(request.headers()["x-webhook-id"], "id-1");
     }
 
     #[tokio::test]
