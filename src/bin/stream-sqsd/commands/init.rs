@@ -4,16 +4,29 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::path::PathBuf;
 
-use crate::cli::InitArguments;
+use clap::Args;
+
 use crate::config;
 use crate::config::routes::HANDLERS;
 use crate::config::routes::reader::{Key, REQUIRED};
 use crate::config::settings::{self, Setting, Unset};
+use crate::config::source::DEFAULT_FILE;
 use crate::config::stream;
+use crate::daemon::signals::Signals;
 use crate::terminal::exit::{Exit, Failure, print, say};
 
-pub(crate) fn init(arguments: &InitArguments) -> Result<Exit, Failure> {
+/// Write a commented configuration file to start from.
+#[derive(Debug, Args)]
+pub(crate) struct InitArguments {
+    /// The file to write, which must not be there yet; `-` is standard output.
+    #[arg(default_value = DEFAULT_FILE)]
+    pub(crate) file: PathBuf,
+}
+
+pub(crate) fn init(arguments: InitArguments, signals: Signals) -> Result<Exit, Failure> {
+    signals.end_at_once()?;
     let text = starting_file();
     if arguments.file == Path::new("-") {
         print(&text)?;
@@ -55,7 +68,7 @@ handler = "stdout"
 "##;
 
 /// The text of the file.
-pub(super) fn starting_file() -> String {
+pub(crate) fn starting_file() -> String {
     let mut text = HEAD.to_owned();
     for setting in settings::ALL.iter().filter(|setting| setting.file.0.is_empty()) {
         push(setting, &mut text);
