@@ -170,7 +170,7 @@ pub(crate) struct ListArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArguments {
-    /// The ids of messages, or their first 8 characters or more.
+    /// The ids of messages, or their first 8 characters or more: the first message that begins like this is shown.
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<String>,
     /// Print a JSON object for each.
@@ -220,7 +220,7 @@ it is not, or its handler fails, it is kept, and the message stays as it was.";
 
 #[derive(Debug, Args)]
 pub(crate) struct EditArguments {
-    /// The id of the message, or its first 8 characters or more.
+    /// The id of the message, or its first 8 characters or more: the first message that begins like this.
     #[arg(value_name = "ID")]
     pub(crate) id: String,
     #[command(flatten)]
