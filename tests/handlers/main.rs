@@ -17,6 +17,7 @@ mod engine;
 mod stdout;
 mod file;
 mod http;
+mod gateway;
 mod exec;
 #[cfg(feature = "test-postgres")]
 mod postgres;
