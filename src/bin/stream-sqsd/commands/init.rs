@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::config;
 use crate::config::routes::HANDLERS;
-use crate::config::routes::reader::{Key, REQUIRED};
+use crate::config::routes::reader::{INSTEAD_OF_BASIC, Key, REQUIRED};
 use crate::config::settings::{self, Setting, Unset};
 use crate::config::source::DEFAULT_FILE;
 use crate::config::stream;
@@ -94,7 +94,8 @@ pub(crate) fn starting_file() -> String {
         }
         text.push_str(&format!("#\n# [[route]]\n# events = [\"*\"]\n# handler = \"{}\"\n", kind.name));
         for key in kind.keys {
-            text.push_str(&format!("# {} = {}{}\n", key.name, key.example, remark(key)));
+            let or = if key.default == INSTEAD_OF_BASIC { "or " } else { "" };
+            text.push_str(&format!("# {or}{} = {}{}\n", key.name, key.example, remark(key)));
         }
     }
     text
@@ -104,6 +105,8 @@ pub(crate) fn starting_file() -> String {
 fn remark(key: &Key) -> String {
     match key.default {
         REQUIRED => "   # required".to_owned(),
+        // What it stands in place of is the line above.
+        INSTEAD_OF_BASIC => String::new(),
         Unset::Value(value) if as_toml(value) == key.example => String::new(),
         Unset::Value(value) => format!("   # default: {}", as_toml(value)),
         Unset::Words(words) => format!("   # default: {words}"),
