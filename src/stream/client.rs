@@ -179,13 +179,34 @@ impl StreamApi {
         self.write(keys).await
     }
 
+    /// Commits a pending message, by its id: from then on everybody in the channel sees it.
+    ///
+    /// It is asked once, and once more where the rate was limited: waiting for that may take 65 s. Stream refuses to commit
+    /// a message that is committed already, so after [`StreamError::TimedOut`] and [`StreamError::Unreachable`] a refusal of the next
+    /// try may mean that the first one succeeded.
+    ///
+    /// # Errors
+    ///
+    /// See [`StreamError`]; [`StreamError::Refused`] where the message is not pending (any longer).
+    pub async fn commit_message(&self, id: &str) -> Result<(), StreamError> {
+        // A path of its own would be another call: `..` is a step back even where its dots are encoded.
+        if id.is_empty() || id.bytes().all(|byte| byte == b'.') {
+            return Err(StreamError::MessageId);
+        }
+        self.change(Method::POST, &format!("/messages/{}/commit", segment(id)), None).await
+    }
+
     async fn write(&self, update: &impl Serialize) -> Result<(), StreamError> {
-        let body = json_of(update)?;
-        match self.call(Method::PATCH, "/app", Some(body.clone())).await {
+        self.change(Method::PATCH, "/app", Some(json_of(update)?)).await
+    }
+
+    /// A call that changes something, and is not repeated unless it was refused.
+    async fn change(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<(), StreamError> {
+        match self.call(method.clone(), path, body.clone()).await {
             // It was refused, so nothing is written twice.
             Err(Failure { error: StreamError::RateLimited, reset: Some(reset) }) => {
                 wait(reset).await;
-                self.call(Method::PATCH, "/app", Some(body)).await.map_err(|failure| failure.error)?;
+                self.call(method, path, body).await.map_err(|failure| failure.error)?;
                 Ok(())
             }
             answer => answer.map(drop).map_err(|failure| failure.error),
@@ -298,6 +319,16 @@ impl From<StreamError> for Failure {
 fn json_of(value: &impl Serialize) -> Result<Bytes, StreamError> {
     let json = serde_json::to_vec(value).map_err(|error| StreamError::Answer(error.to_string()))?;
     Ok(if json == b"null" { Bytes::from_static(b"{}") } else { json.into() })
+}
+
+/// A text as one segment of a path: everything but letters, digits and `-._~` is encoded.
+fn segment(text: &str) -> String {
+    let encoded = |byte: u8| match byte {
+        b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encoded).collect()
 }
 
 /// How long until Stream's window for this call begins again.

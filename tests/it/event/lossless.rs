@@ -4,7 +4,7 @@ use serde_json::Value;
 use stream_sqsd::event::{AnyPayload, Event, KNOWN, Shape, sample};
 
 /// What two JSON texts differ in, where a null and an absent key of an object are the same.
-pub(super) fn difference(input: &Value, output: &Value, path: &str) -> Option<String> {
+pub(crate) fn difference(input: &Value, output: &Value, path: &str) -> Option<String> {
     match (input, output) {
         (Value::Object(a), Value::Object(b)) => {
             let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
