@@ -53,6 +53,8 @@ struct State {
     stopped: BTreeSet<Arc<str>>,
     results: Vec<Fate>,
     closed: bool,
+    /// Why nothing can be deleted until somebody acts.
+    refusal: Option<QueueError>,
     /// When the first letter was given, and how many were.
     given: Option<(Instant, u64)>,
 }
@@ -137,6 +139,11 @@ impl<Q: Queue> InPlace<Q> {
         drop(state);
         self.changed.notify_one();
         left
+    }
+
+    /// Why nothing can be deleted until somebody acts: no further letter should be handled then.
+    pub(super) fn refusal(&self) -> Option<QueueError> {
+        self.state().refusal.clone()
     }
 
     /// What the engine did not finish before it ended.
@@ -227,7 +234,14 @@ impl<Q: Queue> Queue for InPlace<Q> {
 
     async fn delete(&self, batch: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
         let newest: Vec<Receipt> = batch.iter().map(|receipt| self.holds.newest(receipt)).collect();
-        self.queue.delete(&newest).await
+        let answer = self.queue.delete(&newest).await;
+        if let Err(error) = &answer
+            && error.needs_action()
+        {
+            self.state().refusal.get_or_insert_with(|| error.clone());
+            self.settled.notify_one();
+        }
+        answer
     }
 
     /// Whatever the engine asks for, a message stays hidden: it is renewed, or kept until the end.

@@ -92,7 +92,7 @@ pub enum RetryEnded {
     Stopped,
     /// As many messages are held as may be, or the queue says that too many are in flight.
     TooManyInFlight,
-    /// The queue refused, or went on failing for a minute.
+    /// The queue refused, or went on failing for a minute; or it refuses deletes, without which nothing should be handled.
     QueueFailed,
 }
 
@@ -135,7 +135,7 @@ impl<Q: Queue> DeadLetterQueue<Q> {
             ended,
             at_least: ended != RetryEnded::Done || !stopped.is_empty() || desk.stopped_any(),
             not_returned: end.not_returned,
-            failure,
+            failure: failure.or(desk.refusal().map(DeadLetterError::Queue)),
         })
     }
 }
@@ -269,7 +269,11 @@ pub(super) async fn work<Q: Queue, F: Feed>(
         }
         let is_idle = desk.is_idle();
         if ended.is_none() {
-            ended = if hope.is_lost(is_idle) { Some(RetryEnded::TargetDown) } else { feed.ended().filter(|_| is_idle) };
+            ended = match desk.refusal().filter(|_| !mutant!("go-on-when-nothing-can-be-deleted")) {
+                Some(_) => Some(RetryEnded::QueueFailed),
+                None if hope.is_lost(is_idle) => Some(RetryEnded::TargetDown),
+                None => feed.ended().filter(|_| is_idle),
+            };
             if ended.is_some() {
                 left = desk.close();
                 enough.notify_one();

@@ -33,6 +33,14 @@ pub mod postgres;
 mod lines;
 #[cfg(any(feature = "http", feature = "postgres"))]
 mod complaints;
+#[cfg(feature = "http")]
+mod endpoint;
+#[cfg(feature = "http")]
+mod template;
+#[cfg(feature = "http")]
+mod headers;
+#[cfg(feature = "http")]
+mod oauth2;
 #[cfg(feature = "file")]
 mod rotation;
 #[cfg(feature = "exec")]

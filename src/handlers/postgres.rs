@@ -61,7 +61,7 @@ use super::complaints::Complaints;
 use super::table::{Insert, NAME_BYTES, Row, Table, execute};
 use crate::event::{Event, escape_controls};
 use crate::handler::{Context, Handler, HandlerError};
-use crate::net::tls::{self, TlsError};
+use crate::net::tls::{self, TlsError, TlsFiles};
 use crate::telemetry::shown;
 
 /// How many bytes of payload one statement takes before it is sent, give or take the last row. The protocol ends at
@@ -441,8 +441,11 @@ impl Target {
             }
         }
         let config = config(settings)?;
-        let tls =
-            if config.get_ssl_mode() == SslMode::Disable { tls::trusting_nobody() } else { tls::client_config() }?;
+        let tls = if config.get_ssl_mode() == SslMode::Disable {
+            tls::trusting_nobody()
+        } else {
+            tls::client_config(&TlsFiles::default())
+        }?;
         let table = named(&settings.table)?;
         Ok(Target {
             config,

@@ -10,7 +10,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::proxy::Connector;
-use super::tls::{self, TlsError};
+use super::tls::{self, TlsError, TlsFiles};
 
 pub use super::proxy::BadProxy;
 
@@ -33,14 +33,21 @@ pub enum ClientError {
     Tls(#[from] TlsError),
 }
 
-/// A client for requests to `url`, with so much time to connect and at most so many idle connections. It connects to nothing yet.
-pub(crate) fn client(url: &Uri, connect_timeout: Duration, connections: usize) -> Result<HttpClient, ClientError> {
+/// A client for requests to these URLs, with so much time to connect, at most so many idle connections, and these files for TLS.
+/// It connects to nothing yet, but waits for the disk.
+pub(crate) fn client(
+    urls: &[Uri],
+    connect_timeout: Duration,
+    connections: usize,
+    files: &TlsFiles,
+) -> Result<HttpClient, ClientError> {
     let connector = Connector::new(connect_timeout, IDLE);
-    connector.check(url)?;
-    let tls = match tls::client_config() {
+    urls.iter().try_for_each(|url| connector.check(url))?;
+    let is_plain = urls.iter().all(|url| url.scheme_str() == Some("http"));
+    let tls = match tls::client_config(files) {
         Ok(config) => config,
         // Nothing is verified on the way to a plain-http target, so an image without certificates will do.
-        Err(TlsError::NoRoots(_)) if url.scheme_str() == Some("http") => tls::trusting_nobody()?,
+        Err(TlsError::NoRoots(_)) if is_plain => tls::trusting_nobody()?,
         Err(error) => return Err(error.into()),
     };
     let connector =

@@ -551,7 +551,7 @@ impl EntryError {
 }
 
 /// Why a call to the queue failed, told apart by what to do about it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueueError {
     /// The queue asks for fewer calls. It passes: ask more slowly.

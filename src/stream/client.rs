@@ -1,6 +1,7 @@
 //! The calls: one request each, bounded in time and size, with what may be repeated repeated.
 
 use std::fmt;
+use std::slice;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use super::error::{StreamError, StreamSetupError};
 use super::hook::Hook;
 use super::token::server_token;
 use crate::net::client::{HttpClient, client};
+use crate::net::tls::TlsFiles;
 use crate::net::url::{self, origin};
 
 /// Where Stream's API for Chat is.
@@ -114,7 +116,7 @@ impl StreamApi {
             ("x-stream-client".parse().expect("a name of a header"), name),
         ]);
         Ok(StreamApi {
-            http: client(&base, REQUEST_TIME, 1)?,
+            http: client(slice::from_ref(&base), REQUEST_TIME, 1, &TlsFiles::default())?,
             base,
             key: settings.api_key.clone(),
             headers,

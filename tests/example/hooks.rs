@@ -185,10 +185,11 @@ fn judge(text: String) -> BoxFuture<'static, Verdict> {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = StreamSettings::new(std::env::var("STREAM_API_KEY")?, std::env::var("STREAM_API_SECRET")?);
     let (sender, receiver) = mpsc::channel(1_000);
-    tokio::spawn(commit(receiver, judge, StreamApi::new(&settings)?));
+    let committing = commit(receiver, judge, StreamApi::new(&settings)?);
     let app = App { api_secret: settings.api_secret.into(), judge, pending: sender };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
     eprintln!("hooks: http://{}/", listener.local_addr()?);
-    axum::serve(listener, router(app)).with_graceful_shutdown(stream_sqsd::shutdown_signal()).await?;
-    Ok(())
+    let serving = axum::serve(listener, router(app)).with_graceful_shutdown(stream_sqsd::shutdown_signal());
+    // It ends when nobody can send to it any more and all that was taken in is looked at.
+    Ok(tokio::join!(serving.into_future(), committing).0?)
 }

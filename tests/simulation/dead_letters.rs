@@ -14,7 +14,7 @@ use stream_sqsd::event::message::MessageNew;
 use stream_sqsd::event::{Event, Pattern};
 use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::queue::memory::{Faults, MemoryQueue, MemorySettings};
-use stream_sqsd::queue::{MessageId, Queue, WebhookId};
+use stream_sqsd::queue::{Delivery, EntryResult, MessageId, Queue, QueueError, QueueFacts, Receipt, WebhookId};
 use stream_sqsd::router::Router;
 use tokio::time::{Instant, advance, sleep, timeout};
 
@@ -575,6 +575,61 @@ async fn a_queue_that_refuses_ends_a_look_and_a_retry() {
     assert!(matches!(ended.ended, RetryEnded::QueueFailed | RetryEnded::TooManyInFlight), "{ended:?}");
     assert!((MINUTE..3 * MINUTE).contains(&begun.elapsed()), "{:?}", begun.elapsed());
     assert_eq!(left(&queue), (20, 0));
+}
+
+/// A queue from which nobody may delete.
+#[derive(Debug)]
+struct NoDelete(MemoryQueue);
+
+impl Queue for NoDelete {
+    async fn receive(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        self.0.receive(max, wait, visibility).await
+    }
+
+    async fn delete(&self, _: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
+        Err(QueueError::AccessDenied { action: "sqs:DeleteMessage", message: "by no identity-based policy".to_owned() })
+    }
+
+    async fn change_visibility(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        self.0.change_visibility(batch).await
+    }
+
+    async fn facts(&self) -> Result<QueueFacts, QueueError> {
+        self.0.facts().await
+    }
+
+    fn known(&self) -> QueueFacts {
+        self.0.known()
+    }
+
+    fn reconnect(&self) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_may_delete_nothing_ends_before_the_others() {
+    let queue = dead(MemorySettings::default());
+    for _ in 0..500 {
+        queue.send(event("message.new"));
+    }
+    let calls = Calls::default();
+    let letters = DeadLetterQueue::open(NoDelete(queue.clone()), Reader::new(router(&calls)), Options::default());
+    let letters = letters.await.unwrap();
+    let begun = Instant::now();
+    let run = letters.retry(Filter::all(), settings(), std::future::pending(), |_| {});
+    let summary = timeout(DAY, run).await.expect("a retry that ends").unwrap();
+    assert_eq!(summary.ended, RetryEnded::QueueFailed, "{summary:?}");
+    assert!(summary.failure.as_ref().is_some_and(|failure| failure.to_string().contains("sqs:DeleteMessage")));
+    assert!(summary.account.adds_up() && summary.account.handled == 0, "{summary:?}");
+    // Those that were at work when the first delete was refused.
+    let called = calls.lock().unwrap().len();
+    assert!((1..200).contains(&called), "{called}");
+    assert!(begun.elapsed() < 3 * MINUTE, "{:?}", begun.elapsed());
+    assert_eq!(left(&queue), (500, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,14 +34,11 @@ pub(super) fn round_trip(json: &str) -> AnyPayload {
 
 #[test]
 fn the_smallest_and_largest_of_every_type_round_trip() {
-    let mut samples = 0;
     for known in KNOWN {
         for json in [sample::minimal(known), sample::maximal(known)] {
             round_trip(&json);
-            samples += 1;
         }
     }
-    assert_eq!(samples, 342);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::anyhow;
+use clap::Args;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
@@ -25,17 +26,47 @@ use stream_sqsd::router::Router;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::dlq::ReplayArguments;
+use crate::commands::dlq::arguments::PaceArguments;
 use crate::commands::dlq::report::Report;
 use crate::commands::dlq::retry;
 use crate::config;
 use crate::config::Config;
 use crate::config::routes::running;
+use crate::config::settings::{Flags, OfReplay};
 use crate::daemon::signals::{OnHangup, Signals};
 use crate::terminal::exit::{Exit, Failure, say};
 use crate::terminal::input::{Piece, read_line};
 use crate::terminal::log;
 use crate::terminal::screen::Screen;
+
+const REPLAY_HELP: &str = "\
+A FILE is an export of `dlq export`, or one that the handler `file` has written. Message ids stay, so that targets \
+recognise what they have had. What became of each event goes to FILE.replayed, a JSON line each; a further replay of FILE \
+passes over what was handled, so that one that was interrupted goes on where it stopped.
+
+Exit codes: 0 all were handled, 1 some failed, 2 usage, 66 a file cannot be read, 69 a target is down, 130 a signal.
+
+Example:
+  stream-sqsd replay --config stream-sqsd.toml --rate 20/s events-2026-01-31T00-00-07Z.jsonl";
+
+/// Handle the events of exports and of archives by the configured routes, without a queue.
+#[derive(Debug, Args)]
+#[command(after_help = REPLAY_HELP)]
+pub(crate) struct ReplayArguments {
+    /// What to read.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The configuration file, in TOML [env: STREAM_SQSD_CONFIG; the whole file in one: STREAM_SQSD_CONFIG_TOML]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) pace: PaceArguments,
+    /// Print a JSON object for each event, and one with the sums at the end.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfReplay>,
+}
 
 /// What the name of the file ends in that says what became of the events of another.
 const OUTCOMES: &str = ".replayed";

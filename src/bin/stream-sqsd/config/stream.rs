@@ -133,7 +133,7 @@ pub(super) fn read(entry: Entry, missing: Missing, diagnostics: &mut Diagnostics
         diagnostics.wrong(&place, format!("`{STREAM}` is a section of its own, which begins with [{STREAM}]"));
         return None;
     };
-    let mut reader = Reader { section, place, missing, shown_url: None, diagnostics };
+    let mut reader = Reader { what: "[stream]".to_owned(), section, place, missing, shown_url: None, diagnostics };
     let api_key = reader.needed_secret_or_text(&API_KEY);
     let api_secret = reader.needed(&API_SECRET);
     let api_secret =

@@ -8,6 +8,7 @@ mod finding;
 
 use std::time::Duration;
 
+use clap::Args;
 use serde_json::{Value, json};
 use stream_sqsd::consumer::{MIN_VISIBILITY, Settings};
 use stream_sqsd::queue::sqs::policy::{STREAMS_ACCOUNT, lets_stream_send, stream_statement};
@@ -17,15 +18,45 @@ use stream_sqsd::stream::Auth;
 use tokio::runtime::Builder;
 
 use self::finding::{Examined, Fact, Finding, Grade};
-use crate::cli::CheckArguments;
 use crate::commands::advice::{self, Denied, Who};
 use crate::config::secret::Missing;
+use crate::config::settings::{Flags, OfRun};
+use crate::config::source::ConfigArguments;
 use crate::config::timeouts;
 use crate::config::units::{show_duration, show_size};
 use crate::config::{self, Config};
+use crate::daemon::signals::Signals;
 use crate::terminal::exit::{Exit, Failure, print};
 use crate::terminal::log;
 use crate::terminal::screen::Screen;
+
+const CHECK_HELP: &str = "\
+The exit code is 0 when nothing was found or advice only, 1 when something loses or delays messages, 2 when the \
+configuration is wrong, 69 when the queue cannot be asked. Nothing is ever changed. A secret that is not here is only \
+warned of.
+
+Examples:
+  stream-sqsd check stream-sqsd.toml
+  stream-sqsd check --online --queue-url URL --json";
+
+/// Check a configuration, and with --online the queue too.
+#[derive(Debug, Args)]
+#[command(after_help = CHECK_HELP)]
+pub(crate) struct CheckArguments {
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+    /// Read the queue's attributes and judge them, and try what the daemon is allowed to do.
+    #[arg(long)]
+    pub(crate) online: bool,
+    /// Try to receive as well, which costs one message one of its receives.
+    #[arg(long, requires = "online")]
+    pub(crate) receive: bool,
+    /// Print what was found as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfRun>,
+}
 
 /// The largest event that Stream sends, in bytes; what is larger it drops itself.
 ///
@@ -34,7 +65,8 @@ const LARGEST_EVENT: usize = 256 * 1024;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-pub(crate) fn check(arguments: CheckArguments) -> Result<Exit, Failure> {
+pub(crate) fn check(arguments: CheckArguments, signals: Signals) -> Result<Exit, Failure> {
+    signals.end_at_once()?;
     let config = config::of_run(arguments.settings.clone(), arguments.config.path(), Missing::Warned)?;
     let screen = Screen::new();
     log::start(config.log_format, &screen)?;

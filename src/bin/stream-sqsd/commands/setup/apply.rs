@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::ground::{Ground, interrupted, refused};
 use super::wanted::{self, HookChange};
 use super::{saved, view};
-use crate::cli::{SetupPlace, SetupPlan};
 use crate::commands::advice;
+use crate::commands::setup::arguments::{SetupPlace, SetupPlan};
 use crate::terminal::exit::{Exit, Failure, print, say};
 use crate::terminal::question::Consent;
 

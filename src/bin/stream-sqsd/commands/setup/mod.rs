@@ -12,10 +12,11 @@ mod apply;
 mod view;
 mod wanted;
 mod ground;
+pub(crate) mod arguments;
 
 use tokio::runtime::Builder;
 
-use crate::cli::{SetupArguments, SetupVerb};
+use crate::commands::setup::arguments::{SetupArguments, SetupVerb};
 use crate::daemon::signals::{OnHangup, Signals};
 use crate::terminal::exit::{Exit, Failure};
 

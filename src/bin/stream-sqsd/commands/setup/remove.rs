@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 use super::apply::carry_out;
 use super::ground::Ground;
 use super::{view, wanted};
-use crate::cli::RemoveArguments;
 use crate::commands::advice;
+use crate::commands::setup::arguments::RemoveArguments;
 use crate::terminal::exit::{Exit, Failure, print, say};
 use crate::terminal::question::Consent;
 
