@@ -8,18 +8,42 @@ use crate::config::stream::{HookAuth, StreamConfig};
 
 /// What the hook for a queue is to be.
 pub(super) fn hook(stream: &StreamConfig, queue: &str, region: &str) -> Hook {
-    let hook = Hook::new("sqs")
-        .with("sqs_queue_url", queue)
-        .with("sqs_region", region)
-        .with("event_types", stream.event_types.clone())
-        .with("product", stream.product.as_str())
-        .with("should_send_custom_events", stream.custom_events);
+    let hook = with_events(stream, Hook::new("sqs").with("sqs_queue_url", queue).with("sqs_region", region));
     match &stream.auth {
         HookAuth::Resource => hook.with("sqs_auth_type", "resource"),
         HookAuth::Keys { key, secret } => {
             hook.with("sqs_auth_type", "keys").with("sqs_key", key.reveal()).with("sqs_secret", secret.reveal())
         }
     }
+}
+
+/// What the hook for an endpoint is to be.
+pub(super) fn webhook(stream: &StreamConfig, url: &str) -> Hook {
+    with_events(stream, Hook::new("webhook").with("webhook_url", url))
+}
+
+/// The hook with the events that it is to send.
+fn with_events(stream: &StreamConfig, hook: Hook) -> Hook {
+    hook.with("event_types", stream.event_types.clone())
+        .with("product", stream.product.as_str())
+        .with("should_send_custom_events", stream.custom_events)
+}
+
+/// The places of the hooks that call this URL. Scheme and host are the same in whatever case, and with the default port.
+pub(super) fn about_webhook(hooks: &[Hook], url: &str) -> Vec<usize> {
+    let is_about = |hook: &Hook| hook.hook_type() == "webhook" && normal(&hook.target()) == normal(url);
+    hooks.iter().enumerate().filter(|(_, hook)| is_about(hook)).map(|(place, _)| place).collect()
+}
+
+/// Scheme, host without the default port, and what follows, as it is.
+fn normal(url: &str) -> Option<(String, String, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let scheme = scheme.to_ascii_lowercase();
+    let host = host.to_ascii_lowercase();
+    let port = if scheme == "https" { ":443" } else { ":80" };
+    let host = host.strip_suffix(port).map(str::to_owned).unwrap_or(host);
+    Some((scheme, host, if path.is_empty() { "/" } else { path }))
 }
 
 /// The places of the hooks that send to this queue. URLs that differ in their form alone lead to the same queue.
@@ -44,6 +68,16 @@ pub(super) struct HookChange {
 /// Adds the hook where there is none; changes the one that is there only with `update`.
 pub(super) fn change(before: Vec<Hook>, wanted: Hook, update: bool) -> Result<HookChange, PlanError> {
     let places = about(&before, &wanted.target());
+    change_at(before, wanted, &places, update)
+}
+
+/// [`change`], where the hooks that are about the same target stand at these places.
+pub(super) fn change_at(
+    before: Vec<Hook>,
+    wanted: Hook,
+    places: &[usize],
+    update: bool,
+) -> Result<HookChange, PlanError> {
     let count = places.len();
     let Some(place) = places.first().copied() else {
         return Ok(HookChange { plan: HookPlan::add(before, wanted), there: None, count });
@@ -69,7 +103,7 @@ fn differing(wanted: &Hook, there: &Hook) -> Vec<String> {
             "event_types" => wanted.event_types() == there.event_types(),
             "enabled" => there.is_enabled(),
             "product" => two == Value::Null && one == "all",
-            "sqs_queue_url" => true,
+            "sqs_queue_url" | "webhook_url" => true,
             _ => false,
         }
     };
@@ -104,6 +138,21 @@ mod tests {
         let again = super::change(change.plan.after(), wanted(), true).unwrap();
         assert!(again.plan.is_empty());
         assert_eq!((again.count, again.there), (1, Some((2, Vec::new()))));
+    }
+
+    #[test]
+    fn a_webhook_is_known_by_its_url_and_no_other_hook_is() {
+        let url = "https://relay.example.com/webhooks/stream";
+        let webhook = |url: &str| Hook::new("webhook").with("webhook_url", url);
+        for same in [url, "HTTPS://Relay.Example.com:443/webhooks/stream"] {
+            assert_eq!(about_webhook(&[Hook::new("sqs"), webhook(same)], url), [1], "{same}");
+        }
+        let others =
+            ["https://relay.example.com/Webhooks/stream", "https://relay.example.com:8443/webhooks/stream", "", "x"];
+        for other in others.map(webhook).into_iter().chain([Hook::new("pending_message").with("webhook_url", url)]) {
+            assert!(about_webhook(std::slice::from_ref(&other), url).is_empty(), "{other:?}");
+        }
+        assert_eq!(about_webhook(&[webhook("https://relay.example.com")], "https://relay.example.com/"), [0]);
     }
 
     #[test]
