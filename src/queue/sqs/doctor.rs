@@ -108,7 +108,8 @@ impl QueueUrl {
     }
 }
 
-fn taken_apart(attributes: &HashMap<QueueAttributeName, String>) -> QueueAttributes {
+/// The attributes of an answer, as far as they are known here.
+pub(super) fn taken_apart(attributes: &HashMap<QueueAttributeName, String>) -> QueueAttributes {
     use QueueAttributeName::{
         ApproximateNumberOfMessages, ApproximateNumberOfMessagesDelayed, ApproximateNumberOfMessagesNotVisible,
         DelaySeconds, KmsMasterKeyId, MaximumMessageSize, MessageRetentionPeriod, Policy, QueueArn, RedrivePolicy,

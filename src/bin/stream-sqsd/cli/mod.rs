@@ -10,7 +10,7 @@ use clap_complete::Shell;
 
 use self::dlq::{DLQ_HELP, DlqArguments, REPLAY_HELP, ReplayArguments};
 use crate::config::diagnostics::nearest;
-use crate::config::settings::{Flags, OfDecode, OfDemo, OfRun, OfSend};
+use crate::config::settings::{Flags, OfDecode, OfDemo, OfRun, OfSend, OfSetup};
 
 /// How a configuration file is called unless somebody says otherwise. It is read only where it is named.
 pub(crate) const DEFAULT_FILE: &str = "stream-sqsd.toml";
@@ -208,7 +208,7 @@ pub(crate) struct SetupPlace {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) settings: Flags<OfRun>,
+    pub(crate) settings: Flags<OfSetup>,
 }
 
 #[derive(Debug, Subcommand)]
