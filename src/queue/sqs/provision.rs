@@ -114,7 +114,9 @@ pub enum ProvisionError {
     #[error(transparent)]
     Queue(#[from] QueueError),
     /// A queue would be made in the account of the credentials, which may be another than the one that was named.
-    #[error("the queue {name} is not in account {owner}, and would be made in that of the credentials, which may be another")]
+    #[error(
+        "the queue {name} is not in account {owner}, and would be made in that of the credentials, which may be another"
+    )]
     WhoseAccount {
         /// The name of the queue.
         name: String,

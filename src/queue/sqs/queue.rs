@@ -652,11 +652,7 @@ struct Configured {
 }
 
 /// The settings of the clients for a queue with this URL, or for one whose URL is not known.
-fn configure(
-    sdk: &SdkConfig,
-    url: Option<&QueueUrl>,
-    endpoint: Option<String>,
-) -> Result<Configured, ConnectError> {
+fn configure(sdk: &SdkConfig, url: Option<&QueueUrl>, endpoint: Option<String>) -> Result<Configured, ConnectError> {
     let mut config = aws_sdk_sqs::config::Builder::from(sdk).behavior_version(BehaviorVersion::v2026_01_12());
     config.set_identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS).build());
     let mut endpoint = endpoint.or_else(|| configured_endpoint(sdk));

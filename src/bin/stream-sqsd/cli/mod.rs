@@ -134,8 +134,11 @@ pub(crate) struct HealthArguments {
 
 const CHECK_HELP: &str = "\
 The exit code is 0 when nothing was found or advice only, 1 when something loses or delays messages, 2 when the \
-configuration is wrong, 69 when the queue cannot be asked. Nothing is ever changed. A secret that is not here is only \
-warned of.
+configuration is wrong, 69 when the queue cannot be asked. Nothing is ever changed. What `run` would refuse on this \
+machine, such as a secret or a directory that is not here, counts as 1.
+
+With --online each target is looked at too, and sent no event: connections to URLs are opened and closed again, databases \
+are asked to plan an insertion, files and directories must be writable.
 
 Examples:
   stream-sqsd check stream-sqsd.toml
@@ -145,7 +148,7 @@ Examples:
 pub(crate) struct CheckArguments {
     #[command(flatten)]
     pub(crate) config: ConfigArguments,
-    /// Read the queue's attributes and judge them, and try what the daemon is allowed to do.
+    /// Read the queue's attributes and judge them, try what the daemon is allowed to do, and look at the targets.
     #[arg(long)]
     pub(crate) online: bool,
     /// Try to receive as well, which costs one message one of its receives.
