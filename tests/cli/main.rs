@@ -13,6 +13,7 @@ mod config;
 mod run;
 mod send;
 mod check;
+mod targets;
 mod guidance;
 mod exits;
 mod watch;

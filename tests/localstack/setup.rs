@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::body::event;
 use super::daemon::command_with_keys;
 use super::endpoint::{REGION, endpoint, sqs};
+use super::proxy::{Fault, Proxy};
 use super::stream::{KEY, SECRET, Stream};
 
 const THEIR_SECRET: &str = "their-s3cret";
@@ -46,11 +47,15 @@ impl Machine {
     }
 
     fn configuration(&self, more: &str) -> String {
+        let queue = format!("name = \"{}\"\nregion = \"{REGION}\"\nendpoint_url = \"{}\"\n", self.queue, endpoint());
+        self.configuration_of(&queue, more)
+    }
+
+    /// With this section `[queue]`.
+    fn configuration_of(&self, queue: &str, more: &str) -> String {
         format!(
-            "[queue]\nname = \"{}\"\nregion = \"{REGION}\"\nendpoint_url = \"{}\"\n\
-             [stream]\napi_key = \"{KEY}\"\napi_secret = {{ env = \"STREAM_API_SECRET\" }}\nbase_url = \"{}\"\n{more}",
-            self.queue,
-            endpoint(),
+            "[queue]\n{queue}[stream]\napi_key = \"{KEY}\"\napi_secret = {{ env = \"STREAM_API_SECRET\" }}\n\
+             base_url = \"{}\"\n{more}",
             self.stream.url()
         )
     }
@@ -283,6 +288,27 @@ async fn a_fifo_queue_is_refused() {
 }
 
 #[tokio::test]
+async fn on_aws_no_queue_is_made_in_another_account_than_named() {
+    let machine = Machine::new("setup_whose_account");
+    // What stands for AWS, which has no queue yet: SQS by a proxy, and STS not at all.
+    let aws = Proxy::start(|_| Some(Fault::Refused(400, "QueueDoesNotExist"))).await;
+    let setup = async |queue: &str| {
+        let queue = format!("{queue}region = \"{REGION}\"\nendpoint_url = \"http://sqs.{REGION}.amazonaws.com\"\n");
+        let mut command = machine.command(&["setup", "--dry-run"], "");
+        command.env("STREAM_SQSD_CONFIG_TOML", machine.configuration_of(&queue, ""));
+        command.env("HTTP_PROXY", aws.url()).env("HTTPS_PROXY", "http://127.0.0.1:1");
+        let output = command.output();
+        Ended::of(timeout(Duration::from_secs(60), output).await.expect("it ends in time").unwrap())
+    };
+    let words = ["is not in account 123456789012", "Name the queue by `name`", "setup print aws-cli", "+ queue"];
+    let url = format!("url = \"http://sqs.{REGION}.amazonaws.com/123456789012/{}\"\n", machine.queue);
+    setup(&url).await.with(2, &words);
+    let name = format!("name = \"{}\"\n", machine.queue);
+    setup(&format!("{name}account = \"123456789012\"\n")).await.with(2, &words);
+    setup(&name).await.with(0, &["+ queue"]);
+}
+
+#[tokio::test]
 async fn a_signal_says_what_state_things_are_in() {
     let machine = Machine::new("setup_signal");
     machine.stream.set(|state| state.lag = Duration::from_secs(600));
@@ -374,5 +400,5 @@ async fn check_sees_both_ends() {
 
     let mut alone = machine.command(&["check", "--online"], "");
     let alone = Ended::of(alone.env_remove("STREAM_API_SECRET").output().await.unwrap());
-    alone.with(0, &["Stream cannot be asked: a secret of [stream] is not here"]);
+    alone.with(0, &["Stream cannot be asked: `api_secret` in [stream] names a secret that is not here"]);
 }

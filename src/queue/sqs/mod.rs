@@ -14,11 +14,12 @@ mod redrive;
 mod queue;
 pub mod provision;
 pub mod policy;
+mod attributes;
 mod connections;
 mod errors;
 mod url;
 
-pub use doctor::{Encryption, QueueAttributes, Redrive};
+pub use attributes::{Encryption, QueueAttributes, Redrive};
 pub use provision::Provisioner;
 pub use queue::{ConnectError, Outgoing, QueueAddress, SqsOptions, SqsQueue, batches};
 pub use redrive::{MAX_MOVE_RATE, MoveState, MoveTask};

@@ -113,6 +113,14 @@ impl QueueAddress {
             QueueAddress::Name { name, .. } => name,
         }
     }
+
+    /// The account of the queue, where it is named: in the URL, or beside the name.
+    pub fn account(&self) -> Option<&str> {
+        match self {
+            QueueAddress::Url(url) => url.account(),
+            QueueAddress::Name { account, .. } => account.as_deref(),
+        }
+    }
 }
 
 /// Why a queue could not be set up.
@@ -211,7 +219,7 @@ impl SqsQueue {
     /// See [`ConnectError`].
     pub async fn provisioner(options: &SqsOptions) -> Result<Provisioner, ConnectError> {
         let sdk = load(options).await?;
-        SqsQueue::provisioner_of(&sdk, options.queue.url(), options.endpoint_url.clone())
+        SqsQueue::provisioner_of(&sdk, &options.queue, options.endpoint_url.clone())
     }
 
     /// As [`provisioner`](SqsQueue::provisioner), for a program that has an AWS configuration of its own.
@@ -220,16 +228,17 @@ impl SqsQueue {
     ///
     /// See [`ConnectError`].
     pub fn provisioner_with_config(config: &SdkConfig, queue: &QueueAddress) -> Result<Provisioner, ConnectError> {
-        SqsQueue::provisioner_of(config, queue.url(), None)
+        SqsQueue::provisioner_of(config, queue, None)
     }
 
     fn provisioner_of(
         sdk: &SdkConfig,
-        url: Option<&QueueUrl>,
+        queue: &QueueAddress,
         endpoint: Option<String>,
     ) -> Result<Provisioner, ConnectError> {
-        let (config, region) = configure(sdk, url, endpoint)?;
-        Ok(Provisioner::new(Clients::new(&config).calls, region))
+        let Configured { config, region, is_aws } = configure(sdk, queue.url(), endpoint)?;
+        let owner = queue.account().map(str::to_owned);
+        Ok(Provisioner::new(Clients::new(&config).calls, region, owner, is_aws))
     }
 
     /// Finds the queue for a program that has an AWS configuration of its own: credentials of another account, say.
@@ -249,7 +258,7 @@ impl SqsQueue {
         queue: QueueAddress,
         endpoint: Option<String>,
     ) -> Result<SqsQueue, ConnectError> {
-        let (config, region) = configure(sdk, queue.url(), endpoint)?;
+        let Configured { config, region, .. } = configure(sdk, queue.url(), endpoint)?;
         let clients = Clients::new(&config);
         let url = match queue {
             QueueAddress::Url(url) => url,
@@ -634,12 +643,16 @@ async fn load(options: &SqsOptions) -> Result<SdkConfig, ConnectError> {
     Ok(loader.load().await)
 }
 
-/// The settings of the clients for a queue with this URL, or for one whose URL is not known, and its region.
-fn configure(
-    sdk: &SdkConfig,
-    url: Option<&QueueUrl>,
-    endpoint: Option<String>,
-) -> Result<(aws_sdk_sqs::config::Builder, String), ConnectError> {
+/// What the clients of a queue are made of.
+struct Configured {
+    config: aws_sdk_sqs::config::Builder,
+    region: String,
+    /// Whether SQS itself is asked, and no emulator of it.
+    is_aws: bool,
+}
+
+/// The settings of the clients for a queue with this URL, or for one whose URL is not known.
+fn configure(sdk: &SdkConfig, url: Option<&QueueUrl>, endpoint: Option<String>) -> Result<Configured, ConnectError> {
     let mut config = aws_sdk_sqs::config::Builder::from(sdk).behavior_version(BehaviorVersion::v2026_01_12());
     config.set_identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS).build());
     let mut endpoint = endpoint.or_else(|| configured_endpoint(sdk));
@@ -665,9 +678,10 @@ fn configure(
         (None, Some(_)) => "us-east-1".to_owned(),
         (None, None) => return Err(ConnectError::NoRegion),
     };
+    let is_aws = endpoint.as_deref().and_then(url::host_in).is_none_or(url::is_of_aws);
     config = config.region(Region::new(region.clone()));
     config.set_endpoint_url(endpoint);
-    Ok((config, region))
+    Ok(Configured { config, region, is_aws })
 }
 
 async fn look_up(client: &Client, region: &str, name: &str, account: Option<String>) -> Result<QueueUrl, ConnectError> {

@@ -101,9 +101,8 @@ fn of<G: Group, Queue>(
     };
 
     let queue = queue(&given, &mut diagnostics);
-    // A run needs nothing of it, so what is missing there is none of its business.
-    let of_stream = if missing == Missing::Refused { Missing::Ignored } else { missing };
-    let stream = stream.and_then(|entry| stream::read(entry, of_stream, &mut diagnostics));
+    // A run needs nothing of it; what does says itself what is missing there.
+    let stream = stream.and_then(|entry| stream::read(entry, Missing::Ignored, &mut diagnostics));
     let engine = engine(&given, &mut diagnostics);
     let log_format = choice(&given, &settings::LOG_FORMAT, &mut diagnostics, LogFormat::of);
     let routes = routes.map(|entry| routes::read(entry, missing, &mut diagnostics)).unwrap_or_default();
@@ -143,10 +142,7 @@ fn reasons(given: &Given, diagnostics: &mut Diagnostics) -> Option<PathBuf> {
         return None;
     }
     let path = PathBuf::from(&value.text);
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-    if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
-        diagnostics.warn(&value.origin, format!("there is no directory {}", directory.display()));
-    }
+    diagnostics.check_directory(&value.origin, &path);
     Some(path)
 }
 
@@ -319,6 +315,9 @@ fn engine(given: &Given, diagnostics: &mut Diagnostics) -> Option<Settings> {
     let until_empty = read(given, &settings::UNTIL_EMPTY, diagnostics, units::truth);
     let fifo_attempts = read(given, &settings::FIFO_ATTEMPTS, diagnostics, units::count);
     let journal = read(given, &settings::JOURNAL, diagnostics, |path| Ok(PathBuf::from(path)));
+    if let Some(value) = given.get(&settings::JOURNAL) {
+        diagnostics.check_directory(&value.origin, Path::new(&value.text));
+    }
 
     // All of them were read before the first mistake ends it.
     let engine = Settings::new()

@@ -51,6 +51,7 @@ pub(super) async fn apply(place: SetupPlace, how: &SetupPlan, stop: Cancellation
             "two event hooks send to this queue: every event comes twice (`stream-sqsd setup remove --id ID` takes one away)",
         );
     }
+    provisioner.check(&looked.queues).map_err(|error| not_made(&ground, error))?;
     change.plan.check().map_err(masked)?;
     let Some(consent) = consent else { return Ok(Exit::Done) };
     if nothing {
@@ -99,6 +100,10 @@ fn not_made(ground: &Ground, error: ProvisionError) -> Failure {
         error @ ProvisionError::Fifo(_) => {
             Failure::usage(format!("{error}; let Stream send to a standard queue, which keeps no order"))
         }
+        error @ ProvisionError::WhoseAccount { .. } => Failure::usage(format!(
+            "{error}.\n  Name the queue by `name` in [queue], without `account`, to have it made in the account of the \
+             credentials; or make it yourself: `stream-sqsd setup print aws-cli` prints the commands. Nothing was changed"
+        )),
         error => Failure::new(Exit::Unavailable, error),
     }
 }
@@ -291,6 +296,7 @@ async fn old_system(
             + &view::queues(&looked.queues, how.update)
             + &view::line('~', "SQS queue", "of the app", &what)),
     )?;
+    provisioner.check(&looked.queues).map_err(|error| not_made(ground, error))?;
     let Some(consent) = consent else { return Ok(Exit::Done) };
     if !consent.ask("This is what will be done.", &ground.stop).await? {
         return Ok(Exit::Done);
