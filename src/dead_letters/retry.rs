@@ -17,7 +17,7 @@ use super::letter::Reason;
 use super::opened::{DeadLetterError, DeadLetterQueue};
 use super::scan::{Found, Scan, ScanEnded};
 use crate::consumer::{Consumer, RunError, Settings, Unrouted};
-use crate::queue::{Delivery, MessageId, Queue, Receipt, Trace};
+use crate::queue::{Delivery, MessageId, Queue, Receipt, Trace, WebhookId};
 use crate::router::Router;
 use crate::telemetry::{FlowState, Monitor};
 
@@ -163,6 +163,7 @@ impl<Q: Queue> Scan<Q> {
             sent_at: found.letter.sent_at,
             group: found.letter.group.as_deref().map(Arc::from),
             trace: Trace::default(),
+            webhook_id: WebhookId::among(&found.attributes),
             attributes: None,
         });
         let mut outcomes = Vec::new();

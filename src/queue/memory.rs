@@ -39,8 +39,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::interface::{
-    Attributes, Delivery, EntryError, EntryResult, MAX_VISIBILITY, MessageId, Queue, QueueError, QueueFacts, Receipt,
-    Trace,
+    Attributes, Delivery, EntryError, EntryResult, MAX_VISIBILITY, MessageAttribute, MessageId, Queue, QueueError,
+    QueueFacts, Receipt, Trace, WebhookId,
 };
 
 /// A queue in memory. Cheap to clone: clones are handles of the same queue.
@@ -339,6 +339,8 @@ impl Visible {
 struct Message {
     id: MessageId,
     body: String,
+    /// Those of its sender, all of type `String`.
+    attributes: Vec<(String, String)>,
     group: Option<Arc<str>>,
     sent_at: Option<SystemTime>,
     /// Across all queues that it was in, as SQS counts.
@@ -374,7 +376,14 @@ impl Message {
             ("DeadLetterQueueSourceArn", self.source.as_deref().map(str::to_owned)),
         ];
         let system = system.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
-        Attributes { system, ..Attributes::default() }
+        let of_sender = self.attributes.iter();
+        let message = of_sender.map(|(name, value)| (name.clone(), MessageAttribute::new("String", value.as_str())));
+        Attributes { system, message: message.collect() }
+    }
+
+    fn webhook_id(&self) -> Option<WebhookId> {
+        let (_, id) = self.attributes.iter().find(|(name, _)| name == WebhookId::ATTRIBUTE)?;
+        WebhookId::new(id)
     }
 }
 
@@ -443,16 +452,33 @@ impl MemoryQueue {
         self.put(body.into(), None, Some(sent_at))
     }
 
+    /// Sends a message with message attributes of type `String`: names and values.
+    pub fn send_with_attributes(&self, body: impl Into<String>, attributes: Vec<(String, String)>) -> MessageId {
+        let message = Message { attributes, ..self.message(body.into(), None, None) };
+        let id = message.id.clone();
+        self.accept(message);
+        id
+    }
+
     fn put(&self, body: String, group: Option<Arc<str>>, sent_at: Option<SystemTime>) -> MessageId {
+        let message = self.message(body, group, sent_at);
+        let id = message.id.clone();
+        self.accept(message);
+        id
+    }
+
+    /// A message that nobody has received yet.
+    fn message(&self, body: String, group: Option<Arc<str>>, sent_at: Option<SystemTime>) -> Message {
         let now = Instant::now();
         let id = {
             let mut state = self.state();
             state.last += 1;
             MessageId::from(format!("{}-{:08}", self.shared.settings.name, state.last))
         };
-        self.accept(Message {
-            id: id.clone(),
+        Message {
+            id,
             body,
+            attributes: Vec::new(),
             group,
             sent_at: sent_at.or_else(|| self.shared.settings.wall_clock.map(|now| now())),
             receive_count: 0,
@@ -464,8 +490,7 @@ impl MemoryQueue {
             hidden_until: None,
             place: 0,
             expires: None,
-        });
-        id
+        }
     }
 
     /// Takes in a message that is new here.
@@ -500,8 +525,8 @@ impl MemoryQueue {
             numbers.into_iter().filter_map(|number| state.remove(number)).collect()
         };
         let count = moved.len();
-        for Message { body, group, .. } in moved {
-            to.put(body, group, None);
+        for Message { body, attributes, group, .. } in moved {
+            to.accept(Message { attributes, ..to.message(body, group, None) });
         }
         count
     }
@@ -885,6 +910,7 @@ impl State {
             sent_at: message.sent_at,
             group: message.group.clone(),
             trace: Trace::default(),
+            webhook_id: message.webhook_id(),
             attributes: whole.then(|| Box::new(message.attributes(settings.fifo))),
         })
     }

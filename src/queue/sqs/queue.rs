@@ -28,7 +28,7 @@ use super::provision::Provisioner;
 use super::url::{self, BadQueueUrl, QueueUrl};
 use crate::queue::interface::{
     Attributes, BATCH, Delivery, EntryError, EntryResult, MAX_MESSAGE_SIZE, MAX_VISIBILITY, MAX_WAIT, MessageAttribute,
-    Queue, QueueError, QueueFacts, Receipt, Trace, md5_of, read_md5,
+    Queue, QueueError, QueueFacts, Receipt, Trace, WebhookId, md5_of, read_md5,
 };
 
 /// The limit of one attempt at any call but a receive. SQS answers such a call within tens of milliseconds: what takes
@@ -333,6 +333,8 @@ impl SqsQueue {
     ) -> Result<Vec<Delivery>, QueueError> {
         use MessageSystemAttributeName::{All, ApproximateReceiveCount, AwsTraceHeader, MessageGroupId, SentTimestamp};
         let used = vec![ApproximateReceiveCount, SentTimestamp, MessageGroupId, AwsTraceHeader];
+        // By their names, and not all: others may be long, and count against what one answer holds.
+        let of_sender: &[&str] = if whole { &["All"] } else { &[TRACEPARENT, WebhookId::ATTRIBUTE] };
         let attempt = self.url.is_fifo().then(|| Attempt::begin(&self.lost));
         let call = self.clients().polls.receive_message();
         let call = call
@@ -342,7 +344,7 @@ impl SqsQueue {
             .wait_time_seconds(wait.min(MAX_WAIT).as_secs() as i32)
             .set_visibility_timeout(visibility.map(whole_seconds))
             .set_message_system_attribute_names(Some(if whole { vec![All] } else { used }))
-            .message_attribute_names(if whole { "All" } else { "traceparent" })
+            .set_message_attribute_names(Some(of_sender.iter().map(|name| name.to_string()).collect()))
             .set_receive_request_attempt_id(attempt.as_ref().map(|attempt| attempt.id.clone()));
         let started = Instant::now();
         let answer = call.send().await.map_err(|error| queue_error("sqs:ReceiveMessage", started, error));
@@ -700,6 +702,9 @@ fn configured_endpoint(sdk: &SdkConfig) -> Option<String> {
     of_service.or_else(|| sdk.endpoint_url().map(str::to_owned))
 }
 
+/// The message attribute of W3C Trace Context.
+const TRACEPARENT: &str = "traceparent";
+
 /// How every gzip begins in base64. It ends in a checksum of what it holds and the length of that, which decoding looks at:
 /// summing up the body as well would take a twelfth of the CPU that such a message costs.
 const GZIP_IN_BASE64: &str = "H4sI";
@@ -713,8 +718,10 @@ fn delivery(message: Message) -> Result<Delivery, &'static str> {
     let text = |name| system_attribute(&message, name).map(Arc::<str>::from);
     let group = text(MessageSystemAttributeName::MessageGroupId);
     let aws_trace_header = text(MessageSystemAttributeName::AwsTraceHeader);
-    let traceparent = message.message_attributes.as_ref().and_then(|attributes| attributes.get("traceparent"));
-    let traceparent = traceparent.and_then(|value| value.string_value()).map(Arc::from);
+    let of_sender = |name| message.message_attributes.as_ref()?.get(name);
+    let traceparent = of_sender(TRACEPARENT).and_then(|value| value.string_value()).map(Arc::from);
+    let webhook_id = of_sender(WebhookId::ATTRIBUTE);
+    let webhook_id = webhook_id.and_then(|value| WebhookId::of_type(value.data_type(), value.string_value()?));
 
     let message_id = message.message_id.filter(|id| !id.is_empty()).ok_or("it has no message id")?;
     let handle = message.receipt_handle.filter(|handle| !handle.is_empty()).ok_or("it has no receipt handle")?;
@@ -730,6 +737,7 @@ fn delivery(message: Message) -> Result<Delivery, &'static str> {
         sent_at,
         group,
         trace: Trace { traceparent, aws_trace_header },
+        webhook_id,
         attributes: None,
     })
 }
