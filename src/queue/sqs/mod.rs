@@ -14,6 +14,7 @@ mod redrive;
 mod queue;
 pub mod provision;
 pub mod policy;
+mod account;
 mod connections;
 mod errors;
 mod url;
