@@ -15,6 +15,7 @@ mod queue;
 pub mod provision;
 pub mod policy;
 mod attributes;
+mod account;
 mod connections;
 mod errors;
 mod url;

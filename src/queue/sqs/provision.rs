@@ -11,6 +11,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use super::account::CallerAccount;
 use super::attributes::{Encryption, QueueAttributes, taken_apart};
 use super::errors::queue_error;
 use super::policy::{self, BadPolicy};
@@ -52,6 +53,11 @@ impl Found {
     /// Its ARN; empty where the queue does not say.
     pub fn arn(&self) -> &str {
         self.attributes.arn.as_deref().unwrap_or_default()
+    }
+
+    /// The account that it is in, where its ARN says so.
+    pub fn account(&self) -> Option<&str> {
+        self.arn().split(':').nth(4).filter(|account| !account.is_empty())
     }
 
     /// The name of its dead-letter queue, where it has one.
@@ -115,13 +121,16 @@ pub enum ProvisionError {
     Queue(#[from] QueueError),
     /// A queue would be made in the account of the credentials, which may be another than the one that was named.
     #[error(
-        "the queue {name} is not in account {owner}, and would be made in that of the credentials, which may be another"
+        "the queue {name} is not in account {owner}, and would be made in that of the credentials, {}",
+        account.as_deref().unwrap_or("which may be another")
     )]
     WhoseAccount {
         /// The name of the queue.
         name: String,
         /// The account that was named.
         owner: String,
+        /// The account of the credentials, where STS tells it.
+        account: Option<String>,
     },
     /// SQS answered with a URL that is not one.
     #[error(transparent)]
@@ -262,7 +271,7 @@ pub fn redrive_policy(arn: &str) -> String {
 }
 
 /// Looks at queues and makes them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Provisioner {
     client: Client,
     region: String,
@@ -270,11 +279,23 @@ pub struct Provisioner {
     owner: Option<String>,
     /// Whether SQS itself is asked, where each account has queues of its own. An emulator makes them in the one that it has.
     is_aws: bool,
+    credentials: CallerAccount,
 }
 
 impl Provisioner {
-    pub(super) fn new(client: Client, region: String, owner: Option<String>, is_aws: bool) -> Self {
-        Provisioner { client, region, owner, is_aws }
+    pub(super) fn new(
+        client: Client,
+        region: String,
+        owner: Option<String>,
+        is_aws: bool,
+        credentials: CallerAccount,
+    ) -> Self {
+        Provisioner { client, region, owner, is_aws, credentials }
+    }
+
+    /// The account of the credentials, by STS (`GetCallerIdentity`); none where it does not answer within 5 s. Asked once.
+    pub async fn account(&self) -> Option<&str> {
+        self.credentials.get().await
     }
 
     /// The region of the queues.
@@ -314,13 +335,16 @@ impl Provisioner {
     /// # Errors
     ///
     /// [`ProvisionError::WhoseAccount`] names the first queue.
-    pub fn check(&self, plan: &Plan) -> Result<(), ProvisionError> {
+    pub async fn check(&self, plan: &Plan) -> Result<(), ProvisionError> {
         let missing = [&plan.main, &plan.dead].into_iter().find(|queue| queue.found.is_none());
-        match (missing, &self.owner) {
-            (Some(queue), Some(owner)) if self.is_aws => {
-                Err(ProvisionError::WhoseAccount { name: queue.name.clone(), owner: owner.clone() })
-            }
-            _ => Ok(()),
+        let (Some(queue), Some(owner)) = (missing, self.owner.as_ref().filter(|_| self.is_aws)) else { return Ok(()) };
+        match self.account().await {
+            Some(account) if account == owner => Ok(()),
+            account => Err(ProvisionError::WhoseAccount {
+                name: queue.name.clone(),
+                owner: owner.clone(),
+                account: account.map(str::to_owned),
+            }),
         }
     }
 
@@ -333,7 +357,7 @@ impl Provisioner {
     /// [`find`](Provisioner::find).
     pub async fn apply(&self, plan: &Plan, update: bool, mut made: impl FnMut(Made)) -> Result<Found, ProvisionError> {
         // Before anything is made.
-        self.check(plan)?;
+        self.check(plan).await?;
         let dead = self.ensure(&plan.dead, None, update, &mut made).await?;
         let redrive = plan.adds_redrive.then(|| redrive_policy(dead.arn()));
         let mut main = self.ensure(&plan.main, redrive.as_deref(), update, &mut made).await?;
@@ -402,13 +426,17 @@ impl Provisioner {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
-    use aws_config::BehaviorVersion;
+    use aws_config::{BehaviorVersion, SdkConfig};
 
     use super::*;
 
     fn provisioner(owner: Option<&str>, is_aws: bool) -> Provisioner {
         let config = aws_sdk_sqs::Config::builder().behavior_version(BehaviorVersion::v2026_01_12());
-        Provisioner::new(Client::from_conf(config.build()), "us-east-1".to_owned(), owner.map(str::to_owned), is_aws)
+        let client = Client::from_conf(config.build());
+        // Nobody listens there.
+        let sdk = SdkConfig::builder().behavior_version(BehaviorVersion::v2026_01_12()).build();
+        let credentials = CallerAccount::new(&sdk, "us-east-1", Some("http://127.0.0.1:1".to_owned()));
+        Provisioner::new(client, "us-east-1".to_owned(), owner.map(str::to_owned), is_aws, credentials)
     }
 
     fn found(attributes: &[(&str, &str)]) -> Found {
@@ -452,22 +480,22 @@ mod tests {
         assert!(Plan::new(("chat", Some(main)), ("dead", Some(dead)), true).unwrap().is_empty(true));
     }
 
-    #[test]
-    fn on_aws_no_queue_is_made_in_an_account_that_was_not_named() {
+    #[tokio::test]
+    async fn on_aws_no_queue_is_made_in_an_account_that_was_not_named() {
         let owner = Some("123456789012");
-        let is_refused = |plan: &Plan, owner, is_aws| match provisioner(owner, is_aws).check(plan) {
+        let is_refused = async |plan: &Plan, owner, is_aws| match provisioner(owner, is_aws).check(plan).await {
             Ok(()) => None,
             Err(ProvisionError::WhoseAccount { name, .. }) => Some(name),
             Err(error) => panic!("{error}"),
         };
         let nothing = Plan::new(("chat", None), ("dead", None), true).unwrap();
-        assert_eq!(is_refused(&nothing, owner, true).as_deref(), Some("chat"));
-        assert_eq!(is_refused(&nothing, None, true), None);
-        assert_eq!(is_refused(&nothing, owner, false), None, "an emulator has one account");
+        assert_eq!(is_refused(&nothing, owner, true).await.as_deref(), Some("chat"));
+        assert_eq!(is_refused(&nothing, None, true).await, None);
+        assert_eq!(is_refused(&nothing, owner, false).await, None, "an emulator has one account");
         let half = Plan::new(("chat", Some(found(&[]))), ("dead", None), true).unwrap();
-        assert_eq!(is_refused(&half, owner, true).as_deref(), Some("dead"));
+        assert_eq!(is_refused(&half, owner, true).await.as_deref(), Some("dead"));
         let both = Plan::new(("chat", Some(found(&[]))), ("dead", Some(found(&[]))), true).unwrap();
-        assert_eq!(is_refused(&both, owner, true), None);
+        assert_eq!(is_refused(&both, owner, true).await, None);
     }
 
     #[test]

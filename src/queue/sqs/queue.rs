@@ -22,6 +22,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 
+use super::account::CallerAccount;
 use super::connections::Connections;
 use super::errors::{one_line, queue_error};
 use super::provision::Provisioner;
@@ -236,9 +237,11 @@ impl SqsQueue {
         queue: &QueueAddress,
         endpoint: Option<String>,
     ) -> Result<Provisioner, ConnectError> {
-        let Configured { config, region, is_aws } = configure(sdk, queue.url(), endpoint)?;
+        let configured = configure(sdk, queue.url(), endpoint)?;
+        let credentials = CallerAccount::new(sdk, &configured.region, configured.endpoint_beside(sdk, "STS"));
+        let Configured { config, region, is_aws, .. } = configured;
         let owner = queue.account().map(str::to_owned);
-        Ok(Provisioner::new(Clients::new(&config).calls, region, owner, is_aws))
+        Ok(Provisioner::new(Clients::new(&config).calls, region, owner, is_aws, credentials))
     }
 
     /// Finds the queue for a program that has an AWS configuration of its own: credentials of another account, say.
@@ -649,15 +652,24 @@ async fn load(options: &SqsOptions) -> Result<SdkConfig, ConnectError> {
 struct Configured {
     config: aws_sdk_sqs::config::Builder,
     region: String,
+    /// Where SQS is asked, where that is not the region's own endpoint.
+    endpoint: Option<String>,
     /// Whether SQS itself is asked, and no emulator of it.
     is_aws: bool,
+}
+
+impl Configured {
+    /// Where another service is asked: where the environment says, or else at the same emulator. None is the region's own.
+    fn endpoint_beside(&self, sdk: &SdkConfig, service_id: &str) -> Option<String> {
+        configured_endpoint(sdk, service_id).or_else(|| self.endpoint.clone().filter(|_| !self.is_aws))
+    }
 }
 
 /// The settings of the clients for a queue with this URL, or for one whose URL is not known.
 fn configure(sdk: &SdkConfig, url: Option<&QueueUrl>, endpoint: Option<String>) -> Result<Configured, ConnectError> {
     let mut config = aws_sdk_sqs::config::Builder::from(sdk).behavior_version(BehaviorVersion::v2026_01_12());
     config.set_identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS).build());
-    let mut endpoint = endpoint.or_else(|| configured_endpoint(sdk));
+    let mut endpoint = endpoint.or_else(|| configured_endpoint(sdk, "SQS"));
     match url.map(|url| (url, url.endpoint())) {
         Some((url, url::Endpoint::Origin)) => {
             endpoint.get_or_insert_with(|| url.origin().to_owned());
@@ -682,8 +694,8 @@ fn configure(sdk: &SdkConfig, url: Option<&QueueUrl>, endpoint: Option<String>) 
     };
     let is_aws = endpoint.as_deref().and_then(url::host_in).is_none_or(url::is_of_aws);
     config = config.region(Region::new(region.clone()));
-    config.set_endpoint_url(endpoint);
-    Ok(Configured { config, region, is_aws })
+    config.set_endpoint_url(endpoint.clone());
+    Ok(Configured { config, region, endpoint, is_aws })
 }
 
 async fn look_up(client: &Client, region: &str, name: &str, account: Option<String>) -> Result<QueueUrl, ConnectError> {
@@ -695,9 +707,10 @@ async fn look_up(client: &Client, region: &str, name: &str, account: Option<Stri
     Ok(QueueUrl::parse(&url)?)
 }
 
-/// The endpoint that environment or profile name for SQS, or for all services.
-fn configured_endpoint(sdk: &SdkConfig) -> Option<String> {
-    let key = ServiceConfigKey::builder().service_id("SQS").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+/// The endpoint that environment or profile name for a service, or for all services.
+fn configured_endpoint(sdk: &SdkConfig, service_id: &str) -> Option<String> {
+    let key =
+        ServiceConfigKey::builder().service_id(service_id).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
     let of_service = key.ok().and_then(|key| sdk.service_config()?.load_config(key));
     of_service.or_else(|| sdk.endpoint_url().map(str::to_owned))
 }
