@@ -7,6 +7,8 @@ mod builders;
 mod corpus;
 mod decode;
 mod event;
+#[cfg(feature = "relay")]
+mod relay;
 mod shipped;
 mod shutdown;
 mod webhook;
