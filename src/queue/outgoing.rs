@@ -1,6 +1,7 @@
 //! What is sent to a queue: the message, how a list is cut into batches, and the trait [`Sender`].
 
 use std::future::Future;
+use std::sync::Arc;
 
 use super::interface::{BATCH, EntryResult, MAX_MESSAGE_SIZE, QueueError};
 
@@ -27,6 +28,21 @@ pub trait Sender: Send + Sync + 'static {
 
     /// Forgets pooled connections, so that the next call opens new ones. Called when a call hangs.
     fn open_new_connections(&self);
+}
+
+/// A queue that is shared.
+impl<S: Sender> Sender for Arc<S> {
+    fn send_batch(&self, batch: &[Outgoing]) -> impl Future<Output = Result<Vec<EntryResult>, QueueError>> + Send {
+        S::send_batch(self, batch)
+    }
+
+    fn keeps_order(&self) -> bool {
+        S::keeps_order(self)
+    }
+
+    fn open_new_connections(&self) {
+        S::open_new_connections(self);
+    }
 }
 
 /// A message to send.

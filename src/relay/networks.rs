@@ -56,18 +56,25 @@ pub struct BadNetwork(String);
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    /// Reads networks, each in CIDR notation or a single address.
+    /// Reads networks, each in CIDR notation, or a single address, or the word `stream` for
+    /// [the addresses of Stream](Networks::of_stream).
     ///
     /// # Errors
     ///
     /// The first text that is neither.
     pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Networks, BadNetwork> {
         let network = |text: &str| {
-            let text = text.trim();
             let address = || text.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical()));
             text.parse::<IpNet>().ok().or_else(address).ok_or_else(|| BadNetwork(text.to_owned()))
         };
-        texts.into_iter().map(network).collect::<Result<Vec<IpNet>, BadNetwork>>().map(Networks)
+        let mut networks = Networks::default();
+        for text in texts.into_iter().map(str::trim) {
+            match text {
+                "stream" => networks.0.extend(Networks::of_stream().0),
+                text => networks.0.push(network(text)?),
+            }
+        }
+        Ok(networks)
     }
 
     /// The addresses that Stream publishes for its webhooks.
@@ -157,9 +164,10 @@ mod tests {
         ] {
             assert_eq!(networks.contain(address.parse().unwrap()), is_in, "{address}");
         }
-        for wrong in ["", "10.0.0.0/33", "stream", "10.0.0", "10.0.0.1:80"] {
+        for wrong in ["", "10.0.0.0/33", "streams", "10.0.0", "10.0.0.1:80"] {
             assert!(Networks::parse([wrong]).unwrap_err().to_string().contains("10.0.0.0/8"), "{wrong}");
         }
+        assert_eq!(Networks::parse(["stream"]), Ok(Networks::of_stream()));
         assert!(Networks::of_stream().contain("52.10.213.81".parse().unwrap()));
         assert!(!Networks::of_stream().contain("52.10.213.82".parse().unwrap()));
     }

@@ -26,7 +26,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use cli::Command;
-use commands::{check, decode, demo, describe, dlq, events, health, init, init_postgres, replay, run, send, setup};
+use commands::{
+    check, decode, demo, describe, dlq, events, health, init, init_postgres, relay, replay, run, send, setup,
+};
 use daemon::signals::Signals;
 use daemon::supervisor;
 use terminal::exit::{Exit, Failure};
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
 
     let outcome = catch_unwind(AssertUnwindSafe(|| match command {
         Command::Run(arguments) => run::run(arguments, signals).inspect_err(supervisor::gave_up),
+        Command::Relay(arguments) => relay::relay(arguments, signals).inspect_err(supervisor::gave_up),
         Command::Health(arguments) => signals.end_at_once().and_then(|()| health::health(arguments)),
         Command::Demo(arguments) => demo::demo(arguments, signals),
         Command::Decode(arguments) => signals.end_at_once().and_then(|()| decode::decode(arguments)),

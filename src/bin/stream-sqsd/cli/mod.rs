@@ -10,7 +10,7 @@ use clap_complete::Shell;
 
 use self::dlq::{DLQ_HELP, DlqArguments, REPLAY_HELP, ReplayArguments};
 use crate::config::diagnostics::nearest;
-use crate::config::settings::{Flags, OfDecode, OfDemo, OfRun, OfSend};
+use crate::config::settings::{Flags, OfDecode, OfDemo, OfRelay, OfRun, OfSend};
 
 /// How a configuration file is called unless somebody says otherwise. It is read only where it is named.
 pub(crate) const DEFAULT_FILE: &str = "stream-sqsd.toml";
@@ -43,6 +43,9 @@ pub(crate) enum Command {
     /// Consume a queue. Without a configuration, events go to standard output, one JSON line each.
     #[command(after_help = RUN_HELP)]
     Run(RunArguments),
+    /// Receive Stream's webhooks by HTTP, verify them, and put them into the queue.
+    #[command(after_help = RELAY_HELP)]
+    Relay(RelayArguments),
     /// Ask the daemon of the same configuration whether it is alive: for health checks of containers.
     #[command(after_help = HEALTH_HELP)]
     Health(HealthArguments),
@@ -118,6 +121,30 @@ impl ConfigArguments {
     pub(crate) fn path(&self) -> Option<&Path> {
         self.config.as_deref().or(self.file.as_deref())
     }
+}
+
+const RELAY_HELP: &str = "\
+The endpoint is configured in the section [relay], and the app whose signatures are right there or in [stream]. An answer of \
+200 means that SQS has the event, or that it is fsynced in the spool. While SQS is out of reach and there is no spool, events \
+are answered 503 and Stream tries them again. It starts whether or not SQS can be reached.
+
+The role needs sqs:SendMessage, and sqs:GetQueueUrl for a queue that is named by its name.
+
+SIGTERM or SIGINT ends it: no connection is accepted any more, what is in flight is answered, what is in the spool stays \
+there for the next start, and the exit code is 0. A second signal ends at once.
+
+Beside a daemon on the same machine one of the two needs another --admin address.
+
+Examples:
+  stream-sqsd relay --config stream-sqsd.toml
+  stream-sqsd check --online stream-sqsd.toml";
+
+#[derive(Debug, Args)]
+pub(crate) struct RelayArguments {
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfRelay>,
 }
 
 const HEALTH_HELP: &str = "\

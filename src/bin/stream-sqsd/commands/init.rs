@@ -10,7 +10,7 @@ use crate::config;
 use crate::config::routes::HANDLERS;
 use crate::config::routes::reader::{Key, REQUIRED};
 use crate::config::settings::{self, Setting, Unset};
-use crate::config::stream;
+use crate::config::{relay, stream};
 use crate::terminal::exit::{Exit, Failure, print, say};
 
 pub(crate) fn init(arguments: &InitArguments) -> Result<Exit, Failure> {
@@ -70,6 +70,10 @@ pub(super) fn starting_file() -> String {
         "\n# The app at Stream, for `stream-sqsd setup` and `check --online`; `run` does not need it.\n# [stream]\n",
     );
     for key in stream::KEYS {
+        text.push_str(&format!("# {} = {}{}\n", key.name, key.example, remark(key)));
+    }
+    text.push_str("\n# Webhooks that come in by HTTP, for `stream-sqsd relay`; `run` does not need it.\n# [relay]\n");
+    for key in relay::KEYS {
         text.push_str(&format!("# {} = {}{}\n", key.name, key.example, remark(key)));
     }
     text.push_str(ROUTES);

@@ -3,6 +3,7 @@
 //! Queue and app are asked and never changed. What is found is of two grades: what loses or delays messages, and advice.
 
 mod stream;
+mod relay;
 mod coverage;
 mod finding;
 
@@ -44,6 +45,9 @@ pub(crate) fn check(arguments: CheckArguments) -> Result<Exit, Failure> {
         .map(|warning| Finding { grade: Grade::Advice, what: warning.to_string(), why: String::new(), fix: None })
         .collect();
     let mut facts: Vec<Fact> = coverage::rest(&config).into_iter().collect();
+    let of_relay = relay::examine(&config);
+    findings.extend(of_relay.findings);
+    facts.extend(of_relay.facts);
     if arguments.online {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let examined = runtime.block_on(examine(&config, arguments.receive))?;
@@ -124,6 +128,12 @@ async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
     let subject = Subject { url: queue.url().as_str(), arn: &arn, engine: &config.engine, keeps_reasons, auth };
     let mut found = ask(&queue, &subject, receive).await.map_err(|error| advice::refused(error, &arn))?;
     found.findings.extend(of_stream.findings);
+    if config.relay.is_some()
+        && let Some(message) =
+            denial(queue.send(&[relay::refused_message(&queue)]).await).map_err(|error| advice::refused(error, &arn))?
+    {
+        found.findings.push(relay::may_not_send(allow("sqs:SendMessage", &arn, &message)));
+    }
     Ok(found)
 }
 
