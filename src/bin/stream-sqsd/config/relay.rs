@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use stream_sqsd::relay::{
-    App, DEFAULT_PATH, MIN_SPOOL_LIMIT, Networks, RelaySettings, SpoolSettings, TlsFiles,
-};
+use stream_sqsd::relay::{App, DEFAULT_PATH, MIN_SPOOL_LIMIT, Networks, RelaySettings, SpoolSettings, TlsFiles};
 use stream_sqsd::webhook::SigningKey;
 
 use crate::config::diagnostics::{Diagnostics, Origin};

@@ -17,7 +17,8 @@ pub(super) fn examine(config: &Config) -> Examined {
         why: match (&relay.allow, &relay.tls) {
             (None, _) => "From everywhere: the signature alone tells who has sent them.".to_owned(),
             (Some(_), None) => {
-                "From the networks of `allow`. Behind a load balancer its network must stand in `trusted_proxies`.".to_owned()
+                "From the networks of `allow`. Behind a load balancer its network must stand in `trusted_proxies`."
+                    .to_owned()
             }
             (Some(_), Some(_)) => "From the networks of `allow`.".to_owned(),
         },
