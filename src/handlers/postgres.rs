@@ -416,7 +416,7 @@ pub async fn check(settings: &PostgresSettings) -> Result<(), PostgresError> {
     let late = DatabaseError::TimedOut { after: target.timeout };
     let asking = async {
         let mut session = Session::open(&target).await?;
-        let explain = format!("EXPLAIN {}", target.insert);
+        let explain = session.insert(&target).explained();
         session.drive(|client| execute(client, &explain, &[])).await?;
         // A plan is made on a standby too.
         let question = "SELECT current_setting('transaction_read_only')::bool";

@@ -4,6 +4,7 @@
 
 mod stream;
 mod targets;
+mod relay;
 mod coverage;
 mod finding;
 
@@ -77,6 +78,9 @@ pub(crate) fn check(arguments: CheckArguments, signals: Signals) -> Result<Exit,
     log::start(config.log_format, &screen)?;
     let mut findings: Vec<Finding> = config.warnings.iter().map(of_configuration).collect();
     let mut facts: Vec<Fact> = coverage::rest(&config).into_iter().collect();
+    let of_relay = relay::examine(&config);
+    findings.extend(of_relay.findings);
+    facts.extend(of_relay.facts);
     if arguments.online {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let examined = runtime.block_on(examine(&config, arguments.receive))?;
@@ -170,6 +174,12 @@ async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
     let mut found = ask(&queue, &subject, receive).await.map_err(|error| advice::refused(error, &arn))?;
     found.findings.extend(of_stream.findings);
     found.findings.extend(targets::examine(config).await);
+    if config.relay.is_some()
+        && let Some(message) =
+            denial(queue.send(&[relay::refused_message(&queue)]).await).map_err(|error| advice::refused(error, &arn))?
+    {
+        found.findings.push(relay::may_not_send(allow("sqs:SendMessage", &arn, &message)));
+    }
     Ok(found)
 }
 
