@@ -494,13 +494,20 @@ impl Caller {
         Next::Nack(self.delay(jitter))
     }
 
-    /// For how long a message that is at fault is hidden: its receives take five minutes together, each one longer than the
-    /// one before.
+    /// For how long a message that is at fault is hidden. Its receives take five minutes together, each one longer than the
+    /// one before. What it waited in the queue is part of them, up to half of the time: its type may fail once more for
+    /// two minutes.
     fn delay(&self, jitter: f64) -> Duration {
         let most = self.max_receive_count.unwrap_or(RECEIVES_WHEN_UNKNOWN);
-        let shares = f64::from(most) * f64::from(most.saturating_sub(1)) / 2.0;
-        let share = f64::from(self.receive_count.min(most.saturating_sub(1)).max(1)) / shares.max(1.0);
-        DEAD_LETTERED_AFTER.mul_f64(share * (1.0 + jitter / 10.0)).max(SHORTEST_DELAY)
+        let last = f64::from(most.saturating_sub(1).max(1));
+        let receive = f64::from(self.receive_count).clamp(1.0, last);
+        // The sum of the numbers of the receives from this one on, without the last one.
+        let shares = |from: f64| (from + last) * (last - from + 1.0) / 2.0;
+        let planned = DEAD_LETTERED_AFTER.mul_f64(receive / shares(1.0));
+        let failed_for = self.doubt.map_or(Duration::ZERO, |doubt| doubt.first_failure.elapsed());
+        let left = DEAD_LETTERED_AFTER.saturating_sub(failed_for).mul_f64(receive / shares(receive));
+        let delay = if mutant!("wait-again-for-what-the-queue-took") { planned } else { left.max(planned / 2) };
+        delay.mul_f64(1.0 + jitter / 10.0).max(SHORTEST_DELAY)
     }
 
     fn is_last_receive(&self) -> bool {
