@@ -473,7 +473,11 @@ fn one_degraded_world_keeps_the_promises() {
 #[test]
 fn worlds_that_broke_a_promise_once_keep_it() {
     let poison_came_again_late_in_a_backlog = [30_220, 33_098];
-    for seed in poison_came_again_late_in_a_backlog {
+    let good_ones_that_were_refused_waited_behind_poison = [30_369];
+    let seeds = poison_came_again_late_in_a_backlog
+        .into_iter()
+        .chain(good_ones_that_were_refused_waited_behind_poison);
+    for seed in seeds {
         keeps_the_promises(draw::world(seed));
     }
 }

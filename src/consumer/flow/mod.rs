@@ -150,6 +150,7 @@ impl Flow {
             flow: self.clone(),
             route,
             number,
+            place: number,
             message,
             receive_count: 0,
             max_receive_count: None,
@@ -327,6 +328,8 @@ pub(crate) struct Caller {
     flow: Arc<Flow>,
     route: usize,
     number: u64,
+    /// Where it stands among those that were never called, or only refused.
+    place: u64,
     message: MessageId,
     receive_count: u32,
     /// How often a message is received before it is dead-lettered, where that is known.
@@ -371,7 +374,7 @@ impl Caller {
             }
             let key = match self.retry_at.take() {
                 Some(at) => Key::Retry(at, self.number),
-                None => Key::Fresh(self.number),
+                None => Key::Fresh(self.place),
             };
             let (go, answer) = oneshot::channel();
             let doubt = self.doubt.map_or(1.0, |doubt| doubt.value);
@@ -439,7 +442,16 @@ impl Caller {
         }
         route.limits.refused(call.begun, route.active.saturating_sub(1), named, now);
         route.not_succeeded(self.number, false, true, now);
-        self.retry_at = Some(now);
+        let learnt = self.failures > 0 || timed_out || route.down.is_some();
+        if learnt || mutant!("wait-behind-those-that-failed") {
+            self.retry_at = Some(now);
+        } else {
+            // Nothing was learnt of it, so its next call is its first: it waits behind those that were never called, and
+            // not behind those that fail.
+            self.calls = 0;
+            state.next_number += 1;
+            self.place = state.next_number;
+        }
         self.calling = None;
         self.flow.end(&mut state, self.route, call);
         Verdict::Hold
