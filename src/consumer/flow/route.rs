@@ -286,8 +286,11 @@ impl RouteFlow {
     pub(super) fn succeeded(&mut self, call: Begun, now: Instant) {
         self.limits.succeeded(call, now);
         self.last_success = Some(now);
-        if self.failing_since.take().is_some() {
+        if let Some(since) = self.failing_since.take() {
             self.failing.clear();
+            if self.refusals_in_a_row > 0 {
+                self.limits.taken_after(now.saturating_duration_since(since), now);
+            }
         }
         self.refusals_in_a_row = 0;
         if let Some(down) = self.down.take() {
