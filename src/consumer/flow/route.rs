@@ -82,7 +82,7 @@ pub(super) struct Waiter {
 /// Where a waiter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
-    /// Among those that were never called, in the order of their arrival.
+    /// Among those that were never called, or only refused, in the order of their arrival.
     Fresh(u64),
     /// Among those that are to be called again, by the time of that.
     Retry(Instant, u64),
