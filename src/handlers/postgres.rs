@@ -405,6 +405,33 @@ pub async fn init(settings: &PostgresSettings) -> Result<(), PostgresError> {
     made.await.map_err(PostgresError::Database)
 }
 
+/// Logs in, and lets the database plan an insertion: that tells of a table, a column or a permission that is missing.
+/// Nothing is written, and no trigger fires.
+///
+/// # Errors
+///
+/// As those of the handler: what it would be told by the database, or by the way to it.
+pub async fn check(settings: &PostgresSettings) -> Result<(), PostgresError> {
+    let target = Target::new(settings)?;
+    let late = DatabaseError::TimedOut { after: target.timeout };
+    let asking = async {
+        let mut session = Session::open(&target).await?;
+        let explain = session.insert(&target).explained();
+        session.drive(|client| execute(client, &explain, &[])).await?;
+        // A plan is made on a standby too.
+        let question = "SELECT current_setting('transaction_read_only')::bool";
+        let read_only = session.drive(|client| client.query_typed(question, &[])).await?;
+        match read_only.first().and_then(|row| row.try_get::<_, bool>(0).ok()) {
+            Some(true) => Err(DatabaseError::Answer {
+                code: SqlState::READ_ONLY_SQL_TRANSACTION.code().to_owned(),
+                message: "the database is read-only".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    };
+    timeout(target.timeout, asking).await.unwrap_or(Err(late)).map_err(PostgresError::Database)
+}
+
 /// The statements that [`init`] runs, for those who make their tables by other means.
 ///
 /// # Errors

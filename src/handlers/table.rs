@@ -87,6 +87,13 @@ pub(super) struct Insert {
     with_webhook_id: bool,
 }
 
+impl Insert {
+    /// The same, planned and not carried out.
+    pub(super) fn explained(&self) -> Insert {
+        Insert { statement: format!("EXPLAIN {}", self.statement), with_webhook_id: self.with_webhook_id }
+    }
+}
+
 fn literal(text: &str) -> String {
     // Whatever `standard_conforming_strings` says.
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))

@@ -42,6 +42,7 @@ use super::interface::{
     Attributes, Delivery, EntryError, EntryResult, MAX_VISIBILITY, MessageAttribute, MessageId, Queue, QueueError,
     QueueFacts, Receipt, Trace, WebhookId,
 };
+use super::outgoing::{Outgoing, Sender};
 
 /// A queue in memory. Cheap to clone: clones are handles of the same queue.
 #[derive(Clone, Debug)]
@@ -293,6 +294,8 @@ struct State {
     deleted: u64,
     expired: u64,
     fifo: bool,
+    /// The deduplication ids that a FIFO queue was sent, and when.
+    deduplicated: BTreeMap<String, Instant>,
     faults: Faults,
     random: fastrand::Rng,
 }
@@ -699,6 +702,44 @@ impl Answer {
     }
 }
 
+/// Messages are sent with the faults of calls: an error of the call or of an entry, and an answer that is lost.
+impl Sender for MemoryQueue {
+    async fn send_batch(&self, batch: &[Outgoing]) -> Result<Vec<EntryResult>, QueueError> {
+        let answer = self.call(|faults| faults.call_answer_lost).await;
+        let mut results = Vec::with_capacity(batch.len());
+        for outgoing in batch {
+            let is_known = {
+                let mut state = self.state();
+                let (call_error, entry_error) = (state.faults.call_error, state.faults.entry_error);
+                // The first entry stands for the call.
+                if results.is_empty() && state.happens(call_error) {
+                    return Err(state.some_error());
+                }
+                if state.happens(entry_error) {
+                    results.push(Err(entry_failure("InternalError", "not this time")));
+                    continue;
+                }
+                state.was_sent_before(outgoing)
+            };
+            if !is_known {
+                let group = outgoing.group.as_deref().map(Arc::from);
+                let message = self.message(outgoing.body.clone(), group, None);
+                self.accept(Message { attributes: outgoing.attributes.clone(), ..message });
+            }
+            results.push(Ok(()));
+        }
+        answer.bring(results).await
+    }
+
+    fn keeps_order(&self) -> bool {
+        self.shared.settings.fifo
+    }
+
+    fn open_new_connections(&self) {
+        self.reconnect();
+    }
+}
+
 impl Queue for MemoryQueue {
     async fn receive(
         &self,
@@ -758,7 +799,24 @@ impl Queue for MemoryQueue {
     }
 }
 
+/// For how long a FIFO queue recognises a deduplication id.
+///
+/// Source: `MessageDeduplicationId` of `SendMessage`, five minutes.
+const DEDUPLICATED_FOR: Duration = Duration::from_secs(300);
+
 impl State {
+    /// Whether a FIFO queue has this message already, by its deduplication id. From now on it has.
+    fn was_sent_before(&mut self, outgoing: &Outgoing) -> bool {
+        let Some(id) = outgoing.deduplication_id.as_ref().filter(|_| self.fifo) else { return false };
+        let now = Instant::now();
+        self.deduplicated.retain(|_, sent| now.duration_since(*sent) < DEDUPLICATED_FOR);
+        let is_known = self.deduplicated.contains_key(id);
+        if !is_known {
+            self.deduplicated.insert(id.clone(), now);
+        }
+        is_known
+    }
+
     fn happens(&mut self, probability: f64) -> bool {
         probability > 0.0 && self.random.f64() < probability
     }

@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use stream_sqsd::consumer::Settings;
 use stream_sqsd::decode::decode;
 use stream_sqsd::handler::{Context, FailureKind, Handler, HandlerError};
-use stream_sqsd::handlers::postgres::{Postgres, PostgresError, PostgresSettings, init, schema};
+use stream_sqsd::handlers::postgres::{DatabaseError, Postgres, PostgresError, PostgresSettings, check, init, schema};
 use stream_sqsd::queue::WebhookId;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -747,4 +747,45 @@ async fn init_says_what_the_database_refused() {
     let settings = cluster.settings().with_table("no_such_schema.events");
     let PostgresError::Database(error) = init(&settings).await.unwrap_err() else { panic!("another error") };
     assert!(error.to_string().contains(r#"schema "no_such_schema" does not exist"#), "{error}");
+}
+
+/// The SQLSTATE with which a check fails; none where it finds nothing.
+async fn found(settings: &PostgresSettings) -> Option<String> {
+    match check(settings).await {
+        Ok(()) => None,
+        Err(PostgresError::Database(DatabaseError::Answer { code, .. })) => Some(code),
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_check_finds_what_would_refuse_every_row_and_writes_none() {
+    let cluster = Cluster::start();
+    let settings = cluster.settings();
+    assert_eq!(found(&settings).await.as_deref(), Some("42P01"), "no table");
+    assert_eq!(found(&cluster.settings().with_table("no.events")).await.as_deref(), Some("42P01"), "no schema");
+    init(&settings).await.unwrap();
+    cluster.ask(
+        "CREATE FUNCTION fires() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'it fires'; END $$;
+         CREATE TRIGGER fires BEFORE INSERT ON stream_events EXECUTE FUNCTION fires()",
+    );
+    assert_eq!(found(&settings).await, None, "and no trigger fires");
+
+    cluster.ask("CREATE ROLE ada LOGIN");
+    let ada = PostgresSettings::new(cluster.url().replace("user=postgres", "user=ada"));
+    assert_eq!(found(&ada).await.as_deref(), Some("42501"), "no permission");
+    cluster.ask("GRANT INSERT ON stream_events TO ada");
+    assert_eq!(found(&ada).await.as_deref(), Some("42501"), "a repeat is recognised by reading");
+    cluster.ask("GRANT SELECT ON stream_events TO ada");
+    assert_eq!(found(&ada).await, None);
+    cluster.ask("ALTER ROLE ada SET default_transaction_read_only = on");
+    assert_eq!(found(&ada).await.as_deref(), Some("25006"), "as on a standby");
+
+    cluster.ask("ALTER TABLE stream_events DROP CONSTRAINT stream_events_pkey");
+    assert_eq!(found(&settings).await.as_deref(), Some("42P10"), "no primary key");
+    cluster.ask("ALTER TABLE stream_events ADD PRIMARY KEY (message_id), ALTER payload TYPE text");
+    assert_eq!(found(&settings).await.as_deref(), None, "a text takes JSON");
+    cluster.ask("ALTER TABLE stream_events DROP payload");
+    assert_eq!(found(&settings).await.as_deref(), Some("42703"), "no column");
+    assert_eq!(cluster.ask("SELECT count(*) FROM stream_events"), ["0"]);
 }

@@ -8,12 +8,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::body::event;
 use super::daemon::command_with_keys;
 use super::endpoint::{REGION, endpoint, sqs};
+use super::proxy::{Fault, Proxy};
 use super::stream::{KEY, SECRET, Stream};
 
 const THEIR_SECRET: &str = "their-s3cret";
@@ -46,11 +49,15 @@ impl Machine {
     }
 
     fn configuration(&self, more: &str) -> String {
+        let queue = format!("name = \"{}\"\nregion = \"{REGION}\"\nendpoint_url = \"{}\"\n", self.queue, endpoint());
+        self.configuration_of(&queue, more)
+    }
+
+    /// With this section `[queue]`.
+    fn configuration_of(&self, queue: &str, more: &str) -> String {
         format!(
-            "[queue]\nname = \"{}\"\nregion = \"{REGION}\"\nendpoint_url = \"{}\"\n\
-             [stream]\napi_key = \"{KEY}\"\napi_secret = {{ env = \"STREAM_API_SECRET\" }}\nbase_url = \"{}\"\n{more}",
-            self.queue,
-            endpoint(),
+            "[queue]\n{queue}[stream]\napi_key = \"{KEY}\"\napi_secret = {{ env = \"STREAM_API_SECRET\" }}\n\
+             base_url = \"{}\"\n{more}",
             self.stream.url()
         )
     }
@@ -283,6 +290,59 @@ async fn a_fifo_queue_is_refused() {
 }
 
 #[tokio::test]
+async fn on_aws_no_queue_is_made_in_another_account_than_named() {
+    let machine = Machine::new("setup_whose_account");
+    // What stands for AWS, which has no queue yet: SQS by a proxy, and STS not at all.
+    let aws = Proxy::start(|_| Some(Fault::Refused(400, "QueueDoesNotExist"))).await;
+    let setup = async |queue: &str, sts: &str| {
+        let queue = format!("{queue}region = \"{REGION}\"\nendpoint_url = \"http://sqs.{REGION}.amazonaws.com\"\n");
+        let mut command = machine.command(&["setup", "--dry-run"], "");
+        command.env("STREAM_SQSD_CONFIG_TOML", machine.configuration_of(&queue, ""));
+        command.env("HTTP_PROXY", aws.url()).env("AWS_ENDPOINT_URL_STS", sts);
+        let output = command.output();
+        Ended::of(timeout(Duration::from_secs(60), output).await.expect("it ends in time").unwrap())
+    };
+    let nowhere = "http://127.0.0.1:1";
+    let refused = "is not in account 123456789012, and would be made in that of the credentials, ";
+    let words = [&format!("{refused}which may be another"), "by `name` in [queue]", "setup print aws-cli", "+ queue"];
+    let url = format!("url = \"http://sqs.{REGION}.amazonaws.com/123456789012/{}\"\n", machine.queue);
+    setup(&url, nowhere).await.with(2, &words);
+    let name = format!("name = \"{}\"\n", machine.queue);
+    let named = format!("{name}account = \"123456789012\"\n");
+    setup(&named, nowhere).await.with(2, &words);
+    let said = setup(&name, nowhere).await.with(0, &["+ queue"]);
+    assert!(!said.contains("AWS account"), "whose it is, nobody says: {said}");
+
+    let words = ["AWS account 999999999999, us-east-1", &format!("{refused}999999999999")];
+    setup(&named, &sts("999999999999").await).await.with(2, &words);
+    setup(&named, &sts("123456789012").await).await.with(0, &["AWS account 123456789012, us-east-1", "+ queue"]);
+}
+
+/// An STS that says whose account it is, for as long as the test's runtime lives. Its URL.
+async fn sts(account: &str) -> String {
+    let body = format!(
+        "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
+         <Account>{account}</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
+    );
+    let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut asked = Vec::new();
+            while !String::from_utf8_lossy(&asked).contains("Action=GetCallerIdentity") {
+                asked.push(stream.read_u8().await.unwrap());
+            }
+            // The rest of the request is still on its way.
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.shutdown().await;
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        }
+    });
+    url
+}
+
+#[tokio::test]
 async fn a_signal_says_what_state_things_are_in() {
     let machine = Machine::new("setup_signal");
     machine.stream.set(|state| state.lag = Duration::from_secs(600));
@@ -374,7 +434,7 @@ async fn check_sees_both_ends() {
 
     let mut alone = machine.command(&["check", "--online"], "");
     let alone = Ended::of(alone.env_remove("STREAM_API_SECRET").output().await.unwrap());
-    alone.with(0, &["Stream cannot be asked: a secret of [stream] is not here"]);
+    alone.with(0, &["Stream cannot be asked: `api_secret` in [stream] names a secret that is not here"]);
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ pub(super) struct Waiter {
 /// Where a waiter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
-    /// Among those that were never called, in the order of their arrival.
+    /// Among those that were never called, or only refused, in the order of their arrival.
     Fresh(u64),
     /// Among those that are to be called again, by the time of that.
     Retry(Instant, u64),
@@ -286,8 +286,11 @@ impl RouteFlow {
     pub(super) fn succeeded(&mut self, call: Begun, now: Instant) {
         self.limits.succeeded(call, now);
         self.last_success = Some(now);
-        if self.failing_since.take().is_some() {
+        if let Some(since) = self.failing_since.take() {
             self.failing.clear();
+            if self.refusals_in_a_row > 0 {
+                self.limits.taken_after(now.saturating_duration_since(since), now);
+            }
         }
         self.refusals_in_a_row = 0;
         if let Some(down) = self.down.take() {

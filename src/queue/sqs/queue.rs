@@ -22,14 +22,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 
+use super::account::CallerAccount;
 use super::connections::Connections;
 use super::errors::{one_line, queue_error};
 use super::provision::Provisioner;
 use super::url::{self, BadQueueUrl, QueueUrl};
 use crate::queue::interface::{
-    Attributes, BATCH, Delivery, EntryError, EntryResult, MAX_MESSAGE_SIZE, MAX_VISIBILITY, MAX_WAIT, MessageAttribute,
-    Queue, QueueError, QueueFacts, Receipt, Trace, WebhookId, md5_of, read_md5,
+    Attributes, BATCH, Delivery, EntryError, EntryResult, MAX_VISIBILITY, MAX_WAIT, MessageAttribute, Queue,
+    QueueError, QueueFacts, Receipt, Trace, WebhookId, md5_of, read_md5,
 };
+use crate::queue::outgoing::{Outgoing, Sender};
 
 /// The limit of one attempt at any call but a receive. SQS answers such a call within tens of milliseconds: what takes
 /// seconds is a dead connection, and a lease may be waiting behind it.
@@ -111,6 +113,14 @@ impl QueueAddress {
         match self {
             QueueAddress::Url(url) => url.name(),
             QueueAddress::Name { name, .. } => name,
+        }
+    }
+
+    /// The account of the queue, where it is named: in the URL, or beside the name.
+    pub fn account(&self) -> Option<&str> {
+        match self {
+            QueueAddress::Url(url) => url.account(),
+            QueueAddress::Name { account, .. } => account.as_deref(),
         }
     }
 }
@@ -211,7 +221,7 @@ impl SqsQueue {
     /// See [`ConnectError`].
     pub async fn provisioner(options: &SqsOptions) -> Result<Provisioner, ConnectError> {
         let sdk = load(options).await?;
-        SqsQueue::provisioner_of(&sdk, options.queue.url(), options.endpoint_url.clone())
+        SqsQueue::provisioner_of(&sdk, &options.queue, options.endpoint_url.clone())
     }
 
     /// As [`provisioner`](SqsQueue::provisioner), for a program that has an AWS configuration of its own.
@@ -220,16 +230,19 @@ impl SqsQueue {
     ///
     /// See [`ConnectError`].
     pub fn provisioner_with_config(config: &SdkConfig, queue: &QueueAddress) -> Result<Provisioner, ConnectError> {
-        SqsQueue::provisioner_of(config, queue.url(), None)
+        SqsQueue::provisioner_of(config, queue, None)
     }
 
     fn provisioner_of(
         sdk: &SdkConfig,
-        url: Option<&QueueUrl>,
+        queue: &QueueAddress,
         endpoint: Option<String>,
     ) -> Result<Provisioner, ConnectError> {
-        let (config, region) = configure(sdk, url, endpoint)?;
-        Ok(Provisioner::new(Clients::new(&config).calls, region))
+        let configured = configure(sdk, queue.url(), endpoint)?;
+        let credentials = CallerAccount::new(sdk, &configured.region, configured.endpoint_beside(sdk, "STS"));
+        let Configured { config, region, is_aws, .. } = configured;
+        let owner = queue.account().map(str::to_owned);
+        Ok(Provisioner::new(Clients::new(&config).calls, region, owner, is_aws, credentials))
     }
 
     /// Finds the queue for a program that has an AWS configuration of its own: credentials of another account, say.
@@ -249,7 +262,7 @@ impl SqsQueue {
         queue: QueueAddress,
         endpoint: Option<String>,
     ) -> Result<SqsQueue, ConnectError> {
-        let (config, region) = configure(sdk, queue.url(), endpoint)?;
+        let Configured { config, region, .. } = configure(sdk, queue.url(), endpoint)?;
         let clients = Clients::new(&config);
         let url = match queue {
             QueueAddress::Url(url) => url,
@@ -281,7 +294,8 @@ impl SqsQueue {
 
     /// Sends up to [`BATCH`] messages and answers entry by entry, in the order of `batch`.
     ///
-    /// All bodies and attributes together may hold [`MAX_MESSAGE_SIZE`] bytes: [`batches`] cuts a list that way. An entry
+    /// All bodies and attributes together may hold [`MAX_MESSAGE_SIZE`](crate::queue::MAX_MESSAGE_SIZE) bytes:
+    /// [`batches`](crate::queue::batches) cuts a list that way. An entry
     /// that failed can be sent again; after an error of the whole call any of the messages may have been sent, and on a
     /// standard queue sending them again doubles them.
     ///
@@ -479,6 +493,20 @@ impl Queue for SqsQueue {
     }
 }
 
+impl Sender for SqsQueue {
+    async fn send_batch(&self, batch: &[Outgoing]) -> Result<Vec<EntryResult>, QueueError> {
+        self.send(batch).await
+    }
+
+    fn keeps_order(&self) -> bool {
+        self.url.is_fifo()
+    }
+
+    fn open_new_connections(&self) {
+        Queue::reconnect(self);
+    }
+}
+
 impl Clients {
     fn new(config: &aws_sdk_sqs::config::Builder) -> Clients {
         let config = config.clone().http_client(SharedHttpClient::new(Connections::default()));
@@ -493,76 +521,6 @@ impl Clients {
         let calls = config.timeout_config(limits.build());
         Clients { polls: Client::from_conf(polls.build()), calls: Client::from_conf(calls.build()) }
     }
-}
-
-/// A message to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Outgoing {
-    /// The body.
-    pub body: String,
-    /// Message attributes, as text: name and value.
-    pub attributes: Vec<(String, String)>,
-    /// The MessageGroupId. A FIFO queue needs one.
-    pub group: Option<String>,
-    /// The MessageDeduplicationId. A FIFO queue needs one unless it takes the body for it.
-    pub deduplication_id: Option<String>,
-}
-
-impl Outgoing {
-    /// A message whose body is JSON, as Stream sends it without compression: it has no attributes.
-    pub fn plain(body: String) -> Self {
-        Outgoing { body, attributes: Vec::new(), group: None, deduplication_id: None }
-    }
-
-    /// A message whose body is base64 of gzip of JSON, with the attributes that Stream gives it.
-    pub fn compressed(body: String) -> Self {
-        let attributes =
-            [("content_encoding", "gzip"), ("content_type", "application/json"), ("payload_encoding", "base64")];
-        let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        Outgoing { attributes, ..Outgoing::plain(body) }
-    }
-
-    /// Sets [`Outgoing::attributes`]: names and values.
-    pub fn with_attributes(mut self, attributes: Vec<(String, String)>) -> Self {
-        self.attributes = attributes;
-        self
-    }
-
-    /// Sets [`Outgoing::group`].
-    pub fn with_group(mut self, group: impl Into<String>) -> Self {
-        self.group = Some(group.into());
-        self
-    }
-
-    /// Sets [`Outgoing::deduplication_id`].
-    pub fn with_deduplication_id(mut self, deduplication_id: impl Into<String>) -> Self {
-        self.deduplication_id = Some(deduplication_id.into());
-        self
-    }
-
-    /// What counts against the limit of a message and of a batch, in bytes: the body, and each attribute with its type.
-    pub fn size(&self) -> usize {
-        let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len() + "String".len());
-        self.body.len() + attributes.sum::<usize>()
-    }
-}
-
-/// Cuts a list into batches that [`SqsQueue::send`] may send. A message that is too large by itself is a batch of its own,
-/// which SQS refuses.
-pub fn batches(messages: &[Outgoing]) -> impl Iterator<Item = &[Outgoing]> {
-    let mut rest = messages;
-    std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let fits = |message: &&Outgoing| {
-            bytes += message.size();
-            bytes <= MAX_MESSAGE_SIZE
-        };
-        let count = rest.iter().take(BATCH).take_while(fits).count().max(1);
-        let (batch, after) = rest.split_at_checked(count)?;
-        rest = after;
-        Some(batch)
-    })
 }
 
 /// One receive of a FIFO queue, by the id under which SQS repeats its answer. Dropped without an end (the engine gave it
@@ -636,15 +594,28 @@ async fn load(options: &SqsOptions) -> Result<SdkConfig, ConnectError> {
     Ok(loader.load().await)
 }
 
-/// The settings of the clients for a queue with this URL, or for one whose URL is not known, and its region.
-fn configure(
-    sdk: &SdkConfig,
-    url: Option<&QueueUrl>,
+/// What the clients of a queue are made of.
+struct Configured {
+    config: aws_sdk_sqs::config::Builder,
+    region: String,
+    /// Where SQS is asked, where that is not the region's own endpoint.
     endpoint: Option<String>,
-) -> Result<(aws_sdk_sqs::config::Builder, String), ConnectError> {
+    /// Whether SQS itself is asked, and no emulator of it.
+    is_aws: bool,
+}
+
+impl Configured {
+    /// Where another service is asked: where the environment says, or else at the same emulator. None is the region's own.
+    fn endpoint_beside(&self, sdk: &SdkConfig, service_id: &str) -> Option<String> {
+        configured_endpoint(sdk, service_id).or_else(|| self.endpoint.clone().filter(|_| !self.is_aws))
+    }
+}
+
+/// The settings of the clients for a queue with this URL, or for one whose URL is not known.
+fn configure(sdk: &SdkConfig, url: Option<&QueueUrl>, endpoint: Option<String>) -> Result<Configured, ConnectError> {
     let mut config = aws_sdk_sqs::config::Builder::from(sdk).behavior_version(BehaviorVersion::v2026_01_12());
     config.set_identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS).build());
-    let mut endpoint = endpoint.or_else(|| configured_endpoint(sdk));
+    let mut endpoint = endpoint.or_else(|| configured_endpoint(sdk, "SQS"));
     match url.map(|url| (url, url.endpoint())) {
         Some((url, url::Endpoint::Origin)) => {
             endpoint.get_or_insert_with(|| url.origin().to_owned());
@@ -667,9 +638,10 @@ fn configure(
         (None, Some(_)) => "us-east-1".to_owned(),
         (None, None) => return Err(ConnectError::NoRegion),
     };
+    let is_aws = endpoint.as_deref().and_then(url::host_in).is_none_or(url::is_of_aws);
     config = config.region(Region::new(region.clone()));
-    config.set_endpoint_url(endpoint);
-    Ok((config, region))
+    config.set_endpoint_url(endpoint.clone());
+    Ok(Configured { config, region, endpoint, is_aws })
 }
 
 async fn look_up(client: &Client, region: &str, name: &str, account: Option<String>) -> Result<QueueUrl, ConnectError> {
@@ -681,9 +653,10 @@ async fn look_up(client: &Client, region: &str, name: &str, account: Option<Stri
     Ok(QueueUrl::parse(&url)?)
 }
 
-/// The endpoint that environment or profile name for SQS, or for all services.
-fn configured_endpoint(sdk: &SdkConfig) -> Option<String> {
-    let key = ServiceConfigKey::builder().service_id("SQS").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+/// The endpoint that environment or profile name for a service, or for all services.
+fn configured_endpoint(sdk: &SdkConfig, service_id: &str) -> Option<String> {
+    let key =
+        ServiceConfigKey::builder().service_id(service_id).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
     let of_service = key.ok().and_then(|key| sdk.service_config()?.load_config(key));
     of_service.or_else(|| sdk.endpoint_url().map(str::to_owned))
 }

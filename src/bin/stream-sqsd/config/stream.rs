@@ -117,6 +117,11 @@ impl StreamConfig {
         StreamApi::new(&settings).map_err(|error| Failure::new(Exit::Usage, error))
     }
 
+    /// The API key of the app and its API secret.
+    pub(crate) fn app(&self) -> (&Secret, &Secret) {
+        (&self.api_key, &self.api_secret)
+    }
+
     /// The access key that Stream sends with, where it sends with one.
     pub(crate) fn keys(&self) -> Option<(&str, &str)> {
         match &self.auth {

@@ -29,8 +29,9 @@ pub(super) async fn examine(config: &Config, queue: &SqsQueue) -> OfStream {
         }],
         auth: None,
     };
-    let Ok(api) = stream.api() else {
-        return unknown("Stream cannot be asked: a secret of [stream] is not here".to_owned());
+    let api = match stream.api() {
+        Ok(api) => api,
+        Err(failure) => return unknown(format!("Stream cannot be asked: {failure}")),
     };
     let app = match api.app().await {
         Ok(app) => app,

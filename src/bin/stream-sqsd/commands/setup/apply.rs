@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use stream_sqsd::queue::sqs::provision::{Found, Made, Plan, ProvisionError};
-use stream_sqsd::queue::sqs::{Provisioner, QueueUrl, SqsQueue, queue_arn};
+use stream_sqsd::queue::sqs::{Provisioner, SqsQueue, queue_arn};
 use stream_sqsd::stream::{App, Hook, HookPlan, SqsKeys, Stage, StreamError, WriteError, write};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,8 @@ struct Looked {
     queues: Plan,
     /// The URL of the queue, where it is known before the queue is made.
     url: Option<String>,
+    /// The account of the queues, where anyone tells it.
+    account: Option<String>,
     region: String,
 }
 
@@ -41,8 +43,7 @@ pub(super) async fn apply(place: SetupPlace, how: &SetupPlan, stop: Cancellation
     let change = hook_change(&ground, &looked, looked.url.as_deref(), how.update)?;
     let nothing = looked.queues.is_empty(how.update) && change.plan.is_empty();
 
-    let account = looked.url.as_deref().and_then(|url| QueueUrl::parse(url).ok()?.account().map(str::to_owned));
-    let text = view::head(&looked.app, account.as_deref(), &looked.region)
+    let text = view::head(&looked.app, looked.account.as_deref(), &looked.region)
         + &view::queues(&looked.queues, how.update)
         + &hooks(&looked.app, &change, how.update);
     print(&text)?;
@@ -51,6 +52,7 @@ pub(super) async fn apply(place: SetupPlace, how: &SetupPlan, stop: Cancellation
             "two event hooks send to this queue: every event comes twice (`stream-sqsd setup remove --id ID` takes one away)",
         );
     }
+    ground.unless_stopped(provisioner.check(&looked.queues)).await?.map_err(|error| not_made(&ground, error))?;
     change.plan.check().map_err(masked)?;
     let Some(consent) = consent else { return Ok(Exit::Done) };
     if nothing {
@@ -77,11 +79,16 @@ async fn look(ground: &Ground, provisioner: &Provisioner) -> Result<Looked, Fail
     let dead = main.as_ref().and_then(Found::dead_letter_queue);
     let dead = dead.unwrap_or_else(|| format!("{}-dead-letter", queue.name()));
     let dead_letters = find(ground, provisioner, &dead).await?;
+    let account = [&main, &dead_letters].into_iter().flatten().find_map(Found::account).map(str::to_owned);
+    let account = match account {
+        Some(account) => Some(account),
+        None => ground.unless_stopped(provisioner.account()).await?.map(str::to_owned),
+    };
     let url = main.as_ref().map(|found| &found.url).or(queue.url()).map(|url| url.as_str().to_owned());
     let allow = ground.stream.keys().is_none();
     let region = provisioner.region().to_owned();
     let queues = Plan::new((queue.name(), main), (&dead, dead_letters), allow);
-    Ok(Looked { app, queues: queues.map_err(|error| not_made(ground, error))?, url, region })
+    Ok(Looked { app, queues: queues.map_err(|error| not_made(ground, error))?, url, account, region })
 }
 
 async fn find(ground: &Ground, provisioner: &Provisioner, name: &str) -> Result<Option<Found>, Failure> {
@@ -99,6 +106,11 @@ fn not_made(ground: &Ground, error: ProvisionError) -> Failure {
         error @ ProvisionError::Fifo(_) => {
             Failure::usage(format!("{error}; let Stream send to a standard queue, which keeps no order"))
         }
+        error @ ProvisionError::WhoseAccount { .. } => Failure::usage(format!(
+            "{error}.\n  Use credentials of that account; or name the queue by `name` in [queue], without `account`, to have \
+             it made in the account of the credentials; or make it yourself: `stream-sqsd setup print aws-cli` prints the \
+             commands. Nothing was changed"
+        )),
         error => Failure::new(Exit::Unavailable, error),
     }
 }
@@ -287,10 +299,11 @@ async fn old_system(
     let name = &looked.queues.main.name;
     let what = format!("{} → {name}", old.map_or("none".to_owned(), crate::config::address::shown));
     print(
-        &(view::head(&looked.app, None, &looked.region)
+        &(view::head(&looked.app, looked.account.as_deref(), &looked.region)
             + &view::queues(&looked.queues, how.update)
             + &view::line('~', "SQS queue", "of the app", &what)),
     )?;
+    ground.unless_stopped(provisioner.check(&looked.queues)).await?.map_err(|error| not_made(ground, error))?;
     let Some(consent) = consent else { return Ok(Exit::Done) };
     if !consent.ask("This is what will be done.", &ground.stop).await? {
         return Ok(Exit::Done);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::config::settings::{Flags, OfRun};
+use crate::config::settings::{Flags, OfSetup};
 
 const SETUP_HELP: &str = "\
 What is missing is made; what differs is shown, and changed only with --update. The configuration needs a section [stream] \
@@ -62,7 +62,7 @@ pub(crate) struct SetupPlace {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) settings: Flags<OfRun>,
+    pub(crate) settings: Flags<OfSetup>,
 }
 
 #[derive(Debug, Subcommand)]
