@@ -16,15 +16,16 @@ pub(super) async fn remove(arguments: RemoveArguments, stop: CancellationToken) 
     let ground = Ground::read(arguments.place, stop)?;
     let consent = if arguments.dry_run { None } else { Some(Consent::of(arguments.yes, &ground.screen)?) };
     let app = ground.app().await?;
-    let url = match ground.config.queue.queue.url() {
-        Some(url) => url.as_str().to_owned(),
-        None => {
+    let (hook_type, target) = match (&ground.stream.topic, ground.config.queue.queue.url()) {
+        (Some(topic), _) => ("sns", topic.as_str().to_owned()),
+        (None, Some(url)) => ("sqs", url.as_str().to_owned()),
+        (None, None) => {
             let queue = ground.unless_stopped(SqsQueue::connect(ground.config.queue.clone())).await?;
             let queue = queue.map_err(|error| advice::not_connected(error, &ground.config.queue))?;
-            queue.url().as_str().to_owned()
+            ("sqs", queue.url().as_str().to_owned())
         }
     };
-    let mut places = wanted::about(&app.hooks, &url);
+    let mut places = wanted::about(&app.hooks, hook_type, &target);
     if let Some(id) = &arguments.id {
         places.retain(|place| app.hooks.get(*place).and_then(|hook| hook.id()).as_ref() == Some(id));
     }

@@ -4,30 +4,40 @@ use serde_json::Value;
 use stream_sqsd::queue::sqs::QueueUrl;
 use stream_sqsd::stream::{Hook, HookPlan, PlanError};
 
-use crate::config::stream::{HookAuth, StreamConfig};
+use crate::config::stream::StreamConfig;
+use crate::terminal::exit::Failure;
 
-/// What the hook for a queue is to be.
-pub(super) fn hook(stream: &StreamConfig, queue: &str, region: &str) -> Hook {
-    let hook = Hook::new("sqs")
-        .with("sqs_queue_url", queue)
-        .with("sqs_region", region)
+/// What the hook for a queue is to be; with a topic, what the hook for that is to be.
+///
+/// # Errors
+///
+/// Where the access key is not here that Stream is to send with.
+pub(super) fn hook(stream: &StreamConfig, queue: &str, region: &str) -> Result<Hook, Failure> {
+    let hook = match &stream.topic {
+        Some(topic) => Hook::new("sns").with("sns_topic_arn", topic.as_str()).with("sns_region", topic.region()),
+        None => Hook::new("sqs").with("sqs_queue_url", queue).with("sqs_region", region),
+    };
+    let hook = hook
         .with("event_types", stream.event_types.clone())
         .with("product", stream.product.as_str())
         .with("should_send_custom_events", stream.custom_events);
-    match &stream.auth {
-        HookAuth::Resource => hook.with("sqs_auth_type", "resource"),
-        HookAuth::Keys { key, secret } => {
-            hook.with("sqs_auth_type", "keys").with("sqs_key", key.reveal()).with("sqs_secret", secret.reveal())
-        }
-    }
+    let of_service = |name: &str| format!("{}_{name}", hook.hook_type());
+    let [auth, key, secret] = ["auth_type", "key", "secret"].map(of_service);
+    Ok(match stream.keys()? {
+        None => hook.with(&auth, "resource"),
+        Some((id, own)) => hook.with(&auth, "keys").with(&key, id).with(&secret, own),
+    })
 }
 
-/// The places of the hooks that send to this queue. URLs that differ in their form alone lead to the same queue.
-pub(super) fn about(hooks: &[Hook], queue: &str) -> Vec<usize> {
-    let url = QueueUrl::parse(queue).ok();
+/// The places of the hooks of this type that send there. URLs that differ in their form alone lead to the same queue.
+pub(super) fn about(hooks: &[Hook], hook_type: &str, target: &str) -> Vec<usize> {
+    let url = QueueUrl::parse(target).ok();
     // A queue that is not there yet has no URL.
-    let leads_there = |target: &str| url.as_ref().is_some_and(|url| url.leads_to_the_same_as(target));
-    let is_about = |hook: &Hook| hook.hook_type() == "sqs" && leads_there(&hook.target());
+    let leads_there = |other: &str| match hook_type {
+        "sqs" => url.as_ref().is_some_and(|url| url.leads_to_the_same_as(other)),
+        _ => target == other,
+    };
+    let is_about = |hook: &Hook| hook.hook_type() == hook_type && leads_there(&hook.target());
     hooks.iter().enumerate().filter(|(_, hook)| is_about(hook)).map(|(place, _)| place).collect()
 }
 
@@ -43,7 +53,7 @@ pub(super) struct HookChange {
 
 /// Adds the hook where there is none; changes the one that is there only with `update`.
 pub(super) fn change(before: Vec<Hook>, wanted: Hook, update: bool) -> Result<HookChange, PlanError> {
-    let places = about(&before, &wanted.target());
+    let places = about(&before, &wanted.hook_type(), &wanted.target());
     let count = places.len();
     let Some(place) = places.first().copied() else {
         return Ok(HookChange { plan: HookPlan::add(before, wanted), there: None, count });
