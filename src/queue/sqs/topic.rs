@@ -10,7 +10,7 @@ use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use tokio::time::Instant;
 
 use super::connections::Connections;
-use super::doctor::QueueAttributes;
+use super::attributes::QueueAttributes;
 use super::errors::queue_error;
 use super::policy;
 use super::provision::{Found, Made, ProvisionError};

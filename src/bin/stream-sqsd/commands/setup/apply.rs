@@ -162,7 +162,7 @@ fn hook_change(ground: &Ground, looked: &Looked, url: Option<&str>, update: bool
 }
 
 /// The hooks as they will be.
-fn hooks(app: &App, change: &HookChange, update: bool) -> String {
+pub(super) fn hooks(app: &App, change: &HookChange, update: bool) -> String {
     let mut text = String::new();
     for (place, hook) in app.hooks.iter().enumerate() {
         match &change.there {

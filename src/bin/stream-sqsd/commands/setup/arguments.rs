@@ -18,6 +18,7 @@ The credentials need sqs:CreateQueue, sqs:SetQueueAttributes, sqs:GetQueueUrl an
 
 Examples:
   stream-sqsd setup --config stream-sqsd.toml --dry-run
+  stream-sqsd setup --config stream-sqsd.toml --webhook https://relay.example.com/webhooks/stream
   stream-sqsd setup hooks --config stream-sqsd.toml
   stream-sqsd setup print policy --config stream-sqsd.toml";
 
@@ -48,6 +49,9 @@ pub(crate) struct SetupPlan {
     /// For an app on Stream's old hook system: set its one SQS queue, which needs `auth = "keys"`.
     #[arg(long)]
     pub(crate) legacy: bool,
+    /// Add the event hook for webhooks to this URL instead, as for `stream-sqsd relay`. Queues and permissions stay as they are.
+    #[arg(long, value_name = "URL", conflicts_with = "legacy")]
+    pub(crate) webhook: Option<String>,
 }
 
 /// Which queue and which app, by which configuration.
@@ -84,6 +88,9 @@ pub(crate) struct HooksArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArguments {
+    /// Take the hook for webhooks to this URL away instead.
+    #[arg(long, value_name = "URL")]
+    pub(crate) webhook: Option<String>,
     /// Which one, where several hooks send to the queue.
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,
