@@ -147,6 +147,7 @@ pub mod docs {
             #[doc = "[handlers]: crate::docs::handlers"]
             #[doc = "[monitoring]: crate::docs::monitoring"]
             #[doc = "[performance]: crate::docs::performance"]
+            #[doc = "[relay]: crate::docs::relay"]
             #[doc = "[setup]: crate::docs::setup"]
             #[doc = "[tutorial]: crate::docs::tutorial"]
             #[doc = ""]
@@ -160,6 +161,7 @@ pub mod docs {
     page!(tutorial);
     page!(setup);
     page!(from_webhooks);
+    page!(relay);
     page!(handlers);
     page!(guarantees);
     page!(dead_letters);
