@@ -151,6 +151,7 @@ pub mod docs {
             #[doc = "[hooks]: crate::docs::hooks"]
             #[doc = "[monitoring]: crate::docs::monitoring"]
             #[doc = "[performance]: crate::docs::performance"]
+            #[doc = "[relay]: crate::docs::relay"]
             #[doc = "[setup]: crate::docs::setup"]
             #[doc = "[tutorial]: crate::docs::tutorial"]
             #[doc = ""]
@@ -165,6 +166,7 @@ pub mod docs {
     page!(setup);
     page!(from_webhooks);
     page!(hooks);
+    page!(relay);
     page!(handlers);
     page!(guarantees);
     page!(dead_letters);

@@ -1,6 +1,6 @@
 //! HTTP webhooks: the signature, and the body once it is verified.
 //!
-//! For those who receive Stream's hooks over HTTP and want the same events; the daemon does not listen for them, but its
+//! For those who receive Stream's hooks over HTTP and want the same events. The relay receives them for a queue, and the
 //! `http` handler signs as Stream does. Nothing on SQS or SNS is signed.
 
 use std::fmt;

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::json::{push_event, push_string};
 use crate::event::Event;
 use crate::handler::{Context, HandlerError};
 
@@ -53,14 +54,8 @@ pub(super) fn push_line(event: &Event, ctx: &Context, line: &mut Vec<u8>) {
         None => line.extend_from_slice(b"null"),
     }
     line.extend_from_slice(br#","event":"#);
-    // With the end, for which a large line would otherwise be moved to twice its room.
-    line.reserve(event.json().len() + 2);
-    line.extend(event.json().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+    push_event(event, line);
     line.extend_from_slice(b"}\n");
-}
-
-fn push_string(text: &str, line: &mut Vec<u8>) {
-    serde_json::to_writer(line, text).expect("a string becomes JSON, and a Vec takes every write");
 }
 
 /// What lines are written to. Its calls come from one thread, and may block.

@@ -182,10 +182,10 @@ adres = 1
     let mut command = daemon(&["relay", "--config", &config(&tls)]);
     command.env("NEW", "n").env("OLD", "o");
     run(command).with(2).saying(&["/nonexistent/c cannot be read"]);
-    // A run has no business with it.
+    // What the relay would refuse here, a check finds.
     let mut command = bare(&["check", &config(&format!("[relay]\n{APP}"))]);
     command.env("NEW", "n");
-    let checked = run(command).with(0);
+    let checked = run(command).with(1);
     assert!(checked.stdout.contains("the environment variable OLD is not set"), "{}", checked.stdout);
     assert!(checked.stdout.contains("[relay] has no spool"), "{}", checked.stdout);
 }

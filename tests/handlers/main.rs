@@ -20,6 +20,7 @@ mod http;
 mod gateway;
 mod servers;
 mod exec;
+mod persistent;
 #[cfg(feature = "test-postgres")]
 mod postgres;
 

@@ -59,7 +59,10 @@ impl Place {
 
 /// An event of this number, and the webhook id that goes with it.
 fn event(number: usize) -> (String, String) {
-    (format!(r#"{{"type":"message.new","cid":"messaging:c{}","number":{number}}}"#, number % 7), format!("id-{number}"))
+    (
+        format!(r#"{{"type":"message.new","cid":"messaging:c{}","number":{number}}}"#, number % 31),
+        format!("id-{number}"),
+    )
 }
 
 /// One attempt of Stream: the code of the answer, or None where there was none.
@@ -176,7 +179,7 @@ async fn killed_twenty_times(test: &str, queue: TestQueue, spool: bool) -> (BTre
     let mut calls = 0;
     let proxy = Proxy::start(move |action| {
         calls += 1;
-        (action == "SendMessageBatch" && spool && calls % 40 >= 34).then_some(Fault::Refused(503, "ServiceUnavailable"))
+        (action == "SendMessageBatch" && spool && calls % 60 >= 57).then_some(Fault::Refused(503, "ServiceUnavailable"))
     })
     .await;
     let place = Place::new(&queue, &proxy.url(), spool).await;

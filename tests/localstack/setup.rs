@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::body::event;
 use super::daemon::command_with_keys;
-use super::endpoint::{REGION, endpoint, sqs};
+use super::endpoint::{ACCOUNT, REGION, endpoint, sns, sqs};
 use super::proxy::{Fault, Proxy};
 use super::stream::{KEY, SECRET, Stream};
 
@@ -79,6 +79,11 @@ impl Machine {
         let arguments: Vec<&str> = ["setup"].iter().chain(arguments).copied().collect();
         let running = self.command(&arguments, more).output();
         Ended::of(timeout(Duration::from_secs(120), running).await.expect("it ends in time").unwrap())
+    }
+
+    async fn check(&self, more: &str) -> Ended {
+        let output = self.command(&["check", "--online"], more).output();
+        Ended::of(timeout(Duration::from_secs(60), output).await.expect("it ends in time").unwrap())
     }
 
     /// What was saved before a change.
@@ -244,6 +249,12 @@ async fn keys_are_sent_to_stream_and_shown_to_nobody() {
     let said = machine.setup_with(&["--yes"], more).await.with(0, &["auth keys"]);
     assert!(!said.contains("+ permission"), "the key needs none by the queue's policy: {said}");
     assert_eq!(machine.stream.hooks()[2]["sqs_secret"], "aws-s3cret");
+
+    let writes = machine.writes();
+    let mut elsewhere = machine.command(&["setup", "--yes", "--update"], more);
+    let elsewhere = Ended::of(elsewhere.env_remove("KEY_OF_AWS").output().await.unwrap());
+    elsewhere.with(2, &["`sqs_secret` in [stream] names a secret that is not here"]);
+    assert_eq!(machine.writes(), writes, "nothing else is written in its place");
 }
 
 #[tokio::test]
@@ -372,13 +383,117 @@ async fn the_same_is_printed_as_commands_and_as_a_policy() {
     assert!(!machine.exists().await && machine.writes() == 0);
 }
 
+/// What stands between the tags of this name, each time.
+fn tagged(xml: &str, name: &str) -> Vec<String> {
+    let tag = format!("<{name}>");
+    let parts = xml.split(&tag).skip(1);
+    parts.map(|rest| rest.split('<').next().unwrap().to_owned()).collect()
+}
+
+/// A machine with a topic of the queue's name, and the line of the configuration that names it.
+async fn with_topic(test: &str) -> (Machine, String, String) {
+    let machine = Machine::new(test);
+    let topic = tagged(&sns("CreateTopic", &[("Name", &machine.queue)]).await, "TopicArn").remove(0);
+    let more = format!("sns_topic = \"{topic}\"\n");
+    (machine, topic, more)
+}
+
+#[tokio::test]
+async fn by_a_topic_an_event_of_streams_reaches_the_daemon() {
+    let (machine, topic, more) = with_topic("setup_topic").await;
+    let name = &machine.queue;
+    let plan = [
+        format!("+ permission   {name} may send to {name}"),
+        format!("+ subscription {name} → {name}, raw delivery"),
+        format!("+ permission   Stream (185583345998) may publish to {name}"),
+        format!("+ event hook   sns → {name} (all events, auth resource)"),
+    ];
+    let plan = plan.each_ref().map(String::as_str);
+    let said = machine.setup_with(&["--dry-run"], &more).await.with(0, &plan);
+    assert!(!said.contains(&format!("Stream (185583345998) may send to {name}")), "it need not: {said}");
+    assert!(!machine.exists().await && machine.writes() == 0, "a dry run changes nothing");
+
+    let done = ["the queue is subscribed to", "read back: 3 hooks, as planned", "Stream can send: ok (check_sns)"];
+    machine.setup_with(&["--yes"], &more).await.with(0, &done);
+    let hooks = without_stamps(&machine.stream.hooks());
+    assert_eq!(hooks[..2], others().as_array().unwrap()[..]);
+    assert_eq!((&hooks[2]["hook_type"], &hooks[2]["sns_topic_arn"]), (&json!("sns"), &json!(topic)));
+    assert_eq!((&hooks[2]["sns_auth_type"], &hooks[2]["sns_region"]), (&json!("resource"), &json!(REGION)));
+    assert!(machine.stream.calls("POST /check_sqs").is_empty());
+    machine.setup_with(&["--yes", "--update"], &more).await.with(0, &["there is nothing to do"]);
+
+    sns("Publish", &[("TopicArn", &topic), ("Message", &event(1).to_string())]).await;
+    let run = machine.command(&["run", "--until-empty", "--wait", "1s"], &more).output().await.unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", String::from_utf8_lossy(&run.stderr));
+    assert_eq!(String::from_utf8_lossy(&run.stdout).lines().count(), 1);
+
+    let commands = ["aws sns subscribe", "RawMessageDelivery=true", "sns:Publish", "aws:SourceArn"];
+    machine.setup_with(&["print", "aws-cli"], &more).await.with(0, &commands);
+    machine.setup_with(&["remove", "--yes"], &more).await.with(0, &["- event hook   sns", "read back: 2 hooks"]);
+    assert_eq!(without_stamps(&machine.stream.hooks()), *others().as_array().unwrap());
+    sns("DeleteTopic", &[("TopicArn", &topic)]).await;
+    machine.setup_with(&["--yes"], &more).await.with(2, &["there is no topic", "aws sns create-topic"]);
+    machine.setup_with(&["--yes"], "sns_topic = \"chat\"\n").await.with(2, &["is not the ARN of a topic"]);
+    let fifo = format!("sns_topic = \"{topic}.fifo\"\n");
+    machine.setup_with(&["--yes"], &fifo).await.with(2, &["group id"]);
+}
+
+#[tokio::test]
+async fn check_sees_the_topic_between_both_ends() {
+    let (machine, topic, more) = with_topic("setup_topic_check").await;
+    let check = async |more: &str| machine.check(more).await;
+    machine.setup_with(&["--yes"], &more).await.with(0, &[]);
+    check(&more).await.with(0, &["the queue is good"]);
+    let url = sqs("GetQueueUrl", json!({"QueueName": machine.queue})).await["QueueUrl"].clone();
+
+    let subscription =
+        tagged(&sns("ListSubscriptionsByTopic", &[("TopicArn", &topic)]).await, "SubscriptionArn").remove(0);
+    let raw =
+        [("AttributeName", "RawMessageDelivery"), ("AttributeValue", "false"), ("SubscriptionArn", &subscription)];
+    sns("SetSubscriptionAttributes", &raw).await;
+    check(&more).await.with(0, &["wraps each event in SNS's envelope", "setup --update"]);
+    let stays = ["~ subscription", "--update changes it", "there is nothing to do"];
+    machine.setup_with(&["--yes"], &more).await.with(0, &stays);
+    machine.setup_with(&["--yes", "--update"], &more).await.with(0, &["changed what differed"]);
+    check(&more).await.with(0, &["the queue is good"]);
+
+    let denied = json!({"status": "error", "error": "AuthorizationError: not authorized"});
+    machine.stream.set(|state| state.checks = [denied].into());
+    check(&more).await.with(1, &["Stream tried to send to the topic and could not: AuthorizationError"]);
+    machine.stream.set(|state| state.checks = [json!({"status": "ok"})].into());
+    let nobody = r#"{"Version":"2012-10-17","Statement":[]}"#;
+    sns("SetTopicAttributes", &[("TopicArn", &topic), ("AttributeName", "Policy"), ("AttributeValue", nobody)]).await;
+    check(&more).await.with(1, &["the topic's policy does not let Stream's account publish"]);
+    sqs("SetQueueAttributes", json!({"QueueUrl": url, "Attributes": {"Policy": ""}})).await;
+    check(&more).await.with(1, &["the queue's policy does not let the topic send"]);
+    machine.setup_with(&["--yes"], &more).await.with(0, &["may send to the queue"]);
+    check(&more).await.with(0, &["the queue is good"]);
+
+    // Beside the topic's hook one of the queue: each event has two ways.
+    let direct =
+        json!({"hook_type": "sqs", "sqs_queue_url": url, "sqs_auth_type": "keys", "sqs_secret": "x", "enabled": true});
+    machine.stream.set(|state| state.app["event_hooks"].as_array_mut().unwrap().push(direct));
+    let twice = "Each event comes once by each of them";
+    check(&more).await.with(0, &["to this queue, and another one to its topic", twice]);
+    let beside = format!("to this queue, and another one to the topic {}", machine.queue);
+    let said = check("").await.with(0, &[&beside, twice]);
+    assert!(!said.contains("cannot be seen"), "{said}");
+    sns("Unsubscribe", &[("SubscriptionArn", &subscription)]).await;
+    let said = check("").await.with(0, &[]);
+    assert!(!said.contains(&beside), "it does not lead here: {said}");
+    check(&more).await.with(1, &["the queue is not subscribed to the topic"]);
+
+    sns("DeleteTopic", &[("TopicArn", &topic)]).await;
+    check(&more).await.with(1, &["there is no topic", "aws sns create-topic"]);
+    check("").await.with(0, &[&beside, "cannot be seen from here", "aws sns list-subscriptions-by-topic"]);
+    let other = format!("sns_topic = \"arn:aws:sns:{REGION}:{ACCOUNT}:another\"\n");
+    check(&other).await.with(1, &["no event hook of the app sends to this topic"]);
+}
+
 #[tokio::test]
 async fn check_sees_both_ends() {
     let machine = Machine::new("setup_check");
-    let check = async |more: &str| {
-        let output = machine.command(&["check", "--online"], more).output();
-        Ended::of(timeout(Duration::from_secs(60), output).await.expect("it ends in time").unwrap())
-    };
+    let check = async |more: &str| machine.check(more).await;
     machine.setup(&["--yes"]).await.with(0, &[]);
     check("").await.with(0, &["the queue is good"]);
 

@@ -292,7 +292,9 @@ fn share(scenario: &Scenario, target: &Target, limits: &[Limit]) -> Option<Share
     }
     let mixed = times_out || limits.len() > 1 || others > 0 || !target.failing.is_empty();
     if mixed {
-        share = Share { least: share.least.min(0.5), most_refused: 1.0, ..share };
+        // Of the first calls, as many are for those that always fail as these are of the messages.
+        let good = 1.0 - always as f64 / scenario.messages.len() as f64;
+        share = Share { least: share.least.min(0.5) * good, most_refused: 1.0, ..share };
     }
     // A message whose type failed keeps its group waiting for a while.
     if times_out || (scenario.fifo && !target.failing.is_empty()) {

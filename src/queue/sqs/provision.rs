@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::account::CallerAccount;
+use super::arn::TopicArn;
 use super::attributes::{Encryption, QueueAttributes, taken_apart};
 use super::errors::queue_error;
 use super::policy::{self, BadPolicy};
@@ -113,6 +114,9 @@ pub enum ProvisionError {
     /// Stream cannot send to a FIFO queue by its hooks.
     #[error("{0} is a FIFO queue, and Stream's hooks send no group id that a FIFO queue needs")]
     Fifo(String),
+    /// The topic is not there. It is not made, since its ARN names it.
+    #[error("there is no topic {}", .0.as_str())]
+    NoTopic(TopicArn),
     /// What is there cannot be added to.
     #[error(transparent)]
     Policy(#[from] BadPolicy),
@@ -145,10 +149,14 @@ pub enum Made {
     Queue(String),
     /// The queue dead-letters now.
     Redrive(String),
-    /// Stream may send now.
+    /// Stream may send to it now.
     Permission(String),
-    /// Attributes of a queue were changed.
+    /// The topic of this name may send to the queue now.
+    Way(String),
+    /// Attributes of a queue or of a subscription were changed.
     Changed(String),
+    /// The queue gets what is published to the topic of this name now.
+    Subscription(String),
 }
 
 impl Plan {
@@ -369,6 +377,17 @@ impl Provisioner {
             made(Made::Permission(plan.main.name.clone()));
         }
         Ok(main)
+    }
+
+    /// Lets a topic send to the queue, beside whom it lets already.
+    ///
+    /// # Errors
+    ///
+    /// [`ProvisionError`]; the permission is `sqs:SetQueueAttributes`.
+    pub async fn let_topic_send(&self, queue: &Found, topic: &TopicArn) -> Result<Made, ProvisionError> {
+        let policy = policy::with_topic(queue.attributes.policy.as_deref(), queue.arn(), topic.as_str())?;
+        self.set(queue, vec![(QueueAttributeName::Policy, policy)]).await?;
+        Ok(Made::Way(topic.name().to_owned()))
     }
 
     async fn ensure(

@@ -23,9 +23,11 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 
 use super::account::CallerAccount;
+use super::arn::TopicArn;
 use super::connections::Connections;
 use super::errors::{one_line, queue_error};
 use super::provision::Provisioner;
+use super::topic::Topic;
 use super::url::{self, BadQueueUrl, QueueUrl};
 use crate::queue::interface::{
     Attributes, BATCH, Delivery, EntryError, EntryResult, MAX_VISIBILITY, MAX_WAIT, MessageAttribute, Queue,
@@ -222,6 +224,18 @@ impl SqsQueue {
     pub async fn provisioner(options: &SqsOptions) -> Result<Provisioner, ConnectError> {
         let sdk = load(options).await?;
         SqsQueue::provisioner_of(&sdk, &options.queue, options.endpoint_url.clone())
+    }
+
+    /// What makes a topic send to the queue. The topic may be in another region.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub async fn topic(options: &SqsOptions, topic: TopicArn) -> Result<Topic, ConnectError> {
+        let sdk = load(options).await?;
+        let configured = configure(&sdk, options.queue.url(), options.endpoint_url.clone())?;
+        let endpoint = configured.endpoint_beside(&sdk, "SNS");
+        Ok(Topic::new(&sdk, topic, endpoint))
     }
 
     /// As [`provisioner`](SqsQueue::provisioner), for a program that has an AWS configuration of its own.

@@ -169,8 +169,14 @@ async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
     let arn = queue.arn().unwrap_or_else(|| queue_arn(queue.region(), "ACCOUNT", queue.url().name()));
     // First, since it says by whose permission Stream sends.
     let of_stream = stream::examine(config, &queue).await;
-    let (keeps_reasons, auth) = (config.reasons.is_some(), of_stream.auth);
-    let subject = Subject { url: queue.url().as_str(), arn: &arn, engine: &config.engine, keeps_reasons, auth };
+    let subject = Subject {
+        url: queue.url().as_str(),
+        arn: &arn,
+        engine: &config.engine,
+        keeps_reasons: config.reasons.is_some(),
+        auth: of_stream.auth,
+        by_topic: of_stream.by_topic,
+    };
     let mut found = ask(&queue, &subject, receive).await.map_err(|error| advice::refused(error, &arn))?;
     found.findings.extend(of_stream.findings);
     found.findings.extend(targets::examine(config).await);
@@ -383,6 +389,8 @@ struct Subject<'a> {
     keeps_reasons: bool,
     /// How Stream proves who it is, where that is known.
     auth: Option<Auth>,
+    /// Whether Stream sends to a topic, so that the queue has to let that send.
+    by_topic: bool,
 }
 
 impl Subject<'_> {
@@ -585,7 +593,10 @@ impl Subject<'_> {
     }
 
     fn check_policy(&self, queue: &QueueAttributes, findings: &mut Vec<Finding>) {
-        // A key of the customer's account needs nothing of the policy.
+        // A key of the customer's account needs nothing of the policy, and a topic something else.
+        if self.by_topic {
+            return;
+        }
         if queue.policy.as_deref().is_some_and(lets_stream_send) || self.auth == Some(Auth::Keys) {
             return;
         }

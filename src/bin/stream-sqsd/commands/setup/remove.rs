@@ -16,22 +16,24 @@ pub(super) async fn remove(arguments: RemoveArguments, stop: CancellationToken) 
     let ground = Ground::read(arguments.place, stop)?;
     let consent = if arguments.dry_run { None } else { Some(Consent::of(arguments.yes, &ground.screen)?) };
     let app = ground.app().await?;
-    let (mut places, target) = match &arguments.webhook {
-        Some(url) => (wanted::about_webhook(&app.hooks, url), "URL"),
-        None => (wanted::about(&app.hooks, &queue_url(&ground).await?), "queue"),
+    let ((hook_type, target), what) = match (&arguments.webhook, &ground.stream.topic) {
+        (Some(url), _) => (("webhook", url.clone()), "URL"),
+        (None, Some(topic)) => (("sns", topic.as_str().to_owned()), "topic"),
+        (None, None) => (("sqs", queue_url(&ground).await?), "queue"),
     };
+    let mut places = wanted::about(&app.hooks, hook_type, &target);
     if let Some(id) = &arguments.id {
         places.retain(|place| app.hooks.get(*place).and_then(|hook| hook.id()).as_ref() == Some(id));
     }
     let place = match places.as_slice() {
         [] => {
-            say(&format!("no event hook of this app sends to this {target}: there is nothing to do"));
+            say(&format!("no event hook of this app sends to this {what}: there is nothing to do"));
             return Ok(Exit::Done);
         }
         [place] => *place,
         _ => {
             return Err(Failure::usage(format!(
-                "several event hooks send to this {target}: say which by --id ID, as `stream-sqsd setup hooks` shows them",
+                "several event hooks send to this {what}: say which by --id ID, as `stream-sqsd setup hooks` shows them",
             )));
         }
     };
@@ -43,8 +45,8 @@ pub(super) async fn remove(arguments: RemoveArguments, stop: CancellationToken) 
     let plan = HookPlan::remove(app.hooks.clone(), place)?;
     plan.check().map_err(super::apply::masked)?;
     let Some(consent) = consent else { return Ok(Exit::Done) };
-    let what = format!("Stream will send no more events to the {target}. What is in the queue stays.");
-    if !consent.ask(&what, &ground.stop).await? {
+    let question = format!("Stream will send no more events to the {what}. What is in the queue stays.");
+    if !consent.ask(&question, &ground.stop).await? {
         return Ok(Exit::Done);
     }
     carry_out(&ground, &app, &plan).await

@@ -26,9 +26,7 @@ pub(super) async fn apply(
         let message = "its one webhook is set in Stream's dashboard".to_owned();
         return Err(refused(StreamError::OldHooks { message }));
     }
-    let there = wanted::about_webhook(&app.hooks, url);
-    let wanted = wanted::webhook(&ground.stream, url);
-    let change = wanted::change_at(app.hooks.clone(), wanted, &there, how.update)?;
+    let change = wanted::change(app.hooks.clone(), wanted::webhook(&ground.stream, url), how.update)?;
 
     print(&(view::head(&app, None, "") + &hooks(&app, &change, how.update)))?;
     if change.count > 1 {
