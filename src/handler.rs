@@ -449,10 +449,10 @@ impl Context {
         &self.delivery.message_id
     }
 
-    /// The id that Stream gave to the webhook that the event came by, where whoever took it in wrote it beside the message
+    /// The id that Stream gave to the webhook that the event came by, where its receiver wrote it beside the message
     /// ([`WebhookId`]). At most 128 bytes of printable ASCII.
     ///
-    /// **A hint**, for finding an event again in the logs of both sides: whoever may send to the queue can set it. What to be
+    /// **A hint**, for finding an event again in the logs of both sides: anyone who may send to the queue can set it. What to be
     /// idempotent on is [`Context::message_id`].
     pub fn webhook_id(&self) -> Option<&str> {
         self.delivery.webhook_id.as_ref().map(WebhookId::as_str)

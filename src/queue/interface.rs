@@ -179,10 +179,10 @@ impl fmt::Debug for MessageId {
     }
 }
 
-/// The id that Stream gave to a webhook, as whoever took the webhook in wrote it beside the message: the message attribute
+/// The id that Stream gave to a webhook, as its receiver wrote it beside the message: the message attribute
 /// `webhook_id` of type `String`.
 ///
-/// **A hint.** Whoever may send to the queue can set it, to whatever they like. What to be idempotent on is [`MessageId`].
+/// **A hint.** Anyone who may send to the queue can set it, to any value. What to be idempotent on is [`MessageId`].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WebhookId(Arc<str>);
 

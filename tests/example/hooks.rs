@@ -35,7 +35,7 @@ pub enum Verdict {
     Better(String),
 }
 
-/// Whoever decides: a word list, a model, a service of yours.
+/// What decides: a word list, a model, a service of yours.
 pub type Judge = fn(String) -> BoxFuture<'static, Verdict>;
 
 /// What the handlers share.
@@ -43,7 +43,7 @@ pub type Judge = fn(String) -> BoxFuture<'static, Verdict>;
 pub struct App {
     /// The API secret of the app, which signs the requests.
     pub api_secret: Arc<str>,
-    /// Who decides.
+    /// What decides.
     pub judge: Judge,
     /// Pending messages on their way to be looked at.
     pub pending: mpsc::Sender<PendingMessage>,

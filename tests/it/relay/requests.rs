@@ -32,6 +32,7 @@ async fn a_signed_event_is_in_the_queue_as_stream_would_send_it() {
     let queue = relay.stop().await;
     let messages = received(&queue).await;
     assert_eq!(messages[0].body, JSON);
+    assert_eq!(messages[0].webhook_id, stream_sqsd::queue::WebhookId::new("id-1"), "as handlers see it");
     assert_eq!(messages[1].body, STANDARD.encode(zipped));
     let attributes = |at: usize| {
         let attributes = messages[at].attributes.as_ref().unwrap().message.iter();
