@@ -59,6 +59,7 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`handlers`] | the handlers that ship: stdout, file, http, exec, postgres |
+//! | `relay` | webhooks come in by HTTP, and go into the queue |
 //! | `admin` | metrics, liveness, readiness, status and a page over HTTP |
 //! | [`dead_letters`] | the dead-letter queue, handled where it lies: list, retry, export, drop |
 //! | [`consumer`] | the engine: receives, works, settles, drains |
@@ -81,7 +82,7 @@
 //!
 //! `sqs` (the real queue, which brings the AWS SDK), `daemon` (the binary), `admin` (the listener to watch a consumer by),
 //! `stream-api` (a client of Stream's REST API, for its event hooks), `hooks` (types for the hooks that wait for an answer),
-//! and one for each handler that ships: `stdout`, `file`, `http`, `exec`, `postgres`. These are on by default; a library
+//! `relay` (webhooks into the queue), and one for each handler that ships: `stdout`, `file`, `http`, `exec`, `postgres`. These are on by default; a library
 //! user wants `default-features = false, features = ["sqs"]`. With `anyhow` handlers may return `anyhow::Result<()>`.
 //!
 //! # Guides
@@ -112,6 +113,8 @@ fn is_the_mutant(name: &str) -> bool {
 
 // In reading order: each room imports only from those below it.
 pub mod handlers;
+#[cfg(feature = "relay")]
+pub mod relay;
 #[cfg(feature = "admin")]
 pub mod admin;
 pub mod dead_letters;
@@ -148,6 +151,7 @@ pub mod docs {
             #[doc = "[hooks]: crate::docs::hooks"]
             #[doc = "[monitoring]: crate::docs::monitoring"]
             #[doc = "[performance]: crate::docs::performance"]
+            #[doc = "[relay]: crate::docs::relay"]
             #[doc = "[setup]: crate::docs::setup"]
             #[doc = "[tutorial]: crate::docs::tutorial"]
             #[doc = ""]
@@ -162,6 +166,7 @@ pub mod docs {
     page!(setup);
     page!(from_webhooks);
     page!(hooks);
+    page!(relay);
     page!(handlers);
     page!(guarantees);
     page!(dead_letters);

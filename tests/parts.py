@@ -117,7 +117,7 @@ def parts(filters):
             "PostgreSQL, and root or its user postgres",
             [
                 ["cargo", "test", "--features", "localstack-tests,test-postgres", "--test", "handlers", "postgres"],
-                ["cargo", "test", "--features", "localstack-tests,test-postgres", "--test", "cli", "memory::postgres"],
+                ["cargo", "test", "--features", "localstack-tests,test-postgres", "--test", "cli", "postgres::"],
             ],
             packages=("postgresql",),
         ),

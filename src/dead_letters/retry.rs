@@ -17,7 +17,7 @@ use super::letter::Reason;
 use super::opened::{DeadLetterError, DeadLetterQueue};
 use super::scan::{Found, Scan, ScanEnded};
 use crate::consumer::{Consumer, RunError, Settings, Unrouted};
-use crate::queue::{Delivery, MessageId, Queue, Receipt, Trace};
+use crate::queue::{Delivery, MessageId, Queue, Receipt, Trace, WebhookId};
 use crate::router::Router;
 use crate::telemetry::{FlowState, Monitor};
 
@@ -163,6 +163,7 @@ impl<Q: Queue> Scan<Q> {
             sent_at: found.letter.sent_at,
             group: found.letter.group.as_deref().map(Arc::from),
             trace: Trace::default(),
+            webhook_id: WebhookId::among(&found.attributes),
             attributes: None,
         });
         let mut outcomes = Vec::new();
@@ -250,7 +251,7 @@ pub(super) async fn work<Q: Queue, F: Feed>(
     let consumer = Consumer::new(desk.clone(), router, engine(settings)).observed_by(desk.clone());
     let monitor = consumer.monitor();
     let enough = Notify::new();
-    let mut run = pin!(consumer.run(enough.notified()));
+    let mut run = Box::pin(consumer.run(enough.notified()));
     let mut hope = Hope { since: Instant::now(), monitor };
     let mut ended = None;
     let mut left = Vec::new();
@@ -278,10 +279,13 @@ pub(super) async fn work<Q: Queue, F: Feed>(
                 enough.notify_one();
             }
         }
+        if ended.is_some() && desk.only_waits_for_refused_deletes() {
+            break Ok(());
+        }
         let wants_more = ended.is_none() && feed.ended().is_none() && desk.has_room();
         tokio::select! {
             biased;
-            summary = &mut run => break summary,
+            summary = &mut run => break summary.map(|_| ()),
             () = &mut stop, if ended.is_none() => {
                 ended = Some(RetryEnded::Stopped);
                 left = desk.close();
@@ -292,6 +296,7 @@ pub(super) async fn work<Q: Queue, F: Feed>(
             () = sleep(LOOK) => {}
         }
     };
+    drop(run);
     for fate in desk.results() {
         feed.settled(&fate);
         tell(fate, ended, tally);
@@ -302,7 +307,7 @@ pub(super) async fn work<Q: Queue, F: Feed>(
         tally.tell(Outcome::new(id, OutcomeKind::Left, Some(why.to_owned())));
     }
     feed.end(why, tally).await;
-    ran.map(|_| ended.unwrap_or(RetryEnded::Stopped))
+    ran.map(|()| ended.unwrap_or(RetryEnded::Stopped))
 }
 
 /// The settings of the engine for letters in place.

@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `STREAM_EVENT_TYPE` | the type of the event |
 //! | `STREAM_MESSAGE_ID` | the message id: the same at every delivery, and what to be idempotent on |
+//! | `STREAM_WEBHOOK_ID` | the id of the webhook that the event came by, where somebody says so: a hint ([`Context::webhook_id`]) |
 //! | `STREAM_RECEIVE_COUNT` | how often the message was received, from 1 |
 //! | `STREAM_ATTEMPT` | how often the program was run for this delivery, from 1 |
 //! | `STREAM_SENT_AT` | when the message was sent, in RFC 3339 with milliseconds, where it is known |
@@ -164,6 +165,9 @@ fn facts(event: &Event, ctx: &Context) -> Vec<(&'static str, String)> {
     }
     if let Some(group) = ctx.group() {
         facts.push(("STREAM_GROUP", fact(group)));
+    }
+    if let Some(id) = ctx.webhook_id() {
+        facts.push(("STREAM_WEBHOOK_ID", fact(id)));
     }
     facts
 }
@@ -331,7 +335,7 @@ mod tests {
     use super::*;
     use crate::decode::decode;
     use crate::handler::{Call, FailureKind};
-    use crate::queue::Trace;
+    use crate::queue::{Trace, WebhookId};
 
     #[tokio::test]
     async fn a_program_that_is_not_wanted_any_more_holds_its_message() {
@@ -360,12 +364,15 @@ mod tests {
         let sent_at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_007);
         let group = "g".repeat(5000);
         let ctx = Context::new("id-1".into(), 7, Some(sent_at), Some(group.into()), Trace::default());
+        let with_webhook = ctx.clone().with_webhook_id(WebhookId::new("w 1"));
+        assert!(facts(&event, &with_webhook).contains(&("STREAM_WEBHOOK_ID", "w 1".into())));
         let facts = facts(&event, &ctx);
         assert_eq!(facts[0], ("STREAM_EVENT_TYPE", "é".repeat(100) + "x"));
         assert_eq!(facts[1], ("STREAM_MESSAGE_ID", "id-1".into()));
         assert_eq!(facts[2], ("STREAM_RECEIVE_COUNT", "7".into()));
         assert_eq!(facts[4], ("STREAM_SENT_AT", "2026-01-01T00:00:00.007Z".into()));
         assert_eq!(facts[5], ("STREAM_GROUP", "g".repeat(4096)));
+        assert_eq!(facts.len(), 6);
         assert_eq!(fact("a\0b"), "ab");
     }
 }

@@ -10,17 +10,19 @@ use super::endpoint::{Authorization, HttpError, HttpSettings};
 use crate::net::secret::Secret;
 
 pub(super) const WEBHOOK_ID: HeaderName = HeaderName::from_static("x-webhook-id");
+pub(super) const STREAM_WEBHOOK_ID: HeaderName = HeaderName::from_static("x-stream-webhook-id");
 pub(super) const WEBHOOK_ATTEMPT: HeaderName = HeaderName::from_static("x-webhook-attempt");
 pub(super) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub(super) const SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
 
 /// What no setting sets: the headers that we set, and those that belong to the connection.
-const OURS: [&str; 18] = [
+const OURS: [&str; 19] = [
     "content-type",
     "content-encoding",
     "content-length",
     "user-agent",
     "x-webhook-id",
+    "x-stream-webhook-id",
     "x-webhook-attempt",
     "x-api-key",
     "x-signature",

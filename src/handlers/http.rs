@@ -6,6 +6,7 @@
 //! | header | value |
 //! |---|---|
 //! | `X-Webhook-Id` | the message id: the same at every attempt and every redelivery, and what to be idempotent on |
+//! | `X-Stream-Webhook-Id` | the id that Stream gave to the webhook that the event came by, where somebody says so: a hint ([`Context::webhook_id`]) |
 //! | `X-Webhook-Attempt` | the receive count; it does not rise when the call is repeated in this process |
 //! | `X-Api-Key` | `api_key` |
 //! | `X-Signature` | lower-case hex HMAC-SHA256 of the body, keyed with `api_secret` |
@@ -42,7 +43,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::complaints::Complaints;
 use super::endpoint::ANSWER_TIME;
-use super::headers::{self, SIGNATURE, WEBHOOK_ATTEMPT, WEBHOOK_ID};
+use super::headers::{self, SIGNATURE, STREAM_WEBHOOK_ID, WEBHOOK_ATTEMPT, WEBHOOK_ID};
 use super::oauth2::{Client, Token, Tokens};
 use super::template::Template;
 use crate::event::Event;
@@ -223,6 +224,10 @@ impl Post<'_> {
         let id = HeaderValue::from_str(self.ctx.message_id().as_str()).map_err(HandlerError::reject)?;
         headers.insert(WEBHOOK_ID, id);
         headers.insert(WEBHOOK_ATTEMPT, self.ctx.receive_count().into());
+        // Printable ASCII always can.
+        if let Some(id) = self.ctx.webhook_id().and_then(|id| HeaderValue::from_str(id).ok()) {
+            headers.insert(STREAM_WEBHOOK_ID, id);
+        }
         if is_endpoint {
             if let Some(key) = &self.outfit.key {
                 let signature = HeaderValue::from_str(&key.sign(&self.body)).map_err(HandlerError::reject)?;
@@ -370,7 +375,7 @@ fn same_origin(one: &Uri, other: &Uri) -> bool {
 mod tests {
     use super::*;
     use crate::handler::FailureKind;
-    use crate::queue::Trace;
+    use crate::queue::{Trace, WebhookId};
 
     async fn request(ctx: &Context) -> Result<Request<Full<Bytes>>, HandlerError> {
         let http = Http::new(HttpSettings::new("http://127.0.0.1/hook")).unwrap();
@@ -385,7 +390,18 @@ mod tests {
         let request = request(&ctx).await.unwrap();
         assert_eq!(request.headers()["x-webhook-attempt"], "7");
         assert_eq!(request.headers()["x-webhook-id"], "id-1");
-        assert!(!request.headers().contains_key("x-api-key") && !request.headers().contains_key("x-signature"));
+        for unset in ["x-api-key", "x-signature", "x-stream-webhook-id"] {
+            assert!(!request.headers().contains_key(unset), "{unset}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_id_of_streams_webhook_is_told_beside_the_message_id() {
+        let ctx = Context::for_test("id-1").with_webhook_id(WebhookId::new("w-1"));
+        let request = request(&ctx).await.unwrap();
+        assert_eq!(request.headers()["x-stream-webhook-id"], "w-1");
+        // What endpoints are idempotent on stays what it was.
+        assert_eq!(request.headers()["x-webhook-id"], "id-1");
     }
 
     #[tokio::test]

@@ -35,13 +35,17 @@ const WAITING: usize = 1024;
 /// Appends the line of one event:
 /// `{"type":…,"message_id":…,"receive_count":…,"sent_at":…,"event":{…}}` and a line feed.
 ///
-/// `sent_at` is RFC 3339 with milliseconds, or null. The event is as Stream sent it, byte for byte, but that line ends
+/// Behind `message_id` stands `webhook_id` where the message has one. `sent_at` is RFC 3339 with milliseconds, or null. The event is as Stream sent it, byte for byte, but that line ends
 /// become spaces: in valid JSON they stand between tokens only.
 pub(super) fn push_line(event: &Event, ctx: &Context, line: &mut Vec<u8>) {
     line.extend_from_slice(br#"{"type":"#);
     push_string(event.kind().name(), line);
     line.extend_from_slice(br#","message_id":"#);
     push_string(ctx.message_id().as_str(), line);
+    if let Some(id) = ctx.webhook_id() {
+        line.extend_from_slice(br#","webhook_id":"#);
+        push_string(id, line);
+    }
     line.extend_from_slice(br#","receive_count":"#);
     line.extend_from_slice(ctx.receive_count().to_string().as_bytes());
     line.extend_from_slice(br#","sent_at":"#);
@@ -226,7 +230,7 @@ mod tests {
 
     use super::*;
     use crate::decode::decode;
-    use crate::queue::Trace;
+    use crate::queue::{Trace, WebhookId};
 
     #[tokio::test(start_paused = true)]
     async fn a_line_waits_while_others_are_committed_and_no_longer() {
@@ -271,6 +275,16 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn a_line_names_the_webhook_where_there_is_one() {
+        let event = decode(r#"{"type":"a.b"}"#, 1 << 20).unwrap();
+        let ctx = Context::new("id-1".into(), 1, None, None, Trace::default());
+        let mut line = Vec::new();
+        push_line(&event, &ctx.with_webhook_id(WebhookId::new(r#"w-"1"#)), &mut line);
+        let begin = br#"{"type":"a.b","message_id":"id-1","webhook_id":"w-\"1","receive_count":1,"#;
+        assert!(line.starts_with(begin), "{}", String::from_utf8_lossy(&line));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! A program of yours that stays: started once, it reads a JSON line for each event and answers with one, in any order.
 //!
-//! It reads from standard input (`group` only where there is one, `sent_at` null where it is not known):
+//! It reads from standard input (`group` and `webhook_id` only where there are such, `sent_at` null where it is not known):
 //!
 //! ```text
-//! {"message_id":"…","type":"message.new","receive_count":1,"attempt":1,"sent_at":"2026-01-01T00:00:00.000Z","group":"…","event":{…}}
+//! {"message_id":"…","type":"message.new","receive_count":1,"attempt":1,"sent_at":"2026-01-01T00:00:00.000Z","group":"…","webhook_id":"…","event":{…}}
 //! ```
 //!
 //! The event is as Stream sent it. The program answers on standard output, with `after` and `error` where it likes:

@@ -14,8 +14,8 @@ use crate::handler::{Context, HandlerError};
 /// The longest line that a program may answer, in bytes.
 pub(super) const ANSWER_BYTES: usize = 64 * 1024;
 
-/// Appends the line of an event: `{"message_id":…,"type":…,"receive_count":…,"attempt":…,"sent_at":…,"group":…,"event":{…}}`,
-/// without the group where there is none. `sent_at` is null where it is not known.
+/// Appends the line of an event: `{"message_id":…,"type":…,"receive_count":…,"attempt":…,"sent_at":…,"group":…,"webhook_id":…,"event":{…}}`,
+/// without the group and the webhook id where there is none. `sent_at` is null where it is not known.
 pub(super) fn push_line(event: &Event, ctx: &Context, line: &mut Vec<u8>) {
     line.extend_from_slice(br#"{"message_id":"#);
     push_string(ctx.message_id().as_str(), line);
@@ -30,6 +30,10 @@ pub(super) fn push_line(event: &Event, ctx: &Context, line: &mut Vec<u8>) {
     if let Some(group) = ctx.group() {
         line.extend_from_slice(br#","group":"#);
         push_string(group, line);
+    }
+    if let Some(id) = ctx.webhook_id() {
+        line.extend_from_slice(br#","webhook_id":"#);
+        push_string(id, line);
     }
     line.extend_from_slice(br#","event":"#);
     push_event(event, line);
@@ -100,18 +104,19 @@ mod tests {
     use super::*;
     use crate::decode::decode;
     use crate::handler::FailureKind;
-    use crate::queue::Trace;
+    use crate::queue::{Trace, WebhookId};
 
     #[test]
     fn an_event_is_one_line_with_the_facts_of_its_delivery() {
         let event = decode("{\n \"type\":\"a.b\",\r\n \"text\":\"\\n\\u00e9 ü\"}", 1000).unwrap();
         let sent_at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_007);
         let ctx = Context::new("id-\"1".into(), 7, Some(sent_at), Some("g\n".into()), Trace::default());
+        let ctx = ctx.with_webhook_id(WebhookId::new("w-1"));
         let mut line = Vec::new();
         push_line(&event, &ctx, &mut line);
         let expected = concat!(
             r#"{"message_id":"id-\"1","type":"a.b","receive_count":7,"attempt":0,"sent_at":"2026-01-01T00:00:00.007Z","#,
-            r#""group":"g\n","event":{  "type":"a.b",   "text":"\n\u00e9 ü"}}"#,
+            r#""group":"g\n","webhook_id":"w-1","event":{  "type":"a.b",   "text":"\n\u00e9 ü"}}"#,
             "\n"
         );
         assert_eq!(String::from_utf8(line.clone()).unwrap(), expected);

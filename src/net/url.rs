@@ -52,7 +52,7 @@ pub(crate) fn has_good_port(uri: &Uri) -> bool {
 }
 
 /// A text as a segment of a path, a value of a query or one of a form: all but letters, digits and `-._~` percent-encoded.
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "stream-api"))]
 pub(crate) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

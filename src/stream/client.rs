@@ -193,7 +193,7 @@ impl StreamApi {
         if id.is_empty() || id.bytes().all(|byte| byte == b'.') {
             return Err(StreamError::MessageId);
         }
-        self.change(Method::POST, &format!("/messages/{}/commit", segment(id)), None).await
+        self.change(Method::POST, &format!("/messages/{}/commit", url::encode(id)), None).await
     }
 
     async fn write(&self, update: &impl Serialize) -> Result<(), StreamError> {
@@ -319,16 +319,6 @@ impl From<StreamError> for Failure {
 fn json_of(value: &impl Serialize) -> Result<Bytes, StreamError> {
     let json = serde_json::to_vec(value).map_err(|error| StreamError::Answer(error.to_string()))?;
     Ok(if json == b"null" { Bytes::from_static(b"{}") } else { json.into() })
-}
-
-/// A text as one segment of a path: everything but letters, digits and `-._~` is encoded.
-fn segment(text: &str) -> String {
-    let encoded = |byte: u8| match byte {
-        b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    text.bytes().map(encoded).collect()
 }
 
 /// How long until Stream's window for this call begins again.

@@ -160,7 +160,7 @@ fn a_secret_is_never_in_the_file_and_never_printed() {
     with_systemd.env("CREDENTIALS_DIRECTORY", directory.path());
     assert!(!run(with_systemd).with(0).stdout.contains("advice"));
     assert!(run(daemon(&["check", "--config", &path])).with(0).stdout.contains("LoadCredential=secret"));
-    // A check can be where the secrets are not; a run cannot.
+    // What systemd hands to a unit is nowhere else: a check can be made without it, and a run cannot.
     run(daemon(&["run", "--config", &path])).with(2).saying(&["CREDENTIALS_DIRECTORY is not set"]);
 
     for wrong in ["{ env = \"A\", file = \"B\" }", "{ }", "{ enw = \"A\" }"] {
@@ -197,10 +197,37 @@ fn a_secret_that_stands_where_a_name_belongs_is_not_echoed() {
         assert!(!webhook.stderr.contains(hush), "{}", webhook.stderr);
     }
     // What is the name of a variable is said.
-    check(&format!("{http}api_secret = {{ env = \"STREAM_API_SECRET\" }}\n")).with(0);
-    let told = check(&format!("{http}api_secret = {{ env = \"STREAM_API_SECRET\" }}\n"));
+    let told = check(&format!("{http}api_secret = {{ env = \"STREAM_API_SECRET\" }}\n")).with(1);
     assert!(told.stdout.contains("the environment variable STREAM_API_SECRET is not set"), "{}", told.stdout);
     check(&format!("{http}retries = 5\n")).with(2).saying(&["unknown key `retries`"]);
+}
+
+#[test]
+fn a_check_fails_where_a_run_would_not_start() {
+    let route = |handler: &str| format!("[[route]]\nevents = [\"*\"]\nhandler = {handler}\n");
+    let http = "\"http\"\nurl = \"https://example.com/\"\napi_secret = ";
+    for (handler, what) in [
+        (
+            format!("{http}{{ env = \"NOT_HERE\" }}"),
+            "c.toml:7: `api_secret`: the environment variable NOT_HERE is not set",
+        ),
+        (format!("{http}{{ file = \"/not-here/secret\" }}"), "c.toml:7: `api_secret`: /not-here/secret cannot be read"),
+        ("\"file\"\npath = \"/not-here/events\"".to_owned(), "c.toml:6: there is no directory /not-here"),
+        ("\"exec\"\ncommand = [\"/not-here/program\"]".to_owned(), "c.toml:6: "),
+        (
+            "\"exec\"\ncommand = [\"sh\"]\nenv = [\"NOT_HERE\"]".to_owned(),
+            "c.toml:6: `env`: the environment variable NOT_HERE",
+        ),
+    ] {
+        let checked = check(&route(&handler)).with(1).stdout;
+        assert!(checked.contains(&format!("loses or delays messages: {what}")), "{checked}");
+        assert!(checked.contains("The daemon would not start here.") && !checked.contains("is good"), "{checked}");
+    }
+    let reasons = "[dead_letters]\nreasons = \"/not-here/of/letters\"\n";
+    let checked = check_text(&format!("journal = \"/not-here/journal\"\n{QUEUE}{reasons}")).with(1).stdout;
+    for words in ["c.toml:1: there is no directory /not-here\n", "c.toml:5: ", "to fix it: mkdir -p /not-here/of\n"] {
+        assert!(checked.contains(words), "{words} is not in {checked}");
+    }
 }
 
 #[test]
@@ -307,7 +334,7 @@ fn each_key_of_the_http_target_is_refused_well_when_wrong() {
     let exposed = check_http(&oauth2("http://id.example.com/token")).with(0).stdout;
     assert!(exposed.contains("the client secret travels unencrypted to http://id.example.com"), "{exposed}");
     // A configuration may be checked where its secrets and certificates are not.
-    let absent = check_http("bearer = { env = \"NOT_HERE\" }\ntls = { ca = \"/not/here\" }").with(0).stdout;
+    let absent = check_http("bearer = { env = \"NOT_HERE\" }\ntls = { ca = \"/not/here\" }").with(1).stdout;
     assert!(absent.contains("NOT_HERE is not set") && absent.contains("/not/here cannot be read"), "{absent}");
 }
 
@@ -477,10 +504,10 @@ fn the_configuration_in_the_readme_is_valid() {
     let readme = include_str!("../../README.md");
     let (_, example) = readme.split_once("## Configuration").unwrap().1.split_once("```toml\n").unwrap();
     let (example, _) = example.split_once("```").unwrap();
-    let checked = check_text(example).with(0);
+    let checked = check_text(example).with(1);
     assert!(checked.stdout.contains("route 1: message.* reaction.new to https://example.com"), "{}", checked.stdout);
     // Its secrets and its directory are not here, and nothing else is to be said of it.
-    let advice = checked.stdout.lines().filter(|line| line.starts_with("advice"));
+    let advice = checked.stdout.lines().filter(|line| line.starts_with("advice") || line.starts_with("loses"));
     let not_here = |line: &str| line.contains("is not set") || line.contains("there is no directory");
     assert!(advice.into_iter().all(not_here), "{}", checked.stdout);
 }

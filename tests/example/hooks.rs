@@ -27,7 +27,9 @@ use tokio::time::timeout;
 
 /// What becomes of a text.
 pub enum Verdict {
+    /// It may be sent.
     Good,
+    /// It may not.
     Bad,
     /// Good when it is written like this.
     Better(String),
@@ -36,9 +38,12 @@ pub enum Verdict {
 /// Whoever decides: a word list, a model, a service of yours.
 pub type Judge = fn(String) -> BoxFuture<'static, Verdict>;
 
+/// What the handlers share.
 #[derive(Clone)]
 pub struct App {
+    /// The API secret of the app, which signs the requests.
     pub api_secret: Arc<str>,
+    /// Who decides.
     pub judge: Judge,
     /// Pending messages on their way to be looked at.
     pub pending: mpsc::Sender<PendingMessage>,
@@ -47,6 +52,7 @@ pub struct App {
 /// How long the network may take, of the time that Stream waits: our limits end this much sooner than Stream's.
 const WAY: Duration = Duration::from_millis(300);
 
+/// The endpoint, by the path of each hook.
 pub fn router(app: App) -> Router {
     Router::new()
         .route("/before-message-send", post(before_message_send))
@@ -179,10 +185,11 @@ fn judge(text: String) -> BoxFuture<'static, Verdict> {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = StreamSettings::new(std::env::var("STREAM_API_KEY")?, std::env::var("STREAM_API_SECRET")?);
     let (sender, receiver) = mpsc::channel(1_000);
-    tokio::spawn(commit(receiver, judge, StreamApi::new(&settings)?));
+    let committing = commit(receiver, judge, StreamApi::new(&settings)?);
     let app = App { api_secret: settings.api_secret.into(), judge, pending: sender };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
     eprintln!("hooks: http://{}/", listener.local_addr()?);
-    axum::serve(listener, router(app)).with_graceful_shutdown(stream_sqsd::shutdown_signal()).await?;
-    Ok(())
+    let serving = axum::serve(listener, router(app)).with_graceful_shutdown(stream_sqsd::shutdown_signal());
+    // It ends when nobody can send to it any more and all that was taken in is looked at.
+    Ok(tokio::join!(serving.into_future(), committing).0?)
 }

@@ -106,6 +106,7 @@ fn what_a_queue_of_ones_own_answers_is_built_by_name() {
         sent_at, with_sent_at(noon());
         group, with_group(std::sync::Arc::from("g"));
         trace, with_trace(Trace::new().with_traceparent("t"));
+        webhook_id, with_webhook_id(stream_sqsd::queue::WebhookId::new("w-1"));
     }
     each_sets_its_own! { Trace::new(),
         traceparent, with_traceparent("t");

@@ -9,6 +9,8 @@ mod decode;
 mod event;
 #[cfg(all(feature = "hooks", feature = "stream-api"))]
 mod hooks;
+#[cfg(feature = "relay")]
+mod relay;
 mod shipped;
 mod shutdown;
 mod webhook;

@@ -53,6 +53,7 @@ macro_rules! subcommands {
 // In the order of the help.
 subcommands! {
     Run(run::RunArguments) => run::run,
+    Relay(relay::RelayArguments) => relay::relay,
     Health(health::HealthArguments) => health::health,
     Demo(demo::DemoArguments) => demo::demo,
     Decode(decode::DecodeArguments) => decode::decode,

@@ -13,7 +13,7 @@ use crate::config::routes::HANDLERS;
 use crate::config::routes::reader::{INSTEAD_OF_BASIC, Key, REQUIRED};
 use crate::config::settings::{self, Setting, Unset};
 use crate::config::source::DEFAULT_FILE;
-use crate::config::stream;
+use crate::config::{relay, stream};
 use crate::daemon::signals::Signals;
 use crate::terminal::exit::{Exit, Failure, print, say};
 
@@ -83,6 +83,10 @@ pub(crate) fn starting_file() -> String {
         "\n# The app at Stream, for `stream-sqsd setup` and `check --online`; `run` does not need it.\n# [stream]\n",
     );
     for key in stream::KEYS {
+        text.push_str(&format!("# {} = {}{}\n", key.name, key.example, remark(key)));
+    }
+    text.push_str("\n# Webhooks that come in by HTTP, for `stream-sqsd relay`; `run` does not need it.\n# [relay]\n");
+    for key in relay::KEYS {
         text.push_str(&format!("# {} = {}{}\n", key.name, key.example, remark(key)));
     }
     text.push_str(ROUTES);

@@ -21,7 +21,7 @@ use stream_sqsd::dead_letters::{
     replay as replay_all,
 };
 use stream_sqsd::handlers::stdout::Closed;
-use stream_sqsd::queue::{Delivery, Receipt};
+use stream_sqsd::queue::{Delivery, Receipt, WebhookId};
 use stream_sqsd::router::Router;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
@@ -205,7 +205,8 @@ fn dry_run(config: &Config<()>, files: Vec<Source>, screen: &Screen, as_json: bo
 
 /// What would be received, were it in a queue.
 fn delivery(message: Replayed) -> Delivery {
-    Delivery::new(Receipt::new(message.message_id, ""), message.body).with_sent_at(message.sent_at)
+    let delivery = Delivery::new(Receipt::new(message.message_id, ""), message.body);
+    delivery.with_sent_at(message.sent_at).with_webhook_id(message.webhook_id)
 }
 
 /// A file of events, read line by line.
@@ -262,6 +263,8 @@ impl Iterator for Source {
 struct Archived<'a> {
     message_id: String,
     #[serde(default)]
+    webhook_id: Option<String>,
+    #[serde(default)]
     sent_at: Option<String>,
     #[serde(borrow)]
     event: &'a RawValue,
@@ -274,12 +277,15 @@ fn message(line: &[u8]) -> Result<Replayed, String> {
             return Err("its body is not the one that was exported: the MD5 sums differ".to_owned());
         }
         let sent_at = exported.sent_at.as_deref().and_then(time);
-        return Ok(Replayed::new(exported.message_id, exported.body).with_sent_at(sent_at));
+        let webhook_id = WebhookId::among(&exported.attributes);
+        return Ok(Replayed::new(exported.message_id, exported.body).with_sent_at(sent_at).with_webhook_id(webhook_id));
     }
     let archived: Archived<'_> = serde_json::from_slice(line)
         .map_err(|_| "it is neither of an export nor of the handler `file`, or not whole".to_owned())?;
     let sent_at = archived.sent_at.as_deref().and_then(time);
-    Ok(Replayed::new(archived.message_id, archived.event.get().to_owned()).with_sent_at(sent_at))
+    let webhook_id = archived.webhook_id.as_deref().and_then(WebhookId::new);
+    let message = Replayed::new(archived.message_id, archived.event.get().to_owned());
+    Ok(message.with_sent_at(sent_at).with_webhook_id(webhook_id))
 }
 
 fn time(text: &str) -> Option<SystemTime> {

@@ -20,7 +20,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use stream_sqsd::event::Event;
 use stream_sqsd::queue::sqs::{Outgoing, SqsQueue, batches};
-use stream_sqsd::queue::{BATCH, EntryError, QueueError};
+use stream_sqsd::queue::{BATCH, EntryError, QueueError, message_group};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
@@ -305,16 +305,11 @@ impl Reader {
         self.without_type += u64::from(event.is_none());
         if self.fifo {
             let [cid] = event.as_ref().map_or([None], |event| event.texts(["cid"]));
-            message.group = Some(cid.as_deref().map_or_else(|| "stream-sqsd".to_owned(), group));
+            message.group = Some(cid.as_deref().map_or_else(|| "stream-sqsd".to_owned(), message_group));
             message.deduplication_id = Some(unique());
         }
         Ok(message)
     }
-}
-
-/// A channel as a message group: cut to the characters and the length that SQS allows.
-fn group(cid: &str) -> String {
-    cid.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).take(128).collect()
 }
 
 /// An id that no other message has.

@@ -3,6 +3,7 @@
 //! A secret never stands in the configuration file itself, which is copied, committed and pasted into tickets. It is read
 //! at the start, and one in a file is read again by handlers that can, when the file changes.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -122,7 +123,10 @@ pub(crate) fn read(key: &str, entry: Entry, missing: Missing, diagnostics: &mut 
                     None
                 }
                 Missing::Warned => {
-                    diagnostics.warn(&place, what);
+                    match kind {
+                        "credential" if credentials().is_none() => diagnostics.elsewhere(&place, what),
+                        _ => diagnostics.not_here(&place, what, None),
+                    }
                     Some(Secret::from_elsewhere(MISSING))
                 }
                 Missing::Ignored => Some(Secret::from_elsewhere(MISSING)),
@@ -174,12 +178,17 @@ fn from_file(path: &Path) -> Result<Secret, String> {
     }
 }
 
+/// Where systemd puts the credentials of a unit.
+fn credentials() -> Option<OsString> {
+    std::env::var_os("CREDENTIALS_DIRECTORY")
+}
+
 /// What systemd hands over by `LoadCredential=` and the like.
 fn from_credentials(name: &str) -> Result<Secret, String> {
     if name.contains('/') {
         return Err("what stands here is not the name of a credential: it holds a slash".to_owned());
     }
-    match std::env::var_os("CREDENTIALS_DIRECTORY") {
+    match credentials() {
         Some(directory) => from_file(&Path::new(&directory).join(name)),
         None => Err(format!(
             "there are no credentials here (CREDENTIALS_DIRECTORY is not set): a systemd unit gets this one by \

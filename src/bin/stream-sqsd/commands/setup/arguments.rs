@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::config::settings::{Flags, OfRun};
+use crate::config::settings::{Flags, OfSetup};
 
 const SETUP_HELP: &str = "\
 What is missing is made; what differs is shown, and changed only with --update. The configuration needs a section [stream] \
@@ -18,6 +18,7 @@ The credentials need sqs:CreateQueue, sqs:SetQueueAttributes, sqs:GetQueueUrl an
 
 Examples:
   stream-sqsd setup --config stream-sqsd.toml --dry-run
+  stream-sqsd setup --config stream-sqsd.toml --webhook https://relay.example.com/webhooks/stream
   stream-sqsd setup hooks --config stream-sqsd.toml
   stream-sqsd setup print policy --config stream-sqsd.toml";
 
@@ -48,6 +49,9 @@ pub(crate) struct SetupPlan {
     /// For an app on Stream's old hook system: set its one SQS queue, which needs `auth = "keys"`.
     #[arg(long)]
     pub(crate) legacy: bool,
+    /// Add the event hook for webhooks to this URL instead, as for `stream-sqsd relay`. Queues and permissions stay as they are.
+    #[arg(long, value_name = "URL", conflicts_with = "legacy")]
+    pub(crate) webhook: Option<String>,
 }
 
 /// Which queue and which app, by which configuration.
@@ -58,7 +62,7 @@ pub(crate) struct SetupPlace {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) settings: Flags<OfRun>,
+    pub(crate) settings: Flags<OfSetup>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -84,6 +88,9 @@ pub(crate) struct HooksArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArguments {
+    /// Take the hook for webhooks to this URL away instead.
+    #[arg(long, value_name = "URL")]
+    pub(crate) webhook: Option<String>,
     /// Which one, where several hooks send to the queue.
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,

@@ -173,7 +173,7 @@ impl Shipped for HttpSettings {
             Some(HttpError::Client(ClientError::Tls(error @ TlsError::File { .. })))
                 if reader.missing != Missing::Refused =>
             {
-                reader.diagnostics.warn(&endpoint.place, error.to_string());
+                reader.diagnostics.not_here(&endpoint.place, error.to_string(), None);
             }
             error => endpoint.check(reader, error),
         }
