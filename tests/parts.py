@@ -129,6 +129,12 @@ def parts(filters):
             requirements=GATEWAY,
         ),
         Part(
+            "languages",
+            "Python, Node.js and Ruby",
+            [["cargo", "test", *FEATURES, "--test", "handlers", "--", "--ignored", "persistent::example"]],
+            packages=("python3", "nodejs", "ruby"),
+        ),
+        Part(
             "page",
             "Chromium",
             [["cargo", "test", *FEATURES, "--test", "admin", "--", "--ignored", "browser"]],

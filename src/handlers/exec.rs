@@ -1,4 +1,4 @@
-//! A program of yours, run once for each event.
+//! A program of yours, run once for each event. One that stays costs far less: [`persistent`](super::persistent).
 //!
 //! The event comes on standard input, as Stream sent it. The exit code says what became of it:
 //!

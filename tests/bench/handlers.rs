@@ -4,7 +4,8 @@
 //! cargo bench --no-default-features --features stdout,file,http,exec,postgres --bench handlers -- stdout file http exec
 //! ```
 //!
-//! The names choose the handlers; `postgres` wants a database in `DATABASE_URL`, where it leaves the table
+//! The names choose the handlers. `persistent` is `exec` with a program that stays, which is this one again, and
+//! `persistent-python` the example in Python; both get events of 6 KB, and their own CPU is not counted. `postgres` wants a database in `DATABASE_URL`, where it leaves the table
 //! `bench_events`. `file` writes to the directory for temporary files, which should be on a disk.
 
 #![allow(clippy::disallowed_methods, reason = "the bans are for the engine; a benchmark watches the real clock")]
@@ -26,6 +27,7 @@ use stream_sqsd::handler::{Context, Handler, HandlerError};
 use stream_sqsd::handlers::exec::{Exec, ExecSettings};
 use stream_sqsd::handlers::file::{File, FileSettings};
 use stream_sqsd::handlers::http::{Http, HttpSettings};
+use stream_sqsd::handlers::persistent::{Persistent, PersistentSettings};
 use stream_sqsd::handlers::postgres::{Postgres, PostgresSettings, init};
 use stream_sqsd::handlers::stdout::Stdout;
 use tokio::task::JoinSet;
@@ -35,6 +37,9 @@ const AT_ONCE: usize = 64;
 /// The process that answers the http handler is this one too, so that its CPU is not counted.
 const SERVE: &str = "serve";
 
+/// The program that stays and answers `done` is this one too.
+const ECHO: &str = "echo";
+
 type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 
 fn main() -> Outcome {
@@ -42,6 +47,9 @@ fn main() -> Outcome {
     let names: Vec<String> = env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
     if names.first().is_some_and(|name| name == SERVE) {
         return serve();
+    }
+    if names.first().is_some_and(|name| name == ECHO) {
+        return echo();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     for name in names {
@@ -64,6 +72,17 @@ fn main() -> Outcome {
                 measured?;
             }
             "exec" => runtime.block_on(measure(&name, 5_000, Exec::new(ExecSettings::new(["cat"]))?))?,
+            "persistent" => {
+                let program = env::current_exe()?.into_os_string().into_string().map_err(|_| "a path in UTF-8")?;
+                let settings = PersistentSettings::new([program.as_str(), ECHO]);
+                let large = sample(48);
+                runtime.block_on(measure_with(&name, 100_000, Persistent::new(settings)?, &large))?;
+            }
+            "persistent-python" => {
+                let example = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/persistent.py");
+                let settings = PersistentSettings::new(["python3", example]);
+                runtime.block_on(measure_with(&name, 50_000, Persistent::new(settings)?, &sample(48)))?;
+            }
             "postgres" => {
                 let table = "bench_events".to_owned();
                 let settings = PostgresSettings::new(env::var("DATABASE_URL")?).with_table(table);
@@ -79,7 +98,16 @@ fn main() -> Outcome {
 }
 
 async fn measure(name: &str, events: usize, handler: impl Handler<Event, Error = HandlerError>) -> Outcome {
-    let event = decode(&sample(), 1 << 20)?;
+    measure_with(name, events, handler, &sample(8)).await
+}
+
+async fn measure_with(
+    name: &str,
+    events: usize,
+    handler: impl Handler<Event, Error = HandlerError>,
+    sample: &str,
+) -> Outcome {
+    let event = decode(sample, 1 << 20)?;
     let run = env::var("BENCH_RUN").unwrap_or_else(|_| std::process::id().to_string());
     let (handler, next) = (Arc::new(handler), Arc::new(AtomicUsize::new(0)));
     let (begun, cpu) = (Instant::now(), cpu()?);
@@ -118,14 +146,27 @@ fn cpu() -> Result<Duration, Box<dyn Error + Send + Sync>> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
-/// A message.new of the size that a small channel has.
-fn sample() -> String {
+/// A message.new of a channel with so many members: 1.2 KB with 8 of them, 6 KB with 48.
+fn sample(members: usize) -> String {
     let user = r#"{"id":"user-1","role":"user","name":"Someone","image":"https://example.com/1.png","online":true}"#;
-    let members: Vec<String> = (0..8).map(|number| format!(r#"{{"user_id":"user-{number}","user":{user}}}"#)).collect();
+    let members: Vec<String> =
+        (0..members).map(|number| format!(r#"{{"user_id":"user-{number}","user":{user}}}"#)).collect();
     format!(
         r#"{{"type":"message.new","cid":"messaging:1","created_at":"2026-01-01T00:00:00.123456Z","user":{user},"message":{{"id":"1","text":"the quick brown fox jumps over the lazy dog"}},"members":[{}]}}"#,
         members.join(",")
     )
+}
+
+/// Answers each line by `done`.
+fn echo() -> Outcome {
+    let (mut input, mut line) = (BufReader::with_capacity(1 << 16, std::io::stdin().lock()), String::new());
+    let mut output = std::io::stdout().lock();
+    while input.read_line(&mut line)? > 0 {
+        let id = line.strip_prefix(r#"{"message_id":""#).and_then(|rest| rest.split('"').next()).ok_or("no id")?;
+        writeln!(output, r#"{{"message_id":"{id}","outcome":"done"}}"#)?;
+        line.clear();
+    }
+    Ok(())
 }
 
 /// Answers every request by 204, on threads, and says its port first.

@@ -339,6 +339,17 @@ fn each_key_of_the_http_target_is_refused_well_when_wrong() {
 }
 
 #[test]
+fn a_program_that_stays_is_configured_and_refused_well() {
+    let exec = |more: &str| check(&format!("[[route]]\nevents = [\"*\"]\n{EXEC}{more}\n"));
+    let checked = exec("persistent = true\nprocesses = 4").with(0).stdout;
+    assert!(checked.contains("the program sh, which stays"), "{checked}");
+    exec("processes = 4").with(2).saying(&["c.toml:7: `processes` needs persistent = true"]);
+    exec("persistent = true\nprocesses = 0").with(2).saying(&["c.toml:8: `processes`: it must be more than zero"]);
+    exec("persistent = true\nprocesses = 1025").with(2).saying(&["c.toml:8: `processes`: 1025 is more than 1,024"]);
+    exec("persistent = 2").with(2).saying(&["c.toml:7: `persistent`"]);
+}
+
+#[test]
 fn a_url_with_a_user_or_a_wrong_brace_says_what_to_write() {
     let http = |url: &str| check(&format!("[[route]]\nevents = [\"*\"]\nhandler = \"http\"\nurl = \"{url}\"\n"));
     let told =

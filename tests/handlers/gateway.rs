@@ -269,8 +269,8 @@ async fn without_a_token_the_target_is_down_and_nothing_is_posted() {
         assert!(!said.contains("hush"), "{said}");
     }
     assert_eq!(receiver.requests().len(), 0);
-    let late = endpoint.requests().iter().filter(|request| request.path.starts_with("/late")).count();
-    assert_eq!(late, 1, "they share one fetch and its end");
+    let asked = |path: &str| endpoint.requests().iter().filter(|request| request.path.starts_with(path)).count();
+    assert_eq!((asked("/late"), asked("/answer/500")), (1, 1), "they share one fetch and its end");
 }
 
 /// What must have happened by the third second, since files are looked at once in each.

@@ -15,7 +15,7 @@ use stream_sqsd::handlers::persistent::{Persistent, PersistentSettings};
 use tempfile::tempdir;
 
 use crate::engine::Engine;
-use crate::support::until::block_until;
+use crate::support::until::{PATIENCE, block_until};
 use crate::{Log, event};
 
 /// A shell script that stays; `$1` is the directory that it works in. For each line it does what `body` says, which finds
@@ -39,7 +39,8 @@ fn script(body: &str, place: &Path) -> Persistent {
 }
 
 async fn handle(program: &Persistent, id: &str, text: &str) -> Result<(), HandlerError> {
-    program.handle(event(text), Context::for_test(id)).await
+    let handled = program.handle(event(text), Context::for_test(id));
+    tokio::time::timeout(PATIENCE, handled).await.expect("an end in time")
 }
 
 fn runs(place: &Path) -> usize {
@@ -131,7 +132,7 @@ async fn nonsense_and_answers_to_nobody_are_told_and_ignored() {
 async fn a_line_that_is_too_long_ends_the_program() {
     let place = tempdir().unwrap();
     let body = r#"case $text in
-        long) head -c 65600 /dev/zero | tr '\0' x;; longest) exec yes x | tr -d '\n';; *) answer done;; esac"#;
+        long) head -c 65600 /dev/zero | tr '\0' x;; longest) yes x | tr -d '\n' | head -c 9000000;; *) answer done;; esac"#;
     let program = script(body, place.path());
     handle(&program, "1", "short").await.unwrap();
     for (id, text) in [("2", "long"), ("3", "longest")] {

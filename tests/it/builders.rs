@@ -122,6 +122,7 @@ fn every_setting_of_a_handler_has_a_method_of_its_name() {
         exec::ExecSettings,
         file::FileSettings,
         http::{Authorization, HttpSettings, OAuth2Settings, ServerErrors, TlsFiles},
+        persistent::PersistentSettings,
         postgres::PostgresSettings,
     };
 
@@ -131,6 +132,7 @@ fn every_setting_of_a_handler_has_a_method_of_its_name() {
         max_files, with_max_files(7);
     }
     each_sets_its_own! { ExecSettings::new(["true"]), env, with_env(["LANG"]); }
+    each_sets_its_own! { PersistentSettings::new(["true"]), env, with_env(["LANG"]); processes, with_processes(7); }
     each_sets_its_own! { HttpSettings::new("https://example.com/"),
         api_key, with_api_key("key");
         api_secret, with_api_secret("secret");

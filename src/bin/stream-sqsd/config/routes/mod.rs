@@ -16,12 +16,12 @@ pub(crate) mod shipped;
 pub(crate) mod reader;
 
 use stream_sqsd::event::{Pattern, PatternCheck};
-use stream_sqsd::handlers::exec::ExecSettings;
 use stream_sqsd::handlers::file::FileSettings;
 use stream_sqsd::handlers::http::HttpSettings;
 use stream_sqsd::handlers::postgres::PostgresSettings;
 
 pub(crate) use self::conflicts::{OwnFile, find_shared_files};
+use self::exec::Program;
 use self::reader::{Key, REQUIRED, Reader};
 pub(crate) use self::route::RouteConfig;
 use self::shipped::HandlerKind;
@@ -36,7 +36,7 @@ pub(crate) const HANDLERS: &[HandlerKind] = &[
     HandlerKind::of::<StdoutSettings>(),
     HandlerKind::of::<FileSettings>(),
     HandlerKind::of::<HttpSettings>(),
-    HandlerKind::of::<ExecSettings>(),
+    HandlerKind::of::<Program>(),
     HandlerKind::of::<PostgresSettings>(),
 ];
 
