@@ -69,6 +69,10 @@ fn a_task_that_fails_ends_with_1_and_says_why() {
     sqs.moves(vec![Value::Null, failed]);
     let ended = run(daemon(&redrive(&sqs.url(), &["--yes"]))).with(1);
     ended.saying(&["CouldNotDetermineMessageSource", "say one by --to"]);
+    // And so does one that somebody else cancels.
+    sqs.moves(vec![Value::Null, task("CANCELLED", 3)]);
+    let ended = run(daemon(&redrive(&sqs.url(), &["--yes"]))).with(1);
+    assert_eq!(ended.stdout, "cancelled: about 3 moved\n");
 }
 
 #[test]
