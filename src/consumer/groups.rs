@@ -152,8 +152,11 @@ impl Ticket {
     /// This message is returned undone, and so is everything behind it.
     pub(crate) fn return_the_rest(&self) {
         if let Some(queue) = self.groups.queues().get_mut(&self.group) {
-            if queue.is_returned(self.id) {
-                // It follows another one itself, and so does what stood behind it then.
+            let mut tickets = queue.tickets.iter();
+            let came_back = tickets.any(|waiting| waiting.id == self.id && waiting.former.is_some());
+            if queue.is_returned(self.id) && (!came_back || mutant!("leave-what-came-back-behind-it")) {
+                // It follows another one itself, and so does what stood behind it then. Where it came back, what came back
+                // behind it does not yet.
                 return;
             }
             let mut behind = queue.tickets.iter().filter(|waiting| waiting.id > self.id);
@@ -234,6 +237,19 @@ mod tests {
         drop(tickets.drain(..2));
         assert_eq!(turns(tickets), [Step::Return, Step::Return]);
         assert!(groups.queues().is_empty());
+    }
+
+    #[test]
+    fn what_came_back_takes_along_what_came_back_behind_it() {
+        let groups = Arc::<Groups>::default();
+        let mut tickets: Vec<_> = ["1", "2", "1", "2", "3"].map(|message| enqueue(&groups, message, true)).into();
+        // The lease of the second one is seen to be lost before that of the head.
+        tickets[1].return_the_rest();
+        tickets[0].return_the_rest();
+        drop(tickets.drain(..2));
+        assert_eq!(tickets[0].turn(false).now_or_never(), Some(Step::Return));
+        tickets[0].return_the_rest();
+        assert_eq!(turns(tickets), [Step::Return; 3]);
     }
 
     #[test]
