@@ -65,6 +65,7 @@
 //! | [`consumer`] | the engine: receives, works, settles, drains |
 //! | [`router`] | event type to handler; the only type erasure |
 //! | [`handler`] | the page that you read to write a handler |
+//! | `hooks` | the requests of Stream's that wait for an answer: verify, parse, answer |
 //! | [`webhook`] | the same events by HTTP: verify the signature and parse |
 //! | [`decode`] | the body of a message to an event, whatever its form; pure |
 //! | [`event`] | every event type of Stream's and its fields: tables of facts |
@@ -80,8 +81,8 @@
 //! # Features
 //!
 //! `sqs` (the real queue, which brings the AWS SDK), `daemon` (the binary), `admin` (the listener to watch a consumer by),
-//! `stream-api` (a client of Stream's
-//! REST API, for its event hooks), `relay` (webhooks into the queue), and one for each handler that ships: `stdout`, `file`, `http`, `exec`, `postgres`. These are on by default; a library
+//! `stream-api` (a client of Stream's REST API, for its event hooks), `hooks` (types for the hooks that wait for an answer),
+//! `relay` (webhooks into the queue), and one for each handler that ships: `stdout`, `file`, `http`, `exec`, `postgres`. These are on by default; a library
 //! user wants `default-features = false, features = ["sqs"]`. With `anyhow` handlers may return `anyhow::Result<()>`.
 //!
 //! # Guides
@@ -120,6 +121,8 @@ pub mod dead_letters;
 pub mod consumer;
 pub mod router;
 pub mod handler;
+#[cfg(feature = "hooks")]
+pub mod hooks;
 pub mod webhook;
 pub mod decode;
 pub mod event;
@@ -145,6 +148,7 @@ pub mod docs {
             #[doc = "[glossary]: crate::docs::glossary"]
             #[doc = "[guarantees]: crate::docs::guarantees"]
             #[doc = "[handlers]: crate::docs::handlers"]
+            #[doc = "[hooks]: crate::docs::hooks"]
             #[doc = "[monitoring]: crate::docs::monitoring"]
             #[doc = "[performance]: crate::docs::performance"]
             #[doc = "[relay]: crate::docs::relay"]
@@ -161,6 +165,7 @@ pub mod docs {
     page!(tutorial);
     page!(setup);
     page!(from_webhooks);
+    page!(hooks);
     page!(relay);
     page!(handlers);
     page!(guarantees);

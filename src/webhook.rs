@@ -91,6 +91,12 @@ pub fn verify_and_parse(body: &[u8], signature: &str, secret: &str) -> Result<Ev
 ///
 /// See [`verify_and_parse`]; beyond the limit [`DecodeError::TooLarge`].
 pub fn verify_and_parse_up_to(body: &[u8], signature: &str, secret: &str, limit: usize) -> Result<Event, WebhookError> {
+    Ok(decode::from_text(verified(body, signature, secret, limit)?)?)
+}
+
+/// The text of a body of at most `limit` bytes, before and after inflation, once its signature was found to be right. All that
+/// Stream signs comes through here.
+pub(crate) fn verified(body: &[u8], signature: &str, secret: &str, limit: usize) -> Result<String, WebhookError> {
     if body.len() > limit {
         return Err(DecodeError::TooLarge { limit }.into());
     }
@@ -98,6 +104,5 @@ pub fn verify_and_parse_up_to(body: &[u8], signature: &str, secret: &str, limit:
     if !verify(&json, signature, secret) {
         return Err(WebhookError::Signature);
     }
-    let json = decode::into_text(json.into_owned())?;
-    Ok(decode::from_text(json)?)
+    Ok(decode::into_text(json.into_owned())?)
 }

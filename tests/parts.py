@@ -27,6 +27,7 @@ PUBLIC = f"env RUSTDOC=tests/api/rustdoc cargo rustdoc --locked --lib --features
 WITHOUT_AWS = ["--no-default-features"]
 OPTIMISED = ["CARGO_TARGET_DIR=target/worlds", "CARGO_PROFILE_DEV_OPT_LEVEL=1", "CARGO_PROFILE_DEV_DEBUG=none"]
 DEPLOYED = ROOT / "tests" / "deploy" / "requirements.txt"
+GATEWAY = ROOT / "tests" / "gateway" / "requirements.txt"
 # Of what ships: the part `release` builds them, and the parts behind it run the first.
 MUSL = ("x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl")
 SPELLING = ROOT / "tests" / "spelling" / "requirements.txt"
@@ -116,9 +117,16 @@ def parts(filters):
             "PostgreSQL, and root or its user postgres",
             [
                 ["cargo", "test", "--features", "localstack-tests,test-postgres", "--test", "handlers", "postgres"],
-                ["cargo", "test", "--features", "localstack-tests,test-postgres", "--test", "cli", "memory::postgres"],
+                ["cargo", "test", "--features", "localstack-tests,test-postgres", "--test", "cli", "postgres::"],
             ],
             packages=("postgresql",),
+        ),
+        Part(
+            "gateway",
+            "nginx, and Authlib from PyPI",
+            [["cargo", "test", *FEATURES, "--test", "handlers", "--", "--ignored", "servers::real"]],
+            packages=("nginx-light",),
+            requirements=GATEWAY,
         ),
         Part(
             "page",

@@ -40,7 +40,7 @@ use tokio::time::Instant;
 
 use super::interface::{
     Attributes, Delivery, EntryError, EntryResult, MAX_VISIBILITY, MessageAttribute, MessageId, Queue, QueueError,
-    QueueFacts, Receipt, Trace,
+    QueueFacts, Receipt, Trace, WebhookId,
 };
 use super::outgoing::{Outgoing, Sender};
 
@@ -383,6 +383,11 @@ impl Message {
         let message = of_sender.map(|(name, value)| (name.clone(), MessageAttribute::new("String", value.as_str())));
         Attributes { system, message: message.collect() }
     }
+
+    fn webhook_id(&self) -> Option<WebhookId> {
+        let (_, id) = self.attributes.iter().find(|(name, _)| name == WebhookId::ATTRIBUTE)?;
+        WebhookId::new(id)
+    }
 }
 
 /// The ARN of a queue in memory.
@@ -450,6 +455,14 @@ impl MemoryQueue {
         self.put(body.into(), None, Some(sent_at))
     }
 
+    /// Sends a message with message attributes of type `String`: names and values.
+    pub fn send_with_attributes(&self, body: impl Into<String>, attributes: Vec<(String, String)>) -> MessageId {
+        let message = Message { attributes, ..self.message(body.into(), None, None) };
+        let id = message.id.clone();
+        self.accept(message);
+        id
+    }
+
     fn put(&self, body: String, group: Option<Arc<str>>, sent_at: Option<SystemTime>) -> MessageId {
         let message = self.message(body, group, sent_at);
         let id = message.id.clone();
@@ -515,8 +528,8 @@ impl MemoryQueue {
             numbers.into_iter().filter_map(|number| state.remove(number)).collect()
         };
         let count = moved.len();
-        for Message { body, group, .. } in moved {
-            to.put(body, group, None);
+        for Message { body, attributes, group, .. } in moved {
+            to.accept(Message { attributes, ..to.message(body, group, None) });
         }
         count
     }
@@ -955,6 +968,7 @@ impl State {
             sent_at: message.sent_at,
             group: message.group.clone(),
             trace: Trace::default(),
+            webhook_id: message.webhook_id(),
             attributes: whole.then(|| Box::new(message.attributes(settings.fifo))),
         })
     }

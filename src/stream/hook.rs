@@ -104,14 +104,6 @@ impl Hook {
         (!types.is_empty()).then_some(types)
     }
 
-    /// Whether it sends events of this type: one of Stream's, or one that the customer made up (`custom`).
-    pub fn sends(&self, event_type: &str, custom: bool) -> bool {
-        if custom && self.field("should_send_custom_events").as_bool() == Some(true) {
-            return true;
-        }
-        self.event_types().is_none_or(|types| types.iter().any(|name| name == event_type)) && !custom
-    }
-
     /// Where it sends to: a URL or an ARN; empty where its type is unknown here.
     pub fn target(&self) -> String {
         let field = match self.hook_type().as_str() {
@@ -269,14 +261,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_means_all_types_but_custom_ones_need_a_flag() {
+    fn an_empty_list_of_types_is_all_of_them() {
         for all in [r#"{"event_types":[]}"#, r#"{"event_types":null}"#, "{}"] {
-            let hook = Hook::from_json(all).unwrap();
-            assert!(hook.sends("message.new", false) && !hook.sends("plant_watered", true), "{all}");
+            assert_eq!(Hook::from_json(all).unwrap().event_types(), None, "{all}");
         }
-        let some = Hook::new("sqs").with("event_types", vec!["message.new"]).with("should_send_custom_events", true);
-        assert!(some.sends("message.new", false) && some.sends("plant_watered", true));
-        assert!(!some.sends("message.read", false));
+        let some = Hook::new("sqs").with("event_types", vec!["message.new"]);
+        assert_eq!(some.event_types(), Some(vec!["message.new".to_owned()]));
     }
 
     #[test]

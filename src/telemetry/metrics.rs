@@ -68,8 +68,8 @@ const CALLS_LIMIT: Metric = gauge(
 const TARGET_HELD: Metric = gauge(
     "stream_sqsd_target_held",
     &["route", "reason"],
-    "Messages held until the target takes them: waiting (for the first call) and retrying (called before); of these \
-     doubted (failed while others succeeded) and last_receive (dead-lettered if given up).",
+    "Messages held until the target takes them: waiting (never called, or only refused) and retrying (failed before); of \
+     these doubted (failed while others succeeded) and last_receive (dead-lettered if given up).",
 );
 
 const TIME_IN_QUEUE: Metric = histogram(

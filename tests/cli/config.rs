@@ -160,7 +160,7 @@ fn a_secret_is_never_in_the_file_and_never_printed() {
     with_systemd.env("CREDENTIALS_DIRECTORY", directory.path());
     assert!(!run(with_systemd).with(0).stdout.contains("advice"));
     assert!(run(daemon(&["check", "--config", &path])).with(0).stdout.contains("LoadCredential=secret"));
-    // A check can be where the secrets are not; a run cannot.
+    // What systemd hands to a unit is nowhere else: a check can be made without it, and a run cannot.
     run(daemon(&["run", "--config", &path])).with(2).saying(&["CREDENTIALS_DIRECTORY is not set"]);
 
     for wrong in ["{ env = \"A\", file = \"B\" }", "{ }", "{ enw = \"A\" }"] {
@@ -197,10 +197,37 @@ fn a_secret_that_stands_where_a_name_belongs_is_not_echoed() {
         assert!(!webhook.stderr.contains(hush), "{}", webhook.stderr);
     }
     // What is the name of a variable is said.
-    check(&format!("{http}api_secret = {{ env = \"STREAM_API_SECRET\" }}\n")).with(0);
-    let told = check(&format!("{http}api_secret = {{ env = \"STREAM_API_SECRET\" }}\n"));
+    let told = check(&format!("{http}api_secret = {{ env = \"STREAM_API_SECRET\" }}\n")).with(1);
     assert!(told.stdout.contains("the environment variable STREAM_API_SECRET is not set"), "{}", told.stdout);
     check(&format!("{http}retries = 5\n")).with(2).saying(&["unknown key `retries`"]);
+}
+
+#[test]
+fn a_check_fails_where_a_run_would_not_start() {
+    let route = |handler: &str| format!("[[route]]\nevents = [\"*\"]\nhandler = {handler}\n");
+    let http = "\"http\"\nurl = \"https://example.com/\"\napi_secret = ";
+    for (handler, what) in [
+        (
+            format!("{http}{{ env = \"NOT_HERE\" }}"),
+            "c.toml:7: `api_secret`: the environment variable NOT_HERE is not set",
+        ),
+        (format!("{http}{{ file = \"/not-here/secret\" }}"), "c.toml:7: `api_secret`: /not-here/secret cannot be read"),
+        ("\"file\"\npath = \"/not-here/events\"".to_owned(), "c.toml:6: there is no directory /not-here"),
+        ("\"exec\"\ncommand = [\"/not-here/program\"]".to_owned(), "c.toml:6: "),
+        (
+            "\"exec\"\ncommand = [\"sh\"]\nenv = [\"NOT_HERE\"]".to_owned(),
+            "c.toml:6: `env`: the environment variable NOT_HERE",
+        ),
+    ] {
+        let checked = check(&route(&handler)).with(1).stdout;
+        assert!(checked.contains(&format!("loses or delays messages: {what}")), "{checked}");
+        assert!(checked.contains("The daemon would not start here.") && !checked.contains("is good"), "{checked}");
+    }
+    let reasons = "[dead_letters]\nreasons = \"/not-here/of/letters\"\n";
+    let checked = check_text(&format!("journal = \"/not-here/journal\"\n{QUEUE}{reasons}")).with(1).stdout;
+    for words in ["c.toml:1: there is no directory /not-here\n", "c.toml:5: ", "to fix it: mkdir -p /not-here/of\n"] {
+        assert!(checked.contains(words), "{words} is not in {checked}");
+    }
 }
 
 #[test]
@@ -267,6 +294,61 @@ fn settings_of_handlers_are_judged_before_anything_runs() {
     check("[[route]]\nevents = [\"*\"]\nhandler = \"htp\"\n").with(2).saying(&["did you mean \"http\"?"]);
     check("[[route]]\nevents = [\"*\"]\nhandler = \"exec\"\ncommand = []\n").with(2).saying(&["empty"]);
     check("[route]\nevents = [\"*\"]\n").with(2).saying(&["[[route]]"]);
+}
+
+/// Checks a route to `https://h/` with these lines from line 7 on.
+fn check_http(more: &str) -> Ended {
+    check(&format!("[[route]]\nevents = [\"*\"]\n{HTTP}{more}\n"))
+}
+
+#[test]
+fn each_key_of_the_http_target_is_refused_well_when_wrong() {
+    for (more, said) in [
+        ("headers = \"X-A: hush\"", "c.toml:7: `headers` has keys of its own: headers = { X-Tenant"),
+        ("headers = { Content-Type = \"hush\" }", "the header Content-Type is set by the daemon itself"),
+        ("headers = { X-A = \"hush\\n\" }", "the header X-A has a value that no header can hold"),
+        ("headers = { X-A = { enw = \"hush\" } }", "c.toml:7: `headers: X-A` comes from one place"),
+        ("basic = \"hush:hush\"", "c.toml:7: `basic` has keys of its own: basic = { user ="),
+        ("basic = { user = \"a\" }", "c.toml:7: `basic` needs `password`"),
+        ("basic = { user = \"a\", password = \"hush\" }", "c.toml:7: `password` does not stand in the file itself"),
+        ("basic = { usr = \"a\" }", "did you mean `user`?"),
+        ("bearer = \"hush\"", "c.toml:7: `bearer` does not stand in the file itself"),
+        ("oauth2 = { client_id = \"a\" }", "`oauth2` needs `token_url`: the URL that gives tokens"),
+        ("server_errors = \"target-down\"", "c.toml:7: `server_errors`: \"target-down\" is unknown; did you mean"),
+        ("tls = \"/hush.pem\"", "c.toml:7: `tls` has keys of its own: tls = { ca ="),
+        ("tls = { cert = \"/x\" }", "unknown key `cert`; there can be ca, certificate, key"),
+        ("tls = { certificate = \"/dev/null\" }", "`certificate` and `key` belong together"),
+        ("bearer = { env = \"HOME\" }\nbasic = { user = \"a\", password = { env = \"HOME\" } }", "exclude each other"),
+        (
+            "bearer = { env = \"HOME\" }\nheaders = { authorization = \"hush\" }",
+            "the header Authorization is set already",
+        ),
+    ] {
+        let told = check_http(more).with(2).saying(&[said]);
+        assert!(!told.stderr.contains("hush"), "{}", told.stderr);
+    }
+    let oauth2 = |token_url: &str| {
+        format!("oauth2 = {{ token_url = \"{token_url}\", client_id = \"a\", client_secret = {{ env = \"HOME\" }} }}")
+    };
+    check_http(&oauth2("ftp://h/")).with(2).saying(&["token_url: the URL must begin with https:// or http://"]);
+    let exposed = check_http(&oauth2("http://id.example.com/token")).with(0).stdout;
+    assert!(exposed.contains("the client secret travels unencrypted to http://id.example.com"), "{exposed}");
+    // A configuration may be checked where its secrets and certificates are not.
+    let absent = check_http("bearer = { env = \"NOT_HERE\" }\ntls = { ca = \"/not/here\" }").with(1).stdout;
+    assert!(absent.contains("NOT_HERE is not set") && absent.contains("/not/here cannot be read"), "{absent}");
+}
+
+#[test]
+fn a_url_with_a_user_or_a_wrong_brace_says_what_to_write() {
+    let http = |url: &str| check(&format!("[[route]]\nevents = [\"*\"]\nhandler = \"http\"\nurl = \"{url}\"\n"));
+    let told =
+        http("https://u:hush@h/").with(2).saying(&["c.toml:6: `url` must not carry a user", "write basic = { user ="]);
+    assert!(!told.stderr.contains("hush"), "{}", told.stderr);
+    http("https://h/{cid}")
+        .with(2)
+        .saying(&["c.toml:6", "a brace that is not part of {type}, {channel_type} or {team}"]);
+    http("https://{team}.h/").with(2).saying(&["{team} in the URL must be a whole segment of the path"]);
+    assert!(http("https://h/{type}?t={team}").with(0).stdout.contains("https://h/{type}?…"));
 }
 
 /// A file of four lines before the route, whose handler stands on line 6.
@@ -411,10 +493,10 @@ fn the_configuration_in_the_readme_is_valid() {
     let readme = include_str!("../../README.md");
     let (_, example) = readme.split_once("## Configuration").unwrap().1.split_once("```toml\n").unwrap();
     let (example, _) = example.split_once("```").unwrap();
-    let checked = check_text(example).with(0);
+    let checked = check_text(example).with(1);
     assert!(checked.stdout.contains("route 1: message.* reaction.new to https://example.com"), "{}", checked.stdout);
     // Its secrets and its directory are not here, and nothing else is to be said of it.
-    let advice = checked.stdout.lines().filter(|line| line.starts_with("advice"));
+    let advice = checked.stdout.lines().filter(|line| line.starts_with("advice") || line.starts_with("loses"));
     let not_here = |line: &str| line.contains("is not set") || line.contains("there is no directory");
     assert!(advice.into_iter().all(not_here), "{}", checked.stdout);
 }

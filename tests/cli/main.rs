@@ -14,6 +14,7 @@ mod run;
 mod send;
 mod relay;
 mod check;
+mod targets;
 mod guidance;
 mod exits;
 mod watch;

@@ -179,17 +179,17 @@ fn envelopes_of_16_mib_stay_within_the_promise() {
 }
 
 #[cfg(feature = "test-postgres")]
-mod postgres {
+pub(crate) mod postgres {
     use std::os::unix::fs::{PermissionsExt, chown};
     use std::process::Command;
 
     use super::*;
 
     /// A server for one test, of Debian's package, which refuses to run as root.
-    struct Cluster(tempfile::TempDir);
+    pub(crate) struct Cluster(tempfile::TempDir);
 
     impl Cluster {
-        fn start() -> Cluster {
+        pub(crate) fn start() -> Cluster {
             let place = tempfile::Builder::new().prefix("pg").tempdir().unwrap();
             fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
             let id = |flag: &str| Command::new("id").args([flag, "postgres"]).output().unwrap();
@@ -201,6 +201,10 @@ mod postgres {
             let options = format!("-c listen_addresses= -c unix_socket_directories={}", cluster.0.path().display());
             cluster.run("pg_ctl", &["start", "--wait", "--silent", "--log=/dev/null", "-o", &options]);
             cluster
+        }
+
+        pub(crate) fn url(&self) -> String {
+            format!("host={} user=postgres dbname=postgres", self.0.path().display())
         }
 
         fn run(&self, program: &str, arguments: &[&str]) {
@@ -225,7 +229,7 @@ mod postgres {
     #[test]
     fn large_events_in_postgres_stay_within_the_promise() {
         let cluster = Cluster::start();
-        let url = format!("host={} user=postgres dbname=postgres", cluster.0.path().display());
+        let url = cluster.url();
         // With more connections than the default has, each of which could hold a copy.
         let route = route("postgres", &format!("url = \"{url}\"\nconnections = 4\n"));
         let directory = tempfile::tempdir().unwrap();

@@ -16,7 +16,8 @@ use futures_util::future::join_all;
 use stream_sqsd::consumer::Settings;
 use stream_sqsd::decode::decode;
 use stream_sqsd::handler::{Context, FailureKind, Handler, HandlerError};
-use stream_sqsd::handlers::postgres::{Postgres, PostgresError, PostgresSettings, init, schema};
+use stream_sqsd::handlers::postgres::{DatabaseError, Postgres, PostgresError, PostgresSettings, check, init, schema};
+use stream_sqsd::queue::WebhookId;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -164,6 +165,61 @@ async fn an_event_is_a_row_with_its_columns_and_its_payload_as_sent() {
     let row = cluster.ask(&format!("SELECT {columns}, now() - received_at < '1 min' FROM stream_events"));
     assert_eq!(row, ["id-1|message.new|messaging:1|u1|2026-01-01 00:00:00.123456|t"]);
     assert_eq!(cluster.ask("SELECT payload FROM stream_events").join("\n"), body);
+}
+
+async fn insert_of_webhook(postgres: &Postgres, id: &str) -> Result<(), HandlerError> {
+    let ctx = Context::for_test(id).with_webhook_id(WebhookId::new(&format!("w-{id}")));
+    postgres.handle(event("hello"), ctx).await
+}
+
+const WEBHOOK_IDS: &str = "SELECT message_id, webhook_id FROM stream_events ORDER BY 1";
+
+#[tokio::test]
+async fn a_row_has_the_webhook_id_where_there_is_one() {
+    let cluster = Cluster::start();
+    let postgres = cluster.handler().await;
+    let both = tokio::join!(insert_of_webhook(&postgres, "id-1"), insert(&postgres, "id-2"));
+    assert!(both.0.is_ok() && both.1.is_ok());
+    assert_eq!(cluster.ask(WEBHOOK_IDS), ["id-1|w-id-1", "id-2|"]);
+}
+
+#[tokio::test]
+async fn a_table_without_webhook_ids_works_until_init_adds_them() {
+    let cluster = Cluster::start();
+    let settings = cluster.settings().with_connections(1).with_table("O'Neill \\x.stream \"events\"");
+    cluster.ask(r#"CREATE SCHEMA "O'Neill \x""#);
+    let table = r#""O'Neill \x"."stream ""events""""#;
+    init(&settings).await.unwrap();
+    cluster.ask(&format!("ALTER TABLE {table} DROP COLUMN webhook_id"));
+    let old = Postgres::new(settings.clone()).unwrap();
+    insert_of_webhook(&old, "id-1").await.unwrap();
+    init(&settings).await.unwrap();
+    insert_of_webhook(&old, "id-2").await.expect("a connection that is open goes on as it was");
+    insert_of_webhook(&Postgres::new(settings).unwrap(), "id-3").await.unwrap();
+    let ids = cluster.ask(&format!("SELECT message_id, webhook_id FROM {table} ORDER BY 1"));
+    assert_eq!(ids, ["id-1|", "id-2|", "id-3|w-id-3"]);
+}
+
+#[tokio::test]
+async fn a_column_that_is_gone_or_not_ours_is_left_alone() {
+    let cluster = Cluster::start();
+    init(&cluster.settings()).await.unwrap();
+    let postgres = Postgres::new(cluster.settings().with_connections(1)).unwrap();
+    insert_of_webhook(&postgres, "id-1").await.unwrap();
+    cluster.ask("ALTER TABLE stream_events DROP COLUMN webhook_id");
+    assert_eq!(insert_of_webhook(&postgres, "id-2").await.unwrap_err().kind(), FailureKind::TargetDown);
+    insert_of_webhook(&postgres, "id-2").await.expect("a new connection has looked again");
+    cluster.ask("ALTER TABLE stream_events ADD COLUMN webhook_id uuid");
+    let other = Postgres::new(cluster.settings()).unwrap();
+    insert_of_webhook(&other, "id-3").await.expect("a column of another type is somebody's own");
+    assert_eq!(cluster.ask(WEBHOOK_IDS), ["id-1|", "id-2|", "id-3|"]);
+
+    cluster.ask("ALTER TABLE stream_events ALTER COLUMN webhook_id TYPE text");
+    cluster.ask("CREATE ROLE clerk LOGIN");
+    cluster.ask("GRANT SELECT ON stream_events TO clerk");
+    cluster.ask("GRANT INSERT (message_id, type, cid, user_id, created_at, payload) ON stream_events TO clerk");
+    let clerk = PostgresSettings::new(cluster.url().replace("user=postgres", "user=clerk"));
+    insert_of_webhook(&Postgres::new(clerk).unwrap(), "id-4").await.expect("a column that may not be filled");
 }
 
 #[tokio::test]
@@ -691,4 +747,45 @@ async fn init_says_what_the_database_refused() {
     let settings = cluster.settings().with_table("no_such_schema.events");
     let PostgresError::Database(error) = init(&settings).await.unwrap_err() else { panic!("another error") };
     assert!(error.to_string().contains(r#"schema "no_such_schema" does not exist"#), "{error}");
+}
+
+/// The SQLSTATE with which a check fails; none where it finds nothing.
+async fn found(settings: &PostgresSettings) -> Option<String> {
+    match check(settings).await {
+        Ok(()) => None,
+        Err(PostgresError::Database(DatabaseError::Answer { code, .. })) => Some(code),
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_check_finds_what_would_refuse_every_row_and_writes_none() {
+    let cluster = Cluster::start();
+    let settings = cluster.settings();
+    assert_eq!(found(&settings).await.as_deref(), Some("42P01"), "no table");
+    assert_eq!(found(&cluster.settings().with_table("no.events")).await.as_deref(), Some("42P01"), "no schema");
+    init(&settings).await.unwrap();
+    cluster.ask(
+        "CREATE FUNCTION fires() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'it fires'; END $$;
+         CREATE TRIGGER fires BEFORE INSERT ON stream_events EXECUTE FUNCTION fires()",
+    );
+    assert_eq!(found(&settings).await, None, "and no trigger fires");
+
+    cluster.ask("CREATE ROLE ada LOGIN");
+    let ada = PostgresSettings::new(cluster.url().replace("user=postgres", "user=ada"));
+    assert_eq!(found(&ada).await.as_deref(), Some("42501"), "no permission");
+    cluster.ask("GRANT INSERT ON stream_events TO ada");
+    assert_eq!(found(&ada).await.as_deref(), Some("42501"), "a repeat is recognised by reading");
+    cluster.ask("GRANT SELECT ON stream_events TO ada");
+    assert_eq!(found(&ada).await, None);
+    cluster.ask("ALTER ROLE ada SET default_transaction_read_only = on");
+    assert_eq!(found(&ada).await.as_deref(), Some("25006"), "as on a standby");
+
+    cluster.ask("ALTER TABLE stream_events DROP CONSTRAINT stream_events_pkey");
+    assert_eq!(found(&settings).await.as_deref(), Some("42P10"), "no primary key");
+    cluster.ask("ALTER TABLE stream_events ADD PRIMARY KEY (message_id), ALTER payload TYPE text");
+    assert_eq!(found(&settings).await.as_deref(), None, "a text takes JSON");
+    cluster.ask("ALTER TABLE stream_events DROP payload");
+    assert_eq!(found(&settings).await.as_deref(), Some("42703"), "no column");
+    assert_eq!(cluster.ask("SELECT count(*) FROM stream_events"), ["0"]);
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from top to bottom: each may import from those after it.
-const ROOMS: [&str; 15] = [
+const ROOMS: [&str; 16] = [
     "handlers",
     "relay",
     "admin",
@@ -13,6 +13,7 @@ const ROOMS: [&str; 15] = [
     "consumer",
     "router",
     "handler",
+    "hooks",
     "webhook",
     "decode",
     "event",

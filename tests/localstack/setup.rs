@@ -8,12 +8,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::body::event;
 use super::daemon::command_with_keys;
-use super::endpoint::{REGION, endpoint, sqs};
+use super::endpoint::{ACCOUNT, REGION, endpoint, sns, sqs};
+use super::proxy::{Fault, Proxy};
 use super::stream::{KEY, SECRET, Stream};
 
 const THEIR_SECRET: &str = "their-s3cret";
@@ -46,11 +49,15 @@ impl Machine {
     }
 
     fn configuration(&self, more: &str) -> String {
+        let queue = format!("name = \"{}\"\nregion = \"{REGION}\"\nendpoint_url = \"{}\"\n", self.queue, endpoint());
+        self.configuration_of(&queue, more)
+    }
+
+    /// With this section `[queue]`.
+    fn configuration_of(&self, queue: &str, more: &str) -> String {
         format!(
-            "[queue]\nname = \"{}\"\nregion = \"{REGION}\"\nendpoint_url = \"{}\"\n\
-             [stream]\napi_key = \"{KEY}\"\napi_secret = {{ env = \"STREAM_API_SECRET\" }}\nbase_url = \"{}\"\n{more}",
-            self.queue,
-            endpoint(),
+            "[queue]\n{queue}[stream]\napi_key = \"{KEY}\"\napi_secret = {{ env = \"STREAM_API_SECRET\" }}\n\
+             base_url = \"{}\"\n{more}",
             self.stream.url()
         )
     }
@@ -72,6 +79,11 @@ impl Machine {
         let arguments: Vec<&str> = ["setup"].iter().chain(arguments).copied().collect();
         let running = self.command(&arguments, more).output();
         Ended::of(timeout(Duration::from_secs(120), running).await.expect("it ends in time").unwrap())
+    }
+
+    async fn check(&self, more: &str) -> Ended {
+        let output = self.command(&["check", "--online"], more).output();
+        Ended::of(timeout(Duration::from_secs(60), output).await.expect("it ends in time").unwrap())
     }
 
     /// What was saved before a change.
@@ -237,6 +249,12 @@ async fn keys_are_sent_to_stream_and_shown_to_nobody() {
     let said = machine.setup_with(&["--yes"], more).await.with(0, &["auth keys"]);
     assert!(!said.contains("+ permission"), "the key needs none by the queue's policy: {said}");
     assert_eq!(machine.stream.hooks()[2]["sqs_secret"], "aws-s3cret");
+
+    let writes = machine.writes();
+    let mut elsewhere = machine.command(&["setup", "--yes", "--update"], more);
+    let elsewhere = Ended::of(elsewhere.env_remove("KEY_OF_AWS").output().await.unwrap());
+    elsewhere.with(2, &["`sqs_secret` in [stream] names a secret that is not here"]);
+    assert_eq!(machine.writes(), writes, "nothing else is written in its place");
 }
 
 #[tokio::test]
@@ -283,6 +301,59 @@ async fn a_fifo_queue_is_refused() {
 }
 
 #[tokio::test]
+async fn on_aws_no_queue_is_made_in_another_account_than_named() {
+    let machine = Machine::new("setup_whose_account");
+    // What stands for AWS, which has no queue yet: SQS by a proxy, and STS not at all.
+    let aws = Proxy::start(|_| Some(Fault::Refused(400, "QueueDoesNotExist"))).await;
+    let setup = async |queue: &str, sts: &str| {
+        let queue = format!("{queue}region = \"{REGION}\"\nendpoint_url = \"http://sqs.{REGION}.amazonaws.com\"\n");
+        let mut command = machine.command(&["setup", "--dry-run"], "");
+        command.env("STREAM_SQSD_CONFIG_TOML", machine.configuration_of(&queue, ""));
+        command.env("HTTP_PROXY", aws.url()).env("AWS_ENDPOINT_URL_STS", sts);
+        let output = command.output();
+        Ended::of(timeout(Duration::from_secs(60), output).await.expect("it ends in time").unwrap())
+    };
+    let nowhere = "http://127.0.0.1:1";
+    let refused = "is not in account 123456789012, and would be made in that of the credentials, ";
+    let words = [&format!("{refused}which may be another"), "by `name` in [queue]", "setup print aws-cli", "+ queue"];
+    let url = format!("url = \"http://sqs.{REGION}.amazonaws.com/123456789012/{}\"\n", machine.queue);
+    setup(&url, nowhere).await.with(2, &words);
+    let name = format!("name = \"{}\"\n", machine.queue);
+    let named = format!("{name}account = \"123456789012\"\n");
+    setup(&named, nowhere).await.with(2, &words);
+    let said = setup(&name, nowhere).await.with(0, &["+ queue"]);
+    assert!(!said.contains("AWS account"), "whose it is, nobody says: {said}");
+
+    let words = ["AWS account 999999999999, us-east-1", &format!("{refused}999999999999")];
+    setup(&named, &sts("999999999999").await).await.with(2, &words);
+    setup(&named, &sts("123456789012").await).await.with(0, &["AWS account 123456789012, us-east-1", "+ queue"]);
+}
+
+/// An STS that says whose account it is, for as long as the test's runtime lives. Its URL.
+async fn sts(account: &str) -> String {
+    let body = format!(
+        "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
+         <Account>{account}</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
+    );
+    let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut asked = Vec::new();
+            while !String::from_utf8_lossy(&asked).contains("Action=GetCallerIdentity") {
+                asked.push(stream.read_u8().await.unwrap());
+            }
+            // The rest of the request is still on its way.
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.shutdown().await;
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        }
+    });
+    url
+}
+
+#[tokio::test]
 async fn a_signal_says_what_state_things_are_in() {
     let machine = Machine::new("setup_signal");
     machine.stream.set(|state| state.lag = Duration::from_secs(600));
@@ -312,13 +383,117 @@ async fn the_same_is_printed_as_commands_and_as_a_policy() {
     assert!(!machine.exists().await && machine.writes() == 0);
 }
 
+/// What stands between the tags of this name, each time.
+fn tagged(xml: &str, name: &str) -> Vec<String> {
+    let tag = format!("<{name}>");
+    let parts = xml.split(&tag).skip(1);
+    parts.map(|rest| rest.split('<').next().unwrap().to_owned()).collect()
+}
+
+/// A machine with a topic of the queue's name, and the line of the configuration that names it.
+async fn with_topic(test: &str) -> (Machine, String, String) {
+    let machine = Machine::new(test);
+    let topic = tagged(&sns("CreateTopic", &[("Name", &machine.queue)]).await, "TopicArn").remove(0);
+    let more = format!("sns_topic = \"{topic}\"\n");
+    (machine, topic, more)
+}
+
+#[tokio::test]
+async fn by_a_topic_an_event_of_streams_reaches_the_daemon() {
+    let (machine, topic, more) = with_topic("setup_topic").await;
+    let name = &machine.queue;
+    let plan = [
+        format!("+ permission   {name} may send to {name}"),
+        format!("+ subscription {name} → {name}, raw delivery"),
+        format!("+ permission   Stream (185583345998) may publish to {name}"),
+        format!("+ event hook   sns → {name} (all events, auth resource)"),
+    ];
+    let plan = plan.each_ref().map(String::as_str);
+    let said = machine.setup_with(&["--dry-run"], &more).await.with(0, &plan);
+    assert!(!said.contains(&format!("Stream (185583345998) may send to {name}")), "it need not: {said}");
+    assert!(!machine.exists().await && machine.writes() == 0, "a dry run changes nothing");
+
+    let done = ["the queue is subscribed to", "read back: 3 hooks, as planned", "Stream can send: ok (check_sns)"];
+    machine.setup_with(&["--yes"], &more).await.with(0, &done);
+    let hooks = without_stamps(&machine.stream.hooks());
+    assert_eq!(hooks[..2], others().as_array().unwrap()[..]);
+    assert_eq!((&hooks[2]["hook_type"], &hooks[2]["sns_topic_arn"]), (&json!("sns"), &json!(topic)));
+    assert_eq!((&hooks[2]["sns_auth_type"], &hooks[2]["sns_region"]), (&json!("resource"), &json!(REGION)));
+    assert!(machine.stream.calls("POST /check_sqs").is_empty());
+    machine.setup_with(&["--yes", "--update"], &more).await.with(0, &["there is nothing to do"]);
+
+    sns("Publish", &[("TopicArn", &topic), ("Message", &event(1).to_string())]).await;
+    let run = machine.command(&["run", "--until-empty", "--wait", "1s"], &more).output().await.unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", String::from_utf8_lossy(&run.stderr));
+    assert_eq!(String::from_utf8_lossy(&run.stdout).lines().count(), 1);
+
+    let commands = ["aws sns subscribe", "RawMessageDelivery=true", "sns:Publish", "aws:SourceArn"];
+    machine.setup_with(&["print", "aws-cli"], &more).await.with(0, &commands);
+    machine.setup_with(&["remove", "--yes"], &more).await.with(0, &["- event hook   sns", "read back: 2 hooks"]);
+    assert_eq!(without_stamps(&machine.stream.hooks()), *others().as_array().unwrap());
+    sns("DeleteTopic", &[("TopicArn", &topic)]).await;
+    machine.setup_with(&["--yes"], &more).await.with(2, &["there is no topic", "aws sns create-topic"]);
+    machine.setup_with(&["--yes"], "sns_topic = \"chat\"\n").await.with(2, &["is not the ARN of a topic"]);
+    let fifo = format!("sns_topic = \"{topic}.fifo\"\n");
+    machine.setup_with(&["--yes"], &fifo).await.with(2, &["group id"]);
+}
+
+#[tokio::test]
+async fn check_sees_the_topic_between_both_ends() {
+    let (machine, topic, more) = with_topic("setup_topic_check").await;
+    let check = async |more: &str| machine.check(more).await;
+    machine.setup_with(&["--yes"], &more).await.with(0, &[]);
+    check(&more).await.with(0, &["the queue is good"]);
+    let url = sqs("GetQueueUrl", json!({"QueueName": machine.queue})).await["QueueUrl"].clone();
+
+    let subscription =
+        tagged(&sns("ListSubscriptionsByTopic", &[("TopicArn", &topic)]).await, "SubscriptionArn").remove(0);
+    let raw =
+        [("AttributeName", "RawMessageDelivery"), ("AttributeValue", "false"), ("SubscriptionArn", &subscription)];
+    sns("SetSubscriptionAttributes", &raw).await;
+    check(&more).await.with(0, &["wraps each event in SNS's envelope", "setup --update"]);
+    let stays = ["~ subscription", "--update changes it", "there is nothing to do"];
+    machine.setup_with(&["--yes"], &more).await.with(0, &stays);
+    machine.setup_with(&["--yes", "--update"], &more).await.with(0, &["changed what differed"]);
+    check(&more).await.with(0, &["the queue is good"]);
+
+    let denied = json!({"status": "error", "error": "AuthorizationError: not authorized"});
+    machine.stream.set(|state| state.checks = [denied].into());
+    check(&more).await.with(1, &["Stream tried to send to the topic and could not: AuthorizationError"]);
+    machine.stream.set(|state| state.checks = [json!({"status": "ok"})].into());
+    let nobody = r#"{"Version":"2012-10-17","Statement":[]}"#;
+    sns("SetTopicAttributes", &[("TopicArn", &topic), ("AttributeName", "Policy"), ("AttributeValue", nobody)]).await;
+    check(&more).await.with(1, &["the topic's policy does not let Stream's account publish"]);
+    sqs("SetQueueAttributes", json!({"QueueUrl": url, "Attributes": {"Policy": ""}})).await;
+    check(&more).await.with(1, &["the queue's policy does not let the topic send"]);
+    machine.setup_with(&["--yes"], &more).await.with(0, &["may send to the queue"]);
+    check(&more).await.with(0, &["the queue is good"]);
+
+    // Beside the topic's hook one of the queue: each event has two ways.
+    let direct =
+        json!({"hook_type": "sqs", "sqs_queue_url": url, "sqs_auth_type": "keys", "sqs_secret": "x", "enabled": true});
+    machine.stream.set(|state| state.app["event_hooks"].as_array_mut().unwrap().push(direct));
+    let twice = "Each event comes once by each of them";
+    check(&more).await.with(0, &["to this queue, and another one to its topic", twice]);
+    let beside = format!("to this queue, and another one to the topic {}", machine.queue);
+    let said = check("").await.with(0, &[&beside, twice]);
+    assert!(!said.contains("cannot be seen"), "{said}");
+    sns("Unsubscribe", &[("SubscriptionArn", &subscription)]).await;
+    let said = check("").await.with(0, &[]);
+    assert!(!said.contains(&beside), "it does not lead here: {said}");
+    check(&more).await.with(1, &["the queue is not subscribed to the topic"]);
+
+    sns("DeleteTopic", &[("TopicArn", &topic)]).await;
+    check(&more).await.with(1, &["there is no topic", "aws sns create-topic"]);
+    check("").await.with(0, &[&beside, "cannot be seen from here", "aws sns list-subscriptions-by-topic"]);
+    let other = format!("sns_topic = \"arn:aws:sns:{REGION}:{ACCOUNT}:another\"\n");
+    check(&other).await.with(1, &["no event hook of the app sends to this topic"]);
+}
+
 #[tokio::test]
 async fn check_sees_both_ends() {
     let machine = Machine::new("setup_check");
-    let check = async |more: &str| {
-        let output = machine.command(&["check", "--online"], more).output();
-        Ended::of(timeout(Duration::from_secs(60), output).await.expect("it ends in time").unwrap())
-    };
+    let check = async |more: &str| machine.check(more).await;
     machine.setup(&["--yes"]).await.with(0, &[]);
     check("").await.with(0, &["the queue is good"]);
 
@@ -374,5 +549,72 @@ async fn check_sees_both_ends() {
 
     let mut alone = machine.command(&["check", "--online"], "");
     let alone = Ended::of(alone.env_remove("STREAM_API_SECRET").output().await.unwrap());
-    alone.with(0, &["Stream cannot be asked: a secret of [stream] is not here"]);
+    alone.with(0, &["Stream cannot be asked: `api_secret` in [stream] names a secret that is not here"]);
+}
+
+#[tokio::test]
+async fn a_webhook_is_added_with_the_same_care_and_without_aws() {
+    let machine = Machine::new("setup_webhook");
+    let url = "https://relay.example.com/webhooks/stream?token=t0ken";
+    let added = "+ event hook   webhook https://relay.example.com/webhooks/stream?… (all events)";
+    machine.setup(&["--webhook", url]).await.with(2, &["--yes"]);
+    machine
+        .setup(&["--webhook", url, "--dry-run"])
+        .await
+        .with(0, &[added, "= event hook   webhook https://example.com"]);
+    assert!(machine.writes() == 0 && machine.saved().is_empty(), "a dry run changes nothing");
+
+    let done = ["saved the hooks as they were", "read back: 3 hooks, as planned", "see that it arrives"];
+    // Nobody is there: AWS is not asked.
+    let nowhere = ["--endpoint-url", "http://127.0.0.1:1"];
+    machine.setup(&[&["--webhook", url, "--yes"], &nowhere[..]].concat()).await.with(0, &done);
+    let hooks = without_stamps(&machine.stream.hooks());
+    assert_eq!(hooks[..2], others().as_array().unwrap()[..]);
+    assert_eq!((&hooks[2]["hook_type"], &hooks[2]["webhook_url"]), (&json!("webhook"), &json!(url)));
+    assert_eq!((&hooks[2]["event_types"], &hooks[2]["should_send_custom_events"]), (&json!([]), &json!(true)));
+    assert!(machine.stream.calls("POST /check_sqs").is_empty());
+
+    let writes = machine.writes();
+    let other_case = "https://RELAY.example.com:443/webhooks/stream?token=t0ken";
+    machine.setup(&["--webhook", other_case, "--yes", "--update"]).await.with(0, &["there is nothing to do"]);
+    let more = "event_types = [\"message.new\"]\n";
+    let stays = ["~ event hook", "event_types", "--update changes it", "there is nothing to do"];
+    machine.setup_with(&["--webhook", url, "--yes"], more).await.with(0, &stays);
+    assert_eq!(machine.writes(), writes);
+    machine.setup_with(&["--webhook", url, "--yes", "--update"], more).await.with(0, &["read back: 3 hooks"]);
+    assert_eq!(machine.stream.hooks()[2]["event_types"], json!(["message.new"]));
+
+    machine.setup(&["remove", "--webhook", url, "--dry-run"]).await.with(0, &["- event hook   webhook https://relay"]);
+    machine.setup(&["remove", "--webhook", url, "--yes"]).await.with(0, &["read back: 2 hooks"]);
+    assert_eq!(without_stamps(&machine.stream.hooks()), *others().as_array().unwrap());
+    machine.setup(&["remove", "--webhook", url, "--yes"]).await.with(0, &["sends to this URL: there is nothing to do"]);
+}
+
+#[tokio::test]
+async fn a_webhook_that_cannot_be_added_leaves_the_hooks_alone() {
+    let machine = Machine::new("setup_no_webhook");
+    let url = "https://relay.example.com/webhooks/stream";
+    machine
+        .setup(&["--webhook", "relay.example.com", "--yes"])
+        .await
+        .with(2, &["did you mean https://relay.example.com"]);
+    machine.setup(&["--webhook", url, "--yes", "--legacy"]).await.with(2, &["--legacy"]);
+    machine.stream.set(|state| state.unknown_hosts = vec!["relay.example.com"]);
+    machine.setup(&["--webhook", url, "--yes"]).await.with(69, &["lookup relay.example.com: no such host"]);
+    machine.stream.set(|state| (state.unknown_hosts, state.masks) = (Vec::new(), true));
+    let writes = machine.writes();
+    machine.setup(&["--webhook", url, "--yes"]).await.with(69, &["sns_secret masked", "Nothing was changed"]);
+    machine.stream.set(|state| state.app["use_hook_v2"] = false.into());
+    machine.setup(&["--webhook", url, "--yes"]).await.with(69, &["old hook system", "dashboard"]);
+    assert_eq!((machine.writes(), machine.stream.hooks()), (writes, others().as_array().unwrap().clone()));
+}
+
+#[tokio::test]
+async fn a_webhook_beside_a_hook_of_the_queue_is_told() {
+    let machine = Machine::new("setup_twice");
+    let ours = format!("https://sqs.us-east-1.amazonaws.com/123456789012/{}", machine.queue);
+    let hook = json!({"id": "7a1c0000-0000-4000-8000-000000000003", "hook_type": "sqs", "sqs_queue_url": ours});
+    machine.stream.set(|state| state.app["event_hooks"].as_array_mut().unwrap().push(hook));
+    let arguments = ["--webhook", "http://relay.example.com/", "--dry-run"];
+    machine.setup(&arguments).await.with(0, &["sends to the queue itself", "comes twice", "not encrypted"]);
 }

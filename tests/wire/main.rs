@@ -12,3 +12,4 @@ mod limits;
 mod address;
 mod environment;
 mod redrive;
+mod provision;

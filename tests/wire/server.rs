@@ -101,9 +101,15 @@ pub(crate) struct Script {
 
 impl Script {
     /// The answers in their order; the last one is given again and again.
-    pub(crate) fn new(mut answers: Vec<Answer>) -> Arc<Script> {
+    pub(crate) fn new(answers: Vec<Answer>) -> Arc<Script> {
+        let script = Script { answers: Mutex::default(), seen: Mutex::default() };
+        script.answer(answers);
+        Arc::new(script)
+    }
+
+    fn answer(&self, mut answers: Vec<Answer>) {
         answers.reverse();
-        Arc::new(Script { answers: Mutex::new(answers), seen: Mutex::new(Vec::new()) })
+        *self.answers.lock().unwrap() = answers;
     }
 
     pub(crate) fn seen(&self) -> Vec<Request> {
@@ -186,6 +192,11 @@ impl Server {
             }
         });
         Server { address, script, connections }
+    }
+
+    /// What it answers from now on.
+    pub(crate) fn answer(&self, answers: Vec<Answer>) {
+        self.script.answer(answers);
     }
 
     pub(crate) fn seen(&self) -> Vec<Request> {

@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::QueueAttributeName;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use super::account::CallerAccount;
+use super::attributes::{Encryption, QueueAttributes, taken_apart};
 use super::errors::queue_error;
 use super::policy::{self, BadPolicy};
+use super::topic::TopicArn;
 use super::url::{BadQueueUrl, QueueUrl};
 use crate::queue::interface::QueueError;
 
@@ -29,7 +32,7 @@ const RETENTION: u64 = 7 * 86_400;
 
 /// The largest message that SQS takes, 1 MiB, and the largest that Stream sends, 256 KiB.
 const LARGEST_MESSAGE: u64 = 1 << 20;
-const LARGEST_EVENT: u64 = 256 << 10;
+const LARGEST_EVENT: usize = 256 << 10;
 
 /// How long a received message is hidden, in seconds: as long as the daemon assumes where it may not ask.
 const VISIBILITY: u64 = 60;
@@ -43,37 +46,24 @@ const DELETED_RECENTLY: Duration = Duration::from_secs(70);
 pub struct Found {
     /// Its URL.
     pub url: QueueUrl,
-    attributes: HashMap<String, String>,
+    /// What it says of itself.
+    pub attributes: QueueAttributes,
 }
 
 impl Found {
     /// Its ARN; empty where the queue does not say.
     pub fn arn(&self) -> &str {
-        self.text("QueueArn").unwrap_or_default()
+        self.attributes.arn.as_deref().unwrap_or_default()
     }
 
-    fn text(&self, name: &str) -> Option<&str> {
-        self.attributes.get(name).map(String::as_str).filter(|text| !text.is_empty())
-    }
-
-    fn number(&self, name: &str) -> Option<u64> {
-        self.text(name)?.parse().ok()
-    }
-
-    fn redrive(&self) -> Option<(String, u64)> {
-        let policy: Value = serde_json::from_str(self.text("RedrivePolicy")?).ok()?;
-        let count = policy.get("maxReceiveCount")?;
-        let count = count.as_u64().or_else(|| count.as_str()?.parse().ok())?;
-        Some((policy.get("deadLetterTargetArn")?.as_str()?.to_owned(), count))
+    /// The account that it is in, where its ARN says so.
+    pub fn account(&self) -> Option<&str> {
+        self.arn().split(':').nth(4).filter(|account| !account.is_empty())
     }
 
     /// The name of its dead-letter queue, where it has one.
     pub fn dead_letter_queue(&self) -> Option<String> {
-        self.redrive()?.0.rsplit(':').next().map(str::to_owned)
-    }
-
-    fn is_encrypted(&self) -> bool {
-        self.text("KmsMasterKeyId").is_some() || self.text("SqsManagedSseEnabled") == Some("true")
+        self.attributes.redrive.as_ref()?.dead_letter_queue.rsplit(':').next().map(str::to_owned)
     }
 }
 
@@ -124,12 +114,28 @@ pub enum ProvisionError {
     /// Stream cannot send to a FIFO queue by its hooks.
     #[error("{0} is a FIFO queue, and Stream's hooks send no group id that a FIFO queue needs")]
     Fifo(String),
+    /// The topic is not there. It is not made, since its ARN names it.
+    #[error("there is no topic {}", .0.as_str())]
+    NoTopic(TopicArn),
     /// What is there cannot be added to.
     #[error(transparent)]
     Policy(#[from] BadPolicy),
     /// SQS refused.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// A queue would be made in the account of the credentials, which may be another than the one that was named.
+    #[error(
+        "the queue {name} is not in account {owner}, and would be made in that of the credentials, {}",
+        account.as_deref().unwrap_or("which may be another")
+    )]
+    WhoseAccount {
+        /// The name of the queue.
+        name: String,
+        /// The account that was named.
+        owner: String,
+        /// The account of the credentials, where STS tells it.
+        account: Option<String>,
+    },
     /// SQS answered with a URL that is not one.
     #[error(transparent)]
     Url(#[from] BadQueueUrl),
@@ -143,10 +149,14 @@ pub enum Made {
     Queue(String),
     /// The queue dead-letters now.
     Redrive(String),
-    /// Stream may send now.
+    /// Stream may send to it now.
     Permission(String),
-    /// Attributes of a queue were changed.
+    /// The topic of this name may send to the queue now.
+    Way(String),
+    /// Attributes of a queue or of a subscription were changed.
     Changed(String),
+    /// The queue gets what is published to the topic of this name now.
+    Subscription(String),
 }
 
 impl Plan {
@@ -165,9 +175,9 @@ impl Plan {
                 return Err(ProvisionError::Fifo((*name).to_owned()));
             }
         }
-        let policy = main.1.as_ref().and_then(|found| found.text("Policy"));
+        let policy = main.1.as_ref().and_then(|found| found.attributes.policy.as_deref());
         let adds_permission = allow_stream && !policy.is_some_and(policy::lets_stream_send);
-        let adds_redrive = main.1.as_ref().is_none_or(|found| found.redrive().is_none());
+        let adds_redrive = main.1.as_ref().is_none_or(|found| found.attributes.redrive.is_none());
         Ok(Plan { dead: plan_dead(dead), main: plan_main(main), adds_redrive, adds_permission })
     }
 
@@ -208,7 +218,7 @@ fn plan_dead((name, found): (&str, Option<Found>)) -> QueuePlan {
     let create = by_name(new_dead_letter_queue());
     let mut differing = Vec::new();
     if let Some(found) = &found {
-        let retention = found.number("MessageRetentionPeriod").filter(|is| *is < LONGEST_RETENTION);
+        let retention = found.attributes.retention.map(|is| is.as_secs()).filter(|is| *is < LONGEST_RETENTION);
         differing.extend(retention.map(|is| Differing {
             is: format!("keeps messages {}", days(is)),
             wanted: format!("{}, since the time counts from the first sending", days(LONGEST_RETENTION)),
@@ -225,11 +235,12 @@ fn plan_main((name, found): (&str, Option<Found>)) -> QueuePlan {
     let create = by_name(new_queue());
     let mut differing = Vec::new();
     if let Some(found) = &found {
-        if let Some((arn, count)) = found.redrive().filter(|(_, count)| *count < FEWEST_RECEIVES.into()) {
+        let few = found.attributes.redrive.as_ref().filter(|redrive| redrive.max_receive_count < FEWEST_RECEIVES);
+        if let Some(redrive) = few {
             differing.push(Differing {
-                is: format!("{count} receives, then dead-letter"),
+                is: format!("{} receives, then dead-letter", redrive.max_receive_count),
                 wanted: format!("{RECEIVES}, since a restart spends one too"),
-                attribute: (RedrivePolicy, redrive_policy(&arn)),
+                attribute: (RedrivePolicy, redrive_policy(&redrive.dead_letter_queue)),
             });
         }
         differing.extend(common(found));
@@ -241,12 +252,12 @@ fn plan_main((name, found): (&str, Option<Found>)) -> QueuePlan {
 /// What both queues should be.
 fn common(found: &Found) -> Vec<Differing> {
     use QueueAttributeName::{MaximumMessageSize, SqsManagedSseEnabled};
-    let size = found.number("MaximumMessageSize").filter(|is| *is < LARGEST_EVENT).map(|is| Differing {
+    let size = found.attributes.max_message_size.filter(|is| *is < LARGEST_EVENT).map(|is| Differing {
         is: format!("takes messages up to {is} bytes"),
         wanted: "1 MiB, since Stream's are up to 256 KiB".to_owned(),
         attribute: (MaximumMessageSize, LARGEST_MESSAGE.to_string()),
     });
-    let encryption = (!found.is_encrypted()).then(|| Differing {
+    let encryption = (found.attributes.encryption == Encryption::None).then(|| Differing {
         is: "not encrypted".to_owned(),
         wanted: "encrypted with a key of SQS's own".to_owned(),
         attribute: (SqsManagedSseEnabled, "true".to_owned()),
@@ -268,15 +279,31 @@ pub fn redrive_policy(arn: &str) -> String {
 }
 
 /// Looks at queues and makes them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Provisioner {
     client: Client,
     region: String,
+    /// The account whose queues these are, where it was named.
+    owner: Option<String>,
+    /// Whether SQS itself is asked, where each account has queues of its own. An emulator makes them in the one that it has.
+    is_aws: bool,
+    credentials: CallerAccount,
 }
 
 impl Provisioner {
-    pub(super) fn new(client: Client, region: String) -> Self {
-        Provisioner { client, region }
+    pub(super) fn new(
+        client: Client,
+        region: String,
+        owner: Option<String>,
+        is_aws: bool,
+        credentials: CallerAccount,
+    ) -> Self {
+        Provisioner { client, region, owner, is_aws, credentials }
+    }
+
+    /// The account of the credentials, by STS (`GetCallerIdentity`); none where it does not answer within 5 s. Asked once.
+    pub async fn account(&self) -> Option<&str> {
+        self.credentials.get().await
     }
 
     /// The region of the queues.
@@ -284,14 +311,15 @@ impl Provisioner {
         &self.region
     }
 
-    /// The queue with this name, in the account of the credentials; none where there is none.
+    /// The queue with this name, in the account that was named or else in that of the credentials; none where there is none.
     ///
     /// # Errors
     ///
     /// [`ProvisionError`]; the permissions are `sqs:GetQueueUrl` and `sqs:GetQueueAttributes`.
     pub async fn find(&self, name: &str) -> Result<Option<Found>, ProvisionError> {
         let started = Instant::now();
-        let answer = self.client.get_queue_url().queue_name(name).send().await;
+        let answer = self.client.get_queue_url().queue_name(name);
+        let answer = answer.set_queue_owner_aws_account_id(self.owner.clone()).send().await;
         let url = match answer.map_err(|error| queue_error("sqs:GetQueueUrl", started, error)) {
             Ok(answer) => QueueUrl::parse(answer.queue_url().unwrap_or_default())?,
             Err(QueueError::NoSuchQueue { .. }) => return Ok(None),
@@ -306,9 +334,26 @@ impl Provisioner {
             Err(QueueError::NoSuchQueue { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let attributes = answer.attributes.unwrap_or_default();
-        let attributes = attributes.into_iter().map(|(name, value)| (name.as_str().to_owned(), value)).collect();
-        Ok(Some(Found { url, attributes }))
+        Ok(Some(Found { url, attributes: taken_apart(&answer.attributes.unwrap_or_default()) }))
+    }
+
+    /// Refuses a plan that would make a queue where the credentials' account may not be the one that was named: SQS makes a
+    /// queue in the account of the caller, whatever was meant.
+    ///
+    /// # Errors
+    ///
+    /// [`ProvisionError::WhoseAccount`] names the first queue.
+    pub async fn check(&self, plan: &Plan) -> Result<(), ProvisionError> {
+        let missing = [&plan.main, &plan.dead].into_iter().find(|queue| queue.found.is_none());
+        let (Some(queue), Some(owner)) = (missing, self.owner.as_ref().filter(|_| self.is_aws)) else { return Ok(()) };
+        match self.account().await {
+            Some(account) if account == owner => Ok(()),
+            account => Err(ProvisionError::WhoseAccount {
+                name: queue.name.clone(),
+                owner: owner.clone(),
+                account: account.map(str::to_owned),
+            }),
+        }
     }
 
     /// Carries a plan out, step by step; `made` is told of each. What was made before an error stays, and a second run goes
@@ -319,17 +364,30 @@ impl Provisioner {
     /// [`ProvisionError`]; the permissions are `sqs:CreateQueue`, `sqs:SetQueueAttributes` and those of
     /// [`find`](Provisioner::find).
     pub async fn apply(&self, plan: &Plan, update: bool, mut made: impl FnMut(Made)) -> Result<Found, ProvisionError> {
+        // Before anything is made.
+        self.check(plan).await?;
         let dead = self.ensure(&plan.dead, None, update, &mut made).await?;
         let redrive = plan.adds_redrive.then(|| redrive_policy(dead.arn()));
         let mut main = self.ensure(&plan.main, redrive.as_deref(), update, &mut made).await?;
         if plan.adds_permission {
             // From what is there now, since somebody may have added a statement after the plan was made.
-            let policy = policy::with_stream(main.text("Policy"), main.arn())?;
+            let policy = policy::with_stream(main.attributes.policy.as_deref(), main.arn())?;
             self.set(&main, vec![(QueueAttributeName::Policy, policy.clone())]).await?;
-            main.attributes.insert("Policy".to_owned(), policy);
+            main.attributes.policy = Some(policy);
             made(Made::Permission(plan.main.name.clone()));
         }
         Ok(main)
+    }
+
+    /// Lets a topic send to the queue, beside whom it lets already.
+    ///
+    /// # Errors
+    ///
+    /// [`ProvisionError`]; the permission is `sqs:SetQueueAttributes`.
+    pub async fn let_topic_send(&self, queue: &Found, topic: &TopicArn) -> Result<Made, ProvisionError> {
+        let policy = policy::with_topic(queue.attributes.policy.as_deref(), queue.arn(), topic.as_str())?;
+        self.set(queue, vec![(QueueAttributeName::Policy, policy)]).await?;
+        Ok(Made::Way(topic.name().to_owned()))
     }
 
     async fn ensure(
@@ -387,13 +445,23 @@ impl Provisioner {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
+    use aws_config::{BehaviorVersion, SdkConfig};
+
     use super::*;
 
+    fn provisioner(owner: Option<&str>, is_aws: bool) -> Provisioner {
+        let config = aws_sdk_sqs::Config::builder().behavior_version(BehaviorVersion::v2026_01_12());
+        let client = Client::from_conf(config.build());
+        // Nobody listens there.
+        let sdk = SdkConfig::builder().behavior_version(BehaviorVersion::v2026_01_12()).build();
+        let credentials = CallerAccount::new(&sdk, "us-east-1", Some("http://127.0.0.1:1".to_owned()));
+        Provisioner::new(client, "us-east-1".to_owned(), owner.map(str::to_owned), is_aws, credentials)
+    }
+
     fn found(attributes: &[(&str, &str)]) -> Found {
-        Found {
-            url: QueueUrl::parse("https://sqs.us-east-1.amazonaws.com/123456789012/chat").unwrap(),
-            attributes: attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        }
+        let attributes = attributes.iter().map(|(name, value)| ((*name).into(), (*value).to_owned())).collect();
+        let url = QueueUrl::parse("https://sqs.us-east-1.amazonaws.com/123456789012/chat").unwrap();
+        Found { url, attributes: taken_apart(&attributes) }
     }
 
     const REDRIVE: &str = r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:123456789012:dead","maxReceiveCount":"2"}"#;
@@ -429,6 +497,24 @@ mod tests {
         let main = found(&[("RedrivePolicy", &redrive), ("SqsManagedSseEnabled", "true"), ("Policy", &policy)]);
         let dead = found(&[("MessageRetentionPeriod", "1209600"), ("SqsManagedSseEnabled", "true")]);
         assert!(Plan::new(("chat", Some(main)), ("dead", Some(dead)), true).unwrap().is_empty(true));
+    }
+
+    #[tokio::test]
+    async fn on_aws_no_queue_is_made_in_an_account_that_was_not_named() {
+        let owner = Some("123456789012");
+        let is_refused = async |plan: &Plan, owner, is_aws| match provisioner(owner, is_aws).check(plan).await {
+            Ok(()) => None,
+            Err(ProvisionError::WhoseAccount { name, .. }) => Some(name),
+            Err(error) => panic!("{error}"),
+        };
+        let nothing = Plan::new(("chat", None), ("dead", None), true).unwrap();
+        assert_eq!(is_refused(&nothing, owner, true).await.as_deref(), Some("chat"));
+        assert_eq!(is_refused(&nothing, None, true).await, None);
+        assert_eq!(is_refused(&nothing, owner, false).await, None, "an emulator has one account");
+        let half = Plan::new(("chat", Some(found(&[]))), ("dead", None), true).unwrap();
+        assert_eq!(is_refused(&half, owner, true).await.as_deref(), Some("dead"));
+        let both = Plan::new(("chat", Some(found(&[]))), ("dead", Some(found(&[]))), true).unwrap();
+        assert_eq!(is_refused(&both, owner, true).await, None);
     }
 
     #[test]

@@ -22,13 +22,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 
+use super::account::CallerAccount;
 use super::connections::Connections;
 use super::errors::{one_line, queue_error};
 use super::provision::Provisioner;
+use super::topic::{Topic, TopicArn};
 use super::url::{self, BadQueueUrl, QueueUrl};
 use crate::queue::interface::{
     Attributes, BATCH, Delivery, EntryError, EntryResult, MAX_VISIBILITY, MAX_WAIT, MessageAttribute, Queue,
-    QueueError, QueueFacts, Receipt, Trace, md5_of, read_md5,
+    QueueError, QueueFacts, Receipt, Trace, WebhookId, md5_of, read_md5,
 };
 use crate::queue::outgoing::{Outgoing, Sender};
 
@@ -112,6 +114,14 @@ impl QueueAddress {
         match self {
             QueueAddress::Url(url) => url.name(),
             QueueAddress::Name { name, .. } => name,
+        }
+    }
+
+    /// The account of the queue, where it is named: in the URL, or beside the name.
+    pub fn account(&self) -> Option<&str> {
+        match self {
+            QueueAddress::Url(url) => url.account(),
+            QueueAddress::Name { account, .. } => account.as_deref(),
         }
     }
 }
@@ -212,7 +222,19 @@ impl SqsQueue {
     /// See [`ConnectError`].
     pub async fn provisioner(options: &SqsOptions) -> Result<Provisioner, ConnectError> {
         let sdk = load(options).await?;
-        SqsQueue::provisioner_of(&sdk, options.queue.url(), options.endpoint_url.clone())
+        SqsQueue::provisioner_of(&sdk, &options.queue, options.endpoint_url.clone())
+    }
+
+    /// What makes a topic send to the queue. The topic may be in another region.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub async fn topic(options: &SqsOptions, topic: TopicArn) -> Result<Topic, ConnectError> {
+        let sdk = load(options).await?;
+        let configured = configure(&sdk, options.queue.url(), options.endpoint_url.clone())?;
+        let endpoint = configured.endpoint_beside(&sdk, "SNS");
+        Ok(Topic::new(&sdk, topic, endpoint))
     }
 
     /// As [`provisioner`](SqsQueue::provisioner), for a program that has an AWS configuration of its own.
@@ -221,16 +243,19 @@ impl SqsQueue {
     ///
     /// See [`ConnectError`].
     pub fn provisioner_with_config(config: &SdkConfig, queue: &QueueAddress) -> Result<Provisioner, ConnectError> {
-        SqsQueue::provisioner_of(config, queue.url(), None)
+        SqsQueue::provisioner_of(config, queue, None)
     }
 
     fn provisioner_of(
         sdk: &SdkConfig,
-        url: Option<&QueueUrl>,
+        queue: &QueueAddress,
         endpoint: Option<String>,
     ) -> Result<Provisioner, ConnectError> {
-        let (config, region) = configure(sdk, url, endpoint)?;
-        Ok(Provisioner::new(Clients::new(&config).calls, region))
+        let configured = configure(sdk, queue.url(), endpoint)?;
+        let credentials = CallerAccount::new(sdk, &configured.region, configured.endpoint_beside(sdk, "STS"));
+        let Configured { config, region, is_aws, .. } = configured;
+        let owner = queue.account().map(str::to_owned);
+        Ok(Provisioner::new(Clients::new(&config).calls, region, owner, is_aws, credentials))
     }
 
     /// Finds the queue for a program that has an AWS configuration of its own: credentials of another account, say.
@@ -250,7 +275,7 @@ impl SqsQueue {
         queue: QueueAddress,
         endpoint: Option<String>,
     ) -> Result<SqsQueue, ConnectError> {
-        let (config, region) = configure(sdk, queue.url(), endpoint)?;
+        let Configured { config, region, .. } = configure(sdk, queue.url(), endpoint)?;
         let clients = Clients::new(&config);
         let url = match queue {
             QueueAddress::Url(url) => url,
@@ -326,6 +351,8 @@ impl SqsQueue {
     ) -> Result<Vec<Delivery>, QueueError> {
         use MessageSystemAttributeName::{All, ApproximateReceiveCount, AwsTraceHeader, MessageGroupId, SentTimestamp};
         let used = vec![ApproximateReceiveCount, SentTimestamp, MessageGroupId, AwsTraceHeader];
+        // By their names, and not all: others may be long, and count against what one answer holds.
+        let of_sender: &[&str] = if whole { &["All"] } else { &[TRACEPARENT, WebhookId::ATTRIBUTE] };
         let attempt = self.url.is_fifo().then(|| Attempt::begin(&self.lost));
         let call = self.clients().polls.receive_message();
         let call = call
@@ -335,7 +362,7 @@ impl SqsQueue {
             .wait_time_seconds(wait.min(MAX_WAIT).as_secs() as i32)
             .set_visibility_timeout(visibility.map(whole_seconds))
             .set_message_system_attribute_names(Some(if whole { vec![All] } else { used }))
-            .message_attribute_names(if whole { "All" } else { "traceparent" })
+            .set_message_attribute_names(Some(of_sender.iter().map(|name| name.to_string()).collect()))
             .set_receive_request_attempt_id(attempt.as_ref().map(|attempt| attempt.id.clone()));
         let started = Instant::now();
         let answer = call.send().await.map_err(|error| queue_error("sqs:ReceiveMessage", started, error));
@@ -580,15 +607,28 @@ async fn load(options: &SqsOptions) -> Result<SdkConfig, ConnectError> {
     Ok(loader.load().await)
 }
 
-/// The settings of the clients for a queue with this URL, or for one whose URL is not known, and its region.
-fn configure(
-    sdk: &SdkConfig,
-    url: Option<&QueueUrl>,
+/// What the clients of a queue are made of.
+struct Configured {
+    config: aws_sdk_sqs::config::Builder,
+    region: String,
+    /// Where SQS is asked, where that is not the region's own endpoint.
     endpoint: Option<String>,
-) -> Result<(aws_sdk_sqs::config::Builder, String), ConnectError> {
+    /// Whether SQS itself is asked, and no emulator of it.
+    is_aws: bool,
+}
+
+impl Configured {
+    /// Where another service is asked: where the environment says, or else at the same emulator. None is the region's own.
+    fn endpoint_beside(&self, sdk: &SdkConfig, service_id: &str) -> Option<String> {
+        configured_endpoint(sdk, service_id).or_else(|| self.endpoint.clone().filter(|_| !self.is_aws))
+    }
+}
+
+/// The settings of the clients for a queue with this URL, or for one whose URL is not known.
+fn configure(sdk: &SdkConfig, url: Option<&QueueUrl>, endpoint: Option<String>) -> Result<Configured, ConnectError> {
     let mut config = aws_sdk_sqs::config::Builder::from(sdk).behavior_version(BehaviorVersion::v2026_01_12());
     config.set_identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS).build());
-    let mut endpoint = endpoint.or_else(|| configured_endpoint(sdk));
+    let mut endpoint = endpoint.or_else(|| configured_endpoint(sdk, "SQS"));
     match url.map(|url| (url, url.endpoint())) {
         Some((url, url::Endpoint::Origin)) => {
             endpoint.get_or_insert_with(|| url.origin().to_owned());
@@ -611,9 +651,10 @@ fn configure(
         (None, Some(_)) => "us-east-1".to_owned(),
         (None, None) => return Err(ConnectError::NoRegion),
     };
+    let is_aws = endpoint.as_deref().and_then(url::host_in).is_none_or(url::is_of_aws);
     config = config.region(Region::new(region.clone()));
-    config.set_endpoint_url(endpoint);
-    Ok((config, region))
+    config.set_endpoint_url(endpoint.clone());
+    Ok(Configured { config, region, endpoint, is_aws })
 }
 
 async fn look_up(client: &Client, region: &str, name: &str, account: Option<String>) -> Result<QueueUrl, ConnectError> {
@@ -625,12 +666,16 @@ async fn look_up(client: &Client, region: &str, name: &str, account: Option<Stri
     Ok(QueueUrl::parse(&url)?)
 }
 
-/// The endpoint that environment or profile name for SQS, or for all services.
-fn configured_endpoint(sdk: &SdkConfig) -> Option<String> {
-    let key = ServiceConfigKey::builder().service_id("SQS").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+/// The endpoint that environment or profile name for a service, or for all services.
+fn configured_endpoint(sdk: &SdkConfig, service_id: &str) -> Option<String> {
+    let key =
+        ServiceConfigKey::builder().service_id(service_id).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
     let of_service = key.ok().and_then(|key| sdk.service_config()?.load_config(key));
     of_service.or_else(|| sdk.endpoint_url().map(str::to_owned))
 }
+
+/// The message attribute of W3C Trace Context.
+const TRACEPARENT: &str = "traceparent";
 
 /// How every gzip begins in base64. It ends in a checksum of what it holds and the length of that, which decoding looks at:
 /// summing up the body as well would take a twelfth of the CPU that such a message costs.
@@ -645,8 +690,10 @@ fn delivery(message: Message) -> Result<Delivery, &'static str> {
     let text = |name| system_attribute(&message, name).map(Arc::<str>::from);
     let group = text(MessageSystemAttributeName::MessageGroupId);
     let aws_trace_header = text(MessageSystemAttributeName::AwsTraceHeader);
-    let traceparent = message.message_attributes.as_ref().and_then(|attributes| attributes.get("traceparent"));
-    let traceparent = traceparent.and_then(|value| value.string_value()).map(Arc::from);
+    let of_sender = |name| message.message_attributes.as_ref()?.get(name);
+    let traceparent = of_sender(TRACEPARENT).and_then(|value| value.string_value()).map(Arc::from);
+    let webhook_id = of_sender(WebhookId::ATTRIBUTE);
+    let webhook_id = webhook_id.and_then(|value| WebhookId::of_type(value.data_type(), value.string_value()?));
 
     let message_id = message.message_id.filter(|id| !id.is_empty()).ok_or("it has no message id")?;
     let handle = message.receipt_handle.filter(|handle| !handle.is_empty()).ok_or("it has no receipt handle")?;
@@ -662,6 +709,7 @@ fn delivery(message: Message) -> Result<Delivery, &'static str> {
         sent_at,
         group,
         trace: Trace { traceparent, aws_trace_header },
+        webhook_id,
         attributes: None,
     })
 }

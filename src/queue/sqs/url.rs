@@ -241,14 +241,23 @@ pub(super) fn printable(url: &str) -> String {
     shown.chars().take(200).collect()
 }
 
+/// The ends of the names under which AWS serves, by IPv4 alone and by IPv6 too.
+///
+/// Source: the SDK's own table of partitions.
+const ENDPOINTS: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu"];
+const DUAL_STACK: [&str; 3] = [".api.aws", ".api.amazonwebservices.com.cn", ".api.amazonwebservices.eu"];
+
+/// Whether a host is one of AWS: an endpoint of a region, or a VPC endpoint.
+pub(super) fn is_of_aws(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    ENDPOINTS.iter().chain(&DUAL_STACK).any(|suffix| host.ends_with(suffix))
+}
+
 /// What a host is, and the region it names.
 ///
-/// Sources: the AWS general reference on SQS endpoints, the SDK's own table of partitions, the SQS developer guide on
-/// VPC endpoints, and LocalStack's documentation of SQS endpoint strategies.
+/// Sources: the AWS general reference on SQS endpoints, the SQS developer guide on VPC endpoints, and LocalStack's
+/// documentation of SQS endpoint strategies.
 fn place(host: &str) -> (Endpoint, Option<&str>) {
-    const ENDPOINTS: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu"];
-    const DUAL_STACK: [&str; 3] = [".api.aws", ".api.amazonwebservices.com.cn", ".api.amazonwebservices.eu"];
-
     let within = |suffixes: &[&str]| suffixes.iter().find_map(|suffix| host.strip_suffix(suffix));
     let (prefix, dual_stack, aws) = if let Some(prefix) = within(&ENDPOINTS) {
         (prefix, false, true)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use stream_sqsd::queue::sqs::{ConnectError, SqsOptions, SqsQueue};
 use stream_sqsd::queue::{EntryResult, Outgoing, QueueError, Sender};
@@ -14,14 +15,41 @@ use tokio::runtime::Builder;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-use crate::cli::RelayArguments;
 use crate::commands::advice;
+use crate::config::settings::{Flags, OfRelay};
+use crate::config::source::ConfigArguments;
 use crate::config::{self, Config};
 use crate::daemon::signals::{Asked, OnHangup, Signals};
 use crate::daemon::{admin, supervisor};
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::log;
 use crate::terminal::screen::Screen;
+
+const RELAY_HELP: &str = "\
+The endpoint is configured in the section [relay], and the app whose signatures are right there or in [stream]. An answer of \
+200 means that SQS has the event, or that it is fsynced in the spool. While SQS is out of reach and there is no spool, events \
+are answered 503 and Stream tries them again. It starts whether or not SQS can be reached.
+
+The role needs sqs:SendMessage, and sqs:GetQueueUrl for a queue that is named by its name.
+
+SIGTERM or SIGINT ends it: no connection is accepted any more, what is in flight is answered, what is in the spool stays \
+there for the next start, and the exit code is 0. A second signal ends at once.
+
+Beside a daemon on the same machine one of the two needs another --admin address.
+
+Examples:
+  stream-sqsd relay --config stream-sqsd.toml
+  stream-sqsd check --online stream-sqsd.toml";
+
+/// Receive Stream's webhooks by HTTP, verify them, and put them into the queue.
+#[derive(Debug, Args)]
+#[command(after_help = RELAY_HELP)]
+pub(crate) struct RelayArguments {
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfRelay>,
+}
 
 /// How long the start waits for a queue that has to be looked up by its name.
 const LOOK_UP: Duration = Duration::from_secs(3);
@@ -30,6 +58,10 @@ const LOOK_UP: Duration = Duration::from_secs(3);
 const OTHER_FILES: u64 = 128;
 
 pub(crate) fn relay(arguments: RelayArguments, signals: Signals) -> Result<Exit, Failure> {
+    run(arguments, signals).inspect_err(supervisor::gave_up)
+}
+
+fn run(arguments: RelayArguments, signals: Signals) -> Result<Exit, Failure> {
     let config = config::of_relay(arguments.settings, arguments.config.path())?;
     let Some(relay) = &config.relay else {
         return Err(Failure::usage(

@@ -53,9 +53,35 @@ pub(crate) struct Diagnostic {
     /// Where to fix it. None where it is nowhere.
     place: Option<Origin>,
     what: String,
+    absent: Absent,
+    fix: Option<String>,
+}
+
+/// Whether a warning is about something that is not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absent {
+    Nothing,
+    /// It is only where the daemon is run: what systemd hands to its unit.
+    Here,
+    /// A run on this machine does not start without it.
+    AndNeeded,
 }
 
 impl Diagnostic {
+    fn new(place: Option<&Origin>, what: impl Into<String>) -> Self {
+        Diagnostic { place: place.cloned(), what: what.into(), absent: Absent::Nothing, fix: None }
+    }
+
+    /// Whether it is about what is not on this machine, without which a run does not start.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.absent == Absent::AndNeeded
+    }
+
+    /// The command that fixes it.
+    pub(crate) fn fix(&self) -> Option<&str> {
+        self.fix.as_deref()
+    }
+
     /// Where it comes in a list: flags, the environment, the file from above, and what is nowhere.
     fn position(&self) -> (u8, usize) {
         match &self.place {
@@ -90,20 +116,44 @@ pub(crate) struct Diagnostics {
 
 impl Diagnostics {
     pub(crate) fn wrong(&mut self, place: &Origin, what: impl Into<String>) {
-        self.wrong.push(Diagnostic { place: Some(place.clone()), what: what.into() });
+        self.wrong.push(Diagnostic::new(Some(place), what));
     }
 
     pub(crate) fn warn(&mut self, place: &Origin, what: impl Into<String>) {
-        self.warnings.push(Diagnostic { place: Some(place.clone()), what: what.into() });
+        self.warnings.push(Diagnostic::new(Some(place), what));
+    }
+
+    /// A warning of what is not on this machine, without which a run does not start, with the command that fixes it.
+    pub(crate) fn not_here(&mut self, place: &Origin, what: impl Into<String>, fix: Option<String>) {
+        self.warnings.push(Diagnostic { absent: Absent::AndNeeded, fix, ..Diagnostic::new(Some(place), what) });
+    }
+
+    /// A warning of what can only be where the daemon is run.
+    pub(crate) fn elsewhere(&mut self, place: &Origin, what: impl Into<String>) {
+        self.warnings.push(Diagnostic { absent: Absent::Here, ..Diagnostic::new(Some(place), what) });
+    }
+
+    /// A directory that is not on this machine, if it is not.
+    pub(crate) fn check_directory(&mut self, place: &Origin, file: &Path) {
+        let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty());
+        if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+            let what = format!("there is no directory {}", directory.display());
+            self.not_here(place, what, Some(format!("mkdir -p {}", quoted(directory))));
+        }
+    }
+
+    /// How much is not here, as far as is known by now.
+    pub(crate) fn count_not_here(&self) -> usize {
+        self.warnings.iter().filter(|warning| warning.absent != Absent::Nothing).count()
     }
 
     /// Advice that belongs to no place.
     pub(crate) fn advise(&mut self, what: impl Into<String>) {
-        self.warnings.push(Diagnostic { place: None, what: what.into() });
+        self.warnings.push(Diagnostic::new(None, what));
     }
 
     pub(crate) fn missing(&mut self, what: impl Into<String>) {
-        self.wrong.push(Diagnostic { place: None, what: what.into() });
+        self.wrong.push(Diagnostic::new(None, what));
     }
 
     /// Whether anything is wrong.
@@ -137,6 +187,13 @@ impl Diagnostics {
         }
         Failure::new(Exit::Usage, anyhow::Error::msg(text))
     }
+}
+
+/// A path as a shell takes it.
+pub(crate) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_');
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// The name that somebody probably meant, whatever its case: the nearest within two slips, one in short names and three in

@@ -14,12 +14,11 @@ pub(crate) mod document;
 pub(crate) mod settings;
 pub(crate) mod address;
 pub(crate) mod diagnostics;
+pub(crate) mod source;
 pub(crate) mod units;
 #[cfg(test)]
 mod reference;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +26,6 @@ use std::time::Duration;
 use stream_sqsd::consumer::{Settings, Unrouted};
 use stream_sqsd::queue::sqs::{QueueAddress, QueueUrl, SqsOptions};
 
-use crate::cli::DEFAULT_FILE;
 use crate::config::diagnostics::{Diagnostic, Diagnostics, Origin, nearest};
 use crate::config::document::{Entry, Item, Section};
 use crate::config::listen::Listen;
@@ -36,6 +34,7 @@ use crate::config::routes::OwnFile;
 use crate::config::routes::route::RouteConfig;
 use crate::config::secret::Missing;
 use crate::config::settings::{Flags, Given, Group, OfDecode, OfDemo, OfRelay, OfSend, Setting, Unset, Value};
+use crate::config::source::{DEFAULT_FILE, FILE_VARIABLE, Source, TEXT_VARIABLE};
 use crate::config::stream::{STREAM, StreamConfig};
 use crate::daemon::reasons;
 use crate::terminal::exit::Failure;
@@ -164,57 +163,8 @@ fn reasons(given: &Given, diagnostics: &mut Diagnostics) -> Option<PathBuf> {
         return None;
     }
     let path = PathBuf::from(&value.text);
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-    if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
-        diagnostics.warn(&value.origin, format!("there is no directory {}", directory.display()));
-    }
+    diagnostics.check_directory(&value.origin, &path);
     Some(path)
-}
-
-/// The environment variable that names the file.
-pub(crate) const FILE_VARIABLE: &str = "STREAM_SQSD_CONFIG";
-
-/// The environment variable that holds the whole file, for where there are no files.
-pub(crate) const TEXT_VARIABLE: &str = "STREAM_SQSD_CONFIG_TOML";
-
-/// The most that is read of a configuration file.
-const MAX_FILE: u64 = 4 << 20;
-
-/// The text of the configuration file, and what mistakes in it are said to be in.
-struct Source {
-    name: Arc<Path>,
-    text: String,
-}
-
-impl Source {
-    fn of(flag: Option<&Path>) -> Result<Option<Source>, Failure> {
-        let variable = |name| std::env::var_os(name).filter(|text| !text.is_empty());
-        let text = variable(TEXT_VARIABLE);
-        let path = match (flag, variable(FILE_VARIABLE)) {
-            (Some(flag), _) => Some(flag.to_owned()),
-            (None, Some(_)) if text.is_some() => {
-                return Err(Failure::usage(format!("{FILE_VARIABLE} and {TEXT_VARIABLE} are both set: leave one out")));
-            }
-            (None, path) => path.map(PathBuf::from),
-        };
-        match (path, text) {
-            (Some(path), _) => {
-                let mut text = String::new();
-                let read = File::open(&path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
-                let failed = |what: String| Failure::usage(format!("cannot read {}: {what}", path.display()));
-                read.map_err(|error| failed(error.to_string()))?;
-                if text.len() as u64 > MAX_FILE {
-                    return Err(failed("it is too large for a configuration".to_owned()));
-                }
-                Ok(Some(Source { name: path.into(), text }))
-            }
-            (None, Some(text)) => match text.into_string() {
-                Ok(text) => Ok(Some(Source { name: Path::new(TEXT_VARIABLE).into(), text })),
-                Err(_) => Err(Failure::usage(format!("{TEXT_VARIABLE} is not UTF-8"))),
-            },
-            (None, None) => Ok(None),
-        }
-    }
 }
 
 /// The sections that hold settings: those of the queue, of who watches, and of what is kept of dead letters.
@@ -393,6 +343,9 @@ fn engine(given: &Given, diagnostics: &mut Diagnostics) -> Option<Settings> {
     let until_empty = read(given, &settings::UNTIL_EMPTY, diagnostics, units::truth);
     let fifo_attempts = read(given, &settings::FIFO_ATTEMPTS, diagnostics, units::count);
     let journal = read(given, &settings::JOURNAL, diagnostics, |path| Ok(PathBuf::from(path)));
+    if let Some(value) = given.get(&settings::JOURNAL) {
+        diagnostics.check_directory(&value.origin, Path::new(&value.text));
+    }
 
     // All of them were read before the first mistake ends it.
     let engine = Settings::new()

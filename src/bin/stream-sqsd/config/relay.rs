@@ -159,7 +159,8 @@ pub(super) fn read(entry: Entry, missing: Missing, diagnostics: &mut Diagnostics
         diagnostics.wrong(&place, format!("`{RELAY}` is a section of its own, which begins with [{RELAY}]"));
         return None;
     };
-    let mut reader = Reader { section, place, missing, shown_url: None, diagnostics };
+    let what = format!("[{RELAY}]");
+    let mut reader = Reader { what, section, place, missing, shown_url: None, diagnostics };
     let listen = reader.value(&LISTEN, address);
     let path = reader.value(&PATH, path);
     let limit = reader.value(&SPOOL_LIMIT, spool_limit);

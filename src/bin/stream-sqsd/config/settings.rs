@@ -1,8 +1,9 @@
 //! Every setting of the daemon, once: its names as flag, environment variable and key of the file, its default, and what
 //! it is for.
 //!
-//! The flags of the subcommands, their help, the environment, the keys that a file may have and the reference in the
-//! documentation all come from this table. What the values mean is read in [`config`](crate::config).
+//! A new setting is one row here, and the place that reads it: the flags of the subcommands, their help, the environment,
+//! the keys that a file may have and the reference in the documentation all come from this table. What the values mean
+//! is read in [`config`](crate::config).
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -38,260 +39,251 @@ pub(crate) enum Unset {
     Words(&'static str),
 }
 
-/// The queue by its URL.
-pub(crate) const QUEUE_URL: Setting = Setting {
-    flag: "queue-url",
-    file: ("queue", "url"),
-    value: "URL",
-    choices: &[],
-    default: Unset::Words(""),
-    help: "The queue, by its URL. The region in the URL beats AWS_REGION and profiles",
-};
+macro_rules! settings {
+    ($( $(#[doc = $what:literal])+ $name:ident = $setting:expr; )+) => {
+        $( $(#[doc = $what])+ pub(crate) const $name: Setting = $setting; )+
 
-/// The queue by its name.
-pub(crate) const QUEUE_NAME: Setting = Setting {
-    flag: "queue-name",
-    file: ("queue", "name"),
-    value: "NAME",
-    choices: &[],
-    default: Unset::Words(""),
-    help: "The queue, by its name instead of its URL. Needs the permission sqs:GetQueueUrl",
-};
+        /// All of them, in the order in which they are explained.
+        pub(crate) const ALL: &[&Setting] = &[$(&$name),+];
+    };
+}
 
-/// The account of a queue that is given by name.
-pub(crate) const QUEUE_ACCOUNT: Setting = Setting {
-    flag: "queue-account",
-    file: ("queue", "account"),
-    value: "ACCOUNT",
-    choices: &[],
-    default: Unset::Words("the account of the credentials"),
-    help: "The AWS account, twelve digits, of a queue that is given by its name and belongs to another account",
-};
+settings! {
+    /// The queue by its URL.
+    QUEUE_URL = Setting {
+        flag: "queue-url",
+        file: ("queue", "url"),
+        value: "URL",
+        choices: &[],
+        default: Unset::Words(""),
+        help: "The queue, by its URL. The region in the URL beats AWS_REGION and profiles",
+    };
 
-/// The region.
-pub(crate) const REGION: Setting = Setting {
-    flag: "region",
-    file: ("queue", "region"),
-    value: "REGION",
-    choices: &[],
-    default: Unset::Words("the URL's, AWS_REGION, the profile's, the machine's"),
-    help: "The AWS region of the queue, such as us-east-1. Refused where the queue URL says another",
-};
+    /// The queue by its name.
+    QUEUE_NAME = Setting {
+        flag: "queue-name",
+        file: ("queue", "name"),
+        value: "NAME",
+        choices: &[],
+        default: Unset::Words(""),
+        help: "The queue, by its name instead of its URL. Needs the permission sqs:GetQueueUrl",
+    };
 
-/// The profile of the shared AWS configuration.
-pub(crate) const PROFILE: Setting = Setting {
-    flag: "profile",
-    file: ("queue", "profile"),
-    value: "NAME",
-    choices: &[],
-    default: Unset::Words("AWS_PROFILE"),
-    help: "The profile of ~/.aws/config and ~/.aws/credentials to take credentials and region from",
-};
+    /// The account of a queue that is given by name.
+    QUEUE_ACCOUNT = Setting {
+        flag: "queue-account",
+        file: ("queue", "account"),
+        value: "ACCOUNT",
+        choices: &[],
+        default: Unset::Words("the account of the credentials"),
+        help: "The AWS account, twelve digits, of a queue that is given by its name and belongs to another account",
+    };
 
-/// The endpoint.
-pub(crate) const ENDPOINT_URL: Setting = Setting {
-    flag: "endpoint-url",
-    file: ("queue", "endpoint_url"),
-    value: "URL",
-    choices: &[],
-    default: Unset::Words("AWS_ENDPOINT_URL_SQS, AWS_ENDPOINT_URL, the region's own"),
-    help: "Where to reach SQS, for LocalStack and the like: http://127.0.0.1:4566",
-};
+    /// The region.
+    REGION = Setting {
+        flag: "region",
+        file: ("queue", "region"),
+        value: "REGION",
+        choices: &[],
+        default: Unset::Words("the URL's, AWS_REGION, the profile's, the machine's"),
+        help: "The AWS region of the queue, such as us-east-1. Refused where the queue URL says another",
+    };
 
-/// The wait of a receive.
-pub(crate) const WAIT: Setting = Setting {
-    flag: "wait",
-    file: ("queue", "wait"),
-    value: "TIME",
-    choices: &[],
-    default: Unset::Value("20s"),
-    help: "How long one receive waits for a message: whole seconds, 0s to 20s. A shorter wait costs more requests. Since a \
-           drain waits for the open receive, `run` on a terminal takes 2s unless this is set, so that Ctrl-C ends it soon",
-};
+    /// The profile of the shared AWS configuration.
+    PROFILE = Setting {
+        flag: "profile",
+        file: ("queue", "profile"),
+        value: "NAME",
+        choices: &[],
+        default: Unset::Words("AWS_PROFILE"),
+        help: "The profile of ~/.aws/config and ~/.aws/credentials to take credentials and region from",
+    };
+
+    /// The endpoint.
+    ENDPOINT_URL = Setting {
+        flag: "endpoint-url",
+        file: ("queue", "endpoint_url"),
+        value: "URL",
+        choices: &[],
+        default: Unset::Words("AWS_ENDPOINT_URL_SQS, AWS_ENDPOINT_URL, the region's own"),
+        help: "Where to reach SQS, for LocalStack and the like: http://127.0.0.1:4566",
+    };
+
+    /// The wait of a receive.
+    WAIT = Setting {
+        flag: "wait",
+        file: ("queue", "wait"),
+        value: "TIME",
+        choices: &[],
+        default: Unset::Value("20s"),
+        help: "How long one receive waits for a message: whole seconds, 0s to 20s. A shorter wait costs more requests. \
+               Since a drain waits for the open receive, `run` on a terminal takes 2s unless this is set, so that \
+               Ctrl-C ends it soon",
+    };
+
+    /// The visibility timeout.
+    VISIBILITY = Setting {
+        flag: "visibility",
+        file: ("queue", "visibility"),
+        value: "TIME",
+        choices: &[],
+        default: Unset::Words("the queue's own, or 60s when it may not be read"),
+        help: "For how long a received message is hidden from others: whole seconds, 2s to 12h. It is renewed while a \
+               handler works, so it need not be long",
+    };
+
+    /// The slots.
+    CONCURRENCY = Setting {
+        flag: "concurrency",
+        file: ("", "concurrency"),
+        value: "NUMBER",
+        choices: &[],
+        default: Unset::Value("64"),
+        help: "How many handlers are called at the same time, at the most; 1 to 120,000. Up to ten times as many \
+               messages are held beyond them while their target is busy or down",
+    };
+
+    /// The byte budget.
+    MAX_IN_FLIGHT_BYTES = Setting {
+        flag: "max-in-flight-bytes",
+        file: ("", "max_in_flight_bytes"),
+        value: "SIZE",
+        choices: &[],
+        default: Unset::Value("256MiB"),
+        help: "How many bytes of messages are held at the same time, at the most, inflated bytes included. With what \
+               handlers copy of them and all else, the process takes up to a quarter more and 50 MiB: 370 MiB of \
+               memory at the default. One message always goes on, however large",
+    };
+
+    /// The time limit of a handler.
+    HANDLER_TIMEOUT = Setting {
+        flag: "handler-timeout",
+        file: ("", "handler_timeout"),
+        value: "TIME",
+        choices: &[],
+        default: Unset::Value("30s"),
+        help: "How long the handler may work on one message; more than 0s, at most 12h. What takes longer has failed \
+               this time",
+    };
+
+    /// The grace of a drain.
+    GRACE = Setting {
+        flag: "grace",
+        file: ("", "grace"),
+        value: "TIME",
+        choices: &[],
+        default: Unset::Value("25s"),
+        help: "How long a drain may take; at least wait and 2s more, and less than what the supervisor allows before \
+               it kills",
+    };
+
+    /// The limit of inflation.
+    INFLATE_LIMIT = Setting {
+        flag: "inflate-limit",
+        file: ("", "inflate_limit"),
+        value: "SIZE",
+        choices: &[],
+        default: Unset::Value("16MiB"),
+        help: "How many bytes one body may decode to. What is larger is never deleted, but left for the dead-letter \
+               queue",
+    };
+
+    /// What becomes of events that no route takes.
+    UNROUTED = Setting {
+        flag: "unrouted",
+        file: ("", "unrouted"),
+        value: "WHAT",
+        choices: &["ack", "leave"],
+        default: Unset::Value("ack"),
+        help: "What becomes of an event that no route takes: `ack` deletes it and counts it, `leave` leaves it in the \
+               queue",
+    };
+
+    /// Whether to end with the queue.
+    UNTIL_EMPTY = Setting {
+        flag: "until-empty",
+        file: ("", "until_empty"),
+        value: "",
+        choices: &["true", "false"],
+        default: Unset::Value("false"),
+        help: "End when the queue is empty: after a full wait that brought nothing, with nothing at work. Messages \
+               that a retry delay hides for longer stay, and the summary names them",
+    };
+
+    /// How often the head of a FIFO group is tried.
+    FIFO_ATTEMPTS = Setting {
+        flag: "fifo-attempts",
+        file: ("", "fifo_attempts"),
+        value: "NUMBER",
+        choices: &[],
+        default: Unset::Words("the receives that are left before the dead-letter queue, or 5 when unknown"),
+        help: "FIFO queues: how often a failing message is tried in this process before it and what is held behind it \
+               are returned; at least 1",
+    };
+
+    /// The memory of successes on disk.
+    JOURNAL = Setting {
+        flag: "journal",
+        file: ("", "journal"),
+        value: "PATH",
+        choices: &[],
+        default: Unset::Words("in memory only"),
+        help: "Where to remember which messages were handled, so that a repeat is deleted without handling it again \
+               even after a crash. It helps only where the same daemon gets the repeat; each daemon needs a file of \
+               its own. A success waits a second for it at the most, and damage in it never refuses a start",
+    };
+
+    /// The form of the log.
+    LOG_FORMAT = Setting {
+        flag: "log-format",
+        file: ("", "log_format"),
+        value: "FORM",
+        choices: &["auto", "human", "json"],
+        default: Unset::Value("auto"),
+        help: "The form of the log on standard error: `auto` is human on a terminal and JSON elsewhere. RUST_LOG says \
+               how much is logged, such as RUST_LOG=debug. Nobody waits for standard error: lines that it does not \
+               take are dropped and counted, those of errors last",
+    };
+
+    /// Where the operator watches.
+    ADMIN = Setting {
+        flag: "admin",
+        file: ("admin", "listen"),
+        value: "ADDRESS",
+        choices: &[],
+        default: Unset::Value("127.0.0.1:9464"),
+        help: "Where metrics, health, status and the page for people are served: an address with its port, or `none`. \
+               When the default is taken, the daemon runs without; an address that is named must be free",
+    };
+
+    /// By which names the operator's tools may ask.
+    ADMIN_HOSTS = Setting {
+        flag: "admin-hosts",
+        file: ("admin", "hosts"),
+        value: "NAME,…",
+        choices: &[],
+        default: Unset::Words("none"),
+        help: "By which names with a dot in them the address of `admin` may be asked, as a list in the file and with \
+               commas elsewhere. IP addresses, `localhost` and other names without a dot always may; a request by any \
+               other name is answered 421, so that no web page can read the status by pointing a name of its own here",
+    };
+
+    /// Where it is kept why messages were dead-lettered.
+    DEAD_LETTERS_REASONS = Setting {
+        flag: "dead-letters-reasons",
+        file: ("dead_letters", "reasons"),
+        value: "PATH",
+        choices: &[],
+        default: Unset::Words("in the log only"),
+        help: "A file for the records that say why messages were dead-lettered, a JSON line each, as they stand in the \
+               log too. Only its owner may read it; it is rotated at 16 MiB, and four files are kept (PATH, PATH.1 to \
+               PATH.3). Nobody waits for its disk: what it does not take is dropped and counted. Each daemon needs a \
+               file of its own",
+    };
+}
 
 /// What holds for [`WAIT`] in a run whose standard error is a terminal.
 pub(crate) const WAIT_AT_A_TERMINAL: &str = "2s";
-
-/// The visibility timeout.
-pub(crate) const VISIBILITY: Setting = Setting {
-    flag: "visibility",
-    file: ("queue", "visibility"),
-    value: "TIME",
-    choices: &[],
-    default: Unset::Words("the queue's own, or 60s when it may not be read"),
-    help: "For how long a received message is hidden from others: whole seconds, 2s to 12h. It is renewed while a \
-           handler works, so it need not be long",
-};
-
-/// The slots.
-pub(crate) const CONCURRENCY: Setting = Setting {
-    flag: "concurrency",
-    file: ("", "concurrency"),
-    value: "NUMBER",
-    choices: &[],
-    default: Unset::Value("64"),
-    help: "How many handlers are called at the same time, at the most; 1 to 120,000. Up to ten times as many messages are \
-           held beyond them while their target is busy or down",
-};
-
-/// The byte budget.
-pub(crate) const MAX_IN_FLIGHT_BYTES: Setting = Setting {
-    flag: "max-in-flight-bytes",
-    file: ("", "max_in_flight_bytes"),
-    value: "SIZE",
-    choices: &[],
-    default: Unset::Value("256MiB"),
-    help: "How many bytes of messages are held at the same time, at the most, inflated bytes included. With what \
-           handlers copy of them and all else, the process takes up to a quarter more and 50 MiB: 370 MiB of memory at \
-           the default. One message always goes on, however large",
-};
-
-/// The time limit of a handler.
-pub(crate) const HANDLER_TIMEOUT: Setting = Setting {
-    flag: "handler-timeout",
-    file: ("", "handler_timeout"),
-    value: "TIME",
-    choices: &[],
-    default: Unset::Value("30s"),
-    help: "How long the handler may work on one message; more than 0s, at most 12h. What takes longer has failed this \
-           time",
-};
-
-/// The grace of a drain.
-pub(crate) const GRACE: Setting = Setting {
-    flag: "grace",
-    file: ("", "grace"),
-    value: "TIME",
-    choices: &[],
-    default: Unset::Value("25s"),
-    help: "How long a drain may take; at least wait and 2s more, and less than what the supervisor allows before it kills",
-};
-
-/// The limit of inflation.
-pub(crate) const INFLATE_LIMIT: Setting = Setting {
-    flag: "inflate-limit",
-    file: ("", "inflate_limit"),
-    value: "SIZE",
-    choices: &[],
-    default: Unset::Value("16MiB"),
-    help: "How many bytes one body may decode to. What is larger is never deleted, but left for the dead-letter queue",
-};
-
-/// What becomes of events that no route takes.
-pub(crate) const UNROUTED: Setting = Setting {
-    flag: "unrouted",
-    file: ("", "unrouted"),
-    value: "WHAT",
-    choices: &["ack", "leave"],
-    default: Unset::Value("ack"),
-    help: "What becomes of an event that no route takes: `ack` deletes it and counts it, `leave` leaves it in the queue",
-};
-
-/// Whether to end with the queue.
-pub(crate) const UNTIL_EMPTY: Setting = Setting {
-    flag: "until-empty",
-    file: ("", "until_empty"),
-    value: "",
-    choices: &["true", "false"],
-    default: Unset::Value("false"),
-    help: "End when the queue is empty: after a full wait that brought nothing, with nothing at work. Messages that a \
-           retry delay hides for longer stay, and the summary names them",
-};
-
-/// How often the head of a FIFO group is tried.
-pub(crate) const FIFO_ATTEMPTS: Setting = Setting {
-    flag: "fifo-attempts",
-    file: ("", "fifo_attempts"),
-    value: "NUMBER",
-    choices: &[],
-    default: Unset::Words("the receives that are left before the dead-letter queue, or 5 when unknown"),
-    help: "FIFO queues: how often a failing message is tried in this process before it and what is held behind it are \
-           returned; at least 1",
-};
-
-/// The memory of successes on disk.
-pub(crate) const JOURNAL: Setting = Setting {
-    flag: "journal",
-    file: ("", "journal"),
-    value: "PATH",
-    choices: &[],
-    default: Unset::Words("in memory only"),
-    help: "Where to remember which messages were handled, so that a repeat is deleted without handling it again even \
-           after a crash. It helps only where the same daemon gets the repeat; each daemon needs a file of its own. A \
-           success waits a second for it at the most, and damage in it never refuses a start",
-};
-
-/// The form of the log.
-pub(crate) const LOG_FORMAT: Setting = Setting {
-    flag: "log-format",
-    file: ("", "log_format"),
-    value: "FORM",
-    choices: &["auto", "human", "json"],
-    default: Unset::Value("auto"),
-    help: "The form of the log on standard error: `auto` is human on a terminal and JSON elsewhere. RUST_LOG says how \
-           much is logged, such as RUST_LOG=debug. Nobody waits for standard error: lines that it does not take are dropped \
-           and counted, those of errors last",
-};
-
-/// Where the operator watches.
-pub(crate) const ADMIN: Setting = Setting {
-    flag: "admin",
-    file: ("admin", "listen"),
-    value: "ADDRESS",
-    choices: &[],
-    default: Unset::Value("127.0.0.1:9464"),
-    help: "Where metrics, health, status and the page for people are served: an address with its port, or `none`. When \
-           the default is taken, the daemon runs without; an address that is named must be free",
-};
-
-/// By which names the operator's tools may ask.
-pub(crate) const ADMIN_HOSTS: Setting = Setting {
-    flag: "admin-hosts",
-    file: ("admin", "hosts"),
-    value: "NAME,…",
-    choices: &[],
-    default: Unset::Words("none"),
-    help: "By which names with a dot in them the address of `admin` may be asked, as a list in the file and with commas \
-           elsewhere. IP addresses, `localhost` and other names without a dot always may; a request by any other name is \
-           answered 421, so that no web page can read the status by pointing a name of its own here",
-};
-
-/// Where it is kept why messages were dead-lettered.
-pub(crate) const DEAD_LETTERS_REASONS: Setting = Setting {
-    flag: "dead-letters-reasons",
-    file: ("dead_letters", "reasons"),
-    value: "PATH",
-    choices: &[],
-    default: Unset::Words("in the log only"),
-    help: "A file for the records that say why messages were dead-lettered, a JSON line each, as they stand in the log too. \
-           Only its owner may read it; it is rotated at 16 MiB, and four files are kept (PATH, PATH.1 to PATH.3). Nobody waits \
-           for its disk: what it does not take is dropped and counted. Each daemon needs a file of its own",
-};
-
-/// All of them, in the order in which they are explained.
-pub(crate) const ALL: &[&Setting] = &[
-    &QUEUE_URL,
-    &QUEUE_NAME,
-    &QUEUE_ACCOUNT,
-    &REGION,
-    &PROFILE,
-    &ENDPOINT_URL,
-    &WAIT,
-    &VISIBILITY,
-    &CONCURRENCY,
-    &MAX_IN_FLIGHT_BYTES,
-    &HANDLER_TIMEOUT,
-    &GRACE,
-    &INFLATE_LIMIT,
-    &UNROUTED,
-    &UNTIL_EMPTY,
-    &FIFO_ATTEMPTS,
-    &JOURNAL,
-    &LOG_FORMAT,
-    &ADMIN,
-    &ADMIN_HOSTS,
-    &DEAD_LETTERS_REASONS,
-];
 
 impl Setting {
     /// The name of its environment variable.
@@ -347,6 +339,14 @@ pub(crate) struct OfSend;
 impl Group for OfSend {
     const SETTINGS: &'static [&'static Setting] =
         &[&QUEUE_URL, &QUEUE_NAME, &QUEUE_ACCOUNT, &REGION, &PROFILE, &ENDPOINT_URL, &LOG_FORMAT];
+}
+
+/// The settings of what connects Stream to the queue.
+#[derive(Clone, Debug)]
+pub(crate) struct OfSetup;
+
+impl Group for OfSetup {
+    const SETTINGS: &'static [&'static Setting] = OfSend::SETTINGS;
 }
 
 /// The settings of a relay.

@@ -1,5 +1,6 @@
 //! The section `[stream]`: the app at Stream whose events come through the queue. `run` does not need it.
 
+use stream_sqsd::queue::sqs::TopicArn;
 use stream_sqsd::stream::{DEFAULT_BASE_URL, StreamApi, StreamSettings};
 
 use crate::config::diagnostics::Diagnostics;
@@ -77,9 +78,16 @@ const SQS_SECRET: Key = Key {
     help: "With `auth = \"keys\"` the secret of that access key, a secret",
 };
 
+const SNS_TOPIC: Key = Key {
+    name: "sns_topic",
+    example: r#""arn:aws:sns:us-east-1:123456789012:chat-events""#,
+    default: Unset::Words("none: Stream sends to the queue"),
+    help: "The SNS topic to which Stream publishes and to which the queue is subscribed, by its ARN",
+};
+
 /// All of its keys.
 pub(crate) const KEYS: &[&Key] =
-    &[&API_KEY, &API_SECRET, &BASE_URL, &EVENT_TYPES, &PRODUCT, &CUSTOM, &AUTH, &SQS_KEY, &SQS_SECRET];
+    &[&API_KEY, &API_SECRET, &BASE_URL, &EVENT_TYPES, &PRODUCT, &CUSTOM, &AUTH, &SQS_KEY, &SQS_SECRET, &SNS_TOPIC];
 
 /// How Stream proves to SQS who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +106,8 @@ pub(crate) struct StreamConfig {
     pub(crate) product: String,
     pub(crate) custom_events: bool,
     pub(crate) auth: HookAuth,
+    /// Between Stream and the queue, where there is one.
+    pub(crate) topic: Option<TopicArn>,
 }
 
 impl StreamConfig {
@@ -123,11 +133,18 @@ impl StreamConfig {
     }
 
     /// The access key that Stream sends with, where it sends with one.
-    pub(crate) fn keys(&self) -> Option<(&str, &str)> {
-        match &self.auth {
-            HookAuth::Resource => None,
-            HookAuth::Keys { key, secret } => Some((key.reveal(), secret.reveal())),
+    ///
+    /// # Errors
+    ///
+    /// Where one half of it is not here.
+    pub(crate) fn keys(&self) -> Result<Option<(&str, &str)>, Failure> {
+        let HookAuth::Keys { key, secret } = &self.auth else { return Ok(None) };
+        for (name, secret) in [(SQS_KEY.name, key), (SQS_SECRET.name, secret)] {
+            if secret.is_missing() {
+                return Err(Failure::usage(format!("`{name}` in [{STREAM}] names a secret that is not here")));
+            }
         }
+        Ok(Some((key.reveal(), secret.reveal())))
     }
 }
 
@@ -138,7 +155,7 @@ pub(super) fn read(entry: Entry, missing: Missing, diagnostics: &mut Diagnostics
         diagnostics.wrong(&place, format!("`{STREAM}` is a section of its own, which begins with [{STREAM}]"));
         return None;
     };
-    let mut reader = Reader { section, place, missing, shown_url: None, diagnostics };
+    let mut reader = Reader { what: "[stream]".to_owned(), section, place, missing, shown_url: None, diagnostics };
     let api_key = reader.needed_secret_or_text(&API_KEY);
     let api_secret = reader.needed(&API_SECRET);
     let api_secret =
@@ -150,6 +167,7 @@ pub(super) fn read(entry: Entry, missing: Missing, diagnostics: &mut Diagnostics
     let at_auth = reader.section.place_of(AUTH.name).unwrap_or_else(|| reader.place.clone());
     let auth = reader.value(&AUTH, |text| one_of(text, &["resource", "keys"]));
     let (key, secret) = (reader.secret_or_text(&SQS_KEY), reader.secret(&SQS_SECRET));
+    let topic = reader.value(&SNS_TOPIC, topic);
 
     let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
     let Reader { section, diagnostics, .. } = reader;
@@ -174,7 +192,18 @@ pub(super) fn read(entry: Entry, missing: Missing, diagnostics: &mut Diagnostics
         product: product??,
         custom_events: custom??,
         auth,
+        topic: topic?,
     })
+}
+
+fn topic(text: &str) -> Result<TopicArn, String> {
+    match TopicArn::parse(text) {
+        Some(topic) if topic.is_fifo() => {
+            Err("Stream's hooks send no group id that a FIFO topic needs: name a standard topic".to_owned())
+        }
+        Some(topic) => Ok(topic),
+        None => Err(format!("{text:?} is not the ARN of a topic, such as {}", SNS_TOPIC.example)),
+    }
 }
 
 fn one_of(text: &str, choices: &[&str]) -> Result<String, String> {

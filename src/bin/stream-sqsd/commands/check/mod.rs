@@ -1,14 +1,16 @@
-//! `stream-sqsd check`: whether a configuration is good, and with `--online` whether its queue is.
+//! `stream-sqsd check`: whether a configuration is good, and with `--online` whether its queue and its targets are.
 //!
-//! Queue and app are asked and never changed. What is found is of two grades: what loses or delays messages, and advice.
+//! Queue, targets and app are asked and never changed. What is found is of two grades: what loses or delays messages, and advice.
 
 mod stream;
+mod targets;
 mod relay;
 mod coverage;
 mod finding;
 
 use std::time::Duration;
 
+use clap::Args;
 use serde_json::{Value, json};
 use stream_sqsd::consumer::{MIN_VISIBILITY, Settings};
 use stream_sqsd::queue::sqs::policy::{STREAMS_ACCOUNT, lets_stream_send, stream_statement};
@@ -18,15 +20,49 @@ use stream_sqsd::stream::Auth;
 use tokio::runtime::Builder;
 
 use self::finding::{Examined, Fact, Finding, Grade};
-use crate::cli::CheckArguments;
 use crate::commands::advice::{self, Denied, Who};
+use crate::config::diagnostics::Diagnostic;
 use crate::config::secret::Missing;
+use crate::config::settings::{Flags, OfRun};
+use crate::config::source::ConfigArguments;
 use crate::config::timeouts;
 use crate::config::units::{show_duration, show_size};
 use crate::config::{self, Config};
+use crate::daemon::signals::Signals;
 use crate::terminal::exit::{Exit, Failure, print};
 use crate::terminal::log;
 use crate::terminal::screen::Screen;
+
+const CHECK_HELP: &str = "\
+The exit code is 0 when nothing was found or advice only, 1 when something loses or delays messages, 2 when the \
+configuration is wrong, 69 when the queue cannot be asked. Nothing is ever changed. What `run` would refuse on this \
+machine, such as a secret or a directory that is not here, counts as 1.
+
+With --online each target is looked at too, and sent no event: connections to URLs are opened and closed again, databases \
+are asked to plan an insertion, files and directories must be writable.
+
+Examples:
+  stream-sqsd check stream-sqsd.toml
+  stream-sqsd check --online --queue-url URL --json";
+
+/// Check a configuration, and with --online the queue too.
+#[derive(Debug, Args)]
+#[command(after_help = CHECK_HELP)]
+pub(crate) struct CheckArguments {
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+    /// Read the queue's attributes and judge them, try what the daemon is allowed to do, and look at the targets.
+    #[arg(long)]
+    pub(crate) online: bool,
+    /// Try to receive as well, which costs one message one of its receives.
+    #[arg(long, requires = "online")]
+    pub(crate) receive: bool,
+    /// Print what was found as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfRun>,
+}
 
 /// The largest event that Stream sends, in bytes; what is larger it drops itself.
 ///
@@ -35,15 +71,12 @@ const LARGEST_EVENT: usize = 256 * 1024;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-pub(crate) fn check(arguments: CheckArguments) -> Result<Exit, Failure> {
+pub(crate) fn check(arguments: CheckArguments, signals: Signals) -> Result<Exit, Failure> {
+    signals.end_at_once()?;
     let config = config::of_run(arguments.settings.clone(), arguments.config.path(), Missing::Warned)?;
     let screen = Screen::new();
     log::start(config.log_format, &screen)?;
-    let mut findings: Vec<Finding> = config
-        .warnings
-        .iter()
-        .map(|warning| Finding { grade: Grade::Advice, what: warning.to_string(), why: String::new(), fix: None })
-        .collect();
+    let mut findings: Vec<Finding> = config.warnings.iter().map(of_configuration).collect();
     let mut facts: Vec<Fact> = coverage::rest(&config).into_iter().collect();
     let of_relay = relay::examine(&config);
     findings.extend(of_relay.findings);
@@ -63,10 +96,22 @@ pub(crate) fn check(arguments: CheckArguments) -> Result<Exit, Failure> {
     Ok(if findings.iter().any(|finding| finding.grade == Grade::Harm) { Exit::Findings } else { Exit::Done })
 }
 
+fn of_configuration(warning: &Diagnostic) -> Finding {
+    let (grade, why) = match warning.is_needed() {
+        true => (Grade::Harm, "The daemon would not start here."),
+        false => (Grade::Advice, ""),
+    };
+    Finding { grade, what: warning.to_string(), why: why.to_owned(), fix: warning.fix().map(str::to_owned) }
+}
+
 fn for_people(config: &Config, facts: &[Fact], findings: &[Finding], arguments: &CheckArguments) -> String {
+    let is_good = match config.warnings.iter().any(Diagnostic::is_needed) {
+        true => "the configuration is well-formed, and something that it needs is not here",
+        false => "the configuration is good",
+    };
     let mut text = match &config.file {
-        Some(file) => format!("{}: the configuration is good\n", file.display()),
-        None => "the configuration is good\n".to_owned(),
+        Some(file) => format!("{}: {is_good}\n", file.display()),
+        None => format!("{is_good}\n"),
     };
     for (position, route) in config.routes.iter().enumerate() {
         text.push_str(&format!("  route {}: {route}\n", position + 1));
@@ -92,7 +137,7 @@ fn for_people(config: &Config, facts: &[Fact], findings: &[Finding], arguments: 
     }
     if arguments.online {
         if findings.is_empty() {
-            text.push_str("\nthe queue is good\n");
+            text.push_str("\nthe queue is good, and so are the targets\n");
         }
         if !arguments.receive {
             text.push_str("\nnot tried: receiving; --receive does, and costs one message one of its receives\n");
@@ -124,10 +169,17 @@ async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
     let arn = queue.arn().unwrap_or_else(|| queue_arn(queue.region(), "ACCOUNT", queue.url().name()));
     // First, since it says by whose permission Stream sends.
     let of_stream = stream::examine(config, &queue).await;
-    let (keeps_reasons, auth) = (config.reasons.is_some(), of_stream.auth);
-    let subject = Subject { url: queue.url().as_str(), arn: &arn, engine: &config.engine, keeps_reasons, auth };
+    let subject = Subject {
+        url: queue.url().as_str(),
+        arn: &arn,
+        engine: &config.engine,
+        keeps_reasons: config.reasons.is_some(),
+        auth: of_stream.auth,
+        by_topic: of_stream.by_topic,
+    };
     let mut found = ask(&queue, &subject, receive).await.map_err(|error| advice::refused(error, &arn))?;
     found.findings.extend(of_stream.findings);
+    found.findings.extend(targets::examine(config).await);
     if config.relay.is_some()
         && let Some(message) =
             denial(queue.send(&[relay::refused_message(&queue)]).await).map_err(|error| advice::refused(error, &arn))?
@@ -337,6 +389,8 @@ struct Subject<'a> {
     keeps_reasons: bool,
     /// How Stream proves who it is, where that is known.
     auth: Option<Auth>,
+    /// Whether Stream sends to a topic, so that the queue has to let that send.
+    by_topic: bool,
 }
 
 impl Subject<'_> {
@@ -539,7 +593,10 @@ impl Subject<'_> {
     }
 
     fn check_policy(&self, queue: &QueueAttributes, findings: &mut Vec<Finding>) {
-        // A key of the customer's account needs nothing of the policy.
+        // A key of the customer's account needs nothing of the policy, and a topic something else.
+        if self.by_topic {
+            return;
+        }
         if queue.policy.as_deref().is_some_and(lets_stream_send) || self.auth == Some(Auth::Keys) {
             return;
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use stream_sqsd::queue::sqs::provision::{Found, Made, Plan, ProvisionError};
-use stream_sqsd::queue::sqs::{Provisioner, QueueUrl, SqsQueue, queue_arn};
+use stream_sqsd::queue::sqs::{Provisioner, SqsQueue, Topic, TopicArn, TopicPlan, queue_arn};
 use stream_sqsd::stream::{App, Hook, HookPlan, SqsKeys, Stage, StreamError, WriteError, write};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::ground::{Ground, interrupted, refused};
 use super::wanted::{self, HookChange};
 use super::{saved, view};
-use crate::cli::{SetupPlace, SetupPlan};
 use crate::commands::advice;
+use crate::commands::setup::arguments::{SetupPlace, SetupPlan};
 use crate::terminal::exit::{Exit, Failure, print, say};
 use crate::terminal::question::Consent;
 
@@ -24,8 +24,12 @@ const POLICY_LAG: Duration = Duration::from_secs(90);
 struct Looked {
     app: App,
     queues: Plan,
+    /// The topic between them, where there is one.
+    topic: Option<(Topic, TopicPlan)>,
     /// The URL of the queue, where it is known before the queue is made.
     url: Option<String>,
+    /// The account of the queues, where anyone tells it.
+    account: Option<String>,
     region: String,
 }
 
@@ -39,18 +43,22 @@ pub(super) async fn apply(place: SetupPlace, how: &SetupPlan, stop: Cancellation
         return old_system(&ground, &provisioner, looked, how, consent).await;
     }
     let change = hook_change(&ground, &looked, looked.url.as_deref(), how.update)?;
-    let nothing = looked.queues.is_empty(how.update) && change.plan.is_empty();
+    let topic = looked.topic.as_ref().map(|(_, plan)| plan);
+    let nothing = looked.queues.is_empty(how.update)
+        && topic.is_none_or(|topic| topic.is_empty(how.update))
+        && change.plan.is_empty();
 
-    let account = looked.url.as_deref().and_then(|url| QueueUrl::parse(url).ok()?.account().map(str::to_owned));
-    let text = view::head(&looked.app, account.as_deref(), &looked.region)
+    let text = view::head(&looked.app, looked.account.as_deref(), &looked.region)
         + &view::queues(&looked.queues, how.update)
+        + &topic.map(|topic| view::topic(topic, &looked.queues.main.name, how.update)).unwrap_or_default()
         + &hooks(&looked.app, &change, how.update);
     print(&text)?;
     if change.count > 1 {
         say(
-            "two event hooks send to this queue: every event comes twice (`stream-sqsd setup remove --id ID` takes one away)",
+            "two event hooks lead to this queue: every event comes twice (`stream-sqsd setup remove --id ID` takes one away)",
         );
     }
+    ground.unless_stopped(provisioner.check(&looked.queues)).await?.map_err(|error| not_made(&ground, error))?;
     change.plan.check().map_err(masked)?;
     let Some(consent) = consent else { return Ok(Exit::Done) };
     if nothing {
@@ -61,7 +69,7 @@ pub(super) async fn apply(place: SetupPlace, how: &SetupPlan, stop: Cancellation
         return Ok(Exit::Done);
     }
 
-    let queue = make(&ground, &provisioner, &looked.queues, how.update).await?;
+    let queue = make(&ground, &provisioner, &looked, how.update).await?;
     let change = hook_change(&ground, &looked, Some(queue.url.as_str()), how.update)?;
     if !change.plan.is_empty() && carry_out(&ground, &looked.app, &change.plan).await? == Exit::Findings {
         return Ok(Exit::Findings);
@@ -77,11 +85,33 @@ async fn look(ground: &Ground, provisioner: &Provisioner) -> Result<Looked, Fail
     let dead = main.as_ref().and_then(Found::dead_letter_queue);
     let dead = dead.unwrap_or_else(|| format!("{}-dead-letter", queue.name()));
     let dead_letters = find(ground, provisioner, &dead).await?;
+    let account = [&main, &dead_letters].into_iter().flatten().find_map(Found::account).map(str::to_owned);
+    let account = match account {
+        Some(account) => Some(account),
+        None => ground.unless_stopped(provisioner.account()).await?.map(str::to_owned),
+    };
     let url = main.as_ref().map(|found| &found.url).or(queue.url()).map(|url| url.as_str().to_owned());
-    let allow = ground.stream.keys().is_none();
+    let by_policy = ground.stream.keys()?.is_none();
     let region = provisioner.region().to_owned();
-    let queues = Plan::new((queue.name(), main), (&dead, dead_letters), allow);
-    Ok(Looked { app, queues: queues.map_err(|error| not_made(ground, error))?, url, region })
+    let topic = match &ground.stream.topic {
+        Some(topic) => Some(look_at_topic(ground, topic, main.as_ref(), by_policy).await?),
+        None => None,
+    };
+    // By way of a topic Stream itself need not send to the queue.
+    let queues = Plan::new((queue.name(), main), (&dead, dead_letters), by_policy && topic.is_none());
+    Ok(Looked { app, queues: queues.map_err(|error| not_made(ground, error))?, topic, url, account, region })
+}
+
+async fn look_at_topic(
+    ground: &Ground,
+    arn: &TopicArn,
+    queue: Option<&Found>,
+    by_policy: bool,
+) -> Result<(Topic, TopicPlan), Failure> {
+    let topic = ground.unless_stopped(SqsQueue::topic(&ground.config.queue, arn.clone())).await?;
+    let topic = topic.map_err(|error| advice::not_connected(error, &ground.config.queue))?;
+    let plan = ground.unless_stopped(topic.plan(queue.map(|queue| &queue.attributes), by_policy)).await?;
+    Ok((topic, plan.map_err(|error| not_made(ground, error))?))
 }
 
 async fn find(ground: &Ground, provisioner: &Provisioner, name: &str) -> Result<Option<Found>, Failure> {
@@ -99,6 +129,17 @@ fn not_made(ground: &Ground, error: ProvisionError) -> Failure {
         error @ ProvisionError::Fifo(_) => {
             Failure::usage(format!("{error}; let Stream send to a standard queue, which keeps no order"))
         }
+        ProvisionError::NoTopic(topic) => Failure::usage(format!(
+            "there is no topic {}; make it: aws sns create-topic --region {} --name {}",
+            topic.as_str(),
+            topic.region(),
+            topic.name()
+        )),
+        error @ ProvisionError::WhoseAccount { .. } => Failure::usage(format!(
+            "{error}.\n  Use credentials of that account; or name the queue by `name` in [queue], without `account`, to have \
+             it made in the account of the credentials; or make it yourself: `stream-sqsd setup print aws-cli` prints the \
+             commands. Nothing was changed"
+        )),
         error => Failure::new(Exit::Unavailable, error),
     }
 }
@@ -116,12 +157,12 @@ pub(super) fn masked(error: stream_sqsd::stream::PlanError) -> Failure {
 fn hook_change(ground: &Ground, looked: &Looked, url: Option<&str>, update: bool) -> Result<HookChange, Failure> {
     // The URL of a queue that is given by name is known once it is made.
     let url = url.unwrap_or_else(|| ground.config.queue.queue.name());
-    let wanted = wanted::hook(&ground.stream, url, &looked.region);
+    let wanted = wanted::hook(&ground.stream, url, &looked.region)?;
     Ok(wanted::change(looked.app.hooks.clone(), wanted, update)?)
 }
 
 /// The hooks as they will be.
-fn hooks(app: &App, change: &HookChange, update: bool) -> String {
+pub(super) fn hooks(app: &App, change: &HookChange, update: bool) -> String {
     let mut text = String::new();
     for (place, hook) in app.hooks.iter().enumerate() {
         match &change.there {
@@ -139,13 +180,19 @@ fn hooks(app: &App, change: &HookChange, update: bool) -> String {
     text
 }
 
-/// Makes the queues. A signal ends it between two calls.
-async fn make(ground: &Ground, provisioner: &Provisioner, plan: &Plan, update: bool) -> Result<Found, Failure> {
-    let mut made = Vec::new();
-    let making = provisioner.apply(plan, update, |step| {
-        say(&format!("  {}", told(&step)));
-        made.push(step);
-    });
+/// Makes the queues, and the way through the topic. A signal ends it between two calls.
+async fn make(ground: &Ground, provisioner: &Provisioner, looked: &Looked, update: bool) -> Result<Found, Failure> {
+    let tell = |step: Made| say(&format!("  {}", told(&step)));
+    let making = async {
+        let queue = provisioner.apply(&looked.queues, update, tell).await?;
+        if let Some((topic, plan)) = &looked.topic {
+            if plan.adds_way {
+                tell(provisioner.let_topic_send(&queue, &plan.topic).await?);
+            }
+            topic.apply(plan, &queue, update, tell).await?;
+        }
+        Ok(queue)
+    };
     let outcome = tokio::select! { biased;
         () = ground.stop.cancelled() => None,
         outcome = making => Some(outcome),
@@ -164,6 +211,8 @@ fn told(made: &Made) -> String {
         Made::Redrive(name) => format!("{name} has its dead-letter queue"),
         Made::Permission(name) => format!("Stream may send to {name}"),
         Made::Changed(name) => format!("changed what differed of {name}"),
+        Made::Way(topic) => format!("{topic} may send to the queue"),
+        Made::Subscription(topic) => format!("the queue is subscribed to {topic}"),
         made => format!("{made:?}"),
     }
 }
@@ -254,9 +303,13 @@ fn failed(error: WriteError) -> Result<Exit, Failure> {
 async fn checked(ground: &Ground, lag: Duration) -> Result<Exit, Failure> {
     let end = Instant::now() + lag;
     loop {
-        let check = ground.unless_stopped(ground.api.check_sqs(None)).await?.map_err(refused)?;
+        let (check, name) = match ground.stream.topic {
+            Some(_) => (ground.unless_stopped(ground.api.check_sns(None)).await?, "check_sns"),
+            None => (ground.unless_stopped(ground.api.check_sqs(None)).await?, "check_sqs"),
+        };
+        let check = check.map_err(refused)?;
         if check.is_ok() {
-            say("  Stream can send: ok (check_sqs)");
+            say(&format!("  Stream can send: ok ({name})"));
             return Ok(Exit::Done);
         }
         let why = check.error.unwrap_or_default();
@@ -279,7 +332,12 @@ async fn old_system(
     how: &SetupPlan,
     consent: Option<Consent>,
 ) -> Result<Exit, Failure> {
-    let Some((key, secret)) = ground.stream.keys().filter(|_| how.legacy) else {
+    if ground.stream.topic.is_some() {
+        return Err(Failure::usage(
+            "this app is on Stream's old hook system, where `sns_topic` cannot be set from here",
+        ));
+    }
+    let Some((key, secret)) = ground.stream.keys()?.filter(|_| how.legacy) else {
         let message = "this app has no list of event hooks".to_owned();
         return Err(refused(StreamError::OldHooks { message }));
     };
@@ -287,15 +345,16 @@ async fn old_system(
     let name = &looked.queues.main.name;
     let what = format!("{} → {name}", old.map_or("none".to_owned(), crate::config::address::shown));
     print(
-        &(view::head(&looked.app, None, &looked.region)
+        &(view::head(&looked.app, looked.account.as_deref(), &looked.region)
             + &view::queues(&looked.queues, how.update)
             + &view::line('~', "SQS queue", "of the app", &what)),
     )?;
+    ground.unless_stopped(provisioner.check(&looked.queues)).await?.map_err(|error| not_made(ground, error))?;
     let Some(consent) = consent else { return Ok(Exit::Done) };
     if !consent.ask("This is what will be done.", &ground.stop).await? {
         return Ok(Exit::Done);
     }
-    let queue = make(ground, provisioner, &looked.queues, how.update).await?;
+    let queue = make(ground, provisioner, &looked, how.update).await?;
     let url = queue.url.as_str().to_owned();
     let keys = SqsKeys::new(url.clone(), key, secret);
     ground.api.put_old_sqs(&keys).await.map_err(refused)?;

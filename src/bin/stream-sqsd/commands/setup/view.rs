@@ -1,6 +1,7 @@
 //! The plan as a person reads it: `+` is made, `~` differs, `-` goes, `=` stays.
 
 use stream_sqsd::queue::sqs::provision::{Plan, QueuePlan};
+use stream_sqsd::queue::sqs::{Subscription, TopicPlan};
 use stream_sqsd::stream::{App, Auth, Hook};
 
 use crate::config::address;
@@ -8,7 +9,7 @@ use crate::terminal::screen::shown;
 
 /// The columns of what a line is about, and of its name.
 const KIND: usize = 13;
-const NAME: usize = 28;
+const NAME: usize = 27;
 
 /// The app, and where the queues are.
 pub(super) fn head(app: &App, account: Option<&str>, region: &str) -> String {
@@ -21,7 +22,7 @@ pub(super) fn head(app: &App, account: Option<&str>, region: &str) -> String {
 }
 
 pub(super) fn line(sign: char, kind: &str, name: &str, what: &str) -> String {
-    format!("  {sign} {kind:<KIND$}{name:<NAME$}{what}").trim_end().to_owned() + "\n"
+    format!("  {sign} {kind:<KIND$}{name:<NAME$} {what}").trim_end().to_owned() + "\n"
 }
 
 /// The queues and the permission. `update`: what differs is changed.
@@ -33,6 +34,28 @@ pub(super) fn queues(plan: &Plan, update: bool) -> String {
     if plan.adds_permission {
         let account = stream_sqsd::queue::sqs::policy::STREAMS_ACCOUNT;
         text.push_str(&format!("  + {:<KIND$}Stream ({account}) may send to {}\n", "permission", plan.main.name));
+    }
+    text
+}
+
+/// The topic and its way to the queue. `update`: what differs is changed.
+pub(super) fn topic(plan: &TopicPlan, queue: &str, update: bool) -> String {
+    let name = plan.topic.name();
+    let way = format!("{name} → {queue}");
+    let mut text = line('=', "topic", name, "");
+    if plan.adds_way {
+        text.push_str(&format!("  + {:<KIND$}{name} may send to {queue}\n", "permission"));
+    }
+    text.push_str(&match plan.subscription {
+        Subscription::Missing => format!("  + {:<KIND$}{way}, raw delivery\n", "subscription"),
+        Subscription::Wrapped { .. } => {
+            format!("  ~ {:<KIND$}{way}: in SNS's envelope → raw delivery{}\n", "subscription", unless(update))
+        }
+        _ => format!("  = {:<KIND$}{way}, raw delivery\n", "subscription"),
+    });
+    if plan.adds_permission {
+        let account = stream_sqsd::queue::sqs::policy::STREAMS_ACCOUNT;
+        text.push_str(&format!("  + {:<KIND$}Stream ({account}) may publish to {name}\n", "permission"));
     }
     text
 }

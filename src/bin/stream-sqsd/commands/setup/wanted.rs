@@ -4,30 +4,61 @@ use serde_json::Value;
 use stream_sqsd::queue::sqs::QueueUrl;
 use stream_sqsd::stream::{Hook, HookPlan, PlanError};
 
-use crate::config::stream::{HookAuth, StreamConfig};
+use crate::config::stream::StreamConfig;
+use crate::terminal::exit::Failure;
 
-/// What the hook for a queue is to be.
-pub(super) fn hook(stream: &StreamConfig, queue: &str, region: &str) -> Hook {
-    let hook = Hook::new("sqs")
-        .with("sqs_queue_url", queue)
-        .with("sqs_region", region)
-        .with("event_types", stream.event_types.clone())
-        .with("product", stream.product.as_str())
-        .with("should_send_custom_events", stream.custom_events);
-    match &stream.auth {
-        HookAuth::Resource => hook.with("sqs_auth_type", "resource"),
-        HookAuth::Keys { key, secret } => {
-            hook.with("sqs_auth_type", "keys").with("sqs_key", key.reveal()).with("sqs_secret", secret.reveal())
-        }
-    }
+/// What the hook for a queue is to be; with a topic, what the hook for that is to be.
+///
+/// # Errors
+///
+/// Where the access key is not here that Stream is to send with.
+pub(super) fn hook(stream: &StreamConfig, queue: &str, region: &str) -> Result<Hook, Failure> {
+    let hook = match &stream.topic {
+        Some(topic) => Hook::new("sns").with("sns_topic_arn", topic.as_str()).with("sns_region", topic.region()),
+        None => Hook::new("sqs").with("sqs_queue_url", queue).with("sqs_region", region),
+    };
+    let hook = with_events(stream, hook);
+    let of_service = |name: &str| format!("{}_{name}", hook.hook_type());
+    let [auth, key, secret] = ["auth_type", "key", "secret"].map(of_service);
+    Ok(match stream.keys()? {
+        None => hook.with(&auth, "resource"),
+        Some((id, own)) => hook.with(&auth, "keys").with(&key, id).with(&secret, own),
+    })
 }
 
-/// The places of the hooks that send to this queue. URLs that differ in their form alone lead to the same queue.
-pub(super) fn about(hooks: &[Hook], queue: &str) -> Vec<usize> {
-    let url = QueueUrl::parse(queue).ok();
+/// What the hook for an endpoint is to be.
+pub(super) fn webhook(stream: &StreamConfig, url: &str) -> Hook {
+    with_events(stream, Hook::new("webhook").with("webhook_url", url))
+}
+
+/// The hook with the events that it is to send.
+fn with_events(stream: &StreamConfig, hook: Hook) -> Hook {
+    hook.with("event_types", stream.event_types.clone())
+        .with("product", stream.product.as_str())
+        .with("should_send_custom_events", stream.custom_events)
+}
+
+/// Scheme, host without the default port, and what follows, as it is: scheme and host are the same in whatever case.
+fn normal(url: &str) -> Option<(String, String, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let scheme = scheme.to_ascii_lowercase();
+    let host = host.to_ascii_lowercase();
+    let port = if scheme == "https" { ":443" } else { ":80" };
+    let host = host.strip_suffix(port).map(str::to_owned).unwrap_or(host);
+    Some((scheme, host, if path.is_empty() { "/" } else { path }))
+}
+
+/// The places of the hooks of this type that send there. URLs that differ in their form alone lead to the same place.
+pub(super) fn about(hooks: &[Hook], hook_type: &str, target: &str) -> Vec<usize> {
+    let url = QueueUrl::parse(target).ok();
     // A queue that is not there yet has no URL.
-    let leads_there = |target: &str| url.as_ref().is_some_and(|url| url.leads_to_the_same_as(target));
-    let is_about = |hook: &Hook| hook.hook_type() == "sqs" && leads_there(&hook.target());
+    let leads_there = |other: &str| match hook_type {
+        "sqs" => url.as_ref().is_some_and(|url| url.leads_to_the_same_as(other)),
+        "webhook" => normal(other).is_some_and(|other| normal(target) == Some(other)),
+        _ => target == other,
+    };
+    let is_about = |hook: &Hook| hook.hook_type() == hook_type && leads_there(&hook.target());
     hooks.iter().enumerate().filter(|(_, hook)| is_about(hook)).map(|(place, _)| place).collect()
 }
 
@@ -43,7 +74,7 @@ pub(super) struct HookChange {
 
 /// Adds the hook where there is none; changes the one that is there only with `update`.
 pub(super) fn change(before: Vec<Hook>, wanted: Hook, update: bool) -> Result<HookChange, PlanError> {
-    let places = about(&before, &wanted.target());
+    let places = about(&before, &wanted.hook_type(), &wanted.target());
     let count = places.len();
     let Some(place) = places.first().copied() else {
         return Ok(HookChange { plan: HookPlan::add(before, wanted), there: None, count });
@@ -69,7 +100,7 @@ fn differing(wanted: &Hook, there: &Hook) -> Vec<String> {
             "event_types" => wanted.event_types() == there.event_types(),
             "enabled" => there.is_enabled(),
             "product" => two == Value::Null && one == "all",
-            "sqs_queue_url" => true,
+            "sqs_queue_url" | "webhook_url" => true,
             _ => false,
         }
     };
@@ -104,6 +135,21 @@ mod tests {
         let again = super::change(change.plan.after(), wanted(), true).unwrap();
         assert!(again.plan.is_empty());
         assert_eq!((again.count, again.there), (1, Some((2, Vec::new()))));
+    }
+
+    #[test]
+    fn a_webhook_is_known_by_its_url_and_no_other_hook_is() {
+        let url = "https://relay.example.com/webhooks/stream";
+        let webhook = |url: &str| Hook::new("webhook").with("webhook_url", url);
+        for same in [url, "HTTPS://Relay.Example.com:443/webhooks/stream"] {
+            assert_eq!(about(&[Hook::new("sqs"), webhook(same)], "webhook", url), [1], "{same}");
+        }
+        let others =
+            ["https://relay.example.com/Webhooks/stream", "https://relay.example.com:8443/webhooks/stream", "", "x"];
+        for other in others.map(webhook).into_iter().chain([Hook::new("pending_message").with("webhook_url", url)]) {
+            assert!(about(std::slice::from_ref(&other), "webhook", url).is_empty(), "{other:?}");
+        }
+        assert_eq!(about(&[webhook("https://relay.example.com")], "webhook", "https://relay.example.com/"), [0]);
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Shipped for ExecSettings {
             Err(ExecError::NotSet { name }) => {
                 let what = format!("`env`: {} is not set", show_variable(&name));
                 match reader.missing {
-                    Missing::Warned | Missing::Ignored => reader.diagnostics.warn(&place, what),
+                    Missing::Warned | Missing::Ignored => reader.diagnostics.not_here(&place, what, None),
                     Missing::Refused => {
                         reader.diagnostics.wrong(&place, what);
                         return None;
@@ -48,7 +48,7 @@ impl Shipped for ExecSettings {
             }
             // A configuration may be checked where its program is not.
             Err(error @ ExecError::NotFound { .. }) if reader.missing == Missing::Warned => {
-                reader.diagnostics.warn(&place, error.to_string());
+                reader.diagnostics.not_here(&place, error.to_string(), None);
             }
             Err(error) => {
                 reader.check(&place, Some(error));

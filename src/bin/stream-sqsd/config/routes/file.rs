@@ -53,10 +53,7 @@ impl Shipped for FileSettings {
         let max_files_place = reader.section.place_of(MAX_FILES.name);
         let max_files = reader.value(&MAX_FILES, above_zero(units::count));
         let (place, path) = path?;
-        let directory = Path::new(&path).parent().filter(|directory| !directory.as_os_str().is_empty());
-        if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
-            reader.diagnostics.warn(&place, format!("there is no directory {}", directory.display()));
-        }
+        reader.diagnostics.check_directory(&place, Path::new(&path));
         let mut settings = FileSettings::new(path);
         settings.rotate_size = rotate_size?.map(|size| size as u64);
         settings.rotate_age = rotate_age?;

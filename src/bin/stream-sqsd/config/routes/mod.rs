@@ -102,7 +102,8 @@ pub(crate) fn read(entry: Entry, missing: Missing, diagnostics: &mut Diagnostics
         .into_iter()
         .filter_map(|section| {
             let place = section.place.clone();
-            read_route(Reader { section, place, missing, shown_url: None, diagnostics })
+            let what = "this route".to_owned();
+            read_route(Reader { what, section, place, missing, shown_url: None, diagnostics })
         })
         .collect();
     conflicts::find_unreachable(&routes, diagnostics);
@@ -111,6 +112,7 @@ pub(crate) fn read(entry: Entry, missing: Missing, diagnostics: &mut Diagnostics
 }
 
 fn read_route(mut reader: Reader<'_>) -> Option<RouteConfig> {
+    let not_here = reader.diagnostics.count_not_here();
     let patterns = patterns(&mut reader);
     let own_name = reader.value(&NAME, route_name);
     let channel_types = reader.texts(&CHANNEL_TYPE);
@@ -129,8 +131,9 @@ fn read_route(mut reader: Reader<'_>) -> Option<RouteConfig> {
         };
         reader.section.finish(&known, of_another, reader.diagnostics);
     }
+    let is_complete = reader.diagnostics.count_not_here() == not_here;
     let (place, patterns, own_name) = (reader.place, patterns?, own_name?);
-    Some(RouteConfig { place, patterns, own_name, channel_types, teams, target: target?, timeout_place })
+    Some(RouteConfig { place, patterns, own_name, channel_types, teams, target: target?, is_complete, timeout_place })
 }
 
 /// The most characters of the name of a route: it is the label of metrics, and stands in each line about its events.

@@ -20,6 +20,8 @@ pub(crate) struct RouteConfig {
     /// None of them: all.
     pub(super) teams: Vec<String>,
     pub(crate) target: Target,
+    /// Whether all that it names is on this machine.
+    pub(crate) is_complete: bool,
     /// Where its `timeout` stands, if it has one.
     pub(crate) timeout_place: Option<Origin>,
 }
