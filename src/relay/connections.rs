@@ -151,7 +151,7 @@ impl Places {
 
     fn evict(&self, taken: &mut Taken) {
         let idle = taken.places.iter().filter_map(|(number, (place, task))| match place.now() {
-            // Half a head for long is no better than nothing: a good one comes at once.
+            // Half a head for long is as bad as nothing: a good one comes at once.
             (since, Doing::Nothing | Doing::Head) if task.is_some() => Some((since, *number)),
             _ => None,
         });
