@@ -1,8 +1,8 @@
 //! Connections of whoever comes: how many, and for how long they may say nothing.
 //!
 //! Each has a place, which says since when it is idle, sends a head, or has a request that is being answered. A sweep looks
-//! at all of them once a second, so that no connection needs a timer; and where there is no room for a new one, those that
-//! have been idle for longest make it.
+//! at all of them once a second, so that no connection needs a timer; and where there is no room for a new one, those make it
+//! that have asked nothing for longest.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -123,8 +123,8 @@ impl Places {
         Places { epoch: Instant::now(), limit, telemetry, taken: Mutex::default() }
     }
 
-    /// A place for a new connection, which begins with a handshake or with nothing. None where there is no room, and nobody
-    /// is idle.
+    /// A place for a new connection, which begins with a handshake or with nothing. None where each has a request that is
+    /// being answered.
     pub(super) fn take(self: &Arc<Self>, handshake: bool) -> Option<Seat> {
         let mut taken = self.taken();
         if taken.places.len() >= self.limit {
@@ -151,7 +151,8 @@ impl Places {
 
     fn evict(&self, taken: &mut Taken) {
         let idle = taken.places.iter().filter_map(|(number, (place, task))| match place.now() {
-            (since, Doing::Nothing) if task.is_some() => Some((since, *number)),
+            // Half a head for long is as bad as nothing: a good one comes at once.
+            (since, Doing::Nothing | Doing::Head) if task.is_some() => Some((since, *number)),
             _ => None,
         });
         let mut idle: Vec<(Duration, u64)> = idle.collect();

@@ -1,5 +1,9 @@
 //! What the relay costs: CPU for an event, from the socket to a queue that takes everything, and memory for connections
 //! that say nothing. It stands on a thread of its own, whose CPU is counted; who sends is another process.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the bans are for the engine; a benchmark has the real clock and threads"
+)]
 
 use std::error::Error;
 use std::io::{Read, Write};

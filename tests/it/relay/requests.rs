@@ -281,3 +281,42 @@ async fn a_shutdown_finishes_what_is_in_flight_and_takes_no_more() {
     assert_eq!(queue.counts().sent, 1);
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+/// Takes the time that the limits are: a socket knows no paused clock.
+#[tokio::test]
+async fn who_sends_too_slowly_is_closed_in_time() {
+    let relay = Running::start(settings(), queue()).await;
+    let request = Webhook::new("slow", JSON).bytes();
+    let began = Instant::now();
+    let dribble = async |from: usize| {
+        let mut connection = TcpStream::connect(relay.address).await.unwrap();
+        connection.write_all(&request[..from]).await.unwrap();
+        for byte in &request[from..] {
+            tokio::select! {
+                answer = answer(&mut connection) => return (answer.map(|(code, _)| code), began.elapsed().as_secs()),
+                () = tokio::time::sleep(Duration::from_millis(400)) => {}
+            }
+            // It may be closed.
+            let _ = connection.write_all(std::slice::from_ref(byte)).await;
+        }
+        panic!("nobody has stopped it");
+    };
+    let (head, body) = tokio::join!(dribble(20), dribble(request.len() - JSON.len()));
+    assert!(head.0.is_none() && (5..=9).contains(&head.1), "{head:?}");
+    assert!(body.0 == Some(408) && (5..=9).contains(&body.1), "{body:?}");
+}
+
+#[tokio::test]
+async fn who_says_nothing_or_half_a_head_keeps_nobody_out() {
+    let relay = Running::start(settings().with_connections(20), queue()).await;
+    let mut held = Vec::new();
+    for number in 0..60 {
+        let mut connection = TcpStream::connect(relay.address).await.unwrap();
+        let half: &[u8] = if number % 2 == 0 { b"" } else { b"POST /webhooks/stream HTTP/1.1\r\n" };
+        connection.write_all(half).await.unwrap();
+        held.push(connection);
+    }
+    assert_eq!(code(&relay, Webhook::new("id", JSON)).await, 200);
+    let snapshot = relay.monitor.snapshot();
+    assert!(snapshot.connections <= 20, "{}", snapshot.connections);
+}
