@@ -123,7 +123,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::escape_controls;
-use crate::queue::{MAX_VISIBILITY, MessageId, Trace};
+use crate::queue::{MAX_VISIBILITY, MessageId, Trace, WebhookId};
 use crate::telemetry::{ERROR_SHOWN, cut};
 
 /// Works on events of type `E`: an async function, or a type of yours with [state](self#share-state).
@@ -303,13 +303,14 @@ pub struct Context {
 }
 
 /// The part of a context that stays the same when a delivery is tried again in this process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Facts {
     message_id: MessageId,
     receive_count: u32,
     sent_at: Option<SystemTime>,
     group: Option<Arc<str>>,
     trace: Trace,
+    webhook_id: Option<WebhookId>,
 }
 
 /// What the engine and a handler share about one call of it.
@@ -423,10 +424,19 @@ impl Context {
         trace: Trace,
     ) -> Self {
         Context {
-            delivery: Arc::new(Facts { message_id, receive_count, sent_at, group, trace }),
+            delivery: Arc::new(Facts { message_id, receive_count, sent_at, group, trace, webhook_id: None }),
             attempt: 0,
             call: Call::new(Duration::ZERO, Instant::now(), Duration::ZERO),
         }
+    }
+
+    /// Sets [`Context::webhook_id`], for the test of a handler.
+    #[must_use]
+    pub fn with_webhook_id(mut self, webhook_id: impl Into<Option<WebhookId>>) -> Self {
+        if let Some(id) = webhook_id.into() {
+            Arc::make_mut(&mut self.delivery).webhook_id = Some(id);
+        }
+        self
     }
 
     /// The context of one attempt at the same delivery.
@@ -437,6 +447,15 @@ impl Context {
     /// The id that SQS gave to the message: the same at each of its deliveries, and what to be idempotent on.
     pub fn message_id(&self) -> &MessageId {
         &self.delivery.message_id
+    }
+
+    /// The id that Stream gave to the webhook that the event came by, where whoever took it in wrote it beside the message
+    /// ([`WebhookId`]). At most 128 bytes of printable ASCII.
+    ///
+    /// **A hint**, for finding an event again in the logs of both sides: whoever may send to the queue can set it. What to be
+    /// idempotent on is [`Context::message_id`].
+    pub fn webhook_id(&self) -> Option<&str> {
+        self.delivery.webhook_id.as_ref().map(WebhookId::as_str)
     }
 
     /// How often the message was received, this time included. It does not rise when this process tries again.
@@ -645,6 +664,9 @@ mod tests {
         call.cancel();
         context.cancelled().await;
         assert!(context.is_cancelled());
+        assert_eq!(context.webhook_id(), None);
+        let with_webhook = context.with_webhook_id(WebhookId::new("w-1"));
+        assert_eq!((with_webhook.webhook_id(), with_webhook.attempt()), (Some("w-1"), 2));
         let for_test = Context::for_test("m");
         assert_eq!((for_test.attempt(), for_test.deadline()), (1, Instant::now() + 60 * second));
     }

@@ -59,11 +59,13 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`handlers`] | the handlers that ship: stdout, file, http, exec, postgres |
+//! | `relay` | webhooks come in by HTTP, and go into the queue |
 //! | `admin` | metrics, liveness, readiness, status and a page over HTTP |
 //! | [`dead_letters`] | the dead-letter queue, handled where it lies: list, retry, export, drop |
 //! | [`consumer`] | the engine: receives, works, settles, drains |
 //! | [`router`] | event type to handler; the only type erasure |
 //! | [`handler`] | the page that you read to write a handler |
+//! | `hooks` | the requests of Stream's that wait for an answer: verify, parse, answer |
 //! | [`webhook`] | the same events by HTTP: verify the signature and parse |
 //! | [`decode`] | the body of a message to an event, whatever its form; pure |
 //! | [`event`] | every event type of Stream's and its fields: tables of facts |
@@ -79,8 +81,8 @@
 //! # Features
 //!
 //! `sqs` (the real queue, which brings the AWS SDK), `daemon` (the binary), `admin` (the listener to watch a consumer by),
-//! `stream-api` (a client of Stream's
-//! REST API, for its event hooks), and one for each handler that ships: `stdout`, `file`, `http`, `exec`, `postgres`. These are on by default; a library
+//! `stream-api` (a client of Stream's REST API, for its event hooks), `hooks` (types for the hooks that wait for an answer),
+//! `relay` (webhooks into the queue), and one for each handler that ships: `stdout`, `file`, `http`, `exec`, `postgres`. These are on by default; a library
 //! user wants `default-features = false, features = ["sqs"]`. With `anyhow` handlers may return `anyhow::Result<()>`.
 //!
 //! # Guides
@@ -111,12 +113,16 @@ fn is_the_mutant(name: &str) -> bool {
 
 // In reading order: each room imports only from those below it.
 pub mod handlers;
+#[cfg(feature = "relay")]
+pub mod relay;
 #[cfg(feature = "admin")]
 pub mod admin;
 pub mod dead_letters;
 pub mod consumer;
 pub mod router;
 pub mod handler;
+#[cfg(feature = "hooks")]
+pub mod hooks;
 pub mod webhook;
 pub mod decode;
 pub mod event;
@@ -142,8 +148,10 @@ pub mod docs {
             #[doc = "[glossary]: crate::docs::glossary"]
             #[doc = "[guarantees]: crate::docs::guarantees"]
             #[doc = "[handlers]: crate::docs::handlers"]
+            #[doc = "[hooks]: crate::docs::hooks"]
             #[doc = "[monitoring]: crate::docs::monitoring"]
             #[doc = "[performance]: crate::docs::performance"]
+            #[doc = "[relay]: crate::docs::relay"]
             #[doc = "[setup]: crate::docs::setup"]
             #[doc = "[tutorial]: crate::docs::tutorial"]
             #[doc = ""]
@@ -157,6 +165,8 @@ pub mod docs {
     page!(tutorial);
     page!(setup);
     page!(from_webhooks);
+    page!(hooks);
+    page!(relay);
     page!(handlers);
     page!(guarantees);
     page!(dead_letters);

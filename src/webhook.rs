@@ -1,6 +1,6 @@
 //! HTTP webhooks: the signature, and the body once it is verified.
 //!
-//! For those who receive Stream's hooks over HTTP and want the same events; the daemon does not listen for them, but its
+//! For those who receive Stream's hooks over HTTP and want the same events. The relay receives them for a queue, and the
 //! `http` handler signs as Stream does. Nothing on SQS or SNS is signed.
 
 use std::fmt;
@@ -50,6 +50,12 @@ impl SigningKey {
             .map(|half| char::from(DIGITS[usize::from(half)]))
             .collect()
     }
+
+    /// Whether `signature`, the header `X-Signature`, is the one of this body, which is the JSON as it is before
+    /// compression. The comparison takes the same time whatever is wrong.
+    pub fn verifies(&self, body: &[u8], signature: &str) -> bool {
+        self.sign(body).as_bytes().ct_eq(signature.as_bytes()).into()
+    }
 }
 
 impl fmt::Debug for SigningKey {
@@ -63,7 +69,7 @@ impl fmt::Debug for SigningKey {
 /// `body` is the JSON as it is before compression; [`verify_and_parse`] takes the body as it came. The comparison takes the
 /// same time whatever is wrong. An empty secret verifies nothing.
 pub fn verify(body: &[u8], signature: &str, secret: &str) -> bool {
-    SigningKey::new(secret).is_some_and(|key| key.sign(body).as_bytes().ct_eq(signature.as_bytes()).into())
+    SigningKey::new(secret).is_some_and(|key| key.verifies(body, signature))
 }
 
 /// The event in the body of a webhook: inflates it where it is gzip, verifies it, and only then looks at it.
@@ -85,6 +91,12 @@ pub fn verify_and_parse(body: &[u8], signature: &str, secret: &str) -> Result<Ev
 ///
 /// See [`verify_and_parse`]; beyond the limit [`DecodeError::TooLarge`].
 pub fn verify_and_parse_up_to(body: &[u8], signature: &str, secret: &str, limit: usize) -> Result<Event, WebhookError> {
+    Ok(decode::from_text(verified(body, signature, secret, limit)?)?)
+}
+
+/// The text of a body of at most `limit` bytes, before and after inflation, once its signature was found to be right. All that
+/// Stream signs comes through here.
+pub(crate) fn verified(body: &[u8], signature: &str, secret: &str, limit: usize) -> Result<String, WebhookError> {
     if body.len() > limit {
         return Err(DecodeError::TooLarge { limit }.into());
     }
@@ -92,6 +104,5 @@ pub fn verify_and_parse_up_to(body: &[u8], signature: &str, secret: &str, limit:
     if !verify(&json, signature, secret) {
         return Err(WebhookError::Signature);
     }
-    let json = decode::into_text(json.into_owned())?;
-    Ok(decode::from_text(json)?)
+    Ok(decode::into_text(json.into_owned())?)
 }

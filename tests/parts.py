@@ -27,6 +27,7 @@ PUBLIC = f"env RUSTDOC=tests/api/rustdoc cargo rustdoc --locked --lib --features
 WITHOUT_AWS = ["--no-default-features"]
 OPTIMISED = ["CARGO_TARGET_DIR=target/worlds", "CARGO_PROFILE_DEV_OPT_LEVEL=1", "CARGO_PROFILE_DEV_DEBUG=none"]
 DEPLOYED = ROOT / "tests" / "deploy" / "requirements.txt"
+GATEWAY = ROOT / "tests" / "gateway" / "requirements.txt"
 # Of what ships: the part `release` builds them, and the parts behind it run the first.
 MUSL = ("x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl")
 SDKS = ROOT / "tests" / "stream" / "sdks" / "requirements.txt"
@@ -127,6 +128,13 @@ def parts(filters):
                 ["cargo", "test", "--features", "localstack-tests,test-postgres", "--test", "cli", "postgres::"],
             ],
             packages=("postgresql",),
+        ),
+        Part(
+            "gateway",
+            "nginx, and Authlib from PyPI",
+            [["cargo", "test", *FEATURES, "--test", "handlers", "--", "--ignored", "servers::real"]],
+            packages=("nginx-light",),
+            requirements=GATEWAY,
         ),
         Part(
             "page",

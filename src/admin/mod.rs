@@ -60,6 +60,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::debug;
 
 use crate::queue::{QueueError, QueueFacts};
+#[cfg(feature = "relay")]
+use crate::telemetry::RelayMonitor;
 use crate::telemetry::{Monitor, SAMPLE_EVERY};
 use answer::answer;
 use depth::Depths;
@@ -84,15 +86,28 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long accepting is left alone after it failed, for lack of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(250);
 
+/// The type of what is a line for people.
+const TEXT: &str = "text/plain; charset=utf-8";
+
+const PATHS: &str = "here are /, /status, /metrics, /livez and /readyz\n";
+
 /// The listener. It answers nobody before [`Admin::serve`].
 #[derive(Debug)]
 pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
-    monitor: Monitor,
+    watched: Watched,
     queue: String,
     depths: Depths,
     hosts: Hosts,
+}
+
+/// Who is watched.
+#[derive(Debug)]
+enum Watched {
+    Consumer(Monitor),
+    #[cfg(feature = "relay")]
+    Relay(RelayMonitor),
 }
 
 impl Admin {
@@ -103,16 +118,23 @@ impl Admin {
     ///
     /// When the address is taken, is not this machine's, or may not be listened at.
     pub async fn bind(address: SocketAddr, monitor: Monitor, queue: impl Into<String>) -> io::Result<Admin> {
+        Admin::listen(address, Watched::Consumer(monitor), queue.into()).await
+    }
+
+    /// As [`bind`](Admin::bind), for those who want to watch a relay into this queue.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Admin::bind).
+    #[cfg(feature = "relay")]
+    pub async fn bind_relay(address: SocketAddr, monitor: RelayMonitor, queue: impl Into<String>) -> io::Result<Admin> {
+        Admin::listen(address, Watched::Relay(monitor), queue.into()).await
+    }
+
+    async fn listen(address: SocketAddr, watched: Watched, queue: String) -> io::Result<Admin> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        Ok(Admin {
-            listener,
-            address,
-            monitor,
-            queue: queue.into(),
-            depths: Depths::default(),
-            hosts: Hosts::default(),
-        })
+        Ok(Admin { listener, address, watched, queue, depths: Depths::default(), hosts: Hosts::default() })
     }
 
     /// Where it listens: with the port that the system chose when 0 was asked for.
@@ -149,17 +171,17 @@ impl Admin {
     /// Answers until `shutdown` completes, and finishes the answers that are on their way then. Dropping the future ends
     /// everything at once.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        let Admin { listener, monitor, queue, depths, hosts, .. } = self;
-        let answers = Arc::new(Answers { monitor, queue, depths, hosts });
+        let Admin { listener, watched, queue, depths, hosts, .. } = self;
+        let answers = Arc::new(Answers { watched, queue, depths, hosts });
         let mut connections = JoinSet::new();
         let mut places = Places::default();
-        let services = async { tokio::join!(sample(&answers.monitor), answers.depths.keep(&answers.monitor)) };
+        let services = answers.keep();
         tokio::pin!(services, shutdown);
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                (never, _) = &mut services => match never {},
+                never = &mut services => match never {},
                 Some(_) = connections.join_next() => continue,
                 accepted = listener.accept() => accepted,
             };
@@ -241,7 +263,7 @@ async fn talk(stream: TcpStream, answers: Arc<Answers>, asked: Arc<AtomicBool>) 
 
 /// What requests are answered from.
 struct Answers {
-    monitor: Monitor,
+    watched: Watched,
     queue: String,
     depths: Depths,
     hosts: Hosts,
@@ -249,7 +271,6 @@ struct Answers {
 
 impl Answers {
     fn to<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        const TEXT: &str = "text/plain; charset=utf-8";
         if !self.hosts.allow(request) {
             let why = "this listener does not answer by the name that the request asks for: name it in the section \
                        [admin] as hosts = [\"NAME\"] (--admin-hosts)\n";
@@ -260,6 +281,26 @@ impl Answers {
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
         }
+        match &self.watched {
+            Watched::Consumer(monitor) => self.of_consumer(monitor, request),
+            #[cfg(feature = "relay")]
+            Watched::Relay(monitor) => self.of_relay(monitor, request),
+        }
+    }
+
+    /// Keeps what is answered fresh.
+    async fn keep(&self) -> Infallible {
+        match &self.watched {
+            Watched::Consumer(monitor) => {
+                let (never, _) = tokio::join!(sample(monitor), self.depths.keep(monitor));
+                never
+            }
+            #[cfg(feature = "relay")]
+            Watched::Relay(_) => std::future::pending().await,
+        }
+    }
+
+    fn of_consumer<B>(&self, monitor: &Monitor, request: &Request<B>) -> Response<Full<Bytes>> {
         match request.uri().path() {
             "/" => page::page(),
             "/status" => {
@@ -267,24 +308,39 @@ impl Answers {
                 if request.uri().query() != Some("depth=no") {
                     self.depths.ask();
                 }
-                answer(StatusCode::OK, "application/json", status::json(&self.monitor, &self.queue))
+                answer(StatusCode::OK, "application/json", status::json(monitor, &self.queue))
             }
             "/metrics" => {
                 self.depths.ask();
-                answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.monitor.metrics())
+                answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", monitor.metrics())
             }
-            "/livez" if self.monitor.is_live() => answer(StatusCode::OK, TEXT, "alive\n"),
+            "/livez" if monitor.is_live() => answer(StatusCode::OK, TEXT, "alive\n"),
             "/livez" => {
                 let why =
                     "not alive: a receive has been open, or the loop of the consumer has stood still, for too long\n";
                 answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, why)
             }
             "/readyz" => {
-                let phase = self.monitor.snapshot().phase;
+                let phase = monitor.snapshot().phase;
                 let code = if phase.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 answer(code, TEXT, format!("{}\n", phase.name()))
             }
-            _ => answer(StatusCode::NOT_FOUND, TEXT, "here are /, /status, /metrics, /livez and /readyz\n"),
+            _ => answer(StatusCode::NOT_FOUND, TEXT, PATHS),
+        }
+    }
+
+    #[cfg(feature = "relay")]
+    fn of_relay<B>(&self, monitor: &RelayMonitor, request: &Request<B>) -> Response<Full<Bytes>> {
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        match request.uri().path() {
+            "/" => page::of_relay(),
+            "/status" => answer(StatusCode::OK, "application/json", status::of_relay(monitor, &self.queue)),
+            "/metrics" => answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", monitor.metrics()),
+            "/livez" if monitor.is_live() => answer(StatusCode::OK, TEXT, "alive\n"),
+            "/livez" => answer(unavailable, TEXT, "not alive: the loop of the relay has stood still for too long\n"),
+            "/readyz" if monitor.is_ready() => answer(StatusCode::OK, TEXT, "relaying\n"),
+            "/readyz" => answer(unavailable, TEXT, "no connections are accepted\n"),
+            _ => answer(StatusCode::NOT_FOUND, TEXT, PATHS),
         }
     }
 }

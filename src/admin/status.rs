@@ -11,6 +11,8 @@ use crate::telemetry::{
     DeadLetterGroup, DepthReading, FlowState, InSection, Monitor, QueueSeen, RecentFailure, SAMPLE_EVERY, Sample,
     Section, Snapshot, TargetFlow, Trouble,
 };
+#[cfg(feature = "relay")]
+use crate::telemetry::{RelayMonitor, RelaySnapshot};
 
 /// How many event types are listed, the most frequent first. The metrics have all that are known.
 const TYPES_LISTED: usize = 60;
@@ -166,6 +168,24 @@ struct History {
     oldest_seconds: Vec<f64>,
     in_flight: Vec<u64>,
     target_down: Vec<bool>,
+}
+
+/// The status of a relay.
+#[cfg(feature = "relay")]
+#[derive(Serialize)]
+struct OfRelay<'a> {
+    queue: &'a str,
+    phase: &'static str,
+    #[serde(flatten)]
+    relay: RelaySnapshot,
+}
+
+/// The status of a relay into this queue.
+#[cfg(feature = "relay")]
+pub(super) fn of_relay(monitor: &RelayMonitor, queue: &str) -> String {
+    let phase = if monitor.is_ready() { "relaying" } else { "not accepting connections" };
+    // Texts and numbers.
+    serde_json::to_string(&OfRelay { queue, phase, relay: monitor.snapshot() }).unwrap_or_default()
 }
 
 pub(super) fn json(monitor: &Monitor, queue: &str) -> String {

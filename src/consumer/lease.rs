@@ -496,6 +496,7 @@ mod tests {
             sent_at: None,
             group: None,
             trace: Trace::default(),
+            webhook_id: None,
             attributes: None,
         }
     }

@@ -132,7 +132,7 @@ impl Work<Engine> {
                 }
             }
         }
-        let Delivery { receipt, body, receive_count, sent_at, group, trace, attributes: _ } = delivery;
+        let Delivery { receipt, body, receive_count, sent_at, group, trace, webhook_id, attributes: _ } = delivery;
         let decoded = tokio::select! {
             biased;
             decoded = decode(&mut self.held, body, engine.settings.inflate_limit) => Some(decoded),
@@ -172,6 +172,7 @@ impl Work<Engine> {
         );
         let expires = engine.retention().zip(sent_at).and_then(|(retention, sent_at)| sent_at.checked_add(retention));
         let context = Context::new(receipt.message_id, receive_count, sent_at, group, trace);
+        let context = context.with_webhook_id(webhook_id);
         // On the heap, so that a message that only waits for its turn does not take this much room.
         Box::pin(self.handle(number, route, event, context, expires).instrument(span)).await
     }

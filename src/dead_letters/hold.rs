@@ -373,7 +373,8 @@ struct Settled {
     unanswered: u64,
 }
 
-/// Carries out a batch call for many messages, ten at a time, and again for those that were not answered for.
+/// Carries out a batch call for many messages, ten at a time, and again for those that were not answered for, unless nobody
+/// is allowed to make it.
 async fn settle<C, F>(mut receipts: Vec<Receipt>, calls_at_a_time: usize, call: C) -> Settled
 where
     C: Fn(Vec<Receipt>) -> F,
@@ -382,6 +383,7 @@ where
     let end = Instant::now() + SETTLE_LIMIT;
     let mut pause = Duration::from_millis(200);
     let mut settled = Settled::default();
+    let mut is_allowed = true;
     loop {
         let mut calls = JoinSet::new();
         let mut again = Vec::new();
@@ -396,6 +398,9 @@ where
             }
             let Some(done) = calls.join_next().await else { break };
             let Ok((batch, answer)) = done else { continue };
+            // Credentials may be renewed meanwhile.
+            let refuses = |error: &QueueError| error.needs_action() && !matches!(error, QueueError::Credentials { .. });
+            is_allowed &= !matches!(&answer, Ok(Err(error)) if refuses(error));
             let results = answer.ok().and_then(Result::ok).unwrap_or_default().into_iter().map(Some);
             for (receipt, result) in batch.into_iter().zip(results.chain(std::iter::repeat_with(|| None))) {
                 match result {
@@ -407,7 +412,7 @@ where
             }
         }
         again.extend(batches.flatten().cloned());
-        if again.is_empty() || Instant::now() >= end {
+        if again.is_empty() || !is_allowed || Instant::now() >= end {
             settled.unanswered = again.len() as u64;
             return settled;
         }

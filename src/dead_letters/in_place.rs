@@ -46,15 +46,25 @@ pub(super) struct InPlace<Q> {
 struct State {
     inbox: VecDeque<Delivery>,
     bytes: usize,
-    at_work: BTreeMap<MessageId, Option<Arc<str>>>,
+    at_work: BTreeMap<MessageId, AtWork>,
     /// How many messages of a group are at work.
     busy: BTreeMap<Arc<str>, usize>,
     /// Groups in which a message was not handled: nothing behind it is.
     stopped: BTreeSet<Arc<str>>,
     results: Vec<Fate>,
     closed: bool,
+    /// Why nothing can be deleted until somebody acts.
+    refusal: Option<QueueError>,
     /// When the first letter was given, and how many were.
     given: Option<(Instant, u64)>,
+}
+
+/// A letter that the engine has.
+#[derive(Debug)]
+struct AtWork {
+    group: Option<Arc<str>>,
+    /// Its handler succeeded: its delete was asked for.
+    is_handled: bool,
 }
 
 /// What became of one letter that was offered.
@@ -139,9 +149,25 @@ impl<Q: Queue> InPlace<Q> {
         left
     }
 
-    /// What the engine did not finish before it ended.
+    /// Why nothing can be deleted until somebody acts: no further letter should be handled then.
+    pub(super) fn refusal(&self) -> Option<QueueError> {
+        self.state().refusal.clone()
+    }
+
+    /// Whether the engine only waits for deletes that are refused.
+    pub(super) fn only_waits_for_refused_deletes(&self) -> bool {
+        let state = self.state();
+        state.refusal.is_some() && state.inbox.is_empty() && state.at_work.values().all(|at_work| at_work.is_handled)
+    }
+
+    /// What the engine did not finish before it ended, but for what was handled, which is deleted at the end.
     pub(super) fn unfinished(&self) -> Vec<MessageId> {
-        std::mem::take(&mut self.state().at_work).into_keys().collect()
+        let at_work = std::mem::take(&mut self.state().at_work);
+        let (handled, left): (Vec<_>, Vec<_>) = at_work.into_iter().partition(|(_, at_work)| at_work.is_handled);
+        for (id, _) in handled {
+            self.holds.stands(&id, Standing::Unconfirmed { counted: false });
+        }
+        left.into_iter().map(|(id, _)| id).collect()
     }
 
     /// Up to `max` letters, and when there may be more.
@@ -180,7 +206,7 @@ impl<Q: Queue> InPlace<Q> {
                     if let Some(group) = &group {
                         *state.busy.entry(group.clone()).or_default() += 1;
                     }
-                    state.at_work.insert(id, group);
+                    state.at_work.insert(id, AtWork { group, is_handled: false });
                     taken.push(delivery);
                 }
                 Some(what) => {
@@ -227,7 +253,19 @@ impl<Q: Queue> Queue for InPlace<Q> {
 
     async fn delete(&self, batch: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
         let newest: Vec<Receipt> = batch.iter().map(|receipt| self.holds.newest(receipt)).collect();
-        self.queue.delete(&newest).await
+        for receipt in batch {
+            if let Some(at_work) = self.state().at_work.get_mut(&receipt.message_id) {
+                at_work.is_handled = true;
+            }
+        }
+        let answer = self.queue.delete(&newest).await;
+        if let Err(error) = &answer
+            && error.needs_action()
+        {
+            self.state().refusal.get_or_insert_with(|| error.clone());
+            self.settled.notify_one();
+        }
+        answer
     }
 
     /// Whatever the engine asks for, a message stays hidden: it is renewed, or kept until the end.
@@ -277,7 +315,7 @@ impl<Q: Queue> Observer for InPlace<Q> {
     fn settled(&self, settled: Settled<'_>) {
         let Settled { message_id, became, failed } = settled;
         let mut state = self.state();
-        let Some(group) = state.at_work.remove(message_id) else { return };
+        let Some(AtWork { group, .. }) = state.at_work.remove(message_id) else { return };
         if let Some(group) = &group
             && let Some(busy) = state.busy.get_mut(group)
         {

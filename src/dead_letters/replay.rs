@@ -11,7 +11,7 @@ use super::account::{Account, Outcome, OutcomeKind};
 use super::hold::{Arrival, Holds};
 use super::in_place::{Fate, InPlace};
 use super::retry::{Feed, RetryEnded, RetrySettings, RetrySummary, Tally, Told, work};
-use crate::queue::{Delivery, EntryResult, MessageId, Queue, QueueError, QueueFacts, Receipt, Trace};
+use crate::queue::{Delivery, EntryResult, MessageId, Queue, QueueError, QueueFacts, Receipt, WebhookId};
 use crate::router::Router;
 use std::sync::Arc;
 
@@ -25,17 +25,25 @@ pub struct Replayed {
     pub body: String,
     /// When it was first sent.
     pub sent_at: Option<SystemTime>,
+    /// The id of the webhook that it came by: a hint.
+    pub webhook_id: Option<WebhookId>,
 }
 
 impl Replayed {
     /// A message whose time is not known.
     pub fn new(message_id: impl Into<MessageId>, body: String) -> Self {
-        Replayed { message_id: message_id.into(), body, sent_at: None }
+        Replayed { message_id: message_id.into(), body, sent_at: None, webhook_id: None }
     }
 
     /// The same, first sent at this time.
     pub fn with_sent_at(mut self, sent_at: Option<SystemTime>) -> Self {
         self.sent_at = sent_at;
+        self
+    }
+
+    /// The same, come by this webhook.
+    pub fn with_webhook_id(mut self, webhook_id: Option<WebhookId>) -> Self {
+        self.webhook_id = webhook_id;
         self
     }
 }
@@ -101,7 +109,7 @@ struct File<I> {
 impl<I: Iterator<Item = io::Result<Replayed>>> Feed for File<I> {
     fn next(&mut self, tally: &mut impl Told) -> Option<Delivery> {
         while !self.is_read && self.offered < self.limit {
-            let Replayed { message_id, body, sent_at } = match self.messages.next() {
+            let Replayed { message_id, body, sent_at, webhook_id } = match self.messages.next() {
                 Some(Ok(message)) => message,
                 end => {
                     self.is_read = true;
@@ -110,8 +118,7 @@ impl<I: Iterator<Item = io::Result<Replayed>>> Feed for File<I> {
                 }
             };
             let receipt = Receipt { message_id: message_id.clone(), handle: "".into() };
-            let (trace, attributes) = (Trace::default(), None);
-            let delivery = Delivery { receipt, body, receive_count: 1, sent_at, group: None, trace, attributes };
+            let delivery = Delivery::new(receipt, body).with_sent_at(sent_at).with_webhook_id(webhook_id);
             if self.holds.arrive(&delivery, Instant::now()) == Arrival::New {
                 self.offered += 1;
                 return Some(delivery);

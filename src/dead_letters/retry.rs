@@ -17,7 +17,7 @@ use super::letter::Reason;
 use super::opened::{DeadLetterError, DeadLetterQueue};
 use super::scan::{Found, Scan, ScanEnded};
 use crate::consumer::{Consumer, RunError, Settings, Unrouted};
-use crate::queue::{Delivery, MessageId, Queue, Receipt, Trace};
+use crate::queue::{Delivery, MessageId, Queue, Receipt, Trace, WebhookId};
 use crate::router::Router;
 use crate::telemetry::{FlowState, Monitor};
 
@@ -92,7 +92,7 @@ pub enum RetryEnded {
     Stopped,
     /// As many messages are held as may be, or the queue says that too many are in flight.
     TooManyInFlight,
-    /// The queue refused, or went on failing for a minute.
+    /// The queue refused, or went on failing for a minute; or it refuses deletes, without which nothing should be handled.
     QueueFailed,
 }
 
@@ -135,7 +135,7 @@ impl<Q: Queue> DeadLetterQueue<Q> {
             ended,
             at_least: ended != RetryEnded::Done || !stopped.is_empty() || desk.stopped_any(),
             not_returned: end.not_returned,
-            failure,
+            failure: failure.or(desk.refusal().map(DeadLetterError::Queue)),
         })
     }
 }
@@ -163,6 +163,7 @@ impl<Q: Queue> Scan<Q> {
             sent_at: found.letter.sent_at,
             group: found.letter.group.as_deref().map(Arc::from),
             trace: Trace::default(),
+            webhook_id: WebhookId::among(&found.attributes),
             attributes: None,
         });
         let mut outcomes = Vec::new();
@@ -250,7 +251,7 @@ pub(super) async fn work<Q: Queue, F: Feed>(
     let consumer = Consumer::new(desk.clone(), router, engine(settings)).observed_by(desk.clone());
     let monitor = consumer.monitor();
     let enough = Notify::new();
-    let mut run = pin!(consumer.run(enough.notified()));
+    let mut run = Box::pin(consumer.run(enough.notified()));
     let mut hope = Hope { since: Instant::now(), monitor };
     let mut ended = None;
     let mut left = Vec::new();
@@ -268,16 +269,23 @@ pub(super) async fn work<Q: Queue, F: Feed>(
         }
         let is_idle = desk.is_idle();
         if ended.is_none() {
-            ended = if hope.is_lost(is_idle) { Some(RetryEnded::TargetDown) } else { feed.ended().filter(|_| is_idle) };
+            ended = match desk.refusal().filter(|_| !mutant!("go-on-when-nothing-can-be-deleted")) {
+                Some(_) => Some(RetryEnded::QueueFailed),
+                None if hope.is_lost(is_idle) => Some(RetryEnded::TargetDown),
+                None => feed.ended().filter(|_| is_idle),
+            };
             if ended.is_some() {
                 left = desk.close();
                 enough.notify_one();
             }
         }
+        if ended.is_some() && desk.only_waits_for_refused_deletes() {
+            break Ok(());
+        }
         let wants_more = ended.is_none() && feed.ended().is_none() && desk.has_room();
         tokio::select! {
             biased;
-            summary = &mut run => break summary,
+            summary = &mut run => break summary.map(|_| ()),
             () = &mut stop, if ended.is_none() => {
                 ended = Some(RetryEnded::Stopped);
                 left = desk.close();
@@ -288,6 +296,7 @@ pub(super) async fn work<Q: Queue, F: Feed>(
             () = sleep(LOOK) => {}
         }
     };
+    drop(run);
     for fate in desk.results() {
         feed.settled(&fate);
         tell(fate, ended, tally);
@@ -298,7 +307,7 @@ pub(super) async fn work<Q: Queue, F: Feed>(
         tally.tell(Outcome::new(id, OutcomeKind::Left, Some(why.to_owned())));
     }
     feed.end(why, tally).await;
-    ran.map(|_| ended.unwrap_or(RetryEnded::Stopped))
+    ran.map(|()| ended.unwrap_or(RetryEnded::Stopped))
 }
 
 /// The settings of the engine for letters in place.

@@ -67,7 +67,7 @@ pub struct FieldInfo {
 }
 
 impl FieldInfo {
-    pub(super) const fn new(name: &'static str, shape: fn() -> Shape) -> Self {
+    pub(crate) const fn new(name: &'static str, shape: fn() -> Shape) -> Self {
         FieldInfo { name, shape }
     }
 

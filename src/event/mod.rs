@@ -32,12 +32,12 @@ mod pattern;
 mod lookup;
 mod catalogue;
 mod rows;
-mod payload;
+pub(crate) mod payload;
 #[expect(clippy::module_inception, reason = "it holds the type `Event`")]
 mod event;
 mod kind;
 pub mod object;
-mod table;
+pub(crate) mod table;
 mod field;
 mod read;
 mod view;

@@ -165,13 +165,17 @@ impl PayloadError {
 
 /// `Payload::from_event` for the structs of the table.
 pub(super) fn read_payload<T: Described>(event: &Event) -> Result<T, PayloadError> {
-    let mut payload = T::default();
-    read_event(event, &mut payload)?;
-    Ok(payload)
+    read_json(event.json())
 }
 
-/// The part of [`read_payload`] that is the same for all types, and is compiled once.
-fn read_event(event: &Event, payload: &mut dyn Object) -> Result<(), PayloadError> {
-    let json = event.json();
-    read_object(&mut Cursor::new(json), payload).map_err(|fault| PayloadError::mismatch(json, &fault))
+/// A struct of the table from a JSON object, which must have been checked to be one.
+pub(crate) fn read_json<T: Described>(json: &str) -> Result<T, PayloadError> {
+    let mut object = T::default();
+    read_checked(json, &mut object)?;
+    Ok(object)
+}
+
+/// The part of [`read_json`] that is the same for all types, and is compiled once.
+fn read_checked(json: &str, object: &mut dyn Object) -> Result<(), PayloadError> {
+    read_object(&mut Cursor::new(json), object).map_err(|fault| PayloadError::mismatch(json, &fault))
 }

@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `STREAM_EVENT_TYPE` | the type of the event |
 //! | `STREAM_MESSAGE_ID` | the message id: the same at every delivery, and what to be idempotent on |
+//! | `STREAM_WEBHOOK_ID` | the id of the webhook that the event came by, where somebody says so: a hint ([`Context::webhook_id`]) |
 //! | `STREAM_RECEIVE_COUNT` | how often the message was received, from 1 |
 //! | `STREAM_ATTEMPT` | how often the program was run for this delivery, from 1 |
 //! | `STREAM_SENT_AT` | when the message was sent, in RFC 3339 with milliseconds, where it is known |
@@ -33,14 +34,9 @@
 //! What a program that exited with 0 leaves running is not waited for. As PID 1, in a container, the orphans of programs
 //! are reaped.
 
-use std::env;
-use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::mem;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -50,23 +46,17 @@ use futures_util::future::FusedFuture;
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::time::timeout;
 
 use super::processes;
-use crate::event::{Event, escape_controls};
+pub use super::program::ExecError;
+use super::program::{Program, Said, Unstarted, outcome};
+use crate::event::Event;
 use crate::handler::{Context, Handler, HandlerError, Hold};
-
-/// What of the daemon's environment every program sees.
-const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 
 /// The most bytes of one fact: whatever a sender puts into a type, the program can be started.
 const FACT_BYTES: usize = 4096;
-
-/// What the log takes of the standard error of one run: n bytes and lines, and n bytes of one line.
-const LOGGED_BYTES: usize = 16 * 1024;
-const LOGGED_LINES: usize = 64;
-const LOGGED_LINE: usize = 1024;
 
 /// How long standard error is read after the program has ended, in case something that it left running holds it open.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -76,9 +66,6 @@ const GIVEN_UP_AFTER: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether a cancelled program has ended.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// How often orphans are reaped, as PID 1.
-const REAP: Duration = Duration::from_secs(1);
 
 /// Which program is run, and what it sees of the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,37 +91,11 @@ impl ExecSettings {
     }
 }
 
-/// Why the settings do not make a handler.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ExecError {
-    /// There is no program.
-    #[error("the command is empty")]
-    Empty,
-    /// There is no such program, or it may not be executed.
-    #[error("{program} is not a program that can be executed")]
-    NotFound {
-        /// As the settings name it.
-        program: String,
-    },
-    /// A variable that should be passed on is not there.
-    #[error("the environment variable {name} is not set")]
-    NotSet {
-        /// As the settings name it.
-        name: String,
-    },
-    /// The system gives no thread.
-    #[error("cannot start the thread that ends programs")]
-    Thread(#[source] io::Error),
-}
-
 /// Runs a program for each event; done when it exits with 0.
 ///
 /// As many run at once as there are handlers at work. A program is idempotent on `STREAM_MESSAGE_ID`.
 pub struct Exec {
-    program: PathBuf,
-    arguments: Vec<String>,
-    environment: Vec<(OsString, OsString)>,
+    program: Program,
     ender: Ender,
 }
 
@@ -145,35 +106,8 @@ impl Exec {
     ///
     /// When it cannot be executed, or a variable is not set: see [`ExecError`].
     pub fn new(settings: ExecSettings) -> Result<Self, ExecError> {
-        let mut command = settings.command.into_iter();
-        let name = command.next().filter(|name| !name.is_empty()).ok_or(ExecError::Empty)?;
-        let program = find(&name).ok_or(ExecError::NotFound { program: name })?;
-        let mut environment: Vec<(OsString, OsString)> =
-            PASSED_ON.iter().filter_map(|name| Some((name.into(), env::var_os(name)?))).collect();
-        for name in settings.env {
-            let value = env::var_os(&name).ok_or_else(|| ExecError::NotSet { name: name.clone() })?;
-            environment.push((name.into(), value));
-        }
-        Ok(Exec {
-            program,
-            arguments: command.collect(),
-            environment,
-            ender: Ender::start().map_err(ExecError::Thread)?,
-        })
-    }
-
-    fn command(&self, event: &Event, ctx: &Context) -> Command {
-        let mut command = Command::new(&self.program);
-        command
-            .args(&self.arguments)
-            .env_clear()
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .envs(facts(event, ctx))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .process_group(0);
-        command
+        let program = Program::find(settings.command, settings.env)?;
+        Ok(Exec { program, ender: Ender::start().map_err(ExecError::Thread)? })
     }
 }
 
@@ -182,11 +116,11 @@ impl Handler<Event> for Exec {
 
     /// The program without its arguments, which may hold a secret.
     fn address(&self) -> Option<String> {
-        Some(self.program.display().to_string())
+        Some(self.program.path.display().to_string())
     }
 
     async fn handle(&self, event: Event, ctx: Context) -> Result<(), HandlerError> {
-        let mut child = processes::spawn(&mut self.command(&event, &ctx))
+        let mut child = processes::spawn(self.program.command().envs(facts(&event, &ctx)))
             .map_err(|source| HandlerError::target_down(Unstarted(source)))?;
         let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
         let mut running = self.ender.ends_on_drop(child, &ctx);
@@ -219,35 +153,6 @@ impl Handler<Event> for Exec {
     }
 }
 
-/// Why a program could not even begin: a reason of the system's or of the installation's, not of the message's.
-#[derive(Debug, thiserror::Error)]
-#[error("the program cannot be started")]
-struct Unstarted(#[source] io::Error);
-
-fn outcome(status: ExitStatus) -> Result<(), HandlerError> {
-    let told = format!("the program ended by {status}");
-    match status.code() {
-        Some(0) => Ok(()),
-        Some(65) => Err(HandlerError::reject(told)),
-        Some(69) => Err(HandlerError::target_down(told)),
-        _ => Err(HandlerError::retry(told)),
-    }
-}
-
-/// The program's full path, so that what is run does not change with anything but the file.
-fn find(name: &str) -> Option<PathBuf> {
-    if name.contains('/') {
-        return executable(Path::new(name));
-    }
-    env::split_paths(&env::var_os("PATH")?).find_map(|directory| executable(&directory.join(name)))
-}
-
-fn executable(path: &Path) -> Option<PathBuf> {
-    let facts = path.metadata().ok()?;
-    let may = facts.is_file() && facts.permissions().mode() & 0o111 != 0;
-    if may { std::path::absolute(path).ok() } else { None }
-}
-
 fn facts(event: &Event, ctx: &Context) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("STREAM_EVENT_TYPE", fact(event.kind().name())),
@@ -260,6 +165,9 @@ fn facts(event: &Event, ctx: &Context) -> Vec<(&'static str, String)> {
     }
     if let Some(group) = ctx.group() {
         facts.push(("STREAM_GROUP", fact(group)));
+    }
+    if let Some(id) = ctx.webhook_id() {
+        facts.push(("STREAM_WEBHOOK_ID", fact(id)));
     }
     facts
 }
@@ -274,62 +182,10 @@ fn fact(text: &str) -> String {
 /// Reads standard error to its end and logs its beginning, line by line.
 async fn log(mut stderr: impl AsyncRead + Unpin, ctx: &Context) {
     let mut chunk = [0; 4096];
-    let mut said = Said { ctx, line: Vec::new(), bytes: 0, lines: 0, unlogged_bytes: 0, unlogged_lines: 0, cut: false };
+    let mut said = Said::new(Some(ctx.message_id().clone()));
     // What is beyond the limits is read all the same: the program must not stand before a full pipe.
     while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
         chunk[..read].iter().for_each(|byte| said.push(*byte));
-    }
-}
-
-/// What a program says on its standard error. Dropped, it logs what is left and how much was left out.
-struct Said<'a> {
-    ctx: &'a Context,
-    line: Vec<u8>,
-    /// What was taken for the log.
-    bytes: usize,
-    lines: usize,
-    unlogged_bytes: u64,
-    unlogged_lines: u64,
-    /// Whether something of the current line was left out.
-    cut: bool,
-}
-
-impl Said<'_> {
-    fn push(&mut self, byte: u8) {
-        let room = self.bytes < LOGGED_BYTES && self.lines < LOGGED_LINES && self.line.len() < LOGGED_LINE;
-        if byte == b'\n' {
-            self.end_line();
-        } else if room {
-            self.line.push(byte);
-            self.bytes += 1;
-        } else {
-            self.unlogged_bytes += 1;
-            self.cut = true;
-        }
-    }
-
-    fn end_line(&mut self) {
-        if !self.line.is_empty() {
-            let text = String::from_utf8_lossy(&self.line);
-            tracing::info!(message_id = %self.ctx.message_id(), stderr = %escape_controls(&text), "the program says");
-            self.lines += 1;
-        }
-        self.unlogged_lines += u64::from(mem::take(&mut self.cut) && self.line.is_empty());
-        self.line.clear();
-    }
-}
-
-impl Drop for Said<'_> {
-    fn drop(&mut self) {
-        self.end_line();
-        if self.unlogged_bytes > 0 {
-            tracing::info!(
-                message_id = %self.ctx.message_id(),
-                unlogged_bytes = self.unlogged_bytes,
-                unlogged_lines = self.unlogged_lines,
-                "the program wrote more to its standard error than is logged"
-            );
-        }
     }
 }
 
@@ -419,7 +275,7 @@ fn end_all(queue: &mpsc::Receiver<Ending>) {
     loop {
         let next = match (endings.is_empty(), processes::is_init()) {
             (true, false) => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            (true, true) => queue.recv_timeout(REAP),
+            (true, true) => queue.recv_timeout(processes::REAP),
             (false, _) => queue.recv_timeout(LOOK),
         };
         match next {
@@ -467,7 +323,7 @@ impl Ending {
 impl fmt::Debug for Exec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The environment may hold secrets.
-        f.debug_struct("Exec").field("program", &self.program).finish_non_exhaustive()
+        f.debug_struct("Exec").field("program", &self.program.path).finish_non_exhaustive()
     }
 }
 
@@ -479,7 +335,7 @@ mod tests {
     use super::*;
     use crate::decode::decode;
     use crate::handler::{Call, FailureKind};
-    use crate::queue::Trace;
+    use crate::queue::{Trace, WebhookId};
 
     #[tokio::test]
     async fn a_program_that_is_not_wanted_any_more_holds_its_message() {
@@ -508,12 +364,15 @@ mod tests {
         let sent_at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_007);
         let group = "g".repeat(5000);
         let ctx = Context::new("id-1".into(), 7, Some(sent_at), Some(group.into()), Trace::default());
+        let with_webhook = ctx.clone().with_webhook_id(WebhookId::new("w 1"));
+        assert!(facts(&event, &with_webhook).contains(&("STREAM_WEBHOOK_ID", "w 1".into())));
         let facts = facts(&event, &ctx);
         assert_eq!(facts[0], ("STREAM_EVENT_TYPE", "é".repeat(100) + "x"));
         assert_eq!(facts[1], ("STREAM_MESSAGE_ID", "id-1".into()));
         assert_eq!(facts[2], ("STREAM_RECEIVE_COUNT", "7".into()));
         assert_eq!(facts[4], ("STREAM_SENT_AT", "2026-01-01T00:00:00.007Z".into()));
         assert_eq!(facts[5], ("STREAM_GROUP", "g".repeat(4096)));
+        assert_eq!(facts.len(), 6);
         assert_eq!(fact("a\0b"), "ab");
     }
 }

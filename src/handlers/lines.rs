@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::json::{push_event, push_string};
 use crate::event::Event;
 use crate::handler::{Context, HandlerError};
 
@@ -34,13 +35,17 @@ const WAITING: usize = 1024;
 /// Appends the line of one event:
 /// `{"type":…,"message_id":…,"receive_count":…,"sent_at":…,"event":{…}}` and a line feed.
 ///
-/// `sent_at` is RFC 3339 with milliseconds, or null. The event is as Stream sent it, byte for byte, but that line ends
+/// Behind `message_id` stands `webhook_id` where the message has one. `sent_at` is RFC 3339 with milliseconds, or null. The event is as Stream sent it, byte for byte, but that line ends
 /// become spaces: in valid JSON they stand between tokens only.
 pub(super) fn push_line(event: &Event, ctx: &Context, line: &mut Vec<u8>) {
     line.extend_from_slice(br#"{"type":"#);
     push_string(event.kind().name(), line);
     line.extend_from_slice(br#","message_id":"#);
     push_string(ctx.message_id().as_str(), line);
+    if let Some(id) = ctx.webhook_id() {
+        line.extend_from_slice(br#","webhook_id":"#);
+        push_string(id, line);
+    }
     line.extend_from_slice(br#","receive_count":"#);
     line.extend_from_slice(ctx.receive_count().to_string().as_bytes());
     line.extend_from_slice(br#","sent_at":"#);
@@ -49,14 +54,8 @@ pub(super) fn push_line(event: &Event, ctx: &Context, line: &mut Vec<u8>) {
         None => line.extend_from_slice(b"null"),
     }
     line.extend_from_slice(br#","event":"#);
-    // With the end, for which a large line would otherwise be moved to twice its room.
-    line.reserve(event.json().len() + 2);
-    line.extend(event.json().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+    push_event(event, line);
     line.extend_from_slice(b"}\n");
-}
-
-fn push_string(text: &str, line: &mut Vec<u8>) {
-    serde_json::to_writer(line, text).expect("a string becomes JSON, and a Vec takes every write");
 }
 
 /// What lines are written to. Its calls come from one thread, and may block.
@@ -231,7 +230,7 @@ mod tests {
 
     use super::*;
     use crate::decode::decode;
-    use crate::queue::Trace;
+    use crate::queue::{Trace, WebhookId};
 
     #[tokio::test(start_paused = true)]
     async fn a_line_waits_while_others_are_committed_and_no_longer() {
@@ -276,6 +275,16 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn a_line_names_the_webhook_where_there_is_one() {
+        let event = decode(r#"{"type":"a.b"}"#, 1 << 20).unwrap();
+        let ctx = Context::new("id-1".into(), 1, None, None, Trace::default());
+        let mut line = Vec::new();
+        push_line(&event, &ctx.with_webhook_id(WebhookId::new(r#"w-"1"#)), &mut line);
+        let begin = br#"{"type":"a.b","message_id":"id-1","webhook_id":"w-\"1","receive_count":1,"#;
+        assert!(line.starts_with(begin), "{}", String::from_utf8_lossy(&line));
     }
 
     #[test]

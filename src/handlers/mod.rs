@@ -11,6 +11,7 @@
 //! | `file` | the line is on disk | the reader, on `message_id` |
 //! | `http` | the endpoint answered 2xx | the endpoint, on `X-Webhook-Id` |
 //! | `exec` | the program exited with 0 | the program, on `STREAM_MESSAGE_ID` |
+//! | `exec` that stays | the program answered `done` | the program, on `message_id` |
 //! | `postgres` | the row is committed | the table's key, the message id |
 
 #![allow(
@@ -26,15 +27,33 @@ pub mod file;
 pub mod http;
 #[cfg(feature = "exec")]
 pub mod exec;
+#[cfg(feature = "exec")]
+pub mod persistent;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 
 #[cfg(any(feature = "stdout", feature = "file"))]
 mod lines;
-#[cfg(any(feature = "http", feature = "postgres"))]
+#[cfg(any(feature = "stdout", feature = "file", feature = "exec"))]
+mod json;
+#[cfg(any(feature = "http", feature = "postgres", feature = "exec"))]
 mod complaints;
+#[cfg(feature = "http")]
+mod endpoint;
+#[cfg(feature = "http")]
+mod template;
+#[cfg(feature = "http")]
+mod headers;
+#[cfg(feature = "http")]
+mod oauth2;
 #[cfg(feature = "file")]
 mod rotation;
+#[cfg(feature = "exec")]
+mod program;
+#[cfg(feature = "exec")]
+mod protocol;
+#[cfg(feature = "exec")]
+mod resident;
 #[cfg(feature = "exec")]
 mod processes;
 #[cfg(feature = "postgres")]

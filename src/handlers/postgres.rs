@@ -11,6 +11,9 @@
 //! | `created_at` | `timestamptz` | `created_at` of the event; null where that is not a time |
 //! | `received_at` | `timestamptz` | when the row was written |
 //! | `payload` | `json` | the event as Stream sent it, byte for byte |
+//! | `webhook_id` | `text` | the id of the webhook that the event came by, where somebody says so: a hint ([`Context::webhook_id`]). May be missing |
+//!
+//! A table without the column `webhook_id` works; [`init`] adds it, and connections that are opened from then on fill it.
 //!
 //! `payload` is `json` and not `jsonb`, which refuses legal JSON such as `\u0000`. Where your data allow it, an index on an
 //! expression of `payload::jsonb` does what a `jsonb` column would.
@@ -50,15 +53,15 @@ use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::{Client, Config, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 
 use super::complaints::Complaints;
-use super::table::{NAME_BYTES, Row, Table, execute};
+use super::table::{Insert, NAME_BYTES, Row, Table, execute};
 use crate::event::{Event, escape_controls};
 use crate::handler::{Context, Handler, HandlerError};
-use crate::net::tls::{self, TlsError};
+use crate::net::tls::{self, TlsError, TlsFiles};
 use crate::telemetry::shown;
 
 /// How many bytes of payload one statement takes before it is sent, give or take the last row. The protocol ends at
@@ -413,7 +416,7 @@ pub async fn check(settings: &PostgresSettings) -> Result<(), PostgresError> {
     let late = DatabaseError::TimedOut { after: target.timeout };
     let asking = async {
         let mut session = Session::open(&target).await?;
-        let explain = format!("EXPLAIN {}", target.insert);
+        let explain = session.insert(&target).explained();
         session.drive(|client| execute(client, &explain, &[])).await?;
         // A plan is made on a standby too.
         let question = "SELECT current_setting('transaction_read_only')::bool";
@@ -446,7 +449,10 @@ fn named(table: &str) -> Result<Table<'_>, PostgresError> {
 struct Target {
     config: Config,
     tls: MakeRustlsConnect,
-    insert: String,
+    /// For a table without the column `webhook_id`, and for one with it.
+    inserts: [Insert; 2],
+    /// What a new connection asks for before all else.
+    greeting: String,
     timeout: Duration,
     /// Permits for [`BYTES_AT_ONCE`].
     bytes: Semaphore,
@@ -462,13 +468,17 @@ impl Target {
             }
         }
         let config = config(settings)?;
-        let tls =
-            if config.get_ssl_mode() == SslMode::Disable { tls::trusting_nobody() } else { tls::client_config() }?;
-        let insert = named(&settings.table)?.insert();
+        let tls = if config.get_ssl_mode() == SslMode::Disable {
+            tls::trusting_nobody()
+        } else {
+            tls::client_config(&TlsFiles::default())
+        }?;
+        let table = named(&settings.table)?;
         Ok(Target {
             config,
             tls: MakeRustlsConnect::new(tls),
-            insert,
+            inserts: [table.insert(false), table.insert(true)],
+            greeting: format!("{DURABLE}; {}", table.has_text_column(WEBHOOK_ID)),
             timeout: settings.timeout,
             bytes: Semaphore::new(BYTES_AT_ONCE),
             complaints: Complaints::default(),
@@ -523,9 +533,18 @@ fn is_here(host: &Host) -> bool {
     }
 }
 
+/// A server may be set up to answer before a commit is on disk, which is not what success means here.
+const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false) \
+                       WHERE current_setting('synchronous_commit') = 'off'";
+
+/// The column that a table may lack.
+const WEBHOOK_ID: &str = "webhook_id";
+
 /// An open connection. Nothing happens on it unless [`Session::drive`] or [`Session::closed`] is being awaited.
 struct Session {
     client: Client,
+    /// Whether the table had the column when the connection was opened.
+    has_webhook_id: bool,
     connection: Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send>>,
 }
 
@@ -534,14 +553,19 @@ impl Session {
         let late = DatabaseError::TimedOut { after: target.timeout };
         let opening = async {
             let (client, connection) = target.config.connect(target.tls.clone()).await.map_err(DatabaseError::of)?;
-            let mut session = Session { client, connection: Box::pin(connection) };
-            // A server may be set up to answer before a commit is on disk, which is not what success means here.
-            let durable = "SELECT set_config('synchronous_commit', 'on', false) \
-                           WHERE current_setting('synchronous_commit') = 'off'";
-            session.drive(|client| client.batch_execute(durable)).await?;
+            let mut session = Session { client, has_webhook_id: false, connection: Box::pin(connection) };
+            let answers = session.drive(|client| client.simple_query(&target.greeting)).await?;
+            session.has_webhook_id = answers.iter().any(|answer| match answer {
+                SimpleQueryMessage::Row(row) => row.get(0) == Some(WEBHOOK_ID),
+                _ => false,
+            });
             Ok(session)
         };
         timeout(target.timeout, opening).await.unwrap_or(Err(late))
+    }
+
+    fn insert<'a>(&self, target: &'a Target) -> &'a Insert {
+        &target.inserts[usize::from(self.has_webhook_id)]
     }
 
     async fn drive<'a, T, Work>(&'a mut self, work: impl FnOnce(&'a Client) -> Work) -> Result<T, DatabaseError>
@@ -654,7 +678,8 @@ async fn insert(
     dones: &mut [Done],
 ) -> Vec<Result<(), DatabaseError>> {
     let late = DatabaseError::TimedOut { after: target.timeout };
-    let together = session.drive(|client| execute(client, &target.insert, rows));
+    let statement = session.insert(target);
+    let together = session.drive(|client| execute(client, statement, rows));
     match timeout(target.timeout, together).await.unwrap_or(Err(late)) {
         Ok(()) => vec![Ok(()); rows.len()],
         Err(error) if error.is_answer() && rows.len() > 1 => insert_apart(target, session, rows, dones).await,
@@ -672,10 +697,11 @@ async fn insert_apart(
 ) -> Vec<Result<(), DatabaseError>> {
     let late = DatabaseError::TimedOut { after: target.timeout };
     let mut outcomes: Vec<_> = rows.iter().map(|_| None).collect();
+    let statement = session.insert(target);
     let answered = session.drive(|client| {
         let outcomes = &mut outcomes;
         async move {
-            let insert = |(number, row)| async move { (number, execute(client, &target.insert, row).await) };
+            let insert = |(number, row)| async move { (number, execute(client, statement, row).await) };
             let mut statements: FuturesUnordered<_> = rows.chunks(1).enumerate().map(insert).collect();
             while let Some((number, outcome)) = statements.next().await {
                 let outcome = outcome.map_err(DatabaseError::of);

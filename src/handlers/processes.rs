@@ -7,10 +7,14 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, test_kill_process_group, waitpid};
 use tokio::process::{Child, Command};
+
+/// How often orphans are reaped, as PID 1.
+pub(super) const REAP: Duration = Duration::from_secs(1);
 
 /// The programs whose end somebody waits for, as PID 1; empty otherwise.
 static PROGRAMS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());

@@ -2,7 +2,7 @@
 //!
 //! The line of an event is
 //! `{"type":…,"message_id":…,"receive_count":…,"sent_at":…,"event":{…}}`: `sent_at` is RFC 3339 with milliseconds, or
-//! null, and `event` is as Stream sent it, but that line ends between JSON tokens become spaces. Each line is one write,
+//! null, behind `message_id` stands `webhook_id` where the message has one ([`Context::webhook_id`]), and `event` is as Stream sent it, but that line ends between JSON tokens become spaces. Each line is one write,
 //! and the message counts as handled when that is done. What the reader does with it is the reader's business: a pipe is
 //! not durable.
 //!

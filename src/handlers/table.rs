@@ -5,7 +5,7 @@
 use std::time::SystemTime;
 
 use tokio_postgres::Client;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::columns::Columns;
 use crate::event::Event;
@@ -36,8 +36,10 @@ impl<'a> Table<'a> {
                  user_id text,\n    \
                  created_at timestamptz,\n    \
                  received_at timestamptz NOT NULL DEFAULT now(),\n    \
-                 payload json NOT NULL\n\
-             );\n"
+                 payload json NOT NULL,\n    \
+                 webhook_id text\n\
+             );\n\
+             ALTER TABLE {table} ADD COLUMN IF NOT EXISTS webhook_id text;\n"
         );
         for (suffix, columns) in [
             ("type", "type, created_at"),
@@ -52,15 +54,49 @@ impl<'a> Table<'a> {
     }
 
     /// The statement that inserts rows; see [`execute`]. A message that comes again changes nothing.
-    pub(super) fn insert(&self) -> String {
-        format!(
-            "INSERT INTO {} (message_id, type, cid, user_id, created_at, payload) \
-             SELECT message_id, type, cid, user_id, created_at, payload::json \
-             FROM unnest($1, $2, $3, $4, $5, $6) AS row (message_id, type, cid, user_id, created_at, payload) \
+    pub(super) fn insert(&self, with_webhook_id: bool) -> Insert {
+        let (column, parameter) = if with_webhook_id { (", webhook_id", ", $7") } else { ("", "") };
+        let statement = format!(
+            "INSERT INTO {} (message_id, type, cid, user_id, created_at, payload{column}) \
+             SELECT message_id, type, cid, user_id, created_at, payload::json{column} \
+             FROM unnest($1, $2, $3, $4, $5, $6{parameter}) \
+             AS row (message_id, type, cid, user_id, created_at, payload{column}) \
              ON CONFLICT (message_id) DO NOTHING",
             quoted(&self.0)
+        );
+        Insert { statement, with_webhook_id }
+    }
+
+    /// The question whether the table has a column of text of this name that may be filled: its answer is a row with the
+    /// name, or none. A table that is not there has none, and one of somebody's own may have a column of this name for
+    /// something else.
+    pub(super) fn has_text_column(&self, column: &str) -> String {
+        let (table, column) = (literal(&quoted(&self.0)), literal(column));
+        format!(
+            "SELECT attname FROM pg_catalog.pg_attribute \
+             WHERE attrelid = to_regclass({table}) AND attname = {column} AND NOT attisdropped \
+             AND atttypid = 'pg_catalog.text'::regtype AND has_column_privilege(attrelid, attnum, 'INSERT')"
         )
     }
+}
+
+/// How rows are inserted.
+pub(super) struct Insert {
+    statement: String,
+    /// A table that is older than this column works without it.
+    with_webhook_id: bool,
+}
+
+impl Insert {
+    /// The same, planned and not carried out.
+    pub(super) fn explained(&self) -> Insert {
+        Insert { statement: format!("EXPLAIN {}", self.statement), with_webhook_id: self.with_webhook_id }
+    }
+}
+
+fn literal(text: &str) -> String {
+    // Whatever `standard_conforming_strings` says.
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 fn quoted(parts: &[&str]) -> String {
@@ -83,25 +119,24 @@ impl Row {
 }
 
 /// Inserts rows by one statement, which is [`Table::insert`].
-pub(super) async fn execute(client: &Client, insert: &str, rows: &[Row]) -> Result<(), tokio_postgres::Error> {
+pub(super) async fn execute(client: &Client, insert: &Insert, rows: &[Row]) -> Result<(), tokio_postgres::Error> {
     let message_ids: Vec<&str> = rows.iter().map(|row| row.ctx.message_id().as_str()).collect();
     let types: Vec<&str> = rows.iter().map(|row| row.event.kind().name()).collect();
     let cids: Vec<Option<&str>> = rows.iter().map(|row| row.columns.cid.as_deref()).collect();
     let user_ids: Vec<Option<&str>> = rows.iter().map(|row| row.columns.user_id.as_deref()).collect();
     let created: Vec<Option<SystemTime>> = rows.iter().map(|row| row.columns.created_at).collect();
     let payloads: Vec<&str> = rows.iter().map(|row| row.event.json()).collect();
-    client
-        .execute_typed(
-            insert,
-            &[
-                (&message_ids, Type::TEXT_ARRAY),
-                (&types, Type::TEXT_ARRAY),
-                (&cids, Type::TEXT_ARRAY),
-                (&user_ids, Type::TEXT_ARRAY),
-                (&created, Type::TIMESTAMPTZ_ARRAY),
-                (&payloads, Type::TEXT_ARRAY),
-            ],
-        )
-        .await?;
+    let webhook_ids: Vec<Option<&str>> = rows.iter().map(|row| row.ctx.webhook_id()).collect();
+    let parameters: [(&(dyn ToSql + Sync), Type); 7] = [
+        (&message_ids, Type::TEXT_ARRAY),
+        (&types, Type::TEXT_ARRAY),
+        (&cids, Type::TEXT_ARRAY),
+        (&user_ids, Type::TEXT_ARRAY),
+        (&created, Type::TIMESTAMPTZ_ARRAY),
+        (&payloads, Type::TEXT_ARRAY),
+        (&webhook_ids, Type::TEXT_ARRAY),
+    ];
+    let count = if insert.with_webhook_id { 7 } else { 6 };
+    client.execute_typed(&insert.statement, &parameters[..count]).await?;
     Ok(())
 }

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::proxy::Connector;
-use super::tls::{self, TlsError};
+use super::tls::{self, TlsError, TlsFiles};
 use super::url::{self, BadUrl};
 
 pub use super::proxy::BadProxy;
@@ -63,14 +63,14 @@ pub enum ConnectionError {
     },
 }
 
-/// Connects to a URL as the handler `http` does, with the TLS handshake, and hangs up. No request is sent.
+/// Connects to a URL as the handler `http` does, with the TLS handshake by these files, and hangs up. No request is sent.
 ///
 /// # Errors
 ///
 /// See [`ConnectionError`].
-pub async fn try_to_connect(url: &str, limit: Duration) -> Result<(), ConnectionError> {
+pub async fn try_to_connect(url: &str, files: &TlsFiles, limit: Duration) -> Result<(), ConnectionError> {
     let url = url::parse(url)?;
-    let mut connector = connector(&url, limit)?;
+    let mut connector = connector(std::slice::from_ref(&url), limit, files)?;
     let connecting = async {
         poll_fn(|context| connector.poll_ready(context)).await?;
         connector.call(url).await
@@ -91,23 +91,34 @@ fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
         || error.source().is_some_and(is_of_tls)
 }
 
-/// A client for requests to `url`, with so much time to connect and at most so many idle connections. It connects to nothing yet.
-pub(crate) fn client(url: &Uri, connect_timeout: Duration, connections: usize) -> Result<HttpClient, ClientError> {
+/// A client for requests to these URLs, with so much time to connect, at most so many idle connections, and these files for TLS.
+/// It connects to nothing yet, but waits for the disk.
+pub(crate) fn client(
+    urls: &[Uri],
+    connect_timeout: Duration,
+    connections: usize,
+    files: &TlsFiles,
+) -> Result<HttpClient, ClientError> {
     Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(connections)
-        .build(connector(url, connect_timeout)?))
+        .build(connector(urls, connect_timeout, files)?))
 }
 
-/// What opens connections to `url`.
-fn connector(url: &Uri, connect_timeout: Duration) -> Result<HttpsConnector<Connector>, ClientError> {
+/// What opens connections to these URLs.
+fn connector(
+    urls: &[Uri],
+    connect_timeout: Duration,
+    files: &TlsFiles,
+) -> Result<HttpsConnector<Connector>, ClientError> {
     let connector = Connector::new(connect_timeout, IDLE);
-    connector.check(url)?;
-    let tls = match tls::client_config() {
+    urls.iter().try_for_each(|url| connector.check(url))?;
+    let is_plain = urls.iter().all(|url| url.scheme_str() == Some("http"));
+    let tls = match tls::client_config(files) {
         Ok(config) => config,
         // Nothing is verified on the way to a plain-http target, so an image without certificates will do.
-        Err(TlsError::NoRoots(_)) if url.scheme_str() == Some("http") => tls::trusting_nobody()?,
+        Err(TlsError::NoRoots(_)) if is_plain => tls::trusting_nobody()?,
         Err(error) => return Err(error.into()),
     };
     Ok(HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector))

@@ -11,6 +11,10 @@
 pub mod client;
 #[cfg(any(feature = "http", feature = "stream-api"))]
 mod proxy;
+#[cfg(feature = "http")]
+pub(crate) mod rotating;
+#[cfg(feature = "http")]
+pub mod secret;
 pub mod tls;
 #[cfg(any(feature = "http", feature = "stream-api"))]
 pub mod url;

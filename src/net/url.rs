@@ -51,6 +51,20 @@ pub(crate) fn has_good_port(uri: &Uri) -> bool {
     }
 }
 
+/// A text as a segment of a path, a value of a query or one of a form: all but letters, digits and `-._~` percent-encoded.
+#[cfg(any(feature = "http", feature = "stream-api"))]
+pub(crate) fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
 /// Whether the URL leads to this machine.
 pub(crate) fn is_loopback(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default();

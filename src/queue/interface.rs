@@ -179,6 +179,57 @@ impl fmt::Debug for MessageId {
     }
 }
 
+/// The id that Stream gave to a webhook, as whoever took the webhook in wrote it beside the message: the message attribute
+/// `webhook_id` of type `String`.
+///
+/// **A hint.** Whoever may send to the queue can set it, to whatever they like. What to be idempotent on is [`MessageId`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WebhookId(Arc<str>);
+
+impl WebhookId {
+    /// The name of the message attribute.
+    pub const ATTRIBUTE: &'static str = "webhook_id";
+
+    /// The longest that there is, in bytes. Those of Stream's are shorter.
+    pub const MAX_LENGTH: usize = 128;
+
+    /// None where it is empty, longer than [`WebhookId::MAX_LENGTH`], or holds anything but printable ASCII: such an attribute is
+    /// ignored.
+    pub fn new(id: &str) -> Option<Self> {
+        let fits = (1..=Self::MAX_LENGTH).contains(&id.len()) && id.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        fits.then(|| WebhookId(id.into()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The one among the attributes of a message.
+    pub fn among(attributes: &Attributes) -> Option<Self> {
+        let attribute = attributes.message.get(Self::ATTRIBUTE)?;
+        Self::of_type(&attribute.data_type, &attribute.value)
+    }
+
+    /// The value of an attribute of this type, which may have a label behind a dot.
+    pub(crate) fn of_type(data_type: &str, value: &str) -> Option<Self> {
+        let is_text = data_type.split('.').next() == Some("String");
+        if is_text { Self::new(value) } else { None }
+    }
+}
+
+impl fmt::Display for WebhookId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for WebhookId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// What settles one delivery of a message: its receipt handle.
 ///
 /// Each delivery has a new one, and only the newest counts: SQS may answer a delete with an older one by OK and delete
@@ -215,6 +266,8 @@ pub struct Delivery {
     pub group: Option<Arc<str>>,
     /// Where the message stands in distributed traces.
     pub trace: Trace,
+    /// The id of the webhook that it came by, where somebody says so: a hint.
+    pub webhook_id: Option<WebhookId>,
     /// All its attributes, where [`Queue::receive_whole`] was asked for it. Behind a pointer, since the engine holds many
     /// deliveries and asks for none.
     pub attributes: Option<Box<Attributes>>,
@@ -259,8 +312,16 @@ impl MessageAttribute {
 impl Delivery {
     /// The first delivery of a message, with nothing known of it but its body.
     pub fn new(receipt: Receipt, body: impl Into<String>) -> Self {
-        let (sent_at, group, trace) = (None, None, Trace::default());
-        Delivery { receipt, body: body.into(), receive_count: 1, sent_at, group, trace, attributes: None }
+        Delivery {
+            receipt,
+            body: body.into(),
+            receive_count: 1,
+            sent_at: None,
+            group: None,
+            trace: Trace::default(),
+            webhook_id: None,
+            attributes: None,
+        }
     }
 
     /// Sets [`Delivery::receive_count`], from 1.
@@ -284,6 +345,12 @@ impl Delivery {
     /// Sets [`Delivery::trace`].
     pub fn with_trace(mut self, trace: Trace) -> Self {
         self.trace = trace;
+        self
+    }
+
+    /// Sets [`Delivery::webhook_id`].
+    pub fn with_webhook_id(mut self, webhook_id: impl Into<Option<WebhookId>>) -> Self {
+        self.webhook_id = webhook_id.into();
         self
     }
 
@@ -484,7 +551,7 @@ impl EntryError {
 }
 
 /// Why a call to the queue failed, told apart by what to do about it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueueError {
     /// The queue asks for fewer calls. It passes: ask more slowly.
@@ -645,6 +712,24 @@ mod tests {
         let labels: std::collections::BTreeSet<_> = passing.iter().chain(&lasting).map(QueueError::label).collect();
         assert_eq!(labels.len(), 10);
         assert!(labels.iter().all(|label| label.len() > 6), "{labels:?}");
+    }
+
+    #[test]
+    fn a_webhook_id_is_short_printable_text_or_ignored() {
+        let longest = "x".repeat(128);
+        for good in ["0d6e2c1a-7f0b-4b0e-9d55-0f7a4e0f6d3c", "a b~!", "7", &longest] {
+            assert_eq!(WebhookId::new(good).expect(good).as_str(), good);
+        }
+        for bad in ["", "a\nb", "a\tb", "\u{7f}", "é", &format!("{longest}x")] {
+            assert_eq!(WebhookId::new(bad), None, "{bad:?}");
+        }
+        let among = |data_type: &str| {
+            let mut attributes = Attributes::new();
+            attributes.message.insert("webhook_id".to_owned(), MessageAttribute::new(data_type, "w-1"));
+            WebhookId::among(&attributes).map(|id| id.to_string())
+        };
+        assert_eq!((among("String"), among("String.uuid")), (Some("w-1".into()), Some("w-1".into())));
+        assert_eq!((among("Number"), among("Binary"), among("Stringy")), (None, None, None));
     }
 
     #[test]

@@ -39,9 +39,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::interface::{
-    Attributes, Delivery, EntryError, EntryResult, MAX_VISIBILITY, MessageId, Queue, QueueError, QueueFacts, Receipt,
-    Trace,
+    Attributes, Delivery, EntryError, EntryResult, MAX_VISIBILITY, MessageAttribute, MessageId, Queue, QueueError,
+    QueueFacts, Receipt, Trace, WebhookId,
 };
+use super::outgoing::{Outgoing, Sender};
 
 /// A queue in memory. Cheap to clone: clones are handles of the same queue.
 #[derive(Clone, Debug)]
@@ -293,6 +294,8 @@ struct State {
     deleted: u64,
     expired: u64,
     fifo: bool,
+    /// The deduplication ids that a FIFO queue was sent, and when.
+    deduplicated: BTreeMap<String, Instant>,
     faults: Faults,
     random: fastrand::Rng,
 }
@@ -339,6 +342,8 @@ impl Visible {
 struct Message {
     id: MessageId,
     body: String,
+    /// Those of its sender, all of type `String`.
+    attributes: Vec<(String, String)>,
     group: Option<Arc<str>>,
     sent_at: Option<SystemTime>,
     /// Across all queues that it was in, as SQS counts.
@@ -374,7 +379,14 @@ impl Message {
             ("DeadLetterQueueSourceArn", self.source.as_deref().map(str::to_owned)),
         ];
         let system = system.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
-        Attributes { system, ..Attributes::default() }
+        let of_sender = self.attributes.iter();
+        let message = of_sender.map(|(name, value)| (name.clone(), MessageAttribute::new("String", value.as_str())));
+        Attributes { system, message: message.collect() }
+    }
+
+    fn webhook_id(&self) -> Option<WebhookId> {
+        let (_, id) = self.attributes.iter().find(|(name, _)| name == WebhookId::ATTRIBUTE)?;
+        WebhookId::new(id)
     }
 }
 
@@ -443,16 +455,33 @@ impl MemoryQueue {
         self.put(body.into(), None, Some(sent_at))
     }
 
+    /// Sends a message with message attributes of type `String`: names and values.
+    pub fn send_with_attributes(&self, body: impl Into<String>, attributes: Vec<(String, String)>) -> MessageId {
+        let message = Message { attributes, ..self.message(body.into(), None, None) };
+        let id = message.id.clone();
+        self.accept(message);
+        id
+    }
+
     fn put(&self, body: String, group: Option<Arc<str>>, sent_at: Option<SystemTime>) -> MessageId {
+        let message = self.message(body, group, sent_at);
+        let id = message.id.clone();
+        self.accept(message);
+        id
+    }
+
+    /// A message that nobody has received yet.
+    fn message(&self, body: String, group: Option<Arc<str>>, sent_at: Option<SystemTime>) -> Message {
         let now = Instant::now();
         let id = {
             let mut state = self.state();
             state.last += 1;
             MessageId::from(format!("{}-{:08}", self.shared.settings.name, state.last))
         };
-        self.accept(Message {
-            id: id.clone(),
+        Message {
+            id,
             body,
+            attributes: Vec::new(),
             group,
             sent_at: sent_at.or_else(|| self.shared.settings.wall_clock.map(|now| now())),
             receive_count: 0,
@@ -464,8 +493,7 @@ impl MemoryQueue {
             hidden_until: None,
             place: 0,
             expires: None,
-        });
-        id
+        }
     }
 
     /// Takes in a message that is new here.
@@ -500,8 +528,8 @@ impl MemoryQueue {
             numbers.into_iter().filter_map(|number| state.remove(number)).collect()
         };
         let count = moved.len();
-        for Message { body, group, .. } in moved {
-            to.put(body, group, None);
+        for Message { body, attributes, group, .. } in moved {
+            to.accept(Message { attributes, ..to.message(body, group, None) });
         }
         count
     }
@@ -674,6 +702,44 @@ impl Answer {
     }
 }
 
+/// Messages are sent with the faults of calls: an error of the call or of an entry, and an answer that is lost.
+impl Sender for MemoryQueue {
+    async fn send_batch(&self, batch: &[Outgoing]) -> Result<Vec<EntryResult>, QueueError> {
+        let answer = self.call(|faults| faults.call_answer_lost).await;
+        let mut results = Vec::with_capacity(batch.len());
+        for outgoing in batch {
+            let is_known = {
+                let mut state = self.state();
+                let (call_error, entry_error) = (state.faults.call_error, state.faults.entry_error);
+                // The first entry stands for the call.
+                if results.is_empty() && state.happens(call_error) {
+                    return Err(state.some_error());
+                }
+                if state.happens(entry_error) {
+                    results.push(Err(entry_failure("InternalError", "not this time")));
+                    continue;
+                }
+                state.was_sent_before(outgoing)
+            };
+            if !is_known {
+                let group = outgoing.group.as_deref().map(Arc::from);
+                let message = self.message(outgoing.body.clone(), group, None);
+                self.accept(Message { attributes: outgoing.attributes.clone(), ..message });
+            }
+            results.push(Ok(()));
+        }
+        answer.bring(results).await
+    }
+
+    fn keeps_order(&self) -> bool {
+        self.shared.settings.fifo
+    }
+
+    fn open_new_connections(&self) {
+        self.reconnect();
+    }
+}
+
 impl Queue for MemoryQueue {
     async fn receive(
         &self,
@@ -733,7 +799,24 @@ impl Queue for MemoryQueue {
     }
 }
 
+/// For how long a FIFO queue recognises a deduplication id.
+///
+/// Source: `MessageDeduplicationId` of `SendMessage`, five minutes.
+const DEDUPLICATED_FOR: Duration = Duration::from_secs(300);
+
 impl State {
+    /// Whether a FIFO queue has this message already, by its deduplication id. From now on it has.
+    fn was_sent_before(&mut self, outgoing: &Outgoing) -> bool {
+        let Some(id) = outgoing.deduplication_id.as_ref().filter(|_| self.fifo) else { return false };
+        let now = Instant::now();
+        self.deduplicated.retain(|_, sent| now.duration_since(*sent) < DEDUPLICATED_FOR);
+        let is_known = self.deduplicated.contains_key(id);
+        if !is_known {
+            self.deduplicated.insert(id.clone(), now);
+        }
+        is_known
+    }
+
     fn happens(&mut self, probability: f64) -> bool {
         probability > 0.0 && self.random.f64() < probability
     }
@@ -885,6 +968,7 @@ impl State {
             sent_at: message.sent_at,
             group: message.group.clone(),
             trace: Trace::default(),
+            webhook_id: message.webhook_id(),
             attributes: whole.then(|| Box::new(message.attributes(settings.fifo))),
         })
     }

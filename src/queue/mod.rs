@@ -8,6 +8,8 @@
 pub mod memory;
 #[cfg(feature = "sqs")]
 pub mod sqs;
+mod outgoing;
 mod interface;
 
 pub use interface::*;
+pub use outgoing::{MAX_GROUP_LENGTH, Outgoing, Sender, batches, message_group};

@@ -1,6 +1,7 @@
 //! The calls: one request each, bounded in time and size, with what may be repeated repeated.
 
 use std::fmt;
+use std::slice;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use super::error::{StreamError, StreamSetupError};
 use super::hook::Hook;
 use super::token::server_token;
 use crate::net::client::{HttpClient, client};
+use crate::net::tls::TlsFiles;
 use crate::net::url::{self, origin};
 
 /// Where Stream's API for Chat is.
@@ -114,7 +116,7 @@ impl StreamApi {
             ("x-stream-client".parse().expect("a name of a header"), name),
         ]);
         Ok(StreamApi {
-            http: client(&base, REQUEST_TIME, 1)?,
+            http: client(slice::from_ref(&base), REQUEST_TIME, 1, &TlsFiles::default())?,
             base,
             key: settings.api_key.clone(),
             headers,
@@ -177,13 +179,34 @@ impl StreamApi {
         self.write(keys).await
     }
 
+    /// Commits a pending message, by its id: from then on everybody in the channel sees it.
+    ///
+    /// It is asked once, and once more where the rate was limited: waiting for that may take 65 s. Stream refuses to commit
+    /// a message that is committed already, so after [`StreamError::TimedOut`] and [`StreamError::Unreachable`] a refusal of the next
+    /// try may mean that the first one succeeded.
+    ///
+    /// # Errors
+    ///
+    /// See [`StreamError`]; [`StreamError::Refused`] where the message is not pending (any longer).
+    pub async fn commit_message(&self, id: &str) -> Result<(), StreamError> {
+        // A path of its own would be another call: `..` is a step back even where its dots are encoded.
+        if id.is_empty() || id.bytes().all(|byte| byte == b'.') {
+            return Err(StreamError::MessageId);
+        }
+        self.change(Method::POST, &format!("/messages/{}/commit", url::encode(id)), None).await
+    }
+
     async fn write(&self, update: &impl Serialize) -> Result<(), StreamError> {
-        let body = json_of(update)?;
-        match self.call(Method::PATCH, "/app", Some(body.clone())).await {
+        self.change(Method::PATCH, "/app", Some(json_of(update)?)).await
+    }
+
+    /// A call that changes something, and is not repeated unless it was refused.
+    async fn change(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<(), StreamError> {
+        match self.call(method.clone(), path, body.clone()).await {
             // It was refused, so nothing is written twice.
             Err(Failure { error: StreamError::RateLimited, reset: Some(reset) }) => {
                 wait(reset).await;
-                self.call(Method::PATCH, "/app", Some(body)).await.map_err(|failure| failure.error)?;
+                self.call(method, path, body).await.map_err(|failure| failure.error)?;
                 Ok(())
             }
             answer => answer.map(drop).map_err(|failure| failure.error),

@@ -59,6 +59,9 @@ pub enum StreamError {
         /// Stream's own words.
         message: String,
     },
+    /// The id of a message is empty, or nothing but dots.
+    #[error("not the id of a message")]
+    MessageId,
     /// Too many calls, and waiting for the next window did not help.
     #[error("Stream limits the rate of this call; try again in a minute")]
     RateLimited,

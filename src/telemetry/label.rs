@@ -31,6 +31,9 @@ macro_rules! words {
     )+};
 }
 
+#[cfg(feature = "relay")]
+pub(super) use words;
+
 words! {
     /// Why a body cannot be decoded.
     Undecodable {

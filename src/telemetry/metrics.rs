@@ -14,7 +14,8 @@ use super::prometheus::{Metric, Page, counter, gauge, histogram};
 use super::record::Telemetry;
 use super::snapshot::DepthReading;
 
-const BUILD_INFO: Metric = gauge("stream_sqsd_build_info", &["version"], "Always 1, with the version of the daemon.");
+pub(super) const BUILD_INFO: Metric =
+    gauge("stream_sqsd_build_info", &["version"], "Always 1, with the version of the daemon.");
 const LIVE: Metric = gauge("stream_sqsd_live", &[], "1 while the daemon is alive, as /livez says.");
 const READY: Metric = gauge("stream_sqsd_ready", &[], "1 while messages are received, as /readyz says.");
 
@@ -67,8 +68,8 @@ const CALLS_LIMIT: Metric = gauge(
 const TARGET_HELD: Metric = gauge(
     "stream_sqsd_target_held",
     &["route", "reason"],
-    "Messages held until the target takes them: waiting (for the first call) and retrying (called before); of these \
-     doubted (failed while others succeeded) and last_receive (dead-lettered if given up).",
+    "Messages held until the target takes them: waiting (never called, or only refused) and retrying (failed before); of \
+     these doubted (failed while others succeeded) and last_receive (dead-lettered if given up).",
 );
 
 const TIME_IN_QUEUE: Metric = histogram(
@@ -245,7 +246,7 @@ impl Page {
         }
     }
 
-    fn process(&mut self, process: &Process) {
+    pub(super) fn process(&mut self, process: &Process) {
         self.one(&CPU_SECONDS, &[], process.cpu_seconds);
         self.family(&OPEN_FDS).sample_if_known(&[], process.open_fds);
         self.family(&MAX_FDS).sample_if_known(&[], process.max_fds);

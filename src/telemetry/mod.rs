@@ -5,6 +5,8 @@
 
 // In reading order: each file imports only from those below it.
 mod monitor;
+#[cfg(feature = "relay")]
+mod relay;
 mod metrics;
 mod record;
 mod counters;
@@ -41,6 +43,10 @@ pub(crate) use now::Occupancy;
 pub use now::Phase;
 pub(crate) use outage::{Outage, Told};
 pub(crate) use record::{Limits, Telemetry};
+#[cfg(feature = "relay")]
+pub use relay::{RelayMonitor, RelaySnapshot, SpoolSnapshot};
+#[cfg(feature = "relay")]
+pub(crate) use relay::{RelayOutcome, RelayTelemetry};
 pub use snapshot::{Depth, DepthReading, QueueSeen, RouteSnapshot, Trouble};
 pub(crate) use text::{ERROR_SHOWN, cut, shown};
 pub(crate) use throttle::Cause;

@@ -4,8 +4,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde_json::Value;
+use stream_sqsd::queue::memory::MemoryQueue;
+use stream_sqsd::relay::{Relay, RelaySettings, SpoolSettings};
 use stream_sqsd::telemetry::Phase;
 
 use super::*;
@@ -26,6 +29,13 @@ fn texts(json: &Value) -> Vec<&str> {
 /// The dashboard that is deployed.
 pub(crate) fn dashboard() -> Value {
     serde_json::from_str(&deployed("grafana/dashboard.json")).unwrap()
+}
+
+/// The metrics of a relay with a spool.
+fn of_relay() -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = RelaySettings::new([], SystemTime::now).with_spool(SpoolSettings::new(directory.path()));
+    Relay::new(settings, MemoryQueue::new(MemorySettings::new())).unwrap().monitor().metrics()
 }
 
 /// A file of `deploy`.
@@ -83,6 +93,7 @@ async fn alerts_and_dashboard_ask_only_for_what_the_daemon_tells() {
             }
             tokio::task::yield_now().await;
         };
+        let metrics = metrics + &of_relay();
         let known = series(&metrics);
         let watchers = watchers();
         let mut asked = 0;
@@ -120,7 +131,7 @@ async fn every_metric_is_in_a_panel_of_the_dashboard() {
         let panels = dashboard["panels"].as_array().unwrap();
         let asked: Vec<&str> = panels.iter().flat_map(|panel| texts(&panel["targets"])).collect();
         let is_asked = |name: &str| asked.iter().any(|text| after(text, name).any(|rest| word(rest).is_empty()));
-        let metrics = get(watched.address, "/metrics").await.body;
+        let metrics = get(watched.address, "/metrics").await.body + &of_relay();
         let mut seen = 0;
         for name in after(&metrics, "# TYPE ").map(word) {
             assert!(is_asked(name) || is_asked(&format!("{name}_bucket")), "no panel shows {name}");

@@ -5,6 +5,7 @@
 //! cargo bench --no-default-features --bench decode                           # a table in microseconds of CPU
 //! cargo bench --no-default-features --bench decode -- instructions           # the guard: compares with the figures
 //! cargo bench --no-default-features --bench decode -- instructions renew     # writes the figures again
+//! cargo bench --no-default-features --features relay --bench decode -- relay # what the relay costs, by the same events
 //! ```
 //!
 //! The guard runs itself under valgrind's callgrind, which counts instructions: the same code gives the same count, to a
@@ -13,6 +14,8 @@
 //! the processor can do, since base64, inflation and string search choose their code by it.
 
 mod payload;
+#[cfg(feature = "relay")]
+mod relay;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -51,6 +54,12 @@ fn main() -> Outcome {
             work.prepare(8)(times.parse()?);
             Ok(())
         }
+        #[cfg(feature = "relay")]
+        ["relay"] => relay::measure(),
+        #[cfg(feature = "relay")]
+        ["relay-send", address, form] => relay::send(address, form),
+        #[cfg(feature = "relay")]
+        ["relay-idle", address, kind] => relay::hold(address, kind),
         _ => Err("what it can do stands at the top of tests/bench/decode.rs".into()),
     }
 }

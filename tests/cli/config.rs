@@ -296,6 +296,61 @@ fn settings_of_handlers_are_judged_before_anything_runs() {
     check("[route]\nevents = [\"*\"]\n").with(2).saying(&["[[route]]"]);
 }
 
+/// Checks a route to `https://h/` with these lines from line 7 on.
+fn check_http(more: &str) -> Ended {
+    check(&format!("[[route]]\nevents = [\"*\"]\n{HTTP}{more}\n"))
+}
+
+#[test]
+fn each_key_of_the_http_target_is_refused_well_when_wrong() {
+    for (more, said) in [
+        ("headers = \"X-A: hush\"", "c.toml:7: `headers` has keys of its own: headers = { X-Tenant"),
+        ("headers = { Content-Type = \"hush\" }", "the header Content-Type is set by the daemon itself"),
+        ("headers = { X-A = \"hush\\n\" }", "the header X-A has a value that no header can hold"),
+        ("headers = { X-A = { enw = \"hush\" } }", "c.toml:7: `headers: X-A` comes from one place"),
+        ("basic = \"hush:hush\"", "c.toml:7: `basic` has keys of its own: basic = { user ="),
+        ("basic = { user = \"a\" }", "c.toml:7: `basic` needs `password`"),
+        ("basic = { user = \"a\", password = \"hush\" }", "c.toml:7: `password` does not stand in the file itself"),
+        ("basic = { usr = \"a\" }", "did you mean `user`?"),
+        ("bearer = \"hush\"", "c.toml:7: `bearer` does not stand in the file itself"),
+        ("oauth2 = { client_id = \"a\" }", "`oauth2` needs `token_url`: the URL that gives tokens"),
+        ("server_errors = \"target-down\"", "c.toml:7: `server_errors`: \"target-down\" is unknown; did you mean"),
+        ("tls = \"/hush.pem\"", "c.toml:7: `tls` has keys of its own: tls = { ca ="),
+        ("tls = { cert = \"/x\" }", "unknown key `cert`; there can be ca, certificate, key"),
+        ("tls = { certificate = \"/dev/null\" }", "`certificate` and `key` belong together"),
+        ("bearer = { env = \"HOME\" }\nbasic = { user = \"a\", password = { env = \"HOME\" } }", "exclude each other"),
+        (
+            "bearer = { env = \"HOME\" }\nheaders = { authorization = \"hush\" }",
+            "the header Authorization is set already",
+        ),
+    ] {
+        let told = check_http(more).with(2).saying(&[said]);
+        assert!(!told.stderr.contains("hush"), "{}", told.stderr);
+    }
+    let oauth2 = |token_url: &str| {
+        format!("oauth2 = {{ token_url = \"{token_url}\", client_id = \"a\", client_secret = {{ env = \"HOME\" }} }}")
+    };
+    check_http(&oauth2("ftp://h/")).with(2).saying(&["token_url: the URL must begin with https:// or http://"]);
+    let exposed = check_http(&oauth2("http://id.example.com/token")).with(0).stdout;
+    assert!(exposed.contains("the client secret travels unencrypted to http://id.example.com"), "{exposed}");
+    // A configuration may be checked where its secrets and certificates are not.
+    let absent = check_http("bearer = { env = \"NOT_HERE\" }\ntls = { ca = \"/not/here\" }").with(1).stdout;
+    assert!(absent.contains("NOT_HERE is not set") && absent.contains("/not/here cannot be read"), "{absent}");
+}
+
+#[test]
+fn a_url_with_a_user_or_a_wrong_brace_says_what_to_write() {
+    let http = |url: &str| check(&format!("[[route]]\nevents = [\"*\"]\nhandler = \"http\"\nurl = \"{url}\"\n"));
+    let told =
+        http("https://u:hush@h/").with(2).saying(&["c.toml:6: `url` must not carry a user", "write basic = { user ="]);
+    assert!(!told.stderr.contains("hush"), "{}", told.stderr);
+    http("https://h/{cid}")
+        .with(2)
+        .saying(&["c.toml:6", "a brace that is not part of {type}, {channel_type} or {team}"]);
+    http("https://{team}.h/").with(2).saying(&["{team} in the URL must be a whole segment of the path"]);
+    assert!(http("https://h/{type}?t={team}").with(0).stdout.contains("https://h/{type}?…"));
+}
+
 /// A file of four lines before the route, whose handler stands on line 6.
 fn with_times(times: [&str; 2], more: &str) -> Ended {
     check_text(&format!("{}\n{}\n{QUEUE}[[route]]\nevents = [\"*\"]\n{more}", times[0], times[1]))

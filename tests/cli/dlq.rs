@@ -284,6 +284,22 @@ fn export_keeps_each_byte_and_drop_deletes_exactly_that() {
 }
 
 #[test]
+fn drop_says_what_is_not_there_and_what_has_another_body() {
+    let dlq = Dlq::with("exit 0");
+    dlq.run(&["export", "--yes", "--reason", "invalid_base64", "bad.jsonl"]).with(0);
+    let text = fs::read_to_string(dlq.directory.path().join("bad.jsonl")).unwrap();
+    let (one, other) = (dlq.id(4), dlq.id(5));
+    let exchanged = text.replace(one, "X").replace(other, one).replace('X', other);
+    file(dlq.directory.path(), "exchanged.jsonl", exchanged);
+    let dropped = dlq.run(&["drop", "--yes", "--exported", "exchanged.jsonl"]).with(1);
+    assert!(dropped.stdout.contains("2 have the id of one in the file and another body"), "{}", dropped.stdout);
+    assert_eq!(dlq.counts(), (6, 0, 0));
+    dlq.run(&["drop", "--yes", "--exported", "bad.jsonl"]).with(0);
+    let again = dlq.run(&["drop", "--yes", "--exported", "bad.jsonl"]).with(0);
+    assert!(again.stdout.contains("2 of the file were not seen in the queue"), "{}", again.stdout);
+}
+
+#[test]
 fn an_edited_event_is_handled_in_the_place_of_the_original() {
     let dlq = Dlq::with("grep -q better && cat > edited");
     let edit = |editor: &str, number: usize| {
@@ -403,10 +419,8 @@ fn what_may_not_be_deleted_does_not_count_as_handled() {
     let short = format!("grace = \"3s\"\n[queue]\nwait = \"1s\"\n{}", fs::read_to_string(&dlq.path).unwrap());
     dlq.path = file(dlq.directory.path(), "short.toml", short);
     dlq.sqs.deny("DeleteMessageBatch");
-    let mut retry = start(dlq.command(&["retry", "--yes", "--type", "message.new"]));
-    retry.until("a delete is refused");
-    retry.signal(Signal::INT);
-    let ended = retry.wait().with(130);
-    assert!(ended.stdout.contains("handled 0"), "{}", ended.stdout);
+    let ended = run(dlq.command(&["retry", "--yes", "--type", "message.new"]));
+    let ended = ended.with(69).saying(&["a delete is refused", "access denied to sqs:DeleteMessage"]);
+    assert!(ended.stdout.contains("handled 0") && ended.stdout.contains("lost 2"), "{}", ended.stdout);
     assert_eq!(dlq.counts().2, 0);
 }

@@ -12,6 +12,7 @@ mod decode;
 mod config;
 mod run;
 mod send;
+mod relay;
 mod check;
 mod targets;
 mod guidance;

@@ -93,3 +93,21 @@ fn what_fails_is_tried_again_and_a_wrong_line_is_told() {
     run(replay(directory.path(), &["/nonexistent"])).with(66);
     run(replay(directory.path(), &[])).with(2);
 }
+
+#[test]
+fn replay_tells_the_webhook_of_an_archive_and_of_an_export() {
+    let directory = archive(0, "echo $STREAM_MESSAGE_ID $STREAM_WEBHOOK_ID >> calls");
+    let event = json!({"type": "message.new"});
+    let archived = json!({"type": "message.new", "message_id": "id-0", "webhook_id": "w-0", "event": event});
+    let body = event.to_string();
+    let md5 = <md5::Md5 as md5::Digest>::digest(&body);
+    let md5 = md5.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let exported = json!({
+        "message_id": "id-1", "receive_count": 3, "md5_of_body": md5, "body": body,
+        "attributes": {"message": {"webhook_id": {"data_type": "String", "value": "w-1"}}},
+    });
+    let forged = json!({"type": "message.new", "message_id": "id-2", "webhook_id": "a\nb", "event": event});
+    file(directory.path(), "events.jsonl", format!("{archived}\n{exported}\n{forged}\n"));
+    run(replay(directory.path(), &["events.jsonl"])).with(0);
+    assert_eq!(calls(directory.path()), ["id-0 w-0", "id-1 w-1", "id-2"]);
+}

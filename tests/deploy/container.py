@@ -193,6 +193,16 @@ class Image(unittest.TestCase):
         until("all are written", lambda: written() == 5)
         self.assertEqual(self.events(name), [])
 
+    def test_dead_letters_are_listed_in_the_container_of_the_daemon(self):
+        queue = make_queue("letters")
+        send(f"{queue}-dead-letter", 3)
+        name = self.start(queue)
+        command = shlex.split(re.search(r"`docker (exec [^`]+)`", README)[1])
+        command = [name if part == "stream-sqsd" else part for part in command if part not in ("--interactive", "--tty")]
+        said, _ = self.podman(*command, "--json")
+        self.assertIn('"messages":3', said.replace(" ", ""))
+        self.assertEqual(depth(f"{queue}-dead-letter"), (3, 0))
+
     def test_names_are_resolved_by_the_hosts_file_and_by_dns(self):
         queue = make_queue("names")
         self.assert_reached(queue.replace("127.0.0.1", "localhost"))

@@ -105,6 +105,7 @@ class Made(unittest.TestCase):
                     "deploy/README.md",
                     "deploy/systemd/stream-sqsd.service",
                     "deploy/systemd/stream-sqsd@.service",
+                    "deploy/systemd/stream-sqsd-relay.service",
                     "deploy/systemd/stream-sqsd.toml",
                     "man/stream-sqsd.1",
                     "man/stream-sqsd-run.1",

@@ -37,6 +37,7 @@ BINARY = os.environ.get("STREAM_SQSD_TEST_BINARY", "target/x86_64-unknown-linux-
 DEBIAN = ROOT / "target" / "debian-bookworm"
 PACKAGES = ROOT / "target" / "debian-packages"
 UNITS = ROOT / "deploy" / "systemd"
+DEPLOYED = (ROOT / "deploy" / "README.md").read_text()
 # How long anything may take that has no limit of its own.
 PATIENCE = 60.0
 
@@ -179,6 +180,15 @@ class Queue:
 
     def is_empty(self):
         return self.counts() == (0, 0)
+
+    def with_dead_letters(self, count):
+        """Its dead-letter queue, which it gets, and which holds as many messages."""
+        dead = Queue(f"{self.name}-dead")
+        policy = {"deadLetterTargetArn": queues.arn("sqs", dead.name), "maxReceiveCount": "5"}
+        attributes = {"RedrivePolicy": json.dumps(policy)}
+        queues.sqs(ENDPOINT, "SetQueueAttributes", QueueUrl=self.url(), Attributes=attributes)
+        dead.send(count)
+        return dead
 
 
 class Gate:
@@ -343,6 +353,33 @@ class Daemons(unittest.TestCase):
             gate.open.set()
             unit.until_active()
             self.assertEqual(unit.show("NRestarts"), "0", unit.journal())
+
+    def test_dead_letters_are_retried_beside_the_daemon_as_its_user(self):
+        unit, queue = self.daemon("beside")
+        dead = queue.with_dead_letters(3)
+        unit.start()
+        unit.until_active()
+        written = re.search(r"^sudo (systemd-run --pty .+?dlq) list(.+?)$", DEPLOYED, re.MULTILINE | re.DOTALL)
+        command = f"{written[1]} VERB{written[2]}".replace("\\\n", " ").replace("--pty", "--pipe")
+        # As the text below it says for an instance of the template.
+        for of_one, of_instance in [
+            ("StateDirectory=stream-sqsd ", "StateDirectory=stream-sqsd-beside "),
+            ("/var/lib/stream-sqsd ", "/var/lib/stream-sqsd-beside "),
+            ("/etc/stream-sqsd/environment", "/etc/stream-sqsd/beside.environment"),
+            ("/etc/stream-sqsd/secrets", "/etc/stream-sqsd/beside.secrets"),
+            ("/etc/stream-sqsd/stream-sqsd.toml", "/etc/stream-sqsd/beside.toml"),
+        ]:
+            self.assertIn(of_one, command)
+            command = command.replace(of_one, of_instance)
+        said = self.machine.run("sh", "-c", command.replace("VERB", "list"))
+        self.assertIn("3", said)
+        self.assertEqual(dead.counts(), (3, 0), said)
+        said = self.machine.run("sh", "-c", command.replace("VERB", "retry --yes"))
+        self.assertTrue(dead.is_empty(), said)
+        # The daemon has the route's own file.
+        beside = self.machine.run("sh", "-c", f"cat {self.state}/events.jsonl.dlq-*")
+        self.assertEqual(beside.count("\n"), 3, said)
+        self.is_still_at_work(unit, queue)
 
     def test_stop_in_the_middle_of_work_leaves_nothing_hidden(self):
         script = "cat >/dev/null; sleep 0.2; echo >>/var/lib/stream-sqsd-stop/events.jsonl"

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use stream_sqsd::consumer::Settings;
 use stream_sqsd::decode::decode;
 use stream_sqsd::handler::{Context, FailureKind, Handler, HandlerError};
-use stream_sqsd::handlers::http::{BadUrl, Http, HttpError, HttpSettings};
+use stream_sqsd::handlers::http::{BadTemplate, BadUrl, Http, HttpError, HttpSettings};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream, copy_bidirectional};
 use tokio::net::TcpStream;
 
@@ -258,9 +258,15 @@ async fn settings_that_cannot_work_are_refused() {
     assert!(matches!(new(HttpSettings::new("not a url")), HttpError::Url(_)));
     for url in ["example.com/hook", "ftp://example.com/", "/hook", "http:///hook"] {
         let error = new(HttpSettings::new(url));
-        assert!(matches!(error, HttpError::Url(BadUrl::Scheme | BadUrl::Unreadable(_))), "{url}: {error}");
+        assert!(
+            matches!(error, HttpError::Url(BadTemplate::Url(BadUrl::Scheme | BadUrl::Unreadable(_)))),
+            "{url}: {error}"
+        );
     }
-    assert!(matches!(new(HttpSettings::new("https://user:pw@example.com/")), HttpError::Url(BadUrl::UserInfo)));
+    assert!(matches!(
+        new(HttpSettings::new("https://user:pw@example.com/")),
+        HttpError::Url(BadTemplate::Url(BadUrl::UserInfo))
+    ));
     let settings = || HttpSettings::new(url);
     assert!(matches!(new(settings().with_api_key("a\nb")), HttpError::ApiKey));
     assert!(matches!(new(settings().with_api_secret("")), HttpError::EmptySecret));

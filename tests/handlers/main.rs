@@ -17,7 +17,10 @@ mod engine;
 mod stdout;
 mod file;
 mod http;
+mod gateway;
+mod servers;
 mod exec;
+mod persistent;
 #[cfg(feature = "test-postgres")]
 mod postgres;
 
@@ -54,6 +57,8 @@ fn say(text: &str) {
 fn certify(place: &Path) -> (PathBuf, PathBuf) {
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new([]).unwrap();
+    // Of another name than the certificate's: OpenSSL takes that for signed by itself otherwise.
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "A company");
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let issuer = rcgen::CertifiedIssuer::self_signed(authority, authority_key).unwrap();
     let key = rcgen::KeyPair::generate().unwrap();

@@ -17,6 +17,7 @@ use stream_sqsd::consumer::Settings;
 use stream_sqsd::decode::decode;
 use stream_sqsd::handler::{Context, FailureKind, Handler, HandlerError};
 use stream_sqsd::handlers::postgres::{DatabaseError, Postgres, PostgresError, PostgresSettings, check, init, schema};
+use stream_sqsd::queue::WebhookId;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -164,6 +165,61 @@ async fn an_event_is_a_row_with_its_columns_and_its_payload_as_sent() {
     let row = cluster.ask(&format!("SELECT {columns}, now() - received_at < '1 min' FROM stream_events"));
     assert_eq!(row, ["id-1|message.new|messaging:1|u1|2026-01-01 00:00:00.123456|t"]);
     assert_eq!(cluster.ask("SELECT payload FROM stream_events").join("\n"), body);
+}
+
+async fn insert_of_webhook(postgres: &Postgres, id: &str) -> Result<(), HandlerError> {
+    let ctx = Context::for_test(id).with_webhook_id(WebhookId::new(&format!("w-{id}")));
+    postgres.handle(event("hello"), ctx).await
+}
+
+const WEBHOOK_IDS: &str = "SELECT message_id, webhook_id FROM stream_events ORDER BY 1";
+
+#[tokio::test]
+async fn a_row_has_the_webhook_id_where_there_is_one() {
+    let cluster = Cluster::start();
+    let postgres = cluster.handler().await;
+    let both = tokio::join!(insert_of_webhook(&postgres, "id-1"), insert(&postgres, "id-2"));
+    assert!(both.0.is_ok() && both.1.is_ok());
+    assert_eq!(cluster.ask(WEBHOOK_IDS), ["id-1|w-id-1", "id-2|"]);
+}
+
+#[tokio::test]
+async fn a_table_without_webhook_ids_works_until_init_adds_them() {
+    let cluster = Cluster::start();
+    let settings = cluster.settings().with_connections(1).with_table("O'Neill \\x.stream \"events\"");
+    cluster.ask(r#"CREATE SCHEMA "O'Neill \x""#);
+    let table = r#""O'Neill \x"."stream ""events""""#;
+    init(&settings).await.unwrap();
+    cluster.ask(&format!("ALTER TABLE {table} DROP COLUMN webhook_id"));
+    let old = Postgres::new(settings.clone()).unwrap();
+    insert_of_webhook(&old, "id-1").await.unwrap();
+    init(&settings).await.unwrap();
+    insert_of_webhook(&old, "id-2").await.expect("a connection that is open goes on as it was");
+    insert_of_webhook(&Postgres::new(settings).unwrap(), "id-3").await.unwrap();
+    let ids = cluster.ask(&format!("SELECT message_id, webhook_id FROM {table} ORDER BY 1"));
+    assert_eq!(ids, ["id-1|", "id-2|", "id-3|w-id-3"]);
+}
+
+#[tokio::test]
+async fn a_column_that_is_gone_or_not_ours_is_left_alone() {
+    let cluster = Cluster::start();
+    init(&cluster.settings()).await.unwrap();
+    let postgres = Postgres::new(cluster.settings().with_connections(1)).unwrap();
+    insert_of_webhook(&postgres, "id-1").await.unwrap();
+    cluster.ask("ALTER TABLE stream_events DROP COLUMN webhook_id");
+    assert_eq!(insert_of_webhook(&postgres, "id-2").await.unwrap_err().kind(), FailureKind::TargetDown);
+    insert_of_webhook(&postgres, "id-2").await.expect("a new connection has looked again");
+    cluster.ask("ALTER TABLE stream_events ADD COLUMN webhook_id uuid");
+    let other = Postgres::new(cluster.settings()).unwrap();
+    insert_of_webhook(&other, "id-3").await.expect("a column of another type is somebody's own");
+    assert_eq!(cluster.ask(WEBHOOK_IDS), ["id-1|", "id-2|", "id-3|"]);
+
+    cluster.ask("ALTER TABLE stream_events ALTER COLUMN webhook_id TYPE text");
+    cluster.ask("CREATE ROLE clerk LOGIN");
+    cluster.ask("GRANT SELECT ON stream_events TO clerk");
+    cluster.ask("GRANT INSERT (message_id, type, cid, user_id, created_at, payload) ON stream_events TO clerk");
+    let clerk = PostgresSettings::new(cluster.url().replace("user=postgres", "user=clerk"));
+    insert_of_webhook(&Postgres::new(clerk).unwrap(), "id-4").await.expect("a column that may not be filled");
 }
 
 #[tokio::test]

@@ -5,13 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from top to bottom: each may import from those after it.
-const ROOMS: [&str; 14] = [
+const ROOMS: [&str; 16] = [
     "handlers",
+    "relay",
     "admin",
     "dead_letters",
     "consumer",
     "router",
     "handler",
+    "hooks",
     "webhook",
     "decode",
     "event",

@@ -106,6 +106,7 @@ fn what_a_queue_of_ones_own_answers_is_built_by_name() {
         sent_at, with_sent_at(noon());
         group, with_group(std::sync::Arc::from("g"));
         trace, with_trace(Trace::new().with_traceparent("t"));
+        webhook_id, with_webhook_id(stream_sqsd::queue::WebhookId::new("w-1"));
     }
     each_sets_its_own! { Trace::new(),
         traceparent, with_traceparent("t");
@@ -118,7 +119,10 @@ fn what_a_queue_of_ones_own_answers_is_built_by_name() {
 #[test]
 fn every_setting_of_a_handler_has_a_method_of_its_name() {
     use stream_sqsd::handlers::{
-        exec::ExecSettings, file::FileSettings, http::HttpSettings, postgres::PostgresSettings,
+        exec::ExecSettings,
+        file::FileSettings,
+        http::{Authorization, HttpSettings, OAuth2Settings, ServerErrors, TlsFiles},
+        postgres::PostgresSettings,
     };
 
     each_sets_its_own! { FileSettings::new("events"),
@@ -130,10 +134,19 @@ fn every_setting_of_a_handler_has_a_method_of_its_name() {
     each_sets_its_own! { HttpSettings::new("https://example.com/"),
         api_key, with_api_key("key");
         api_secret, with_api_secret("secret");
+        headers, with_headers([("X-A", "b")]);
+        authorization, with_authorization(Authorization::Bearer("secret".into()));
+        tls, with_tls(TlsFiles::new().with_ca("/ca.pem"));
+        server_errors, with_server_errors(ServerErrors::Retry);
         timeout, with_timeout(TIME);
         connections, with_connections(7);
         redirects, with_redirects(true);
     }
+    each_sets_its_own! { OAuth2Settings::new("https://id.example.com/", "id", "secret"),
+        scope, with_scope("s");
+        audience, with_audience("a");
+    }
+    each_sets_its_own! { TlsFiles::new(), ca, with_ca("/ca.pem"); }
     each_sets_its_own! { PostgresSettings::new("postgres://localhost/db"),
         table, with_table("t");
         connections, with_connections(7);

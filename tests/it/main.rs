@@ -7,6 +7,10 @@ mod builders;
 mod corpus;
 mod decode;
 mod event;
+#[cfg(all(feature = "hooks", feature = "stream-api"))]
+mod hooks;
+#[cfg(feature = "relay")]
+mod relay;
 mod shipped;
 mod shutdown;
 mod webhook;

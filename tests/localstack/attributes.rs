@@ -21,7 +21,10 @@ async fn what_sqs_says_of_a_message_reaches_the_handler() {
     let before = SystemTime::now();
     let entry = json!({
         "MessageBody": event(1).to_string(),
-        "MessageAttributes": {"traceparent": {"DataType": "String", "StringValue": traceparent}},
+        "MessageAttributes": {
+            "traceparent": {"DataType": "String", "StringValue": traceparent},
+            "webhook_id": {"DataType": "String", "StringValue": "0d6e2c1a-7f0b-4b0e-9d55-0f7a4e0f6d3c"},
+        },
         "MessageSystemAttributes": {"AWSTraceHeader": {"DataType": "String", "StringValue": x_ray}},
     });
     let ids = queue.send_entries(vec![entry]).await;
@@ -40,6 +43,7 @@ async fn what_sqs_says_of_a_message_reaches_the_handler() {
         let sent = ctx.sent_at().expect("SQS says when");
         let second = Duration::from_secs(1);
         assert!(before - second < sent && sent < SystemTime::now() + second, "{sent:?}");
+        assert_eq!(ctx.webhook_id(), Some("0d6e2c1a-7f0b-4b0e-9d55-0f7a4e0f6d3c"));
         assert_eq!(ctx.trace().traceparent.as_deref(), Some(traceparent));
         assert_eq!(ctx.trace().aws_trace_header.as_deref(), Some(x_ray));
     }

@@ -39,3 +39,4 @@ mod kill;
 mod storm;
 mod faults;
 mod soak;
+mod relay;

@@ -112,6 +112,27 @@ impl TestQueue {
     }
 }
 
+impl TestQueue {
+    /// Takes out all messages.
+    pub(crate) async fn drain(&self) -> Vec<Value> {
+        let question = json!({
+            "QueueUrl": self.url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 0, "VisibilityTimeout": 300,
+        });
+        let mut all = Vec::new();
+        loop {
+            let answer = sqs("ReceiveMessage", question.clone()).await;
+            let messages = answer["Messages"].as_array().cloned().unwrap_or_default();
+            if messages.is_empty() {
+                return all;
+            }
+            let entry = |(position, message): (usize, &Value)| json!({"Id": position.to_string(), "ReceiptHandle": message["ReceiptHandle"]});
+            let entries: Vec<Value> = messages.iter().enumerate().map(entry).collect();
+            sqs("DeleteMessageBatch", json!({"QueueUrl": self.url, "Entries": entries})).await;
+            all.extend(messages);
+        }
+    }
+}
+
 impl DeadLetters {
     pub(crate) fn url(&self) -> &str {
         &self.url

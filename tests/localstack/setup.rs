@@ -590,3 +590,70 @@ async fn check_sees_both_ends() {
     let alone = Ended::of(alone.env_remove("STREAM_API_SECRET").output().await.unwrap());
     alone.with(0, &["Stream cannot be asked: `api_secret` in [stream] names a secret that is not here"]);
 }
+
+#[tokio::test]
+async fn a_webhook_is_added_with_the_same_care_and_without_aws() {
+    let machine = Machine::new("setup_webhook");
+    let url = "https://relay.example.com/webhooks/stream?token=t0ken";
+    let added = "+ event hook   webhook https://relay.example.com/webhooks/stream?… (all events)";
+    machine.setup(&["--webhook", url]).await.with(2, &["--yes"]);
+    machine
+        .setup(&["--webhook", url, "--dry-run"])
+        .await
+        .with(0, &[added, "= event hook   webhook https://example.com"]);
+    assert!(machine.writes() == 0 && machine.saved().is_empty(), "a dry run changes nothing");
+
+    let done = ["saved the hooks as they were", "read back: 3 hooks, as planned", "see that it arrives"];
+    // Nobody is there: AWS is not asked.
+    let nowhere = ["--endpoint-url", "http://127.0.0.1:1"];
+    machine.setup(&[&["--webhook", url, "--yes"], &nowhere[..]].concat()).await.with(0, &done);
+    let hooks = without_stamps(&machine.stream.hooks());
+    assert_eq!(hooks[..2], others().as_array().unwrap()[..]);
+    assert_eq!((&hooks[2]["hook_type"], &hooks[2]["webhook_url"]), (&json!("webhook"), &json!(url)));
+    assert_eq!((&hooks[2]["event_types"], &hooks[2]["should_send_custom_events"]), (&json!([]), &json!(true)));
+    assert!(machine.stream.calls("POST /check_sqs").is_empty());
+
+    let writes = machine.writes();
+    let other_case = "https://RELAY.example.com:443/webhooks/stream?token=t0ken";
+    machine.setup(&["--webhook", other_case, "--yes", "--update"]).await.with(0, &["there is nothing to do"]);
+    let more = "event_types = [\"message.new\"]\n";
+    let stays = ["~ event hook", "event_types", "--update changes it", "there is nothing to do"];
+    machine.setup_with(&["--webhook", url, "--yes"], more).await.with(0, &stays);
+    assert_eq!(machine.writes(), writes);
+    machine.setup_with(&["--webhook", url, "--yes", "--update"], more).await.with(0, &["read back: 3 hooks"]);
+    assert_eq!(machine.stream.hooks()[2]["event_types"], json!(["message.new"]));
+
+    machine.setup(&["remove", "--webhook", url, "--dry-run"]).await.with(0, &["- event hook   webhook https://relay"]);
+    machine.setup(&["remove", "--webhook", url, "--yes"]).await.with(0, &["read back: 2 hooks"]);
+    assert_eq!(without_stamps(&machine.stream.hooks()), *others().as_array().unwrap());
+    machine.setup(&["remove", "--webhook", url, "--yes"]).await.with(0, &["sends to this URL: there is nothing to do"]);
+}
+
+#[tokio::test]
+async fn a_webhook_that_cannot_be_added_leaves_the_hooks_alone() {
+    let machine = Machine::new("setup_no_webhook");
+    let url = "https://relay.example.com/webhooks/stream";
+    machine
+        .setup(&["--webhook", "relay.example.com", "--yes"])
+        .await
+        .with(2, &["did you mean https://relay.example.com"]);
+    machine.setup(&["--webhook", url, "--yes", "--legacy"]).await.with(2, &["--legacy"]);
+    machine.stream.set(|state| state.unknown_hosts = vec!["relay.example.com"]);
+    machine.setup(&["--webhook", url, "--yes"]).await.with(69, &["lookup relay.example.com: no such host"]);
+    machine.stream.set(|state| (state.unknown_hosts, state.masks) = (Vec::new(), true));
+    let writes = machine.writes();
+    machine.setup(&["--webhook", url, "--yes"]).await.with(69, &["sns_secret masked", "Nothing was changed"]);
+    machine.stream.set(|state| state.app["use_hook_v2"] = false.into());
+    machine.setup(&["--webhook", url, "--yes"]).await.with(69, &["old hook system", "dashboard"]);
+    assert_eq!((machine.writes(), machine.stream.hooks()), (writes, others().as_array().unwrap().clone()));
+}
+
+#[tokio::test]
+async fn a_webhook_beside_a_hook_of_the_queue_is_told() {
+    let machine = Machine::new("setup_twice");
+    let ours = format!("https://sqs.us-east-1.amazonaws.com/123456789012/{}", machine.queue);
+    let hook = json!({"id": "7a1c0000-0000-4000-8000-000000000003", "hook_type": "sqs", "sqs_queue_url": ours});
+    machine.stream.set(|state| state.app["event_hooks"].as_array_mut().unwrap().push(hook));
+    let arguments = ["--webhook", "http://relay.example.com/", "--dry-run"];
+    machine.setup(&arguments).await.with(0, &["sends to the queue itself", "comes twice", "not encrypted"]);
+}

@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use stream_sqsd::consumer::{Settings, Unrouted};
+use stream_sqsd::consumer::{Consumer, Settings, Unrouted};
 use stream_sqsd::dead_letters::{
     DeadLetterError, DeadLetterQueue, DropList, DropListError, Exported, Filter, HOLD, Options, OutcomeKind, Reader,
     Records, Replayed, RetryEnded, RetrySettings, RetrySummary, ScanEnded, replay,
@@ -14,7 +14,7 @@ use stream_sqsd::event::message::MessageNew;
 use stream_sqsd::event::{Event, Pattern};
 use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::queue::memory::{Faults, MemoryQueue, MemorySettings};
-use stream_sqsd::queue::{MessageId, Queue};
+use stream_sqsd::queue::{Delivery, EntryResult, MessageId, Queue, QueueError, QueueFacts, Receipt, WebhookId};
 use stream_sqsd::router::Router;
 use tokio::time::{Instant, advance, sleep, timeout};
 
@@ -577,6 +577,61 @@ async fn a_queue_that_refuses_ends_a_look_and_a_retry() {
     assert_eq!(left(&queue), (20, 0));
 }
 
+/// A queue from which nobody may delete.
+#[derive(Debug)]
+struct NoDelete(MemoryQueue);
+
+impl Queue for NoDelete {
+    async fn receive(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        self.0.receive(max, wait, visibility).await
+    }
+
+    async fn delete(&self, _: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
+        Err(QueueError::AccessDenied { action: "sqs:DeleteMessage", message: "by no identity-based policy".to_owned() })
+    }
+
+    async fn change_visibility(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        self.0.change_visibility(batch).await
+    }
+
+    async fn facts(&self) -> Result<QueueFacts, QueueError> {
+        self.0.facts().await
+    }
+
+    fn known(&self) -> QueueFacts {
+        self.0.known()
+    }
+
+    fn reconnect(&self) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_may_delete_nothing_ends_before_the_others() {
+    let queue = dead(MemorySettings::default());
+    for _ in 0..500 {
+        queue.send(event("message.new"));
+    }
+    let calls = Calls::default();
+    let letters = DeadLetterQueue::open(NoDelete(queue.clone()), Reader::new(router(&calls)), Options::default());
+    let letters = letters.await.unwrap();
+    let begun = Instant::now();
+    let run = letters.retry(Filter::all(), settings(), std::future::pending(), |_| {});
+    let summary = timeout(DAY, run).await.expect("a retry that ends").unwrap();
+    assert_eq!(summary.ended, RetryEnded::QueueFailed, "{summary:?}");
+    assert!(summary.failure.as_ref().is_some_and(|failure| failure.to_string().contains("sqs:DeleteMessage")));
+    assert!(summary.account.adds_up() && summary.account.handled == 0, "{summary:?}");
+    // Those that were at work when the first delete was refused.
+    let called = calls.lock().unwrap().len();
+    assert!((1..200).contains(&called), "{called}");
+    assert!(begun.elapsed() < 3 * MINUTE, "{:?}", begun.elapsed());
+    assert_eq!(left(&queue), (500, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn filters_mean_all_that_is_said() {
     let queue = dead(MemorySettings::default());
@@ -610,4 +665,54 @@ async fn a_dead_letter_of_a_daemon_is_handled_by_its_own_id() {
     assert!(main.receive(1, Duration::ZERO, None).await.unwrap().is_empty());
     let (summary, outcomes, _) = retry(&dead, Filter::all(), settings()).await;
     assert_eq!((summary.account.handled, outcomes[&id].0), (1, OutcomeKind::Handled));
+}
+
+/// A router that keeps the webhook id of each call, and fails while it is told to.
+fn ids(fails: bool) -> (Router, Arc<Mutex<Vec<Option<String>>>>) {
+    let seen = Arc::<Mutex<Vec<Option<String>>>>::default();
+    let kept = seen.clone();
+    let router = Router::new().route("message.*", move |_: Event, ctx: Context| {
+        kept.lock().unwrap().push(ctx.webhook_id().map(str::to_owned));
+        async move { if fails { Err(HandlerError::reject("not yet")) } else { Ok(()) } }
+    });
+    (router, seen)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_id_goes_with_its_message_all_the_way() {
+    let dead = dead(MemorySettings::default());
+    let live = MemorySettings::new().with_max_receive_count(1).with_dead_letter_queue(dead.clone());
+    let live = MemoryQueue::new(live.with_name("live"));
+    live.send_with_attributes(event("message.new"), vec![("webhook_id".into(), "w-1".into())]);
+    let expected = [Some("w-1".to_owned())];
+
+    let (router, seen) = ids(true);
+    let until_empty = engine().with_until_empty(true);
+    Consumer::new(live, router, until_empty).run(std::future::pending()).await.unwrap();
+    assert_eq!(*seen.lock().unwrap(), expected, "the handler");
+
+    let (router, seen) = ids(true);
+    let letters = DeadLetterQueue::open(dead.clone(), Reader::new(router), Options::default()).await.unwrap();
+    let mut file = Vec::new();
+    letters.export(&Filter::all(), &mut file, std::future::pending(), |_| {}).await.unwrap();
+    let line: Exported = serde_json::from_slice(&file).unwrap();
+    assert_eq!(WebhookId::among(&line.attributes), WebhookId::new("w-1"), "an export");
+    letters.retry(Filter::all(), settings(), std::future::pending(), |_| {}).await.unwrap();
+    assert_eq!(*seen.lock().unwrap(), expected, "a retry in place");
+    let mut scan = letters.scan(std::future::pending());
+    let found = scan.next().await.unwrap().expect("a message");
+    scan.handle(&found, event("message.new"), &settings()).await.unwrap();
+    scan.end().await;
+    assert_eq!(seen.lock().unwrap()[1..], expected, "an edited event");
+
+    let (router, seen) = ids(false);
+    let other = MemoryQueue::new(MemorySettings::new().with_name("other"));
+    assert_eq!(dead.redrive(&other, 10), 1);
+    Consumer::new(other, router, engine().with_until_empty(true)).run(std::future::pending()).await.unwrap();
+    assert_eq!(*seen.lock().unwrap(), expected, "a move to another queue");
+
+    let (router, seen) = ids(false);
+    let message = Replayed::new("file-0", event("message.new")).with_webhook_id(WebhookId::new("w-1"));
+    replay([Ok(message)].into_iter(), router, settings(), std::future::pending(), |_| {}).await.unwrap();
+    assert_eq!(*seen.lock().unwrap(), expected, "a replay");
 }

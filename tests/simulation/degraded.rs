@@ -469,6 +469,23 @@ fn one_degraded_world_keeps_the_promises() {
     keeps_the_promises(draw::world(crate::number("STREAM_SQSD_SEED").unwrap_or(0)));
 }
 
+/// Where the mutants of a cause are no longer caught here, because worlds are drawn in another way, it needs other seeds.
+#[test]
+fn worlds_that_broke_a_promise_once_keep_it() {
+    let poison_came_again_late_in_a_backlog = [30_220, 33_098];
+    let good_ones_that_were_refused_waited_behind_poison = [30_369];
+    let too_few_calls_hung_for_the_target_to_be_down = [35_372];
+    let one_refusal_and_known_poison_looked_like_an_outage = [46_012];
+    let seeds = poison_came_again_late_in_a_backlog
+        .into_iter()
+        .chain(good_ones_that_were_refused_waited_behind_poison)
+        .chain(too_few_calls_hung_for_the_target_to_be_down)
+        .chain(one_refusal_and_known_poison_looked_like_an_outage);
+    for seed in seeds {
+        keeps_the_promises(draw::world(seed));
+    }
+}
+
 #[test]
 fn the_same_degraded_world_goes_the_same_way() {
     for seed in 0..10 {

@@ -55,6 +55,8 @@ pub(crate) struct State {
     pub(crate) troubles: VecDeque<(&'static str, Trouble)>,
     /// What the next checks say; the last one stays.
     pub(crate) checks: VecDeque<Value>,
+    /// The ids of the messages that wait to be committed, as they stand in a path.
+    pub(crate) pending: Vec<&'static str>,
     /// Each call: method and path, and its body.
     pub(crate) calls: Vec<(String, Value)>,
     before: Option<(Instant, Value)>,
@@ -84,6 +86,7 @@ impl Stream {
             unknown_hosts: Vec::new(),
             troubles: VecDeque::new(),
             checks: [json!({"status": "ok"})].into(),
+            pending: Vec::new(),
             calls: Vec::new(),
             before: None,
             ids: 0,
@@ -226,7 +229,18 @@ impl State {
                 let check = if self.checks.len() > 1 { self.checks.pop_front() } else { self.checks.front().cloned() };
                 (201, check.unwrap())
             }
-            _ => error(404, 16, "not found"),
+            _ => match call.strip_prefix("POST /messages/").and_then(|rest| rest.strip_suffix("/commit")) {
+                Some(id) => self.commit(id),
+                None => error(404, 16, "not found"),
+            },
+        }
+    }
+
+    /// The first commit counts.
+    fn commit(&mut self, id: &str) -> (u16, Value) {
+        match self.pending.iter().position(|pending| *pending == id) {
+            Some(place) => (201, json!({"message": {"id": self.pending.remove(place)}})),
+            None => error(400, 4, "CommitMessage failed with error: \"the message is not pending\""),
         }
     }
 

@@ -258,3 +258,43 @@ async fn an_answer_of_another_server_is_told_as_such() {
     let error = StreamApi::new(&nobody).unwrap().app().await.unwrap_err();
     assert!(matches!(error, StreamError::Unreachable { .. }), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_pending_message_is_committed_once() {
+    let stream = Stream::start(json!([]));
+    stream.set(|state| {
+        state.pending = vec!["ann-1"];
+        state.troubles.push_back(("POST /messages/ann-1/commit", Trouble::Limit(1)));
+    });
+    let api = api(&stream);
+    api.commit_message("ann-1").await.unwrap();
+    let sent = stream.calls("POST /messages/ann-1/commit");
+    assert_eq!(sent, [Value::Null, Value::Null], "without a body, and again only since the first was refused");
+    let second = api.commit_message("ann-1").await.unwrap_err();
+    assert!(matches!(second, StreamError::Refused { status: 400, .. }), "{second:?}");
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_not_repeated() {
+    let stream = Stream::start(json!([]));
+    stream.set(|state| {
+        state.pending = vec!["ann-1"];
+        state.troubles.push_back(("POST /messages/ann-1/commit", Trouble::LostAnswer));
+    });
+    let lost = api(&stream).commit_message("ann-1").await.unwrap_err();
+    assert!(lost.is_uncertain(), "{lost:?}");
+    assert_eq!(stream.calls("POST /messages/ann-1/commit").len(), 1);
+}
+
+#[tokio::test]
+async fn the_id_of_a_message_is_one_segment_of_the_path() {
+    let stream = Stream::start(json!([]));
+    stream.set(|state| state.pending = vec!["a%2F..%2Fb%3Fc%23%C3%A9~-_."]);
+    let api = api(&stream);
+    api.commit_message("a/../b?c#é~-_.").await.unwrap();
+    for none in ["", ".", ".."] {
+        let error = api.commit_message(none).await.unwrap_err();
+        assert!(matches!(error, StreamError::MessageId), "{error:?}");
+    }
+    assert_eq!(stream.calls("POST /messages/a%2F..%2Fb%3Fc%23%C3%A9~-_./commit").len(), 1);
+}

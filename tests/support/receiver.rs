@@ -12,6 +12,10 @@
 //! | `/late/SECONDS` | as `/hook`, after that time |
 //! | `/broken` | none: the connection is closed |
 //! | `/large` | 200 and a body of 10 MB |
+//! | `/token/SECONDS` | as a token endpoint: 200 and the token `t-N`, where N counts the requests, for so long |
+//! | `/token-by-form/SECONDS` | as `/token`, for those who name themselves in the form, and 401 to others |
+//! | `/one-token/SECONDS` | as `/token` once, and 500 from then on |
+//! | `/bearer/N` | 200 to whom has the token `t-N` or a later one, 401 to others |
 //! | `/endless` | 200 and a body that never ends |
 
 use std::collections::BTreeMap;
@@ -68,7 +72,8 @@ struct Shared {
 }
 
 impl Receiver {
-    /// Verifies signatures with this secret. With a place it speaks TLS, with `certificate.pem` and `key.pem` there.
+    /// Verifies signatures with this secret. With a place it speaks TLS, with `certificate.pem` and `key.pem` there, and
+    /// only to clients that the authorities in `clients.pem` vouch for where that is there.
     pub(crate) fn start(secret: &str, certificate: Option<&Path>) -> Receiver {
         let tls = certificate.map(|place| Arc::new(tls(place)));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -112,7 +117,15 @@ fn tls(place: &Path) -> ServerConfig {
     let certificate = CertificateDer::from_pem_file(place.join("certificate.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_file(place.join("key.pem")).unwrap();
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap()
+    let clients = place.join("clients.pem");
+    if !clients.exists() {
+        return config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    }
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(clients).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    config.with_client_cert_verifier(verifier.build().unwrap()).with_single_cert(vec![certificate], key).unwrap()
 }
 
 /// An answer: its status, further headers, and a body.
@@ -153,6 +166,7 @@ impl Shared {
         let mut stream = BufReader::new(stream);
         while let Some(request) = self.read(connection, &mut stream)? {
             let (valid, path) = (request.valid, request.path.clone());
+            let authorization = request.header("authorization").map(str::to_owned);
             let earlier = self.note(request);
             let (path, query) = path.split_once('?').unwrap_or((&path, ""));
             let asked = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
@@ -179,6 +193,21 @@ impl Shared {
                 ["late", late] => {
                     thread::sleep(seconds(late));
                     as_signed()
+                }
+                ["token-by-form", _] if authorization.is_some() => Answer {
+                    body: br#"{"error":"invalid_client","error_description":"hush"}"#.to_vec(),
+                    ..Answer::of(401)
+                },
+                ["one-token", _] if !earlier.is_empty() => Answer::of(500),
+                ["token" | "token-by-form" | "one-token", lasts] => {
+                    let token = format!("t-{}", earlier.len() + 1);
+                    let body =
+                        serde_json::json!({ "access_token": token, "token_type": "Bearer", "expires_in": lasts });
+                    Answer { body: body.to_string().into_bytes(), ..Answer::of(200) }
+                }
+                ["bearer", least] => {
+                    let token = authorization.and_then(|text| text.strip_prefix("Bearer t-")?.parse::<u64>().ok());
+                    Answer::of(if token.is_some_and(|token| token >= least.parse().unwrap()) { 200 } else { 401 })
                 }
                 ["broken"] => return Ok(()),
                 ["large"] => Answer { body: vec![b'x'; 10_000_000], ..Answer::of(200) },

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use stream_sqsd::queue::{Queue, QueueError};
+use stream_sqsd::queue::{Queue, QueueError, WebhookId};
 
 use crate::server::{Answer, Server, message};
 
@@ -28,7 +28,8 @@ async fn a_receive_asks_for_what_is_used_and_for_nothing_else() {
             "WaitTimeSeconds": 20,
             "MessageSystemAttributeNames":
                 ["ApproximateReceiveCount", "SentTimestamp", "MessageGroupId", "AWSTraceHeader"],
-            "MessageAttributeNames": ["traceparent"],
+            // By name: what others send along costs nothing.
+            "MessageAttributeNames": ["traceparent", "webhook_id"],
         })
     );
     // The wait is rounded down and the visibility up: never later, and never visible sooner, than was asked.
@@ -46,7 +47,10 @@ async fn a_message_comes_with_all_that_is_known_of_it() {
         "MessageGroupId": "tenant",
         "AWSTraceHeader": "Root=1-5759e988-bd862e3fe1be46a994272793",
     });
-    whole["MessageAttributes"] = json!({ "traceparent": { "DataType": "String", "StringValue": "00-4bf9-00f0-01" } });
+    whole["MessageAttributes"] = json!({
+        "traceparent": { "DataType": "String", "StringValue": "00-4bf9-00f0-01" },
+        "webhook_id": { "DataType": "String", "StringValue": "w-1" },
+    });
     let server = Server::start(vec![Answer::messages(vec![whole])]).await;
     let deliveries = server.queue().await.receive(10, WAIT, None).await.unwrap();
 
@@ -57,8 +61,28 @@ async fn a_message_comes_with_all_that_is_known_of_it() {
     assert_eq!(delivery.receive_count, 4);
     assert_eq!(delivery.sent_at, Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123)));
     assert_eq!(delivery.group.as_deref(), Some("tenant"));
+    assert_eq!(delivery.webhook_id, WebhookId::new("w-1"));
     assert_eq!(delivery.trace.traceparent.as_deref(), Some("00-4bf9-00f0-01"));
     assert_eq!(delivery.trace.aws_trace_header.as_deref(), Some("Root=1-5759e988-bd862e3fe1be46a994272793"));
+}
+
+#[tokio::test]
+async fn a_webhook_id_that_cannot_be_one_is_ignored() {
+    let wrong = [
+        json!({ "DataType": "String", "StringValue": "x".repeat(129) }),
+        json!({ "DataType": "String", "StringValue": "a\nb" }),
+        json!({ "DataType": "Number", "StringValue": "7" }),
+        json!({ "DataType": "Binary", "BinaryValue": "AP8=" }),
+    ];
+    let messages = wrong.iter().enumerate().map(|(number, attribute)| {
+        let mut whole = message(&format!("m-{number}"), "{}");
+        whole["MessageAttributes"] = json!({ "webhook_id": attribute });
+        whole
+    });
+    let server = Server::start(vec![Answer::messages(messages.collect())]).await;
+    let deliveries = server.queue().await.receive(10, WAIT, None).await.unwrap();
+    assert_eq!(deliveries.len(), 4, "the messages are good all the same");
+    assert!(deliveries.iter().all(|delivery| delivery.webhook_id.is_none()), "{deliveries:?}");
 }
 
 #[tokio::test]
@@ -68,6 +92,7 @@ async fn a_look_asks_for_all_attributes() {
     whole["MessageAttributes"] = json!({
         "tenant": { "DataType": "String.name", "StringValue": "garden" },
         "seal": { "DataType": "Binary", "BinaryValue": "AP8=" },
+        "webhook_id": { "DataType": "String", "StringValue": "w-1" },
     });
     let server = Server::start(vec![Answer::messages(vec![whole])]).await;
     let found = server.queue().await.receive_whole(10, WAIT, None).await.unwrap().remove(0);
@@ -75,12 +100,14 @@ async fn a_look_asks_for_all_attributes() {
     let seen = server.seen();
     assert_eq!(seen[0].body["MessageSystemAttributeNames"], json!(["All"]));
     assert_eq!(seen[0].body["MessageAttributeNames"], json!(["All"]));
+    assert_eq!(found.webhook_id, WebhookId::new("w-1"));
     let attributes = found.attributes.expect("all attributes");
     assert_eq!(attributes.system["DeadLetterQueueSourceArn"], "arn:aws:sqs:us-east-1:000000000000:chat-events");
     let told = serde_json::to_value(&attributes.message).unwrap();
     let expected = json!({
         "seal": { "data_type": "Binary", "value": "AP8=" },
         "tenant": { "data_type": "String.name", "value": "garden" },
+        "webhook_id": { "data_type": "String", "value": "w-1" },
     });
     assert_eq!(told, expected);
 }

@@ -4,9 +4,9 @@
 //!
 //! | room | what it is |
 //! |---|---|
-//! | `commands` | the subcommands, one file each |
+//! | `cli` | the table of the subcommands |
+//! | `commands` | the subcommands, one file each: arguments, help, what it does |
 //! | `daemon` | what a run has around it: signals, supervisor, listener, file of reasons |
-//! | `cli` | the arguments |
 //! | `config` | TOML, environment and flags to checked settings |
 //! | `terminal` | standard output and error, the log, exit codes |
 
@@ -16,19 +16,16 @@
 )]
 
 // In reading order: each room imports only from those below it.
+mod cli;
 mod commands;
 mod daemon;
-mod cli;
 mod config;
 mod terminal;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use cli::Command;
-use commands::{check, decode, demo, describe, dlq, events, health, init, init_postgres, replay, run, send, setup};
 use daemon::signals::Signals;
-use daemon::supervisor;
 use terminal::exit::{Exit, Failure};
 use terminal::stderr;
 
@@ -45,23 +42,7 @@ fn main() -> ExitCode {
     };
     let command = cli::parse();
 
-    let outcome = catch_unwind(AssertUnwindSafe(|| match command {
-        Command::Run(arguments) => run::run(arguments, signals).inspect_err(supervisor::gave_up),
-        Command::Health(arguments) => signals.end_at_once().and_then(|()| health::health(arguments)),
-        Command::Demo(arguments) => demo::demo(arguments, signals),
-        Command::Decode(arguments) => signals.end_at_once().and_then(|()| decode::decode(arguments)),
-        Command::Send(arguments) => signals.end_at_once().and_then(|()| send::send(arguments)),
-        Command::Dlq(arguments) => dlq::dlq(arguments, signals),
-        Command::Replay(arguments) => replay::replay(arguments, signals),
-        Command::Check(arguments) => signals.end_at_once().and_then(|()| check::check(arguments)),
-        Command::Setup(arguments) => setup::setup(arguments, signals),
-        Command::Init(arguments) => signals.end_at_once().and_then(|()| init::init(&arguments)),
-        Command::InitPostgres(arguments) => {
-            signals.end_at_once().and_then(|()| init_postgres::init_postgres(arguments))
-        }
-        Command::Events(arguments) => signals.end_at_once().and_then(|()| events::events(&arguments)),
-        Command::Completions(arguments) => signals.end_at_once().and_then(|()| describe::completions(&arguments)),
-    }));
+    let outcome = catch_unwind(AssertUnwindSafe(|| command.run(signals)));
     let code = match outcome {
         Ok(Ok(exit)) => exit.into(),
         Ok(Err(failure)) => failure.report(),

@@ -332,6 +332,13 @@ impl Limits {
         self.back_off = Some((now + FIRST_BACK_OFF, FIRST_BACK_OFF));
     }
 
+    /// The target took a call after having refused all for so long: perhaps it was down, and too few were tried to notice.
+    pub(super) fn taken_after(&mut self, refusing: Duration, now: Instant) {
+        if refusing >= PERIOD && !mutant!("no-slow-start-after-refusals") {
+            self.slow_start = Some(SlowStart { rate: FIRST_RATE, since: now });
+        }
+    }
+
     /// The target is back after having been down for so long: it is met slowly, and what was known of it before a longer
     /// outage is no longer true.
     pub(super) fn back_after(&mut self, outage: Duration, now: Instant) {

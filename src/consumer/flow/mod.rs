@@ -150,6 +150,7 @@ impl Flow {
             flow: self.clone(),
             route,
             number,
+            place: number,
             message,
             receive_count: 0,
             max_receive_count: None,
@@ -327,6 +328,8 @@ pub(crate) struct Caller {
     flow: Arc<Flow>,
     route: usize,
     number: u64,
+    /// Where it stands among those that were never called, or only refused.
+    place: u64,
     message: MessageId,
     receive_count: u32,
     /// How often a message is received before it is dead-lettered, where that is known.
@@ -371,7 +374,7 @@ impl Caller {
             }
             let key = match self.retry_at.take() {
                 Some(at) => Key::Retry(at, self.number),
-                None => Key::Fresh(self.number),
+                None => Key::Fresh(self.place),
             };
             let (go, answer) = oneshot::channel();
             let doubt = self.doubt.map_or(1.0, |doubt| doubt.value);
@@ -439,7 +442,16 @@ impl Caller {
         }
         route.limits.refused(call.begun, route.active.saturating_sub(1), named, now);
         route.not_succeeded(self.number, false, true, now);
-        self.retry_at = Some(now);
+        let learnt = self.failures > 0 || timed_out || route.down.is_some();
+        if learnt || mutant!("wait-behind-those-that-failed") {
+            self.retry_at = Some(now);
+        } else {
+            // Nothing was learnt of it, so its next call is its first: it waits behind those that were never called, and
+            // not behind those that fail.
+            self.calls = 0;
+            state.next_number += 1;
+            self.place = state.next_number;
+        }
         self.calling = None;
         self.flow.end(&mut state, self.route, call);
         Verdict::Hold
@@ -494,13 +506,20 @@ impl Caller {
         Next::Nack(self.delay(jitter))
     }
 
-    /// For how long a message that is at fault is hidden: its receives take five minutes together, each one longer than the
-    /// one before.
+    /// For how long a message that is at fault is hidden. Its receives take five minutes together, each one longer than the
+    /// one before. What it waited in the queue is part of them, up to half of the time: its type may fail once more for
+    /// two minutes.
     fn delay(&self, jitter: f64) -> Duration {
         let most = self.max_receive_count.unwrap_or(RECEIVES_WHEN_UNKNOWN);
-        let shares = f64::from(most) * f64::from(most.saturating_sub(1)) / 2.0;
-        let share = f64::from(self.receive_count.min(most.saturating_sub(1)).max(1)) / shares.max(1.0);
-        DEAD_LETTERED_AFTER.mul_f64(share * (1.0 + jitter / 10.0)).max(SHORTEST_DELAY)
+        let last = f64::from(most.saturating_sub(1).max(1));
+        let receive = f64::from(self.receive_count).clamp(1.0, last);
+        // The sum of the numbers of the receives from this one on, without the last one.
+        let shares = |from: f64| (from + last) * (last - from + 1.0) / 2.0;
+        let planned = DEAD_LETTERED_AFTER.mul_f64(receive / shares(1.0));
+        let failed_for = self.doubt.map_or(Duration::ZERO, |doubt| doubt.first_failure.elapsed());
+        let left = DEAD_LETTERED_AFTER.saturating_sub(failed_for).mul_f64(receive / shares(receive));
+        let delay = if mutant!("wait-again-for-what-the-queue-took") { planned } else { left.max(planned / 2) };
+        delay.mul_f64(1.0 + jitter / 10.0).max(SHORTEST_DELAY)
     }
 
     fn is_last_receive(&self) -> bool {

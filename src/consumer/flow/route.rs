@@ -82,7 +82,7 @@ pub(super) struct Waiter {
 /// Where a waiter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
-    /// Among those that were never called, in the order of their arrival.
+    /// Among those that were never called, or only refused, in the order of their arrival.
     Fresh(u64),
     /// Among those that are to be called again, by the time of that.
     Retry(Instant, u64),
@@ -286,8 +286,11 @@ impl RouteFlow {
     pub(super) fn succeeded(&mut self, call: Begun, now: Instant) {
         self.limits.succeeded(call, now);
         self.last_success = Some(now);
-        if self.failing_since.take().is_some() {
+        if let Some(since) = self.failing_since.take() {
             self.failing.clear();
+            if self.refusals_in_a_row > 0 {
+                self.limits.taken_after(now.saturating_duration_since(since), now);
+            }
         }
         self.refusals_in_a_row = 0;
         if let Some(down) = self.down.take() {
@@ -297,7 +300,12 @@ impl RouteFlow {
 
     /// Whether nothing fails but what was found at fault before. Then nothing speaks against the target.
     pub(super) fn is_explained(&self) -> bool {
-        self.failing.values().all(|at_fault| *at_fault)
+        self.unexplained() == 0
+    }
+
+    /// How many fail that were not found at fault before.
+    fn unexplained(&self) -> usize {
+        self.failing.values().filter(|at_fault| !**at_fault).count()
     }
 
     /// A call of this delivery did not succeed, by which the target may be down.
@@ -311,8 +319,9 @@ impl RouteFlow {
         if self.down.is_some() || self.is_explained() {
             return;
         }
-        let failing = self.failing.len();
-        let many = failing >= ENOUGH.min(self.here) || self.refusals_in_a_row >= REFUSALS;
+        let failing = if mutant!("count-what-is-at-fault") { self.failing.len() } else { self.unexplained() };
+        let known = self.failing.len() - failing;
+        let many = failing >= ENOUGH.min(self.here.saturating_sub(known)) || self.refusals_in_a_row >= REFUSALS;
         let quiet = now.saturating_duration_since(since) >= self.limits.quiet(now);
         let down = ((many && quiet) || (failing >= CERTAIN && !refused)) && !mutant!("never-find-it-down");
         if down {
@@ -392,7 +401,7 @@ impl RouteFlow {
 
     /// Since when so many fail that the target may be down, and not because they were found at fault before.
     fn suspicious_since(&self) -> Option<Instant> {
-        self.failing_since.filter(|_| self.failing.len() >= SUSPICIOUS && !self.is_explained())
+        self.failing_since.filter(|_| self.unexplained() >= SUSPICIOUS)
     }
 
     fn may_hold(&self, since: Instant, now: Instant) -> usize {

@@ -15,14 +15,16 @@ mod queue;
 mod topic;
 pub mod provision;
 pub mod policy;
+mod attributes;
 mod account;
 mod connections;
 mod errors;
 mod url;
 
-pub use doctor::{Encryption, QueueAttributes, Redrive};
+pub use crate::queue::outgoing::{Outgoing, batches};
+pub use attributes::{Encryption, QueueAttributes, Redrive};
 pub use provision::Provisioner;
-pub use queue::{ConnectError, Outgoing, QueueAddress, SqsOptions, SqsQueue, batches};
+pub use queue::{ConnectError, QueueAddress, SqsOptions, SqsQueue};
 pub use redrive::{MAX_MOVE_RATE, MoveState, MoveTask};
 pub use topic::{Subscription, Topic, TopicArn, TopicPlan};
 pub use url::{BadQueueUrl, QueueUrl, is_this_machine, queue_arn, queue_url_of};

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::account::CallerAccount;
-use super::doctor::{Encryption, QueueAttributes, taken_apart};
+use super::attributes::{Encryption, QueueAttributes, taken_apart};
 use super::errors::queue_error;
 use super::policy::{self, BadPolicy};
 use super::topic::TopicArn;

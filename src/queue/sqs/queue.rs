@@ -29,9 +29,10 @@ use super::provision::Provisioner;
 use super::topic::{Topic, TopicArn};
 use super::url::{self, BadQueueUrl, QueueUrl};
 use crate::queue::interface::{
-    Attributes, BATCH, Delivery, EntryError, EntryResult, MAX_MESSAGE_SIZE, MAX_VISIBILITY, MAX_WAIT, MessageAttribute,
-    Queue, QueueError, QueueFacts, Receipt, Trace, md5_of, read_md5,
+    Attributes, BATCH, Delivery, EntryError, EntryResult, MAX_VISIBILITY, MAX_WAIT, MessageAttribute, Queue,
+    QueueError, QueueFacts, Receipt, Trace, WebhookId, md5_of, read_md5,
 };
+use crate::queue::outgoing::{Outgoing, Sender};
 
 /// The limit of one attempt at any call but a receive. SQS answers such a call within tens of milliseconds: what takes
 /// seconds is a dead connection, and a lease may be waiting behind it.
@@ -306,7 +307,8 @@ impl SqsQueue {
 
     /// Sends up to [`BATCH`] messages and answers entry by entry, in the order of `batch`.
     ///
-    /// All bodies and attributes together may hold [`MAX_MESSAGE_SIZE`] bytes: [`batches`] cuts a list that way. An entry
+    /// All bodies and attributes together may hold [`MAX_MESSAGE_SIZE`](crate::queue::MAX_MESSAGE_SIZE) bytes:
+    /// [`batches`](crate::queue::batches) cuts a list that way. An entry
     /// that failed can be sent again; after an error of the whole call any of the messages may have been sent, and on a
     /// standard queue sending them again doubles them.
     ///
@@ -349,6 +351,8 @@ impl SqsQueue {
     ) -> Result<Vec<Delivery>, QueueError> {
         use MessageSystemAttributeName::{All, ApproximateReceiveCount, AwsTraceHeader, MessageGroupId, SentTimestamp};
         let used = vec![ApproximateReceiveCount, SentTimestamp, MessageGroupId, AwsTraceHeader];
+        // By their names, and not all: others may be long, and count against what one answer holds.
+        let of_sender: &[&str] = if whole { &["All"] } else { &[TRACEPARENT, WebhookId::ATTRIBUTE] };
         let attempt = self.url.is_fifo().then(|| Attempt::begin(&self.lost));
         let call = self.clients().polls.receive_message();
         let call = call
@@ -358,7 +362,7 @@ impl SqsQueue {
             .wait_time_seconds(wait.min(MAX_WAIT).as_secs() as i32)
             .set_visibility_timeout(visibility.map(whole_seconds))
             .set_message_system_attribute_names(Some(if whole { vec![All] } else { used }))
-            .message_attribute_names(if whole { "All" } else { "traceparent" })
+            .set_message_attribute_names(Some(of_sender.iter().map(|name| name.to_string()).collect()))
             .set_receive_request_attempt_id(attempt.as_ref().map(|attempt| attempt.id.clone()));
         let started = Instant::now();
         let answer = call.send().await.map_err(|error| queue_error("sqs:ReceiveMessage", started, error));
@@ -502,6 +506,20 @@ impl Queue for SqsQueue {
     }
 }
 
+impl Sender for SqsQueue {
+    async fn send_batch(&self, batch: &[Outgoing]) -> Result<Vec<EntryResult>, QueueError> {
+        self.send(batch).await
+    }
+
+    fn keeps_order(&self) -> bool {
+        self.url.is_fifo()
+    }
+
+    fn open_new_connections(&self) {
+        Queue::reconnect(self);
+    }
+}
+
 impl Clients {
     fn new(config: &aws_sdk_sqs::config::Builder) -> Clients {
         let config = config.clone().http_client(SharedHttpClient::new(Connections::default()));
@@ -516,76 +534,6 @@ impl Clients {
         let calls = config.timeout_config(limits.build());
         Clients { polls: Client::from_conf(polls.build()), calls: Client::from_conf(calls.build()) }
     }
-}
-
-/// A message to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Outgoing {
-    /// The body.
-    pub body: String,
-    /// Message attributes, as text: name and value.
-    pub attributes: Vec<(String, String)>,
-    /// The MessageGroupId. A FIFO queue needs one.
-    pub group: Option<String>,
-    /// The MessageDeduplicationId. A FIFO queue needs one unless it takes the body for it.
-    pub deduplication_id: Option<String>,
-}
-
-impl Outgoing {
-    /// A message whose body is JSON, as Stream sends it without compression: it has no attributes.
-    pub fn plain(body: String) -> Self {
-        Outgoing { body, attributes: Vec::new(), group: None, deduplication_id: None }
-    }
-
-    /// A message whose body is base64 of gzip of JSON, with the attributes that Stream gives it.
-    pub fn compressed(body: String) -> Self {
-        let attributes =
-            [("content_encoding", "gzip"), ("content_type", "application/json"), ("payload_encoding", "base64")];
-        let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        Outgoing { attributes, ..Outgoing::plain(body) }
-    }
-
-    /// Sets [`Outgoing::attributes`]: names and values.
-    pub fn with_attributes(mut self, attributes: Vec<(String, String)>) -> Self {
-        self.attributes = attributes;
-        self
-    }
-
-    /// Sets [`Outgoing::group`].
-    pub fn with_group(mut self, group: impl Into<String>) -> Self {
-        self.group = Some(group.into());
-        self
-    }
-
-    /// Sets [`Outgoing::deduplication_id`].
-    pub fn with_deduplication_id(mut self, deduplication_id: impl Into<String>) -> Self {
-        self.deduplication_id = Some(deduplication_id.into());
-        self
-    }
-
-    /// What counts against the limit of a message and of a batch, in bytes: the body, and each attribute with its type.
-    pub fn size(&self) -> usize {
-        let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len() + "String".len());
-        self.body.len() + attributes.sum::<usize>()
-    }
-}
-
-/// Cuts a list into batches that [`SqsQueue::send`] may send. A message that is too large by itself is a batch of its own,
-/// which SQS refuses.
-pub fn batches(messages: &[Outgoing]) -> impl Iterator<Item = &[Outgoing]> {
-    let mut rest = messages;
-    std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let fits = |message: &&Outgoing| {
-            bytes += message.size();
-            bytes <= MAX_MESSAGE_SIZE
-        };
-        let count = rest.iter().take(BATCH).take_while(fits).count().max(1);
-        let (batch, after) = rest.split_at_checked(count)?;
-        rest = after;
-        Some(batch)
-    })
 }
 
 /// One receive of a FIFO queue, by the id under which SQS repeats its answer. Dropped without an end (the engine gave it
@@ -726,6 +674,9 @@ fn configured_endpoint(sdk: &SdkConfig, service_id: &str) -> Option<String> {
     of_service.or_else(|| sdk.endpoint_url().map(str::to_owned))
 }
 
+/// The message attribute of W3C Trace Context.
+const TRACEPARENT: &str = "traceparent";
+
 /// How every gzip begins in base64. It ends in a checksum of what it holds and the length of that, which decoding looks at:
 /// summing up the body as well would take a twelfth of the CPU that such a message costs.
 const GZIP_IN_BASE64: &str = "H4sI";
@@ -739,8 +690,10 @@ fn delivery(message: Message) -> Result<Delivery, &'static str> {
     let text = |name| system_attribute(&message, name).map(Arc::<str>::from);
     let group = text(MessageSystemAttributeName::MessageGroupId);
     let aws_trace_header = text(MessageSystemAttributeName::AwsTraceHeader);
-    let traceparent = message.message_attributes.as_ref().and_then(|attributes| attributes.get("traceparent"));
-    let traceparent = traceparent.and_then(|value| value.string_value()).map(Arc::from);
+    let of_sender = |name| message.message_attributes.as_ref()?.get(name);
+    let traceparent = of_sender(TRACEPARENT).and_then(|value| value.string_value()).map(Arc::from);
+    let webhook_id = of_sender(WebhookId::ATTRIBUTE);
+    let webhook_id = webhook_id.and_then(|value| WebhookId::of_type(value.data_type(), value.string_value()?));
 
     let message_id = message.message_id.filter(|id| !id.is_empty()).ok_or("it has no message id")?;
     let handle = message.receipt_handle.filter(|handle| !handle.is_empty()).ok_or("it has no receipt handle")?;
@@ -756,6 +709,7 @@ fn delivery(message: Message) -> Result<Delivery, &'static str> {
         sent_at,
         group,
         trace: Trace { traceparent, aws_trace_header },
+        webhook_id,
         attributes: None,
     })
 }

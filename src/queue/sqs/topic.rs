@@ -9,8 +9,8 @@ use aws_sdk_sns::Client;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use tokio::time::Instant;
 
+use super::attributes::QueueAttributes;
 use super::connections::Connections;
-use super::doctor::QueueAttributes;
 use super::errors::queue_error;
 use super::policy;
 use super::provision::{Found, Made, ProvisionError};

@@ -4,7 +4,7 @@ use serde_json::Value;
 use stream_sqsd::event::{AnyPayload, Event, KNOWN, Shape, sample};
 
 /// What two JSON texts differ in, where a null and an absent key of an object are the same.
-pub(super) fn difference(input: &Value, output: &Value, path: &str) -> Option<String> {
+pub(crate) fn difference(input: &Value, output: &Value, path: &str) -> Option<String> {
     match (input, output) {
         (Value::Object(a), Value::Object(b)) => {
             let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
@@ -34,14 +34,11 @@ pub(super) fn round_trip(json: &str) -> AnyPayload {
 
 #[test]
 fn the_smallest_and_largest_of_every_type_round_trip() {
-    let mut samples = 0;
     for known in KNOWN {
         for json in [sample::minimal(known), sample::maximal(known)] {
             round_trip(&json);
-            samples += 1;
         }
     }
-    assert_eq!(samples, 342);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Events, their kinds and their types.
 
-mod lossless;
+pub(crate) mod lossless;
 mod pattern;
 mod payload;
 mod property;

@@ -38,7 +38,6 @@ fn a_name_in_a_log_has_no_control_characters() {
 
 #[test]
 fn the_catalogue_has_every_type_once_under_the_obvious_name() {
-    assert_eq!(KNOWN.len(), 171);
     for known in KNOWN {
         assert!(std::ptr::eq(EventType::find(known.name()).unwrap(), known));
         let guessed: String =
@@ -53,11 +52,15 @@ fn the_catalogue_has_every_type_once_under_the_obvious_name() {
 }
 
 #[test]
-fn each_product_sends_what_streams_documentation_says() {
+fn each_product_sends_at_least_what_stream_documented() {
     let count = |product| KNOWN.iter().filter(|known| known.products().contains(&product)).count();
+    // As of version 236.0.4 of Stream's API: 171 types, some of them of several products. Types are added and never removed.
     // One of chat's 77 is the shape of custom events.
-    let products = [Product::Chat, Product::Video, Product::Feeds, Product::Moderation];
-    assert_eq!(products.map(count), [76, 67, 62, 19]);
+    let products = [(Product::Chat, 76), (Product::Video, 67), (Product::Feeds, 62), (Product::Moderation, 19)];
+    assert!(KNOWN.len() >= 171, "{}", KNOWN.len());
+    for (product, documented) in products {
+        assert!(count(product) >= documented, "{product:?}: {}", count(product));
+    }
 }
 
 #[test]

@@ -2,22 +2,69 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufWriter, StdoutLock, Write};
+use std::path::PathBuf;
 
+use clap::Args;
 use serde_json::Value;
 use stream_sqsd::decode::{DecodeError, JsonFault};
 use stream_sqsd::event::{Event, is_unsafe_to_show};
 use stream_sqsd::{decode, webhook};
 
-use crate::cli::DecodeArguments;
 use crate::config;
 use crate::config::secret::show_variable;
+use crate::config::settings::{Flags, OfDecode};
 use crate::config::units::show_size;
+use crate::daemon::signals::Signals;
 use crate::terminal::exit::{Exit, Failure, not_printed, say};
 use crate::terminal::input::{Input, MAX_PIECE, Piece, read_all, read_line};
 use crate::terminal::json::{self, Colours};
 use crate::terminal::screen::Screen;
 
-pub(crate) fn decode(arguments: DecodeArguments) -> Result<Exit, Failure> {
+const DECODE_HELP: &str = "\
+On a terminal the JSON is indented and coloured; elsewhere each event is one line, in which line ends between JSON \
+tokens have become spaces and nothing else has changed. A body that cannot be decoded is one line on standard error and \
+makes the exit code 65; hints what it may be come at the end.
+
+Examples:
+  stream-sqsd decode body.txt
+  aws sqs receive-message --queue-url URL | stream-sqsd decode --messages
+  stream-sqsd decode --lines --type bodies.txt | sort | uniq -c
+  stream-sqsd decode --webhook --signature HEX --secret-env STREAM_API_SECRET request.body";
+
+/// Turn SQS bodies into the events that they hold.
+#[derive(Debug, Args)]
+#[command(after_help = DECODE_HELP)]
+pub(crate) struct DecodeArguments {
+    /// What to read: each FILE is one body, line breaks included; `-` is standard input.
+    #[arg(value_name = "FILE", default_value = "-", hide_default_value = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Take each line as one body.
+    #[arg(long)]
+    pub(crate) lines: bool,
+    /// Take the JSON that `aws sqs receive-message` prints.
+    #[arg(long, conflicts_with = "lines")]
+    pub(crate) messages: bool,
+    /// Print the type of each event alone.
+    #[arg(long = "type", conflicts_with = "typed")]
+    pub(crate) only_type: bool,
+    /// Print each event as it is after parsing it into its type and writing it again.
+    #[arg(long)]
+    pub(crate) typed: bool,
+    /// Take each FILE as the body of an HTTP webhook, and verify its signature.
+    #[arg(long, conflicts_with_all = ["lines", "messages", "inflate-limit"], requires_all = ["signature", "secret_env"])]
+    pub(crate) webhook: bool,
+    /// The header X-Signature that came with the webhook.
+    #[arg(long, value_name = "HEX", requires = "webhook")]
+    pub(crate) signature: Option<String>,
+    /// The environment variable that holds the app's API secret.
+    #[arg(long, value_name = "NAME", requires = "webhook")]
+    pub(crate) secret_env: Option<String>,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfDecode>,
+}
+
+pub(crate) fn decode(arguments: DecodeArguments, signals: Signals) -> Result<Exit, Failure> {
+    signals.end_at_once()?;
     let limit = config::of_decode(arguments.settings)?;
     let form = match (arguments.webhook, arguments.signature, arguments.secret_env) {
         (true, Some(signature), Some(variable)) => Form::Webhook { signature, secret: secret(&variable)? },

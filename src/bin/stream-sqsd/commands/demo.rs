@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
+use clap::Args;
 use serde_json::{Value, json};
 use stream_sqsd::consumer::{Consumer, RetryDelay, Settings, Summary};
 use stream_sqsd::decode;
@@ -13,14 +14,35 @@ use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
 use stream_sqsd::router::Router;
 use tokio::runtime::Builder;
 
-use crate::cli::{DemoArguments, Encoding};
 use crate::commands::run::print_summary;
+use crate::commands::send::Encoding;
 use crate::commands::send::encode;
 use crate::config;
+use crate::config::settings::{Flags, OfDemo};
 use crate::daemon::signals::{Asked, OnHangup, Signals};
 use crate::terminal::exit::{Exit, Failure, say};
 use crate::terminal::log::{self, LogFormat};
 use crate::terminal::screen::Screen;
+
+const DEMO_HELP: &str = "\
+The queue is filled with sample events in every form in which Stream's events arrive. One of them cannot be decoded, the \
+handler of one fails twice and then succeeds, and the handler of one always fails; retry delays are short. Events go to \
+standard output, a short line each on a terminal and JSON lines elsewhere, the log to standard error, and the shutdown \
+summary and what the queue knows come at the end.
+
+Example:
+  stream-sqsd demo > events.jsonl";
+
+/// Watch the engine at work, with a queue in memory: needs no network and no account.
+#[derive(Debug, Args)]
+#[command(after_help = DEMO_HELP)]
+pub(crate) struct DemoArguments {
+    /// How many messages are sent.
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) messages: u32,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfDemo>,
+}
 
 /// How often a message is received before it is dead-lettered: enough for the one that fails twice.
 const MAX_RECEIVE_COUNT: u32 = 3;

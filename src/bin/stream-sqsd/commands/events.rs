@@ -1,11 +1,28 @@
 //! `stream-sqsd events`: the event types that this version knows.
 
+use clap::Args;
 use stream_sqsd::event::{EventType, KNOWN, ObjectInfo, Pattern, Shape};
 
-use crate::cli::EventsArguments;
+use crate::daemon::signals::Signals;
 use crate::terminal::exit::{Exit, Failure, print, say};
 
-pub(crate) fn events(arguments: &EventsArguments) -> Result<Exit, Failure> {
+const EVENTS_HELP: &str = "\
+A pattern is one type (message.new), all below a dot (message.*), or * for all.
+
+Example:
+  stream-sqsd events 'reaction.*'";
+
+/// List the event types that this version knows, with their products and fields.
+#[derive(Debug, Args)]
+#[command(after_help = EVENTS_HELP)]
+pub(crate) struct EventsArguments {
+    /// Which types; a single one is listed with its fields and theirs.
+    #[arg(default_value = "*", hide_default_value = true)]
+    pub(crate) pattern: String,
+}
+
+pub(crate) fn events(arguments: EventsArguments, signals: Signals) -> Result<Exit, Failure> {
+    signals.end_at_once()?;
     let pattern = Pattern::new(&arguments.pattern).map_err(|error| Failure::new(Exit::Usage, error))?;
     let found: Vec<&EventType> = pattern.known().collect();
     let text = match found.as_slice() {

@@ -5,14 +5,31 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use clap::Args;
 use serde_json::Value;
 use stream_sqsd::queue::sqs::QueueAddress;
 
-use crate::cli::HealthArguments;
 use crate::config;
 use crate::config::listen::Listen;
 use crate::config::secret::Missing;
+use crate::config::settings::{Flags, OfRun};
+use crate::config::source::ConfigArguments;
+use crate::daemon::signals::Signals;
 use crate::terminal::exit::{Exit, Failure, say};
+
+const HEALTH_HELP: &str = "\
+The exit code is 0 when it is alive, also when it is draining or its target is down, and 1 when it is not, when it \
+consumes another queue, or when nobody answers at the address of --admin.";
+
+/// Ask the daemon of the same configuration whether it is alive: for health checks of containers.
+#[derive(Debug, Args)]
+#[command(after_help = HEALTH_HELP)]
+pub(crate) struct HealthArguments {
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfRun>,
+}
 
 /// How long connecting, and each part of the answer, may take. The daemon gives up after ten seconds in all.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,7 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The most that is read of an answer: many times what a status is.
 const MOST: u64 = 4 << 20;
 
-pub(crate) fn health(arguments: HealthArguments) -> Result<Exit, Failure> {
+pub(crate) fn health(arguments: HealthArguments, signals: Signals) -> Result<Exit, Failure> {
+    signals.end_at_once()?;
     let config = config::of_run(arguments.settings, arguments.config.path(), Missing::Warned)?;
     let address = match config.admin {
         Listen::IfFree(address) | Listen::Here(address) if address.port() != 0 => reachable(address),

@@ -4,16 +4,29 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::path::PathBuf;
 
-use crate::cli::InitArguments;
+use clap::Args;
+
 use crate::config;
 use crate::config::routes::HANDLERS;
-use crate::config::routes::reader::{Key, REQUIRED};
+use crate::config::routes::reader::{INSTEAD_OF_BASIC, Key, REQUIRED};
 use crate::config::settings::{self, Setting, Unset};
-use crate::config::stream;
+use crate::config::source::DEFAULT_FILE;
+use crate::config::{relay, stream};
+use crate::daemon::signals::Signals;
 use crate::terminal::exit::{Exit, Failure, print, say};
 
-pub(crate) fn init(arguments: &InitArguments) -> Result<Exit, Failure> {
+/// Write a commented configuration file to start from.
+#[derive(Debug, Args)]
+pub(crate) struct InitArguments {
+    /// The file to write, which must not be there yet; `-` is standard output.
+    #[arg(default_value = DEFAULT_FILE)]
+    pub(crate) file: PathBuf,
+}
+
+pub(crate) fn init(arguments: InitArguments, signals: Signals) -> Result<Exit, Failure> {
+    signals.end_at_once()?;
     let text = starting_file();
     if arguments.file == Path::new("-") {
         print(&text)?;
@@ -55,7 +68,7 @@ handler = "stdout"
 "##;
 
 /// The text of the file.
-pub(super) fn starting_file() -> String {
+pub(crate) fn starting_file() -> String {
     let mut text = HEAD.to_owned();
     for setting in settings::ALL.iter().filter(|setting| setting.file.0.is_empty()) {
         push(setting, &mut text);
@@ -72,6 +85,10 @@ pub(super) fn starting_file() -> String {
     for key in stream::KEYS {
         text.push_str(&format!("# {} = {}{}\n", key.name, key.example, remark(key)));
     }
+    text.push_str("\n# Webhooks that come in by HTTP, for `stream-sqsd relay`; `run` does not need it.\n# [relay]\n");
+    for key in relay::KEYS {
+        text.push_str(&format!("# {} = {}{}\n", key.name, key.example, remark(key)));
+    }
     text.push_str(ROUTES);
     // Without keys there is nothing to explain.
     for kind in HANDLERS.iter().filter(|kind| !kind.keys.is_empty()) {
@@ -81,7 +98,8 @@ pub(super) fn starting_file() -> String {
         }
         text.push_str(&format!("#\n# [[route]]\n# events = [\"*\"]\n# handler = \"{}\"\n", kind.name));
         for key in kind.keys {
-            text.push_str(&format!("# {} = {}{}\n", key.name, key.example, remark(key)));
+            let or = if key.default == INSTEAD_OF_BASIC { "or " } else { "" };
+            text.push_str(&format!("# {or}{} = {}{}\n", key.name, key.example, remark(key)));
         }
     }
     text
@@ -91,6 +109,8 @@ pub(super) fn starting_file() -> String {
 fn remark(key: &Key) -> String {
     match key.default {
         REQUIRED => "   # required".to_owned(),
+        // What it stands in place of is the line above.
+        INSTEAD_OF_BASIC => String::new(),
         Unset::Value(value) if as_toml(value) == key.example => String::new(),
         Unset::Value(value) => format!("   # default: {}", as_toml(value)),
         Unset::Words(words) => format!("   # default: {words}"),

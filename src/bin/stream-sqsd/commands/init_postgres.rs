@@ -1,15 +1,31 @@
 //! `stream-sqsd init-postgres`: makes the tables that the configuration's routes write to.
 
 use anyhow::anyhow;
+use clap::Args;
 use stream_sqsd::handlers::postgres::{self, PostgresSettings};
 use tokio::runtime::Builder;
 
-use crate::cli::InitPostgresArguments;
 use crate::config;
 use crate::config::secret::Missing;
+use crate::config::settings::{Flags, OfRun};
+use crate::config::source::ConfigArguments;
+use crate::daemon::signals::Signals;
 use crate::terminal::exit::{Exit, Failure, print, say};
 
-pub(crate) fn init_postgres(arguments: InitPostgresArguments) -> Result<Exit, Failure> {
+/// Make the tables that the configuration's routes to PostgreSQL write to. What is there already stays.
+#[derive(Debug, Args)]
+pub(crate) struct InitPostgresArguments {
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+    /// Print the statements instead, for anyone who may run them.
+    #[arg(long)]
+    pub(crate) print: bool,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfRun>,
+}
+
+pub(crate) fn init_postgres(arguments: InitPostgresArguments, signals: Signals) -> Result<Exit, Failure> {
+    signals.end_at_once()?;
     // To print the statements nobody needs the password.
     let missing = if arguments.print { Missing::Warned } else { Missing::Refused };
     let config = config::of_run(arguments.settings, arguments.config.path(), missing)?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod demo;
 pub(crate) mod run;
+pub(crate) mod relay;
 pub(crate) mod health;
 pub(crate) mod decode;
 pub(crate) mod send;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::anyhow;
+use clap::Args;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
@@ -20,22 +21,52 @@ use stream_sqsd::dead_letters::{
     replay as replay_all,
 };
 use stream_sqsd::handlers::stdout::Closed;
-use stream_sqsd::queue::{Delivery, Receipt};
+use stream_sqsd::queue::{Delivery, Receipt, WebhookId};
 use stream_sqsd::router::Router;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::dlq::ReplayArguments;
+use crate::commands::dlq::arguments::PaceArguments;
 use crate::commands::dlq::report::Report;
 use crate::commands::dlq::retry;
 use crate::config;
 use crate::config::Config;
 use crate::config::routes::running;
+use crate::config::settings::{Flags, OfReplay};
 use crate::daemon::signals::{OnHangup, Signals};
 use crate::terminal::exit::{Exit, Failure, say};
 use crate::terminal::input::{Piece, read_line};
 use crate::terminal::log;
 use crate::terminal::screen::Screen;
+
+const REPLAY_HELP: &str = "\
+A FILE is an export of `dlq export`, or one that the handler `file` has written. Message ids stay, so that targets \
+recognise what they have had. What became of each event goes to FILE.replayed, a JSON line each; a further replay of FILE \
+passes over what was handled, so that one that was interrupted goes on where it stopped.
+
+Exit codes: 0 all were handled, 1 some failed, 2 usage, 66 a file cannot be read, 69 a target is down, 130 a signal.
+
+Example:
+  stream-sqsd replay --config stream-sqsd.toml --rate 20/s events-2026-01-31T00-00-07Z.jsonl";
+
+/// Handle the events of exports and of archives by the configured routes, without a queue.
+#[derive(Debug, Args)]
+#[command(after_help = REPLAY_HELP)]
+pub(crate) struct ReplayArguments {
+    /// What to read.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The configuration file, in TOML [env: STREAM_SQSD_CONFIG; the whole file in one: STREAM_SQSD_CONFIG_TOML]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) pace: PaceArguments,
+    /// Print a JSON object for each event, and one with the sums at the end.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfReplay>,
+}
 
 /// What the name of the file ends in that says what became of the events of another.
 const OUTCOMES: &str = ".replayed";
@@ -174,7 +205,8 @@ fn dry_run(config: &Config<()>, files: Vec<Source>, screen: &Screen, as_json: bo
 
 /// What would be received, were it in a queue.
 fn delivery(message: Replayed) -> Delivery {
-    Delivery::new(Receipt::new(message.message_id, ""), message.body).with_sent_at(message.sent_at)
+    let delivery = Delivery::new(Receipt::new(message.message_id, ""), message.body);
+    delivery.with_sent_at(message.sent_at).with_webhook_id(message.webhook_id)
 }
 
 /// A file of events, read line by line.
@@ -231,6 +263,8 @@ impl Iterator for Source {
 struct Archived<'a> {
     message_id: String,
     #[serde(default)]
+    webhook_id: Option<String>,
+    #[serde(default)]
     sent_at: Option<String>,
     #[serde(borrow)]
     event: &'a RawValue,
@@ -243,12 +277,15 @@ fn message(line: &[u8]) -> Result<Replayed, String> {
             return Err("its body is not the one that was exported: the MD5 sums differ".to_owned());
         }
         let sent_at = exported.sent_at.as_deref().and_then(time);
-        return Ok(Replayed::new(exported.message_id, exported.body).with_sent_at(sent_at));
+        let webhook_id = WebhookId::among(&exported.attributes);
+        return Ok(Replayed::new(exported.message_id, exported.body).with_sent_at(sent_at).with_webhook_id(webhook_id));
     }
     let archived: Archived<'_> = serde_json::from_slice(line)
         .map_err(|_| "it is neither of an export nor of the handler `file`, or not whole".to_owned())?;
     let sent_at = archived.sent_at.as_deref().and_then(time);
-    Ok(Replayed::new(archived.message_id, archived.event.get().to_owned()).with_sent_at(sent_at))
+    let webhook_id = archived.webhook_id.as_deref().and_then(WebhookId::new);
+    let message = Replayed::new(archived.message_id, archived.event.get().to_owned());
+    Ok(message.with_sent_at(sent_at).with_webhook_id(webhook_id))
 }
 
 fn time(text: &str) -> Option<SystemTime> {

@@ -6,16 +6,18 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
+use clap::Args;
 use stream_sqsd::consumer::{Consumer, Ended, JournalError, RunError, Summary};
 use stream_sqsd::handlers::file::Reopener;
 use stream_sqsd::queue::sqs::SqsQueue;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::cli::RunArguments;
 use crate::commands::advice;
 use crate::config::routes::running::{self, Running};
 use crate::config::secret::Missing;
 use crate::config::settings;
+use crate::config::settings::{Flags, OfRun};
+use crate::config::source::ConfigArguments;
 use crate::config::units::show_duration;
 use crate::config::{self, Config};
 use crate::daemon::admin;
@@ -27,7 +29,35 @@ use crate::terminal::log::{self, LogFormat};
 use crate::terminal::screen::Screen;
 use crate::terminal::stderr;
 
+const RUN_HELP: &str = "\
+Credentials and region come from where they always come from on AWS: environment, profile, SSO, or the role of the \
+task or the machine. The role needs sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility, and should \
+have sqs:GetQueueAttributes.
+
+SIGTERM or SIGINT drains: what is at work is finished or returned, and the exit code is 0. A second one ends at once.
+A reader of standard output that goes away while messages wait drains too, and the exit code is 69.
+With --until-empty, a run in which nothing succeeds for 15 minutes returns what it holds, and the exit code is 69.
+
+Examples:
+  stream-sqsd run --queue-url https://sqs.us-east-1.amazonaws.com/123456789012/chat-events
+  stream-sqsd run --queue-url http://127.0.0.1:4566/000000000000/chat-events --until-empty
+  stream-sqsd run stream-sqsd.toml";
+
+/// Consume a queue. Without a configuration, events go to standard output, one JSON line each.
+#[derive(Debug, Args)]
+#[command(after_help = RUN_HELP)]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfRun>,
+}
+
 pub(crate) fn run(arguments: RunArguments, signals: Signals) -> Result<Exit, Failure> {
+    run_until_asked(arguments, signals).inspect_err(supervisor::gave_up)
+}
+
+fn run_until_asked(arguments: RunArguments, signals: Signals) -> Result<Exit, Failure> {
     let screen = Screen::new();
     // A drain waits for the open receive, and a person at the keyboard for the drain.
     let settings = match screen.shows_stderr() {

@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -11,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, anyhow};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use clap::{Args, ValueEnum};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::{StreamExt, stream};
@@ -18,18 +20,54 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use stream_sqsd::event::Event;
 use stream_sqsd::queue::sqs::{Outgoing, SqsQueue, batches};
-use stream_sqsd::queue::{BATCH, EntryError, QueueError};
+use stream_sqsd::queue::{BATCH, EntryError, QueueError, message_group};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
-use crate::cli::{Encoding, SendArguments};
 use crate::commands::advice;
 use crate::config;
+use crate::config::settings::{Flags, OfSend};
 use crate::config::units::show_size;
+use crate::daemon::signals::Signals;
 use crate::terminal::exit::{Exit, Failure, say};
 use crate::terminal::input::{Input, MAX_PIECE};
 use crate::terminal::log;
 use crate::terminal::screen::Screen;
+
+const SEND_HELP: &str = "\
+An event is a JSON object; a file holds one or many, one after the other, as JSON lines do. To a FIFO queue each is sent \
+under its channel (`cid`) as the message group.
+
+Examples:
+  stream-sqsd send --queue-url URL event.json
+  stream-sqsd send --queue-url URL --encoding gzip < events.jsonl";
+
+/// Send events to a queue, as Stream would.
+#[derive(Debug, Args)]
+#[command(after_help = SEND_HELP)]
+pub(crate) struct SendArguments {
+    /// What to read: JSON objects; `-` is standard input.
+    #[arg(value_name = "FILE", default_value = "-", hide_default_value = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The form of the bodies.
+    #[arg(long, value_enum, default_value_t = Encoding::Plain)]
+    pub(crate) encoding: Encoding,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfSend>,
+}
+
+/// The form of a body: those in which Stream's events arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Encoding {
+    /// The JSON itself, as with compression off, and for small events
+    Plain,
+    /// Base64 of the JSON
+    Base64,
+    /// Base64 of gzip of the JSON, with message attributes that say so, as with compression on
+    Gzip,
+    /// The JSON in the envelope of an SNS notification
+    Sns,
+}
 
 /// How many batches are under way at the same time. To a FIFO queue it is one, so that the order is that of the input.
 const UNDER_WAY: usize = 8;
@@ -40,7 +78,8 @@ const ATTEMPTS: u32 = 6;
 /// How many refused events are named; the rest is counted.
 const NAMED: usize = 10;
 
-pub(crate) fn send(arguments: SendArguments) -> Result<Exit, Failure> {
+pub(crate) fn send(arguments: SendArguments, signals: Signals) -> Result<Exit, Failure> {
+    signals.end_at_once()?;
     let (options, log_format) = config::of_send(arguments.settings)?;
     let screen = Screen::new();
     log::start(log_format, &screen)?;
@@ -266,16 +305,11 @@ impl Reader {
         self.without_type += u64::from(event.is_none());
         if self.fifo {
             let [cid] = event.as_ref().map_or([None], |event| event.texts(["cid"]));
-            message.group = Some(cid.as_deref().map_or_else(|| "stream-sqsd".to_owned(), group));
+            message.group = Some(cid.as_deref().map_or_else(|| "stream-sqsd".to_owned(), message_group));
             message.deduplication_id = Some(unique());
         }
         Ok(message)
     }
-}
-
-/// A channel as a message group: cut to the characters and the length that SQS allows.
-fn group(cid: &str) -> String {
-    cid.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).take(128).collect()
 }
 
 /// An id that no other message has.

@@ -54,6 +54,11 @@ impl Section {
         self.entries.remove(key)
     }
 
+    /// Takes all that is left, by its keys.
+    pub(crate) fn take_all(self) -> impl Iterator<Item = (String, Entry)> {
+        self.entries.into_iter()
+    }
+
     /// Where a key stands, if it is there.
     pub(crate) fn place_of(&self, key: &str) -> Option<Origin> {
         self.entries.get(key).map(|entry| entry.place.clone())

@@ -5,6 +5,7 @@
 //! for.
 
 pub(crate) mod timeouts;
+pub(crate) mod relay;
 pub(crate) mod stream;
 pub(crate) mod routes;
 pub(crate) mod listen;
@@ -13,12 +14,11 @@ pub(crate) mod document;
 pub(crate) mod settings;
 pub(crate) mod address;
 pub(crate) mod diagnostics;
+pub(crate) mod source;
 pub(crate) mod units;
 #[cfg(test)]
 mod reference;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,14 +26,15 @@ use std::time::Duration;
 use stream_sqsd::consumer::{Settings, Unrouted};
 use stream_sqsd::queue::sqs::{QueueAddress, QueueUrl, SqsOptions};
 
-use crate::cli::DEFAULT_FILE;
 use crate::config::diagnostics::{Diagnostic, Diagnostics, Origin, nearest};
 use crate::config::document::{Entry, Item, Section};
 use crate::config::listen::Listen;
+use crate::config::relay::{RELAY, RelayConfig};
 use crate::config::routes::OwnFile;
 use crate::config::routes::route::RouteConfig;
 use crate::config::secret::Missing;
-use crate::config::settings::{Flags, Given, Group, OfDecode, OfDemo, OfSend, Setting, Unset, Value};
+use crate::config::settings::{Flags, Given, Group, OfDecode, OfDemo, OfRelay, OfSend, Setting, Unset, Value};
+use crate::config::source::{DEFAULT_FILE, FILE_VARIABLE, Source, TEXT_VARIABLE};
 use crate::config::stream::{STREAM, StreamConfig};
 use crate::daemon::reasons;
 use crate::terminal::exit::Failure;
@@ -55,6 +56,8 @@ pub(crate) struct Config<Queue = SqsOptions> {
     pub(crate) reasons: Option<PathBuf>,
     /// The app at Stream, where the file says which.
     pub(crate) stream: Option<StreamConfig>,
+    /// What receives webhooks, where the file says how.
+    pub(crate) relay: Option<RelayConfig>,
     /// What is allowed and probably not meant.
     pub(crate) warnings: Vec<Diagnostic>,
     /// The file that it came from, if one was read.
@@ -63,18 +66,35 @@ pub(crate) struct Config<Queue = SqsOptions> {
 
 /// The configuration of a run, or of what does a part of its work. `file` is the file that was named by a flag.
 pub(crate) fn of_run<G: Group>(flags: Flags<G>, file: Option<&Path>, missing: Missing) -> Result<Config, Failure> {
-    of(flags, file, missing, queue)
+    // A run needs nothing of these, so what is missing there is none of its business.
+    let of_others = if missing == Missing::Refused { Missing::Ignored } else { missing };
+    of(flags, file, Secrets { of_routes: missing, of_stream: of_others, of_relay: of_others }, queue)
+}
+
+/// The configuration of a relay, of whose file `run` may use the rest.
+pub(crate) fn of_relay(flags: Flags<OfRelay>, file: Option<&Path>) -> Result<Config, Failure> {
+    let secrets = Secrets { of_routes: Missing::Ignored, of_stream: Missing::Ignored, of_relay: Missing::Refused };
+    of(flags, file, secrets, queue)
+}
+
+/// What becomes of secrets that are not here, by where they belong.
+#[derive(Clone, Copy)]
+struct Secrets {
+    of_routes: Missing,
+    of_stream: Missing,
+    of_relay: Missing,
 }
 
 /// The same for what needs no queue.
 pub(crate) fn of_replay<G: Group>(flags: Flags<G>, file: Option<&Path>) -> Result<Config<()>, Failure> {
-    of(flags, file, Missing::Refused, |_, _| Some(()))
+    let secrets = Secrets { of_routes: Missing::Refused, of_stream: Missing::Ignored, of_relay: Missing::Ignored };
+    of(flags, file, secrets, |_, _| Some(()))
 }
 
 fn of<G: Group, Queue>(
     flags: Flags<G>,
     file: Option<&Path>,
-    missing: Missing,
+    secrets: Secrets,
     queue: fn(&Given, &mut Diagnostics) -> Option<Queue>,
 ) -> Result<Config<Queue>, Failure> {
     let mut given = flags.with_environment();
@@ -83,7 +103,7 @@ fn of<G: Group, Queue>(
     given.values().for_each(|value| refuse_expansion(None, &value.origin, &value.text, &mut diagnostics));
 
     let source = Source::of(file)?;
-    let (routes, stream) = match &source {
+    let Tables { routes, stream, relay } = match &source {
         Some(source) => {
             let root = Section::parse(&source.text, &source.name, &mut diagnostics);
             // What the file would have said is unknown, so everything missing would be said to be missing.
@@ -97,16 +117,16 @@ fn of<G: Group, Queue>(
                      {DEFAULT_FILE}`"
                 ));
             }
-            (None, None)
+            Tables::default()
         }
     };
 
     let queue = queue(&given, &mut diagnostics);
-    // A run needs nothing of it; what does says itself what is missing there.
-    let stream = stream.and_then(|entry| stream::read(entry, Missing::Ignored, &mut diagnostics));
+    let stream = stream.and_then(|entry| stream::read(entry, secrets.of_stream, &mut diagnostics));
+    let relay = relay.and_then(|entry| relay::read(entry, secrets.of_relay, &mut diagnostics));
     let engine = engine(&given, &mut diagnostics);
     let log_format = choice(&given, &settings::LOG_FORMAT, &mut diagnostics, LogFormat::of);
-    let routes = routes.map(|entry| routes::read(entry, missing, &mut diagnostics)).unwrap_or_default();
+    let routes = routes.map(|entry| routes::read(entry, secrets.of_routes, &mut diagnostics)).unwrap_or_default();
     if let Some(engine) = &engine {
         timeouts::check(engine, &routes, &given, &mut diagnostics);
     }
@@ -119,7 +139,7 @@ fn of<G: Group, Queue>(
 
     let (((((queue, engine), log_format), admin), admin_hosts), warnings) = diagnostics.none_or_else(config)?;
     let file = source.map(|source| source.name);
-    Ok(Config { queue, engine, routes, log_format, admin, admin_hosts, reasons, stream, warnings, file })
+    Ok(Config { queue, engine, routes, log_format, admin, admin_hosts, reasons, stream, relay, warnings, file })
 }
 
 /// The files that the daemon writes for itself.
@@ -147,61 +167,22 @@ fn reasons(given: &Given, diagnostics: &mut Diagnostics) -> Option<PathBuf> {
     Some(path)
 }
 
-/// The environment variable that names the file.
-pub(crate) const FILE_VARIABLE: &str = "STREAM_SQSD_CONFIG";
-
-/// The environment variable that holds the whole file, for where there are no files.
-pub(crate) const TEXT_VARIABLE: &str = "STREAM_SQSD_CONFIG_TOML";
-
-/// The most that is read of a configuration file.
-const MAX_FILE: u64 = 4 << 20;
-
-/// The text of the configuration file, and what mistakes in it are said to be in.
-struct Source {
-    name: Arc<Path>,
-    text: String,
-}
-
-impl Source {
-    fn of(flag: Option<&Path>) -> Result<Option<Source>, Failure> {
-        let variable = |name| std::env::var_os(name).filter(|text| !text.is_empty());
-        let text = variable(TEXT_VARIABLE);
-        let path = match (flag, variable(FILE_VARIABLE)) {
-            (Some(flag), _) => Some(flag.to_owned()),
-            (None, Some(_)) if text.is_some() => {
-                return Err(Failure::usage(format!("{FILE_VARIABLE} and {TEXT_VARIABLE} are both set: leave one out")));
-            }
-            (None, path) => path.map(PathBuf::from),
-        };
-        match (path, text) {
-            (Some(path), _) => {
-                let mut text = String::new();
-                let read = File::open(&path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
-                let failed = |what: String| Failure::usage(format!("cannot read {}: {what}", path.display()));
-                read.map_err(|error| failed(error.to_string()))?;
-                if text.len() as u64 > MAX_FILE {
-                    return Err(failed("it is too large for a configuration".to_owned()));
-                }
-                Ok(Some(Source { name: path.into(), text }))
-            }
-            (None, Some(text)) => match text.into_string() {
-                Ok(text) => Ok(Some(Source { name: Path::new(TEXT_VARIABLE).into(), text })),
-                Err(_) => Err(Failure::usage(format!("{TEXT_VARIABLE} is not UTF-8"))),
-            },
-            (None, None) => Ok(None),
-        }
-    }
-}
-
 /// The sections that hold settings: those of the queue, of who watches, and of what is kept of dead letters.
 pub(crate) const SECTIONS: [&str; 3] = ["queue", "admin", "dead_letters"];
 
 /// The name of the routes.
 const ROUTE: &str = "route";
 
-/// Reads the settings of a file under those that are given already, and returns its routes.
-/// Reads what is in the tables of the settings, and gives back what has a form of its own: the routes and `[stream]`.
-fn read_file(mut root: Section, given: &mut Given, diagnostics: &mut Diagnostics) -> (Option<Entry>, Option<Entry>) {
+/// What has a form of its own in a file.
+#[derive(Default)]
+struct Tables {
+    routes: Option<Entry>,
+    stream: Option<Entry>,
+    relay: Option<Entry>,
+}
+
+/// Reads the settings of a file under those that are given already, and gives back what has a form of its own.
+fn read_file(mut root: Section, given: &mut Given, diagnostics: &mut Diagnostics) -> Tables {
     root.each_text(&mut |key, place, text| {
         // The arguments of a program are its own: it may be a shell.
         if key != "command" {
@@ -221,12 +202,12 @@ fn read_file(mut root: Section, given: &mut Given, diagnostics: &mut Diagnostics
             }
         }
     }
-    let (routes, stream) = (root.take(ROUTE), root.take(STREAM));
+    let tables = Tables { routes: root.take(ROUTE), stream: root.take(STREAM), relay: root.take(RELAY) };
     let mut known = keys_of("");
     known.extend(SECTIONS);
-    known.extend([ROUTE, STREAM]);
+    known.extend([ROUTE, STREAM, RELAY]);
     root.finish(&known, |key| belongs(key, ""), diagnostics);
-    (routes, stream)
+    tables
 }
 
 fn read_settings(section: &mut Section, name: &str, given: &mut Given, diagnostics: &mut Diagnostics) {

@@ -6,7 +6,7 @@ use std::fs;
 
 use crate::config::routes::{HANDLERS, OF_EVERY_ROUTE};
 use crate::config::settings::{Setting, Unset};
-use crate::config::stream;
+use crate::config::{relay, stream};
 
 fn settings() -> String {
     let mut text = String::from("\n| in the file | flag and variable | default | meaning |\n|---|---|---|---|\n");
@@ -15,6 +15,8 @@ fn settings() -> String {
     }
     text.push_str("\nThe keys of `[stream]`, which `setup` and `check --online` need and `run` does not:\n\n");
     text.push_str(&keys(stream::KEYS.iter().map(|key| (key.name, key.example, key.default, key.help))));
+    text.push_str("\nThe keys of `[relay]`, which `relay` and `check` need and `run` does not:\n\n");
+    text.push_str(&keys(relay::KEYS.iter().map(|key| (key.name, key.example, key.default, key.help))));
     text.push_str("\nThe keys of every `[[route]]`:\n\n");
     text.push_str(&keys(OF_EVERY_ROUTE.iter().map(|key| (key.name, key.example, key.default, key.help))));
     for kind in HANDLERS {

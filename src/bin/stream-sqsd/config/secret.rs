@@ -1,20 +1,17 @@
 //! Secrets: where they come from, and that they go nowhere else.
 //!
 //! A secret never stands in the configuration file itself, which is copied, committed and pasted into tickets. It is read
-//! once, at the start.
+//! at the start, and one in a file is read again by handlers that can, when the file changes.
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use stream_sqsd::net::secret::{Secret as Source, SecretError};
 
 use crate::config::address;
 use crate::config::diagnostics::{Diagnostics, is_plain_word};
 use crate::config::document::{Entry, Item};
-
-/// The most that is read of a file that holds a secret.
-const MAX_SIZE: u64 = 64 * 1024;
 
 /// A text that is not shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,6 +19,8 @@ pub(crate) struct Secret {
     text: String,
     /// Whether it stands in the configuration file itself.
     in_file: bool,
+    /// The file that it was read from, where it has one of its own.
+    path: Option<PathBuf>,
 }
 
 /// What stands for a secret that is missing where that is only warned of: no real one holds a space.
@@ -29,12 +28,21 @@ const MISSING: &str = "not here";
 
 impl Secret {
     fn from_elsewhere(text: impl Into<String>) -> Secret {
-        Secret { text: text.into(), in_file: false }
+        Secret { text: text.into(), in_file: false, path: None }
     }
 
     /// The text, for the one who needs it.
     pub(crate) fn reveal(&self) -> &str {
         &self.text
+    }
+
+    /// For a handler that reads it again when its file changes. One that is missing is a word that a handler takes.
+    pub(crate) fn source(&self) -> Source {
+        match &self.path {
+            Some(path) => Source::file(path),
+            None if self.is_missing() => Source::from("missing"),
+            None => Source::from(self.text.as_str()),
+        }
     }
 
     /// Whether it stands in the configuration file itself, as what need not be secret may.
@@ -52,7 +60,7 @@ impl Secret {
     /// The URL that was meant where its scheme is missing, as people may see it; see [`address::with_scheme`].
     pub(crate) fn with_scheme(&self, secure: &str) -> Option<String> {
         let text = address::with_scheme(&self.text, secure).filter(|_| !self.is_missing())?;
-        Secret { text, in_file: self.in_file }.shown_url()
+        Secret { text, in_file: self.in_file, path: None }.shown_url()
     }
 
     /// Whether it is missing, which was warned of. What depends on it cannot be judged.
@@ -130,7 +138,7 @@ pub(crate) fn read(key: &str, entry: Entry, missing: Missing, diagnostics: &mut 
 /// A text that may be secret and need not be.
 pub(crate) fn read_or_text(key: &str, entry: Entry, missing: Missing, diagnostics: &mut Diagnostics) -> Option<Secret> {
     match entry.item {
-        Item::Text(text) => Some(Secret { text, in_file: true }),
+        Item::Text(text) => Some(Secret { text, in_file: true, path: None }),
         _ => read(key, entry, missing, diagnostics),
     }
 }
@@ -162,15 +170,12 @@ fn from_file(path: &Path) -> Result<Secret, String> {
         // It may be the secret itself.
         false => "the file that is named here".to_owned(),
     };
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_SIZE + 1).read_to_string(&mut text));
-    read.map_err(|error| format!("{shown} cannot be read: {error}"))?;
-    if text.len() as u64 > MAX_SIZE {
-        return Err(format!("{shown} is too large for a secret"));
+    match Source::file(path).read() {
+        Ok(text) => Ok(Secret { path: Some(path.to_owned()), ..Secret::from_elsewhere(text) }),
+        Err(SecretError::Unreadable { source, .. }) => Err(format!("{shown} cannot be read: {source}")),
+        Err(SecretError::TooLarge { .. }) => Err(format!("{shown} is too large for a secret")),
+        Err(_) => Err(format!("{shown} is empty")),
     }
-    // Editors and `echo` end a file with a line end, which is not part of the secret.
-    let secret = text.trim_end_matches(['\n', '\r']);
-    if secret.is_empty() { Err(format!("{shown} is empty")) } else { Ok(Secret::from_elsewhere(secret)) }
 }
 
 /// Where systemd puts the credentials of a unit.

@@ -349,6 +349,25 @@ impl Group for OfSetup {
     const SETTINGS: &'static [&'static Setting] = OfSend::SETTINGS;
 }
 
+/// The settings of a relay.
+#[derive(Clone, Debug)]
+pub(crate) struct OfRelay;
+
+impl Group for OfRelay {
+    const SETTINGS: &'static [&'static Setting] = &[
+        &QUEUE_URL,
+        &QUEUE_NAME,
+        &QUEUE_ACCOUNT,
+        &REGION,
+        &PROFILE,
+        &ENDPOINT_URL,
+        &GRACE,
+        &LOG_FORMAT,
+        &ADMIN,
+        &ADMIN_HOSTS,
+    ];
+}
+
 /// The settings of what looks at dead letters and handles them: those of a run, but for what belongs to the daemon alone.
 #[derive(Clone, Debug)]
 pub(crate) struct OfDlq;

@@ -127,6 +127,11 @@ impl StreamConfig {
         StreamApi::new(&settings).map_err(|error| Failure::new(Exit::Usage, error))
     }
 
+    /// The API key of the app and its API secret.
+    pub(crate) fn app(&self) -> (&Secret, &Secret) {
+        (&self.api_key, &self.api_secret)
+    }
+
     /// The access key that Stream sends with, where it sends with one.
     ///
     /// # Errors
@@ -150,7 +155,7 @@ pub(super) fn read(entry: Entry, missing: Missing, diagnostics: &mut Diagnostics
         diagnostics.wrong(&place, format!("`{STREAM}` is a section of its own, which begins with [{STREAM}]"));
         return None;
     };
-    let mut reader = Reader { section, place, missing, shown_url: None, diagnostics };
+    let mut reader = Reader { what: "[stream]".to_owned(), section, place, missing, shown_url: None, diagnostics };
     let api_key = reader.needed_secret_or_text(&API_KEY);
     let api_secret = reader.needed(&API_SECRET);
     let api_secret =

@@ -1,13 +1,15 @@
 //! Where the operator watches a run, and what is asked of the queue for those who look.
 
 use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::anyhow;
 use stream_sqsd::admin::Admin;
 use stream_sqsd::queue::Queue;
 use stream_sqsd::queue::sqs::SqsQueue;
-use stream_sqsd::telemetry::Monitor;
+use stream_sqsd::telemetry::{Monitor, RelayMonitor};
 use tokio::task::JoinSet;
 
 use crate::config::listen::Listen;
@@ -21,23 +23,8 @@ pub(crate) async fn serve(
     queue: &Arc<SqsQueue>,
 ) -> Result<JoinSet<()>, Failure> {
     let mut serving = JoinSet::new();
-    let address = match listen {
-        Listen::Nowhere => return Ok(serving),
-        Listen::IfFree(address) | Listen::Here(address) => address,
-    };
-    let admin = match Admin::bind(address, monitor.clone(), queue.url().as_str()).await {
-        Ok(admin) => admin,
-        Err(error) if listen == Listen::IfFree(address) => {
-            tracing::warn!(
-                %address,
-                "nobody can watch this run, since the default address cannot be had: {error}; give another by --admin"
-            );
-            return Ok(serving);
-        }
-        Err(error) => {
-            return Err(Failure::new(Exit::Unavailable, anyhow!("cannot listen at {address} (--admin): {error}")));
-        }
-    };
+    let bind = |address| Admin::bind(address, monitor.clone(), queue.url().as_str());
+    let Some(admin) = listening(listen, bind).await? else { return Ok(serving) };
     tracing::info!("watch it at http://{}/", admin.address());
 
     let own = queue.clone();
@@ -61,4 +48,42 @@ pub(crate) async fn serve(
         });
     serving.spawn(admin.serve(pending()));
     Ok(serving)
+}
+
+/// Answers those who watch a relay into this queue.
+pub(crate) async fn serve_relay(
+    listen: Listen,
+    hosts: &[String],
+    monitor: RelayMonitor,
+    queue: &str,
+) -> Result<JoinSet<()>, Failure> {
+    let mut serving = JoinSet::new();
+    let bind = |address| Admin::bind_relay(address, monitor.clone(), queue);
+    if let Some(admin) = listening(listen, bind).await? {
+        tracing::info!("watch it at http://{}/", admin.address());
+        serving.spawn(admin.hosts(hosts).serve(pending()));
+    }
+    Ok(serving)
+}
+
+/// The listener, where there is to be one and its address can be had.
+async fn listening<F>(listen: Listen, bind: impl FnOnce(SocketAddr) -> F) -> Result<Option<Admin>, Failure>
+where
+    F: Future<Output = io::Result<Admin>>,
+{
+    let address = match listen {
+        Listen::Nowhere => return Ok(None),
+        Listen::IfFree(address) | Listen::Here(address) => address,
+    };
+    match bind(address).await {
+        Ok(admin) => Ok(Some(admin)),
+        Err(error) if listen == Listen::IfFree(address) => {
+            tracing::warn!(
+                %address,
+                "nobody can watch this run, since the default address cannot be had: {error}; give another by --admin"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(Failure::new(Exit::Unavailable, anyhow!("cannot listen at {address} (--admin): {error}"))),
+    }
 }

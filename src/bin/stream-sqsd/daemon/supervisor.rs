@@ -9,9 +9,9 @@ use std::io;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use stream_sqsd::telemetry::{Monitor, Phase, Snapshot};
+use stream_sqsd::telemetry::{Monitor, Phase, RelayMonitor, RelaySnapshot, Snapshot};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::config::units::show_duration;
 use crate::terminal::exit::Failure;
@@ -25,6 +25,10 @@ const MORE_TIME: Duration = Duration::from_secs(30);
 
 /// What the process takes for its end after the grace: the summary, and what the runtime leaves behind.
 const AFTER_GRACE: Duration = Duration::from_secs(5);
+
+/// How often a supervisor is told of a relay: often enough for its watchdog, which the units set to minutes, and for it to
+/// know soon that the relay is ready.
+const RELAY_EVERY: Duration = Duration::from_secs(1);
 
 /// The longest line of status. People read it in a terminal.
 const LONGEST_STATUS: usize = 500;
@@ -64,6 +68,54 @@ pub(crate) fn keep_notified(monitor: Monitor, grace: Duration) -> JoinSet<()> {
         }
     });
     telling
+}
+
+/// The same of a relay, which is ready as soon as it accepts connections.
+pub(crate) fn keep_relay_notified(monitor: RelayMonitor, grace: Duration) -> JoinSet<()> {
+    let mut telling = JoinSet::new();
+    if std::env::var_os("NOTIFY_SOCKET").is_none_or(|socket| socket.is_empty()) {
+        return telling;
+    }
+    telling.spawn(async move {
+        let mut was_ready = false;
+        let mut ticks = tokio::time::interval(RELAY_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut warned = false;
+        loop {
+            ticks.tick().await;
+            let is_ready = monitor.is_ready();
+            let news = of_relay(&monitor.snapshot(), was_ready, grace);
+            was_ready |= is_ready;
+            match tokio::task::spawn_blocking(move || tell(&news)).await {
+                Ok(Err(error)) if !warned => {
+                    tracing::warn!(%error, "the supervisor of NOTIFY_SOCKET cannot be told how it goes here");
+                    warned = true;
+                }
+                Ok(_) => {}
+                // The runtime ends.
+                Err(_) => return,
+            }
+        }
+    });
+    telling
+}
+
+/// What there is to tell of a relay that was ready before, or was not.
+fn of_relay(now: &RelaySnapshot, was_ready: bool, grace: Duration) -> Vec<Notification> {
+    let mut news = Vec::new();
+    match (was_ready, now.ready) {
+        (false, true) => news.push(Notification::Ready),
+        (true, false) => news.extend([Notification::Stopping, Notification::MoreTime(grace + AFTER_GRACE)]),
+        _ => {}
+    }
+    if now.live {
+        news.push(Notification::Alive);
+    }
+    let spooled = now.spool.map(|spool| format!("; {} in the spool", spool.events)).unwrap_or_default();
+    let (sent, rejected) = (now.answered("sent"), now.answered("wrong_signature"));
+    let line = format!("{sent} sent{spooled}; {rejected} wrong signatures; {} connections", now.connections);
+    news.push(Notification::Status(one_line(&line)));
+    news
 }
 
 /// Tells the supervisor, if there is one, why the run ended early: it shows it beside the state of the service.

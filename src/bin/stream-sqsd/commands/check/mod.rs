@@ -4,11 +4,13 @@
 
 mod stream;
 mod targets;
+mod relay;
 mod coverage;
 mod finding;
 
 use std::time::Duration;
 
+use clap::Args;
 use serde_json::{Value, json};
 use stream_sqsd::consumer::{MIN_VISIBILITY, Settings};
 use stream_sqsd::queue::sqs::policy::{STREAMS_ACCOUNT, lets_stream_send, stream_statement};
@@ -18,16 +20,49 @@ use stream_sqsd::stream::Auth;
 use tokio::runtime::Builder;
 
 use self::finding::{Examined, Fact, Finding, Grade};
-use crate::cli::CheckArguments;
 use crate::commands::advice::{self, Denied, Who};
 use crate::config::diagnostics::Diagnostic;
 use crate::config::secret::Missing;
+use crate::config::settings::{Flags, OfRun};
+use crate::config::source::ConfigArguments;
 use crate::config::timeouts;
 use crate::config::units::{show_duration, show_size};
 use crate::config::{self, Config};
+use crate::daemon::signals::Signals;
 use crate::terminal::exit::{Exit, Failure, print};
 use crate::terminal::log;
 use crate::terminal::screen::Screen;
+
+const CHECK_HELP: &str = "\
+The exit code is 0 when nothing was found or advice only, 1 when something loses or delays messages, 2 when the \
+configuration is wrong, 69 when the queue cannot be asked. Nothing is ever changed. What `run` would refuse on this \
+machine, such as a secret or a directory that is not here, counts as 1.
+
+With --online each target is looked at too, and sent no event: connections to URLs are opened and closed again, databases \
+are asked to plan an insertion, files and directories must be writable.
+
+Examples:
+  stream-sqsd check stream-sqsd.toml
+  stream-sqsd check --online --queue-url URL --json";
+
+/// Check a configuration, and with --online the queue too.
+#[derive(Debug, Args)]
+#[command(after_help = CHECK_HELP)]
+pub(crate) struct CheckArguments {
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+    /// Read the queue's attributes and judge them, try what the daemon is allowed to do, and look at the targets.
+    #[arg(long)]
+    pub(crate) online: bool,
+    /// Try to receive as well, which costs one message one of its receives.
+    #[arg(long, requires = "online")]
+    pub(crate) receive: bool,
+    /// Print what was found as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: Flags<OfRun>,
+}
 
 /// The largest event that Stream sends, in bytes; what is larger it drops itself.
 ///
@@ -36,12 +71,16 @@ const LARGEST_EVENT: usize = 256 * 1024;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-pub(crate) fn check(arguments: CheckArguments) -> Result<Exit, Failure> {
+pub(crate) fn check(arguments: CheckArguments, signals: Signals) -> Result<Exit, Failure> {
+    signals.end_at_once()?;
     let config = config::of_run(arguments.settings.clone(), arguments.config.path(), Missing::Warned)?;
     let screen = Screen::new();
     log::start(config.log_format, &screen)?;
     let mut findings: Vec<Finding> = config.warnings.iter().map(of_configuration).collect();
     let mut facts: Vec<Fact> = coverage::rest(&config).into_iter().collect();
+    let of_relay = relay::examine(&config);
+    findings.extend(of_relay.findings);
+    facts.extend(of_relay.facts);
     if arguments.online {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let examined = runtime.block_on(examine(&config, arguments.receive))?;
@@ -141,6 +180,12 @@ async fn examine(config: &Config, receive: bool) -> Result<Examined, Failure> {
     let mut found = ask(&queue, &subject, receive).await.map_err(|error| advice::refused(error, &arn))?;
     found.findings.extend(of_stream.findings);
     found.findings.extend(targets::examine(config).await);
+    if config.relay.is_some()
+        && let Some(message) =
+            denial(queue.send(&[relay::refused_message(&queue)]).await).map_err(|error| advice::refused(error, &arn))?
+    {
+        found.findings.push(relay::may_not_send(allow("sqs:SendMessage", &arn, &message)));
+    }
     Ok(found)
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use futures_util::future::join_all;
 use rustix::fs::{Access, access};
 use stream_sqsd::handlers::file::FileSettings;
-use stream_sqsd::handlers::http::HttpSettings;
+use stream_sqsd::handlers::http::{Authorization, HttpSettings};
 use stream_sqsd::handlers::postgres::{self, DatabaseError, PostgresError, PostgresSettings};
 use stream_sqsd::net::client::{ConnectionError, try_to_connect};
 
@@ -42,8 +42,19 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
 async fn look(number: usize, route: &RouteConfig, file: &str) -> Option<Finding> {
     let name = format!("route {number}");
     if let Some(settings) = route.target.settings::<HttpSettings>() {
-        let error = try_to_connect(&settings.url, settings.timeout).await.err()?;
-        return Some(not_connected(&name, &address::origin(&settings.url), error));
+        let token_url = match &settings.authorization {
+            Some(Authorization::OAuth2(oauth2)) => Some(oauth2.token_url.as_str()),
+            _ => None,
+        };
+        let url = settings.url.read().ok()?;
+        for url in token_url.into_iter().chain([&*url]) {
+            // The path may have parts that only an event fills in.
+            let origin = address::origin(url);
+            if let Err(error) = try_to_connect(&origin, &settings.tls, settings.timeout).await {
+                return Some(not_connected(&name, &origin, error));
+            }
+        }
+        return None;
     }
     if let Some(settings) = route.target.settings::<PostgresSettings>() {
         let error = postgres::check(settings).await.err()?;
@@ -62,7 +73,7 @@ fn not_connected(name: &str, origin: &str, error: ConnectionError) -> Finding {
     let (why, fix) = match &error {
         ConnectionError::Handshake(_) => (
             "Nothing is sent to a server that cannot prove who it is. Where a company's own authority vouches for it, \
-             SSL_CERT_FILE names that authority's certificate.",
+             `tls = { ca = … }` names that authority's certificate.",
             format!(
                 "let the target have a certificate that is trusted here; `curl --verbose --head {origin}` says more"
             ),

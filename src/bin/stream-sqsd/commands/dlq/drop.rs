@@ -8,7 +8,7 @@ use serde_json::json;
 use stream_sqsd::dead_letters::{DropList, DropListError};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::dlq::DropArguments;
+use crate::commands::dlq::arguments::DropArguments;
 use crate::commands::dlq::place::Place;
 use crate::commands::dlq::report::Report;
 use crate::config::routes::running;

@@ -13,7 +13,7 @@ use stream_sqsd::decode;
 use stream_sqsd::telemetry::DeadLetterKeeper;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::dlq::{EditArguments, PaceArguments};
+use crate::commands::dlq::arguments::{EditArguments, PaceArguments};
 use crate::commands::dlq::finding::find;
 use crate::commands::dlq::place::{Opened, Place, stopped};
 use crate::commands::dlq::report::Report;

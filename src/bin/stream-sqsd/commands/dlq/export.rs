@@ -9,7 +9,7 @@ use anyhow::anyhow;
 use stream_sqsd::dead_letters::{ExportError, ScanEnded};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::dlq::ExportArguments;
+use crate::commands::dlq::arguments::ExportArguments;
 use crate::commands::dlq::place::Place;
 use crate::config::routes::running;
 use crate::config::secret::Missing;

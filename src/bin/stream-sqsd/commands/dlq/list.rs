@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use stream_sqsd::dead_letters::{Group, Listing, ScanEnded};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::dlq::ListArguments;
+use crate::commands::dlq::arguments::ListArguments;
 use crate::commands::dlq::place::{Opened, Place};
 use crate::config::routes::running;
 use crate::config::secret::Missing;

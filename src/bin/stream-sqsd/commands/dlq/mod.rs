@@ -13,10 +13,11 @@ mod redrive;
 mod finding;
 mod place;
 pub(crate) mod report;
+pub(crate) mod arguments;
 
 use tokio::runtime::Builder;
 
-use crate::cli::dlq::{DlqArguments, DlqVerb};
+use crate::commands::dlq::arguments::{DlqArguments, DlqVerb};
 use crate::daemon::signals::{OnHangup, Signals};
 use crate::terminal::exit::{Exit, Failure};
 

@@ -15,8 +15,8 @@ use stream_sqsd::queue::{Queue, QueueError, QueueFacts};
 use stream_sqsd::router::Router;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::dlq::{DlqPlace, FilterArguments, LookArguments};
 use crate::commands::advice;
+use crate::commands::dlq::arguments::{DlqPlace, FilterArguments, LookArguments};
 use crate::config::diagnostics::nearest;
 use crate::config::secret::Missing;
 use crate::config::{self, Config};

@@ -9,7 +9,7 @@ use stream_sqsd::queue::sqs::{MAX_MOVE_RATE, MoveState, MoveTask, QueueUrl, SqsQ
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::dlq::RedriveArguments;
+use crate::commands::dlq::arguments::RedriveArguments;
 use crate::commands::dlq::place::{Place, refused};
 use crate::config::secret::Missing;
 use crate::terminal::exit::{Exit, Failure, print, say};

@@ -8,7 +8,7 @@ use stream_sqsd::dead_letters::{Filter, Letter, RetryEnded, RetrySettings, Retry
 use stream_sqsd::telemetry::DeadLetterKeeper;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::dlq::{PaceArguments, RetryArguments};
+use crate::commands::dlq::arguments::{PaceArguments, RetryArguments};
 use crate::commands::dlq::place::{Opened, Place};
 use crate::commands::dlq::report::Report;
 use crate::config::routes::running::{self, Running};

@@ -9,7 +9,7 @@ use stream_sqsd::event::Event;
 use stream_sqsd::queue::Attributes;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::dlq::ShowArguments;
+use crate::commands::dlq::arguments::ShowArguments;
 use crate::commands::dlq::finding::find;
 use crate::commands::dlq::place::Place;
 use crate::config::routes::running;

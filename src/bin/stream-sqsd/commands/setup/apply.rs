@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::ground::{Ground, interrupted, refused};
 use super::wanted::{self, HookChange};
 use super::{saved, view};
-use crate::cli::{SetupPlace, SetupPlan};
 use crate::commands::advice;
+use crate::commands::setup::arguments::{SetupPlace, SetupPlan};
 use crate::terminal::exit::{Exit, Failure, print, say};
 use crate::terminal::question::Consent;
 
@@ -162,7 +162,7 @@ fn hook_change(ground: &Ground, looked: &Looked, url: Option<&str>, update: bool
 }
 
 /// The hooks as they will be.
-fn hooks(app: &App, change: &HookChange, update: bool) -> String {
+pub(super) fn hooks(app: &App, change: &HookChange, update: bool) -> String {
     let mut text = String::new();
     for (place, hook) in app.hooks.iter().enumerate() {
         match &change.there {

@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use stream_sqsd::stream::{App, StreamApi, StreamError};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::SetupPlace;
+use crate::commands::setup::arguments::SetupPlace;
 use crate::config::secret::Missing;
 use crate::config::stream::StreamConfig;
 use crate::config::{self, Config};

@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ground::Ground;
 use super::view;
-use crate::cli::HooksArguments;
+use crate::commands::setup::arguments::HooksArguments;
 use crate::terminal::exit::{Exit, Failure, print};
 use crate::terminal::table::{Column, Table};
 

@@ -8,14 +8,16 @@ mod restore;
 mod saved;
 mod remove;
 mod hooks;
+mod webhook;
 mod apply;
 mod view;
 mod wanted;
 mod ground;
+pub(crate) mod arguments;
 
 use tokio::runtime::Builder;
 
-use crate::cli::{SetupArguments, SetupVerb};
+use crate::commands::setup::arguments::{SetupArguments, SetupVerb};
 use crate::daemon::signals::{OnHangup, Signals};
 use crate::terminal::exit::{Exit, Failure};
 
@@ -25,7 +27,10 @@ pub(crate) fn setup(arguments: SetupArguments, signals: Signals) -> Result<Exit,
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         match arguments.verb {
-            None => apply::apply(arguments.place, &arguments.plan, stop).await,
+            None => match &arguments.plan.webhook {
+                Some(url) => webhook::apply(arguments.place, url, &arguments.plan, stop).await,
+                None => apply::apply(arguments.place, &arguments.plan, stop).await,
+            },
             Some(SetupVerb::Hooks(arguments)) => hooks::hooks(arguments, stop).await,
             Some(SetupVerb::Remove(arguments)) => remove::remove(arguments, stop).await,
             Some(SetupVerb::Restore(arguments)) => restore::restore(arguments, stop).await,

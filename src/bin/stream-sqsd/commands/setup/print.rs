@@ -6,7 +6,7 @@ use stream_sqsd::queue::sqs::policy::{publish_statement, stream_statement, topic
 use stream_sqsd::queue::sqs::provision::{new_dead_letter_queue, new_queue, redrive_policy};
 use stream_sqsd::queue::sqs::queue_arn;
 
-use crate::cli::{PrintArguments, PrintWhat};
+use crate::commands::setup::arguments::{PrintArguments, PrintWhat};
 use crate::config;
 use crate::config::secret::Missing;
 use crate::terminal::exit::{Exit, Failure, print};

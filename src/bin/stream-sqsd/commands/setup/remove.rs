@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 use super::apply::carry_out;
 use super::ground::Ground;
 use super::{view, wanted};
-use crate::cli::RemoveArguments;
 use crate::commands::advice;
+use crate::commands::setup::arguments::RemoveArguments;
 use crate::terminal::exit::{Exit, Failure, print, say};
 use crate::terminal::question::Consent;
 
@@ -16,14 +16,10 @@ pub(super) async fn remove(arguments: RemoveArguments, stop: CancellationToken) 
     let ground = Ground::read(arguments.place, stop)?;
     let consent = if arguments.dry_run { None } else { Some(Consent::of(arguments.yes, &ground.screen)?) };
     let app = ground.app().await?;
-    let (hook_type, target) = match (&ground.stream.topic, ground.config.queue.queue.url()) {
-        (Some(topic), _) => ("sns", topic.as_str().to_owned()),
-        (None, Some(url)) => ("sqs", url.as_str().to_owned()),
-        (None, None) => {
-            let queue = ground.unless_stopped(SqsQueue::connect(ground.config.queue.clone())).await?;
-            let queue = queue.map_err(|error| advice::not_connected(error, &ground.config.queue))?;
-            ("sqs", queue.url().as_str().to_owned())
-        }
+    let ((hook_type, target), what) = match (&arguments.webhook, &ground.stream.topic) {
+        (Some(url), _) => (("webhook", url.clone()), "URL"),
+        (None, Some(topic)) => (("sns", topic.as_str().to_owned()), "topic"),
+        (None, None) => (("sqs", queue_url(&ground).await?), "queue"),
     };
     let mut places = wanted::about(&app.hooks, hook_type, &target);
     if let Some(id) = &arguments.id {
@@ -31,14 +27,14 @@ pub(super) async fn remove(arguments: RemoveArguments, stop: CancellationToken) 
     }
     let place = match places.as_slice() {
         [] => {
-            say("no event hook of this app sends to this queue: there is nothing to do");
+            say(&format!("no event hook of this app sends to this {what}: there is nothing to do"));
             return Ok(Exit::Done);
         }
         [place] => *place,
         _ => {
-            return Err(Failure::usage(
-                "several event hooks send to this queue: say which by --id ID, as `stream-sqsd setup hooks` shows them",
-            ));
+            return Err(Failure::usage(format!(
+                "several event hooks send to this {what}: say which by --id ID, as `stream-sqsd setup hooks` shows them",
+            )));
         }
     };
     let mut text = view::head(&app, None, ground.config.queue.region.as_deref().unwrap_or_default());
@@ -49,8 +45,19 @@ pub(super) async fn remove(arguments: RemoveArguments, stop: CancellationToken) 
     let plan = HookPlan::remove(app.hooks.clone(), place)?;
     plan.check().map_err(super::apply::masked)?;
     let Some(consent) = consent else { return Ok(Exit::Done) };
-    if !consent.ask("Stream will send no more events to the queue. What is in it stays.", &ground.stop).await? {
+    let question = format!("Stream will send no more events to the {what}. What is in the queue stays.");
+    if !consent.ask(&question, &ground.stop).await? {
         return Ok(Exit::Done);
     }
     carry_out(&ground, &app, &plan).await
+}
+
+/// The URL of the queue, which is asked for where the configuration has its name.
+async fn queue_url(ground: &Ground) -> Result<String, Failure> {
+    if let Some(url) = ground.config.queue.queue.url() {
+        return Ok(url.as_str().to_owned());
+    }
+    let queue = ground.unless_stopped(SqsQueue::connect(ground.config.queue.clone())).await?;
+    let queue = queue.map_err(|error| advice::not_connected(error, &ground.config.queue))?;
+    Ok(queue.url().as_str().to_owned())
 }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::apply::{carry_out, masked};
 use super::ground::Ground;
 use super::{saved, view};
-use crate::cli::RestoreArguments;
+use crate::commands::setup::arguments::RestoreArguments;
 use crate::terminal::exit::{Exit, Failure, print, say};
 use crate::terminal::question::Consent;
 

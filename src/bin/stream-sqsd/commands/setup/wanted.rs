@@ -17,10 +17,7 @@ pub(super) fn hook(stream: &StreamConfig, queue: &str, region: &str) -> Result<H
         Some(topic) => Hook::new("sns").with("sns_topic_arn", topic.as_str()).with("sns_region", topic.region()),
         None => Hook::new("sqs").with("sqs_queue_url", queue).with("sqs_region", region),
     };
-    let hook = hook
-        .with("event_types", stream.event_types.clone())
-        .with("product", stream.product.as_str())
-        .with("should_send_custom_events", stream.custom_events);
+    let hook = with_events(stream, hook);
     let of_service = |name: &str| format!("{}_{name}", hook.hook_type());
     let [auth, key, secret] = ["auth_type", "key", "secret"].map(of_service);
     Ok(match stream.keys()? {
@@ -29,12 +26,36 @@ pub(super) fn hook(stream: &StreamConfig, queue: &str, region: &str) -> Result<H
     })
 }
 
-/// The places of the hooks of this type that send there. URLs that differ in their form alone lead to the same queue.
+/// What the hook for an endpoint is to be.
+pub(super) fn webhook(stream: &StreamConfig, url: &str) -> Hook {
+    with_events(stream, Hook::new("webhook").with("webhook_url", url))
+}
+
+/// The hook with the events that it is to send.
+fn with_events(stream: &StreamConfig, hook: Hook) -> Hook {
+    hook.with("event_types", stream.event_types.clone())
+        .with("product", stream.product.as_str())
+        .with("should_send_custom_events", stream.custom_events)
+}
+
+/// Scheme, host without the default port, and what follows, as it is: scheme and host are the same in whatever case.
+fn normal(url: &str) -> Option<(String, String, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let scheme = scheme.to_ascii_lowercase();
+    let host = host.to_ascii_lowercase();
+    let port = if scheme == "https" { ":443" } else { ":80" };
+    let host = host.strip_suffix(port).map(str::to_owned).unwrap_or(host);
+    Some((scheme, host, if path.is_empty() { "/" } else { path }))
+}
+
+/// The places of the hooks of this type that send there. URLs that differ in their form alone lead to the same place.
 pub(super) fn about(hooks: &[Hook], hook_type: &str, target: &str) -> Vec<usize> {
     let url = QueueUrl::parse(target).ok();
     // A queue that is not there yet has no URL.
     let leads_there = |other: &str| match hook_type {
         "sqs" => url.as_ref().is_some_and(|url| url.leads_to_the_same_as(other)),
+        "webhook" => normal(other).is_some_and(|other| normal(target) == Some(other)),
         _ => target == other,
     };
     let is_about = |hook: &Hook| hook.hook_type() == hook_type && leads_there(&hook.target());
@@ -79,7 +100,7 @@ fn differing(wanted: &Hook, there: &Hook) -> Vec<String> {
             "event_types" => wanted.event_types() == there.event_types(),
             "enabled" => there.is_enabled(),
             "product" => two == Value::Null && one == "all",
-            "sqs_queue_url" => true,
+            "sqs_queue_url" | "webhook_url" => true,
             _ => false,
         }
     };
@@ -114,6 +135,21 @@ mod tests {
         let again = super::change(change.plan.after(), wanted(), true).unwrap();
         assert!(again.plan.is_empty());
         assert_eq!((again.count, again.there), (1, Some((2, Vec::new()))));
+    }
+
+    #[test]
+    fn a_webhook_is_known_by_its_url_and_no_other_hook_is() {
+        let url = "https://relay.example.com/webhooks/stream";
+        let webhook = |url: &str| Hook::new("webhook").with("webhook_url", url);
+        for same in [url, "HTTPS://Relay.Example.com:443/webhooks/stream"] {
+            assert_eq!(about(&[Hook::new("sqs"), webhook(same)], "webhook", url), [1], "{same}");
+        }
+        let others =
+            ["https://relay.example.com/Webhooks/stream", "https://relay.example.com:8443/webhooks/stream", "", "x"];
+        for other in others.map(webhook).into_iter().chain([Hook::new("pending_message").with("webhook_url", url)]) {
+            assert!(about(std::slice::from_ref(&other), "webhook", url).is_empty(), "{other:?}");
+        }
+        assert_eq!(about(&[webhook("https://relay.example.com")], "webhook", "https://relay.example.com/"), [0]);
     }
 
     #[test]

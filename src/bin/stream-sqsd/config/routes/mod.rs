@@ -102,7 +102,8 @@ pub(crate) fn read(entry: Entry, missing: Missing, diagnostics: &mut Diagnostics
         .into_iter()
         .filter_map(|section| {
             let place = section.place.clone();
-            read_route(Reader { section, place, missing, shown_url: None, diagnostics })
+            let what = "this route".to_owned();
+            read_route(Reader { what, section, place, missing, shown_url: None, diagnostics })
         })
         .collect();
     conflicts::find_unreachable(&routes, diagnostics);

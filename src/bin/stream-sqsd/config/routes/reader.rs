@@ -4,7 +4,7 @@
 //! taken in the end is unknown. Here nobody knows which keys there are.
 
 use crate::config::diagnostics::{Diagnostics, Origin};
-use crate::config::document::{Entry, Section};
+use crate::config::document::{Entry, Item, Section};
 use crate::config::secret::{self, Missing, Secret};
 use crate::config::settings::Unset;
 
@@ -21,8 +21,13 @@ pub(crate) struct Key {
 /// The default of a key that has none.
 pub(crate) const REQUIRED: Unset = Unset::Words("required");
 
-/// Reads one route of the file.
+/// The default of keys of which a route has one at the most.
+pub(crate) const INSTEAD_OF_BASIC: Unset = Unset::Words("none; it stands in place of `basic`");
+
+/// Reads one route of the file, or a section of it.
 pub(crate) struct Reader<'a> {
+    /// What it is, as the begin of a sentence.
+    pub(crate) what: String,
     pub(crate) section: Section,
     pub(crate) place: Origin,
     pub(crate) missing: Missing,
@@ -36,7 +41,8 @@ impl Reader<'_> {
     pub(crate) fn needed(&mut self, key: &Key) -> Option<Entry> {
         let entry = self.section.take(key.name);
         if entry.is_none() {
-            self.diagnostics.wrong(&self.place, format!("this route needs `{}`: {}", key.name, lower_first(key.help)));
+            self.diagnostics
+                .wrong(&self.place, format!("{} needs `{}`: {}", self.what, key.name, lower_first(key.help)));
         }
         entry
     }
@@ -53,6 +59,12 @@ impl Reader<'_> {
         let entry = self.needed(key)?;
         let place = entry.place.clone();
         Some((place, secret::read_or_text(key.name, entry, self.missing, self.diagnostics)?))
+    }
+
+    /// The same for a secret.
+    pub(crate) fn needed_secret(&mut self, key: &Key) -> Option<Secret> {
+        let entry = self.needed(key)?;
+        secret::read(key.name, entry, self.missing, self.diagnostics)
     }
 
     /// A list of texts, which may be empty.
@@ -93,6 +105,36 @@ impl Reader<'_> {
             Some(entry) => secret::read_or_text(key.name, entry, self.missing, self.diagnostics).map(Some),
             None => Some(None),
         }
+    }
+
+    /// A section with keys of its own, if there is one. The outer None is a mistake, which is noted.
+    pub(crate) fn section<T>(
+        &mut self,
+        key: &Key,
+        keys: &[&Key],
+        read: impl FnOnce(&mut Reader<'_>) -> Option<T>,
+    ) -> Option<Option<T>> {
+        let Some(section) = self.take_section(key) else { return Some(None) };
+        let section = section?;
+        let (what, place) = (format!("`{}`", key.name), section.place.clone());
+        let mut reader =
+            Reader { what, section, place, missing: self.missing, shown_url: None, diagnostics: self.diagnostics };
+        let value = read(&mut reader);
+        let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
+        reader.section.finish(&names, |_| None, reader.diagnostics);
+        value.map(Some)
+    }
+
+    /// A section, if there is one. The inner None is a mistake, which is noted.
+    pub(crate) fn take_section(&mut self, key: &Key) -> Option<Option<Section>> {
+        let entry = self.section.take(key.name)?;
+        let Item::Section(section) = entry.item else {
+            // Never with what stands there: it may be the secret itself.
+            self.diagnostics
+                .wrong(&entry.place, format!("`{0}` has keys of its own: {0} = {1}", key.name, key.example));
+            return Some(None);
+        };
+        Some(Some(section))
     }
 
     /// What the handler itself has to say of its settings. Trying it out connects to nothing.

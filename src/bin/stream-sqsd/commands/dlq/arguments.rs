@@ -1,4 +1,4 @@
-//! The arguments of `stream-sqsd dlq`, which has a verb for each thing that can be done with dead letters, and of `replay`.
+//! The arguments of `stream-sqsd dlq`, which has a verb for each thing that can be done with dead letters.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use stream_sqsd::dead_letters::Filter;
 use stream_sqsd::event::Pattern;
 
-use crate::config::settings::{Flags, OfDlq, OfReplay};
+use crate::config::settings::{Flags, OfDlq};
 use crate::config::units;
 
-pub(super) const DLQ_HELP: &str = "\
+const DLQ_HELP: &str = "\
 The dead-letter queue is the one that the redrive policy of the queue names, or that of --dlq-url. These commands work \
 while the daemon runs: they open neither its journal nor its admin listener. Run them as its user, with its configuration \
 and credentials.
@@ -32,7 +32,9 @@ Examples:
 /// How a rate is written.
 const RATE: &str = "N/s";
 
+/// Look at what is in the dead-letter queue, and handle it.
 #[derive(Debug, Args)]
+#[command(after_help = DLQ_HELP)]
 pub(crate) struct DlqArguments {
     #[command(subcommand)]
     pub(crate) verb: DlqVerb,
@@ -168,7 +170,7 @@ pub(crate) struct ListArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArguments {
-    /// The ids of messages, or their first 8 characters or more.
+    /// The ids of messages, or their first 8 characters or more: the first message that begins like this is shown.
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<String>,
     /// Print a JSON object for each.
@@ -218,7 +220,7 @@ it is not, or its handler fails, it is kept, and the message stays as it was.";
 
 #[derive(Debug, Args)]
 pub(crate) struct EditArguments {
-    /// The id of the message, or its first 8 characters or more.
+    /// The id of the message, or its first 8 characters or more: the first message that begins like this.
     #[arg(value_name = "ID")]
     pub(crate) id: String,
     #[command(flatten)]
@@ -295,33 +297,6 @@ pub(crate) struct RedriveArguments {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) place: DlqPlace,
-}
-
-pub(super) const REPLAY_HELP: &str = "\
-A FILE is an export of `dlq export`, or one that the handler `file` has written. Message ids stay, so that targets \
-recognise what they have had. What became of each event goes to FILE.replayed, a JSON line each; a further replay of FILE \
-passes over what was handled, so that one that was interrupted goes on where it stopped.
-
-Exit codes: 0 all were handled, 1 some failed, 2 usage, 66 a file cannot be read, 69 a target is down, 130 a signal.
-
-Example:
-  stream-sqsd replay --config stream-sqsd.toml --rate 20/s events-2026-01-31T00-00-07Z.jsonl";
-
-#[derive(Debug, Args)]
-pub(crate) struct ReplayArguments {
-    /// What to read.
-    #[arg(value_name = "FILE", required = true)]
-    pub(crate) files: Vec<PathBuf>,
-    /// The configuration file, in TOML [env: STREAM_SQSD_CONFIG; the whole file in one: STREAM_SQSD_CONFIG_TOML]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) pace: PaceArguments,
-    /// Print a JSON object for each event, and one with the sums at the end.
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) settings: Flags<OfReplay>,
 }
 
 /// A rate in messages a second: `20/s`, or `20`.

@@ -1,0 +1,137 @@
+//! One request, from its head to its answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Body;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::{Request, Response};
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, error, warn};
+
+use super::answer::{answer, is_stored};
+use super::batch::{Job, Store};
+use super::budget::Budget;
+use super::message::{identity, message};
+use super::remember::{Memory, Seen};
+use super::request::{self, Head};
+use super::settings::RelaySettings;
+use crate::queue::Sender;
+use crate::telemetry::{Cause, RelayOutcome, RelayTelemetry};
+
+/// By when SQS must have an event, from the head of its request on. Stream gives up after 6 s.
+pub(super) const SEND_LIMIT: Duration = Duration::from_secs(4);
+
+/// By when a request is answered, from its head on: where SQS has not taken the event by then, the spool has had its time.
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_millis(5_500);
+
+/// What requests are answered with.
+pub(super) struct Endpoint<S> {
+    pub(super) settings: RelaySettings,
+    pub(super) store: Store<S>,
+    pub(super) memory: Memory,
+    pub(super) budget: Budget,
+    pub(super) telemetry: Arc<RelayTelemetry>,
+}
+
+impl<S: Sender> Endpoint<S> {
+    /// Answers one request of this peer.
+    pub(super) async fn answer<B: Body<Data = Bytes>>(
+        &self,
+        request: Request<B>,
+        peer: IpAddr,
+    ) -> Response<Full<Bytes>> {
+        let began = Instant::now();
+        let (parts, body) = request.into_parts();
+        let outcome = match request::look(&self.settings, &parts, body.size_hint().exact(), peer) {
+            Ok(head) => self.take(&head, body, began, peer).await,
+            Err(refusal) => {
+                self.say_refused(refusal, "", peer);
+                refusal
+            }
+        };
+        let waited = is_stored(outcome) || outcome == RelayOutcome::QueueUnavailable;
+        self.telemetry.answered(outcome, waited.then(|| began.elapsed()));
+        let mut answer = answer(outcome);
+        if matches!(outcome, RelayOutcome::TooLarge | RelayOutcome::TooSlow | RelayOutcome::Busy) {
+            // What is left of the body is not waited for.
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+
+    /// Reads, verifies and stores what follows the head.
+    async fn take<B: Body<Data = Bytes>>(
+        &self,
+        head: &Head<'_>,
+        body: B,
+        began: Instant,
+        peer: IpAddr,
+    ) -> RelayOutcome {
+        let mut held = self.budget.begin();
+        let opened = match request::read(body, &mut held).await {
+            Ok(bytes) => request::open(head, bytes),
+            Err(refusal) => Err(refusal),
+        };
+        let webhook = match opened {
+            Ok(webhook) => webhook,
+            Err(refusal) => {
+                self.say_refused(refusal, &head.app.api_key, peer);
+                return refusal;
+            }
+        };
+        let identity = identity(head, &webhook);
+        let waiter = match self.memory.see(format!("{}/{identity}", head.app.api_key)) {
+            Seen::Stored => return RelayOutcome::Repeated,
+            Seen::AtWork(waiter) => waiter,
+            Seen::First(ticket, waiter) => {
+                match message(head, webhook, &identity, self.store.keeps_order()) {
+                    Ok(message) => self.store.store(Job { message, ticket, held, send_by: began + SEND_LIMIT }),
+                    Err(refusal) => {
+                        ticket.finish(refusal);
+                        return refusal;
+                    }
+                }
+                return self.outcome_by(began, waiter.outcome()).await;
+            }
+        };
+        match self.outcome_by(began, waiter.outcome()).await {
+            outcome if is_stored(outcome) => RelayOutcome::Repeated,
+            outcome => outcome,
+        }
+    }
+
+    /// What becomes of an event, or that it is not known in time. The event is stored all the same, if it can be, and a
+    /// retry is told so.
+    async fn outcome_by(&self, began: Instant, outcome: impl Future<Output = RelayOutcome>) -> RelayOutcome {
+        timeout_at(began + ANSWER_LIMIT, outcome).await.unwrap_or(RelayOutcome::QueueUnavailable)
+    }
+
+    fn say_refused(&self, refusal: RelayOutcome, api_key: &str, peer: IpAddr) {
+        debug!(%peer, outcome = refusal.label(), "a request was refused");
+        let kind = ("relay", refusal.label());
+        match refusal {
+            // Stream does not try a 401 again.
+            RelayOutcome::WrongSignature => {
+                let Some(times) = self.telemetry.worth_logging(Cause::new(kind, api_key)) else { return };
+                let text = "a signature is wrong: where the API secret was rotated, events of this app are being lost; \
+                            `api_secret` takes a list of both";
+                // Where everybody may send, anybody can cause this.
+                if self.settings.allow.is_some() {
+                    error!(%peer, api_key, times, "{text}");
+                } else {
+                    warn!(%peer, api_key, times, "{text}");
+                }
+            }
+            RelayOutcome::UnknownKey | RelayOutcome::WrongAddress | RelayOutcome::Busy => {
+                if let Some(times) = self.telemetry.worth_logging(kind) {
+                    warn!(%peer, outcome = refusal.label(), times, "a request was refused");
+                }
+            }
+            _ => {}
+        }
+    }
+}

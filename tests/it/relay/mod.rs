@@ -1,0 +1,8 @@
+//! The relay over real sockets, into a queue in memory.
+
+mod client;
+#[path = "../../support/until.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod until;
+mod requests;
+mod spool;
