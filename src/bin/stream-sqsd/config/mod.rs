@@ -66,9 +66,10 @@ pub(crate) struct Config<Queue = SqsOptions> {
 
 /// The configuration of a run, or of what does a part of its work. `file` is the file that was named by a flag.
 pub(crate) fn of_run<G: Group>(flags: Flags<G>, file: Option<&Path>, missing: Missing) -> Result<Config, Failure> {
-    // A run needs nothing of these, so what is missing there is none of its business.
-    let of_others = if missing == Missing::Refused { Missing::Ignored } else { missing };
-    of(flags, file, Secrets { of_routes: missing, of_stream: of_others, of_relay: of_others }, queue)
+    // A run needs nothing of these. What asks Stream says itself what is missing for that.
+    let of_relay = if missing == Missing::Refused { Missing::Ignored } else { missing };
+    let secrets = Secrets { of_routes: missing, of_stream: Missing::Ignored, of_relay };
+    of(flags, file, secrets, queue)
 }
 
 /// The configuration of a relay, of whose file `run` may use the rest.
