@@ -124,7 +124,8 @@ fn of<G: Group, Queue>(
 
     let queue = queue(&given, &mut diagnostics);
     let stream = stream.and_then(|entry| stream::read(entry, secrets.of_stream, &mut diagnostics));
-    let relay = relay.and_then(|entry| relay::read(entry, secrets.of_relay, &mut diagnostics));
+    let relay =
+        diagnostics.not_needed(|diagnostics| relay.and_then(|entry| relay::read(entry, secrets.of_relay, diagnostics)));
     let engine = engine(&given, &mut diagnostics);
     let log_format = choice(&given, &settings::LOG_FORMAT, &mut diagnostics, LogFormat::of);
     let routes = routes.map(|entry| routes::read(entry, secrets.of_routes, &mut diagnostics)).unwrap_or_default();
