@@ -59,7 +59,7 @@ async fn the_steps_of_the_page_can_be_followed() {
                 std::fs::write(place.path().join("stream-sqsd.toml"), toml).unwrap();
             }
             "sh" => {
-                // Here is no terminal on which it could ask.
+                // A test has no terminal on which it could ask.
                 let text = text.replace("setup --config stream-sqsd.toml\n", "setup --config stream-sqsd.toml --yes\n");
                 let mut shell = Command::new("/bin/sh");
                 shell.args(["-e", "-u", "-c", &text]).current_dir(place.path()).env_clear();

@@ -17,14 +17,16 @@ pub mod provision;
 pub mod policy;
 mod attributes;
 mod account;
+mod arn;
 mod connections;
 mod errors;
 mod url;
 
 pub use crate::queue::outgoing::{Outgoing, batches};
+pub use arn::TopicArn;
 pub use attributes::{Encryption, QueueAttributes, Redrive};
 pub use provision::Provisioner;
 pub use queue::{ConnectError, QueueAddress, SqsOptions, SqsQueue};
 pub use redrive::{MAX_MOVE_RATE, MoveState, MoveTask};
-pub use topic::{Subscription, Topic, TopicArn, TopicPlan};
+pub use topic::{Subscription, Topic, TopicPlan};
 pub use url::{BadQueueUrl, QueueUrl, is_this_machine, queue_arn, queue_url_of};

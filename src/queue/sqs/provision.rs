@@ -12,10 +12,10 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::account::CallerAccount;
+use super::arn::TopicArn;
 use super::attributes::{Encryption, QueueAttributes, taken_apart};
 use super::errors::queue_error;
 use super::policy::{self, BadPolicy};
-use super::topic::TopicArn;
 use super::url::{BadQueueUrl, QueueUrl};
 use crate::queue::interface::QueueError;
 

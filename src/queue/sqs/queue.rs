@@ -23,10 +23,11 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 
 use super::account::CallerAccount;
+use super::arn::TopicArn;
 use super::connections::Connections;
 use super::errors::{one_line, queue_error};
 use super::provision::Provisioner;
-use super::topic::{Topic, TopicArn};
+use super::topic::Topic;
 use super::url::{self, BadQueueUrl, QueueUrl};
 use crate::queue::interface::{
     Attributes, BATCH, Delivery, EntryError, EntryResult, MAX_VISIBILITY, MAX_WAIT, MessageAttribute, Queue,

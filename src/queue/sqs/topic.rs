@@ -9,6 +9,7 @@ use aws_sdk_sns::Client;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use tokio::time::Instant;
 
+use super::arn::TopicArn;
 use super::attributes::QueueAttributes;
 use super::connections::Connections;
 use super::errors::queue_error;
@@ -20,48 +21,6 @@ const CALL: Duration = Duration::from_secs(20);
 
 /// How many pages of a hundred subscriptions are looked through.
 const PAGES: usize = 100;
-
-/// The ARN of a topic, taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicArn {
-    text: String,
-    region: String,
-    name: String,
-}
-
-impl TopicArn {
-    /// None where that is not the ARN of a topic.
-    pub fn parse(text: &str) -> Option<TopicArn> {
-        let parts: Vec<&str> = text.split(':').collect();
-        let ["arn", partition, "sns", region, account, name] = parts.as_slice() else { return None };
-        let is_word = |text: &str| {
-            !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-        };
-        let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-        let is_good = is_account && [partition, region, name].into_iter().all(|part| is_word(part));
-        is_good.then(|| TopicArn { text: text.to_owned(), region: (*region).to_owned(), name: (*name).to_owned() })
-    }
-
-    /// As it was given.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// Its region, which may be another than the queue's.
-    pub fn region(&self) -> &str {
-        &self.region
-    }
-
-    /// The name of the topic.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Whether it keeps an order, for which it needs group ids.
-    pub fn is_fifo(&self) -> bool {
-        self.name.ends_with(".fifo")
-    }
-}
 
 /// How the queue is subscribed to the topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +77,7 @@ impl Topic {
         let mut config = aws_sdk_sns::config::Builder::from(sdk)
             .behavior_version(BehaviorVersion::v2026_01_12())
             .http_client(Connections::default())
-            .region(Region::new(topic.region.clone()))
+            .region(Region::new(topic.region().to_owned()))
             .timeout_config(TimeoutConfig::builder().operation_timeout(CALL).build());
         config.set_endpoint_url(endpoint);
         Topic { client: Client::from_conf(config.build()), topic }
@@ -201,7 +160,7 @@ impl Topic {
         update: bool,
         mut made: impl FnMut(Made),
     ) -> Result<(), ProvisionError> {
-        let name = || self.topic.name.clone();
+        let name = || self.topic.name().to_owned();
         match &plan.subscription {
             Subscription::Missing => {
                 let started = Instant::now();
@@ -229,28 +188,5 @@ impl Topic {
             made(Made::Permission(name()));
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_topic_is_named_by_its_arn_alone() {
-        let arn = TopicArn::parse("arn:aws:sns:eu-west-1:123456789012:chat-events").unwrap();
-        assert_eq!((arn.region(), arn.name(), arn.is_fifo()), ("eu-west-1", "chat-events", false));
-        for other in [
-            "",
-            "chat-events",
-            "arn:aws:sqs:eu-west-1:123456789012:chat-events",
-            "arn:aws:sns:eu-west-1:1:chat-events",
-            "arn:aws:sns:eu-west-1:123456789012:",
-            "arn:aws:sns:eu-west-1:123456789012:chat events",
-            "arn:aws:sns:eu-west-1:123456789012:chat-events:5bb7e2a4",
-        ] {
-            assert_eq!(TopicArn::parse(other), None, "{other}");
-        }
     }
 }
