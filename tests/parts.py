@@ -30,6 +30,7 @@ DEPLOYED = ROOT / "tests" / "deploy" / "requirements.txt"
 GATEWAY = ROOT / "tests" / "gateway" / "requirements.txt"
 # Of what ships: the part `release` builds them, and the parts behind it run the first.
 MUSL = ("x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl")
+SDKS = ROOT / "tests" / "stream" / "sdks" / "requirements.txt"
 SPELLING = ROOT / "tests" / "spelling" / "requirements.txt"
 # What is made of others, and what is for tests.
 NOT_ALONE = {"default", "daemon", "localstack-tests", "test-postgres"}
@@ -94,6 +95,13 @@ def parts(filters):
             "zizmor from PyPI",
             [["zizmor", "--offline", "--strict-collection", "--min-severity", "medium", ".github/workflows"]],
             requirements=WORKFLOWS,
+        ),
+        Part(
+            "sdks",
+            "Stream's SDKs from PyPI and npm",
+            [["cargo", "test", *FEATURES, "--test", "stream", "--", "--ignored", "sdks"]],
+            takes_long=True,
+            requirements=SDKS,
         ),
         Part(
             "worlds",

@@ -30,6 +30,7 @@ mod shutdown;
 mod start;
 mod provision;
 mod setup;
+mod walkthrough;
 #[path = "../stream/fake.rs"]
 #[allow(dead_code, reason = "what only the tests of the client need")]
 mod stream;

@@ -17,7 +17,7 @@ use super::body::event;
 use super::daemon::command_with_keys;
 use super::endpoint::{ACCOUNT, REGION, endpoint, sns, sqs};
 use super::proxy::{Fault, Proxy};
-use super::stream::{KEY, SECRET, Stream};
+use super::stream::{KEY, SECRET, Stream, Trouble};
 
 const THEIR_SECRET: &str = "their-s3cret";
 
@@ -488,6 +488,45 @@ async fn check_sees_the_topic_between_both_ends() {
     check("").await.with(0, &[&beside, "cannot be seen from here", "aws sns list-subscriptions-by-topic"]);
     let other = format!("sns_topic = \"arn:aws:sns:{REGION}:{ACCOUNT}:another\"\n");
     check(&other).await.with(1, &["no event hook of the app sends to this topic"]);
+}
+
+#[tokio::test]
+async fn check_says_that_a_fifo_queue_needs_group_ids() {
+    let mut machine = Machine::new("setup_check_fifo");
+    machine.queue += ".fifo";
+    let created = sqs("CreateQueue", json!({"QueueName": machine.queue, "Attributes": {"FifoQueue": "true"}})).await;
+    let hook =
+        json!({"hook_type": "sqs", "sqs_queue_url": created["QueueUrl"], "sqs_auth_type": "keys", "enabled": true});
+    machine.stream.set(|state| state.app["event_hooks"] = json!([hook]));
+    machine.check("").await.with(1, &["the event hook sends no group id to a FIFO queue", "relay"]);
+    machine.stream.set(|state| state.app["event_hooks"][0]["sqs_event_based_message_group_id_enabled"] = true.into());
+    let said = machine.check("").await.said;
+    assert!(!said.contains("group id"), "{said}");
+}
+
+#[tokio::test]
+async fn check_sees_the_one_queue_of_the_old_hook_system() {
+    let machine = Machine::new("setup_check_legacy");
+    machine.setup(&["--yes"]).await.with(0, &[]);
+    let url = machine.stream.hooks()[2]["sqs_queue_url"].clone();
+    machine.stream.set(|state| state.app["use_hook_v2"] = false.into());
+    machine.check("").await.with(1, &["the app sends to no queue", "setup --legacy"]);
+    machine.stream.set(|state| state.app["sqs_url"] = "https://sqs.eu-west-1.amazonaws.com/123456789012/other".into());
+    machine
+        .check("")
+        .await
+        .with(1, &["the app sends to another queue: https://sqs.eu-west-1.amazonaws.com", "setup --legacy"]);
+    machine.stream.set(|state| state.app["sqs_url"] = url);
+    machine.check("").await.with(0, &["the queue is good"]);
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_be_asked_is_advice() {
+    let machine = Machine::new("setup_check_unknown");
+    machine.setup(&["--yes"]).await.with(0, &[]);
+    let refused = json!({"code": 99, "message": "suspended", "StatusCode": 403});
+    machine.stream.set(|state| state.troubles = [("GET /app", Trouble::Answer(403, refused))].into());
+    machine.check("").await.with(0, &["Stream cannot be asked: ", "Whether Stream sends to this queue is not known."]);
 }
 
 #[tokio::test]

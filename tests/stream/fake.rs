@@ -213,7 +213,11 @@ impl State {
             }
             None => {}
         }
-        let (status, body) = self.carry_out(&call, &asked.body);
+        let (status, mut body) = self.carry_out(&call, &asked.body);
+        if path != asked.path {
+            let hooks = body.pointer_mut("/app/event_hooks").and_then(Value::as_array_mut);
+            hooks.into_iter().flatten().for_each(with_times_in_nanoseconds);
+        }
         Some((status, body, now() + 60))
     }
 
@@ -330,6 +334,16 @@ impl State {
         }
         self.app["event_hooks"] = hooks.into();
         Ok(())
+    }
+}
+
+/// As the second version of the API has them, which takes only the text of the first one.
+fn with_times_in_nanoseconds(hook: &mut Value) {
+    for name in ["created_at", "updated_at"] {
+        let time = hook.get(name).and_then(|time| time.as_str()?.parse::<jiff::Timestamp>().ok());
+        if let Some(time) = time {
+            hook[name] = i64::try_from(time.as_nanosecond()).unwrap().into();
+        }
     }
 }
 

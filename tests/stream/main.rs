@@ -8,6 +8,7 @@
 )]
 
 mod fake;
+mod sdks;
 
 use std::path::PathBuf;
 use std::time::Duration;

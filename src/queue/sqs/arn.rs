@@ -1,4 +1,4 @@
-//! The ARNs that are read here.
+//! The name of a topic, taken apart. Pure text.
 
 /// The ARN of a topic, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -142,6 +142,15 @@ impl Diagnostics {
         }
     }
 
+    /// What is found meanwhile to be missing is advice: a run starts without it.
+    pub(crate) fn not_needed<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.warnings.len();
+        let value = read(self);
+        let needed = self.warnings.iter_mut().skip(before).filter(|warning| warning.is_needed());
+        needed.for_each(|warning| warning.absent = Absent::Here);
+        value
+    }
+
     /// How much is not here, as far as is known by now.
     pub(crate) fn count_not_here(&self) -> usize {
         self.warnings.iter().filter(|warning| warning.absent != Absent::Nothing).count()

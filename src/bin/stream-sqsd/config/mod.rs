@@ -66,9 +66,10 @@ pub(crate) struct Config<Queue = SqsOptions> {
 
 /// The configuration of a run, or of what does a part of its work. `file` is the file that was named by a flag.
 pub(crate) fn of_run<G: Group>(flags: Flags<G>, file: Option<&Path>, missing: Missing) -> Result<Config, Failure> {
-    // A run needs nothing of these, so what is missing there is none of its business.
-    let of_others = if missing == Missing::Refused { Missing::Ignored } else { missing };
-    of(flags, file, Secrets { of_routes: missing, of_stream: of_others, of_relay: of_others }, queue)
+    // A run needs nothing of these. What asks Stream says itself what is missing for that.
+    let of_relay = if missing == Missing::Refused { Missing::Ignored } else { missing };
+    let secrets = Secrets { of_routes: missing, of_stream: Missing::Ignored, of_relay };
+    of(flags, file, secrets, queue)
 }
 
 /// The configuration of a relay, of whose file `run` may use the rest.
@@ -123,7 +124,8 @@ fn of<G: Group, Queue>(
 
     let queue = queue(&given, &mut diagnostics);
     let stream = stream.and_then(|entry| stream::read(entry, secrets.of_stream, &mut diagnostics));
-    let relay = relay.and_then(|entry| relay::read(entry, secrets.of_relay, &mut diagnostics));
+    let relay =
+        diagnostics.not_needed(|diagnostics| relay.and_then(|entry| relay::read(entry, secrets.of_relay, diagnostics)));
     let engine = engine(&given, &mut diagnostics);
     let log_format = choice(&given, &settings::LOG_FORMAT, &mut diagnostics, LogFormat::of);
     let routes = routes.map(|entry| routes::read(entry, secrets.of_routes, &mut diagnostics)).unwrap_or_default();

@@ -123,7 +123,8 @@ impl Subject<'_> {
             && hook.field("sqs_event_based_message_group_id_enabled").as_bool() != Some(true)
         {
             let why = "A FIFO queue refuses messages without a group id, and Stream keeps nothing that it cannot send.";
-            findings.push(harm("the event hook sends no group id to a FIFO queue", why, None));
+            let fix = "let Stream send to a standard queue (`stream-sqsd setup` makes one), or relay its webhooks to this one";
+            findings.push(harm("the event hook sends no group id to a FIFO queue", why, Some(fix.to_owned())));
         }
         OfStream { findings, auth: hook.auth(), by_topic: false }
     }
