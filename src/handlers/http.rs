@@ -82,7 +82,7 @@ pub struct Http {
     connections: Semaphore,
     places: usize,
     redirects: bool,
-    /// Whether we show a certificate of our own to whoever asks.
+    /// Whether we show a certificate of our own to a server that asks.
     has_certificate: bool,
     /// The statuses that the log was told of as errors.
     complaints: Complaints,

@@ -164,7 +164,7 @@ impl Said {
 }
 
 impl Said {
-    /// Says how much was left out, and begins to count anew.
+    /// Says how much was left out, and begins to count again.
     pub(super) fn renew(&mut self) {
         if self.unlogged_bytes > 0 {
             tracing::info!(

@@ -1,4 +1,4 @@
-//! Connections of whoever comes: how many, and for how long they may say nothing.
+//! Connections of anyone who comes: how many, and for how long they may say nothing.
 //!
 //! Each has a place, which says since when it is idle, sends a head, or has a request that is being answered. A sweep looks
 //! at all of them once a second, so that no connection needs a timer; and where there is no room for a new one, those make it

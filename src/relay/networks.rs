@@ -143,7 +143,7 @@ mod tests {
             // All of them are proxies: the request began in the network itself.
             ("10.0.0.1", &["10.2.2.2, 10.1.1.1"], Some("10.2.2.2")),
             ("10.0.0.1", &[], Some("10.0.0.1")),
-            // Whoever is not a proxy may write what he likes.
+            // Anyone who is not a proxy may write anything.
             ("198.51.100.7", &["34.225.10.29"], Some("198.51.100.7")),
             ("10.0.0.1", &["34.225.10.29, unknown"], None),
             ("10.0.0.1", &["34.225.10.29,"], None),

@@ -36,7 +36,7 @@ enum Fate {
 /// What a webhook is to the memory.
 #[derive(Debug)]
 pub(super) enum Seen {
-    /// It has not been here: whoever has the ticket is to store it, and says what became of it.
+    /// It has not been here: the holder of the ticket is to store it, and says what became of it.
     First(Ticket, Waiter),
     /// Its first attempt is at work.
     AtWork(Waiter),

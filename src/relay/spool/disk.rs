@@ -205,7 +205,7 @@ impl Disk {
             }
             Err(error) => {
                 // What an fsync that failed has left on the disk nobody knows, so this file is written to no more. Where
-                // its end cannot be cut off, it is sent, by whoever reads it, although its sender was told to try again.
+                // its end cannot be cut off, it is sent by the next that reads it, although its sender was told to try again.
                 let _ = file.set_len(segment.length);
                 self.open = None;
                 Err(error)
