@@ -44,7 +44,7 @@ const TLS: Key = Key {
 const APPS: Key = Key {
     name: "apps",
     example: r#"[{ api_key = "KEY", api_secret = [{ env = "NEW_SECRET" }, { env = "OLD_SECRET" }] }]"#,
-    default: Unset::Words("the app of [stream]"),
+    default: Unset::Words("the app of `[stream]`"),
     help: "The apps whose webhooks are taken, each with its API key (as text or as a secret) and its API secret (a secret). A \
            list of two secrets is for rotation: a signature by either is right",
 };
