@@ -76,6 +76,10 @@ impl Disk {
 
     fn take_over(directory: &Path, limit: u64) -> io::Result<Disk> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        // The name of a directory is durable when that above it is. Where that cannot be opened or synced, it was made by
+        // somebody else, and is older than this.
+        let above = directory.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let _ = File::open(above).and_then(|above| above.sync_all());
         let lock = options().create(true).open(directory.join("lock"))?;
         match lock.try_lock() {
             Ok(()) => {}
