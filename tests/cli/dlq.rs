@@ -108,8 +108,15 @@ fn list_says_how_many_why_and_until_when() {
     // 14 days after it was sent.
     let time = |name: &str| listing[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     assert_eq!((time("first_lost_at") - time("oldest_sent_at")).get_seconds(), 1_209_600);
+    let told = dlq.run(&["list"]).with(0).stdout;
+    let told_time = |what: &str| {
+        let (_, rest) = told.split_once(what).unwrap_or_else(|| panic!("{told}"));
+        rest.split([',', '\n']).next().unwrap().parse::<jiff::Timestamp>().unwrap()
+    };
+    let kept = told_time("the first is lost at ") - told_time("the oldest was sent at ");
+    assert_eq!(kept.get_seconds(), 1_209_600, "{told}");
     assert_eq!(dlq.counts(), (6, 0, 0), "all is visible again");
-    assert_eq!(dlq.sqs.dead().receive_count(&dlq.ids[0]), Some(1), "one look is one receive");
+    assert_eq!(dlq.sqs.dead().receive_count(&dlq.ids[0]), Some(2), "one look is one receive");
 }
 
 #[test]
@@ -224,6 +231,8 @@ fn a_limit_and_a_dry_run_leave_the_rest() {
     let ended = dlq.run(&["retry", "--dry-run", "--limit", "2", "--route", "hook"]).with(0);
     assert_eq!(ended.stdout.matches("goes to the route hook").count(), 2, "{}", ended.stdout);
     assert!(ended.stdout.ends_with("nothing was done\n"), "{}", ended.stdout);
+    let ended = dlq.run(&["retry", "--dry-run", "--type", "message.deleted"]).with(0);
+    assert!(ended.stdout.ends_with("seen 6, of which 1 match; nothing was done\n"), "{}", ended.stdout);
     assert!(!dlq.directory.path().join("calls").exists());
     assert_eq!(dlq.counts(), (6, 0, 0));
     let limited = dlq.run(&["retry", "--yes", "--limit", "1", "--route", "hook"]).with(0);

@@ -182,6 +182,8 @@ async fn the_head_of_each_fifo_group_is_handled_in_order() {
     let listed = dead.run(&["list", "--json"]).await.with(0);
     let listing: Value = serde_json::from_str(&listed.stdout).unwrap();
     assert_eq!(listing["messages"], 20, "ten of each group can be seen");
+    let told = dead.run(&["list"]).await.with(0).stdout;
+    assert!(told.contains(": at least 20 dead letters\n"), "{told}");
     dead.run(&["retry", "--yes"]).await.with(0);
     assert_eq!(dead.kept().await.len(), 0);
     let archive = std::fs::read_to_string(dead.path("events.jsonl")).unwrap();
