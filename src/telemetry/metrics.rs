@@ -274,11 +274,10 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::path::Path;
     use std::time::Duration;
 
     use super::super::flow::FlowState;
-    use super::super::prometheus::{Kind, line};
+    use super::super::prometheus::{Kind, documented};
     use super::super::record::tests::{down, flow, telemetry};
     use super::*;
 
@@ -386,31 +385,8 @@ mod tests {
         }
     }
 
-    /// The table of src/docs/monitoring.md.
-    fn documentation() -> String {
-        let mut text = "| metric | kind | labels | meaning |\n|---|---|---|---|\n".to_owned();
-        for metric in page(&telemetry(), true).metrics {
-            let kind = format!("{:?}", metric.kind).to_lowercase();
-            let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
-            line(&mut text, format_args!("| `{}` | {kind} | {} | {} |", metric.name, labels.join(", "), metric.help));
-        }
-        text
-    }
-
     #[tokio::test(start_paused = true)]
     async fn the_monitoring_page_has_the_table_of_the_metrics() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs/monitoring.md");
-        let written = std::fs::read_to_string(&path).expect("a monitoring.md");
-        let (before, rest) = written.split_once("<!-- metrics -->\n\n").expect("where the table begins");
-        let (table, after) = rest.split_once("\n<!-- /metrics -->").expect("where the table ends");
-        if table == documentation() {
-            return;
-        }
-        let fresh = format!("{before}<!-- metrics -->\n\n{}\n<!-- /metrics -->{after}", documentation());
-        if std::env::var_os("WRITE_DOCUMENTATION").is_some() {
-            std::fs::write(&path, fresh).expect("a monitoring.md that can be written");
-        } else {
-            panic!("the table of metrics in src/docs/monitoring.md is stale: run this test with WRITE_DOCUMENTATION=1");
-        }
+        documented::in_page("monitoring.md", page(&telemetry(), true).metrics);
     }
 }

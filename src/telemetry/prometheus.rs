@@ -116,6 +116,42 @@ fn escape(value: &str) -> String {
     value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }
 
+/// The tables of metrics in the guides, which are made from the metrics.
+#[cfg(test)]
+pub(super) mod documented {
+    use std::path::Path;
+
+    use super::{Metric, line};
+
+    fn table(metrics: Vec<&'static Metric>) -> String {
+        let mut text = "| metric | kind | labels | meaning |\n|---|---|---|---|\n".to_owned();
+        for metric in metrics {
+            let kind = format!("{:?}", metric.kind).to_lowercase();
+            let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+            line(&mut text, format_args!("| `{}` | {kind} | {} | {} |", metric.name, labels.join(", "), metric.help));
+        }
+        text
+    }
+
+    /// Fails where the table of a guide is stale, or writes it again with `WRITE_DOCUMENTATION=1`.
+    pub(in super::super) fn in_page(page: &str, metrics: Vec<&'static Metric>) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs").join(page);
+        let written = std::fs::read_to_string(&path).expect("a guide");
+        let (before, rest) = written.split_once("<!-- metrics -->\n\n").expect("where the table begins");
+        let (old, after) = rest.split_once("\n<!-- /metrics -->").expect("where the table ends");
+        let fresh = table(metrics);
+        if old == fresh {
+            return;
+        }
+        assert!(
+            std::env::var_os("WRITE_DOCUMENTATION").is_some(),
+            "the table of metrics in src/docs/{page} is stale: run this test with WRITE_DOCUMENTATION=1"
+        );
+        let whole = format!("{before}<!-- metrics -->\n\n{fresh}\n<!-- /metrics -->{after}");
+        std::fs::write(&path, whole).expect("a guide that can be written");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -343,9 +343,7 @@ impl RelaySnapshot {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use super::super::prometheus::{Kind, line};
+    use super::super::prometheus::{Kind, documented};
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -371,34 +369,14 @@ mod tests {
         assert!(monitor.is_live());
     }
 
-    /// The table of the relay's metrics in src/docs/relay.md.
-    fn documentation() -> String {
-        let mut text = "| metric | kind | labels | meaning |\n|---|---|---|---|\n".to_owned();
-        let ours = |metric: &&&Metric| metric.name.starts_with("stream_sqsd_relay_");
-        for metric in RelayTelemetry::new().page().metrics.iter().filter(ours) {
-            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{}", metric.name);
-            assert!(metric.help.ends_with('.') && !metric.help.contains(['\n', '\\', '|']), "{}", metric.help);
-            let kind = format!("{:?}", metric.kind).to_lowercase();
-            let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
-            line(&mut text, format_args!("| `{}` | {kind} | {} | {} |", metric.name, labels.join(", "), metric.help));
-        }
-        text
-    }
-
     #[tokio::test(start_paused = true)]
     async fn the_page_of_the_relay_has_the_table_of_its_metrics() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs/relay.md");
-        let written = std::fs::read_to_string(&path).expect("a relay.md");
-        let (before, rest) = written.split_once("<!-- metrics -->\n\n").expect("where the table begins");
-        let (table, after) = rest.split_once("\n<!-- /metrics -->").expect("where the table ends");
-        if table == documentation() {
-            return;
+        let mut metrics = RelayTelemetry::new().page().metrics;
+        metrics.retain(|metric| metric.name.starts_with("stream_sqsd_relay_"));
+        for metric in &metrics {
+            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{}", metric.name);
+            assert!(metric.help.ends_with('.') && !metric.help.contains(['\n', '\\', '|']), "{}", metric.help);
         }
-        let fresh = format!("{before}<!-- metrics -->\n\n{}\n<!-- /metrics -->{after}", documentation());
-        if std::env::var_os("WRITE_DOCUMENTATION").is_some() {
-            std::fs::write(&path, fresh).expect("a relay.md that can be written");
-        } else {
-            panic!("the table of metrics in src/docs/relay.md is stale: run this test with WRITE_DOCUMENTATION=1");
-        }
+        documented::in_page("relay.md", metrics);
     }
 }
