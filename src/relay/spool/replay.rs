@@ -5,7 +5,6 @@
 //! order that could be lost.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -204,12 +203,10 @@ impl Window {
 }
 
 /// Sends the messages of a call, and says what became of each.
-fn deliver<S: Sender>(courier: &Courier<S>, call: Call) -> impl Future<Output = (Call, Vec<Delivered>)> + Send {
-    async move {
-        let (places, messages): (Vec<usize>, Vec<Outgoing>) = call.into_iter().unzip();
-        let delivered = courier.deliver(&messages, Instant::now() + CALL_LIMIT).await;
-        (places.into_iter().zip(messages).collect(), delivered)
-    }
+async fn deliver<S: Sender>(courier: &Courier<S>, call: Call) -> (Call, Vec<Delivered>) {
+    let (places, messages): (Vec<usize>, Vec<Outgoing>) = call.into_iter().unzip();
+    let delivered = courier.deliver(&messages, Instant::now() + CALL_LIMIT).await;
+    (places.into_iter().zip(messages).collect(), delivered)
 }
 
 #[cfg(test)]

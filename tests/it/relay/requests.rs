@@ -269,6 +269,27 @@ async fn wrong_lengths_and_heads_are_refused_and_harm_nobody() {
 }
 
 #[tokio::test]
+async fn bodies_beyond_64_mib_together_are_answered_503() {
+    let relay = Running::start(settings(), queue()).await;
+    // Almost all of a body each, which stays in memory while the rest of it does not come.
+    let request = Webhook::with_body("id", vec![b' '; 1 << 20], "").bytes();
+    let mut held = Vec::new();
+    for _ in 0..68 {
+        let mut connection = TcpStream::connect(relay.address).await.unwrap();
+        // It may be refused before it has said everything.
+        let _ = connection.write_all(&request[..request.len() - 10_000]).await;
+        held.push(connection);
+    }
+    let busy = async || relay.monitor.snapshot().answered("busy");
+    until("there is no room", Duration::from_secs(20), busy, |busy| *busy >= 3).await;
+    assert_eq!(relay.monitor.snapshot().answered("busy"), 4, "64 have room, and a half");
+    drop(held);
+    let free = async || relay.monitor.metrics().contains("stream_sqsd_relay_body_bytes 0\n");
+    until("it is given back", Duration::from_secs(20), free, |free| *free).await;
+    assert_eq!(code(&relay, Webhook::new("id", JSON)).await, 200);
+}
+
+#[tokio::test]
 async fn a_large_event_is_queued_in_a_form_that_sqs_carries() {
     let relay = Running::start(settings(), queue()).await;
     let json = format!(r#"{{"type":"message.new","text":"{}"}}"#, "word ".repeat(200_000));
