@@ -23,6 +23,8 @@ pub(crate) enum Answer {
     HeadersFirst(Duration, String),
     /// Promises a body and closes the connection in the middle of it.
     Truncated(String),
+    /// Sends these bytes as they are, and may close the connection then.
+    Bytes { bytes: Vec<u8>, close: bool },
     /// Resets the connection.
     Reset,
     /// Says nothing and keeps the connection.
@@ -153,6 +155,13 @@ impl Script {
                     let _ = stream.write_all(format!("{}{body}", head(body.len() + 100)).as_bytes()).await;
                     return false;
                 }
+                Answer::Bytes { bytes, close } => {
+                    let written = stream.write_all(&bytes).await;
+                    if close {
+                        return false;
+                    }
+                    written
+                }
                 Answer::Reset => return true,
                 Answer::Silence => std::future::pending().await,
             };
@@ -224,7 +233,7 @@ impl Server {
 
     pub(crate) async fn queue_named(&self, name: &str) -> SqsQueue {
         let address = QueueAddress::Url(QueueUrl::parse(&self.url(name)).unwrap());
-        SqsQueue::with_config(&sdk_config(), address).await.unwrap()
+        SqsQueue::with_config(&sdk_config(), address).await.unwrap().with_client(super::CLIENT)
     }
 }
 
