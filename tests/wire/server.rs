@@ -81,6 +81,8 @@ pub(crate) struct Request {
     pub(crate) headers: Vec<(String, String)>,
     /// The body, when it is JSON.
     pub(crate) body: Value,
+    /// The body as it came.
+    pub(crate) raw: Vec<u8>,
 }
 
 impl Request {
@@ -262,5 +264,5 @@ pub(crate) async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Optio
     let length = headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, n)| n.parse().unwrap());
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Request { line, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+    Some(Request { line, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null), raw: body })
 }

@@ -618,6 +618,10 @@ impl Queue for SqsQueue {
         let clients = Clients::new(&self.config);
         *self.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
     }
+
+    fn fallbacks(&self) -> u64 {
+        self.direct.as_ref().map_or(0, |direct| direct.trust.fallbacks())
+    }
 }
 
 impl Sender for SqsQueue {

@@ -2,14 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_sqs::config::endpoint::Params;
+use aws_sdk_sqs::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
 use aws_sdk_sqs::config::{AsyncSleep, RuntimeComponents, SharedCredentialsProvider, SharedIdentityCache, Sleep};
 use aws_sdk_sqs::error::BoxError;
 use aws_smithy_runtime::client::auth::no_auth::NoAuthScheme;
 use aws_smithy_runtime::client::retries::strategy::NeverRetryStrategy;
 use aws_smithy_runtime_api::client::auth::AuthSchemeId;
 use aws_smithy_runtime_api::client::auth::static_resolver::StaticAuthSchemeOptionResolver;
-use aws_smithy_runtime_api::client::endpoint::{EndpointResolverParams, ResolveEndpoint};
 use aws_smithy_runtime_api::client::identity::{Identity, ResolveCachedIdentity, SharedIdentityResolver};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
@@ -28,8 +27,7 @@ pub(in super::super) struct Settings<'a> {
 impl Settings<'_> {
     /// Where requests go, with the path.
     pub(super) async fn endpoint(&self) -> Option<Uri> {
-        let params = EndpointResolverParams::new(self.params.clone());
-        let endpoint = self.config.endpoint_resolver().resolve_endpoint(&params).await.ok()?;
+        let endpoint = DefaultResolver::new().resolve_endpoint(&self.params).await.ok()?;
         let is_plain = endpoint.headers().next().is_none() && endpoint.properties().is_empty();
         let mut request = HttpRequest::empty();
         request.set_uri("/").ok()?;
@@ -44,7 +42,7 @@ impl Settings<'_> {
         let builder = RuntimeComponentsBuilder::new("our own client")
             .with_auth_scheme(NoAuthScheme::new())
             .with_auth_scheme_option_resolver(Some(StaticAuthSchemeOptionResolver::new(Vec::new())))
-            .with_endpoint_resolver(Some(self.config.endpoint_resolver()))
+            .with_endpoint_resolver(Some(DefaultResolver::new().into_shared_resolver()))
             .with_identity_cache(Some(cache.clone()))
             .with_identity_resolver(AuthSchemeId::new("sigv4"), resolver.clone())
             .with_retry_strategy(Some(NeverRetryStrategy::new()))
