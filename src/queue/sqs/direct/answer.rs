@@ -145,3 +145,188 @@ pub(super) fn batch(answer: &[u8]) -> Option<BatchAnswer> {
     }
     Some(read)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use aws_sdk_sqs::operation::delete_message_batch::DeleteMessageBatch;
+    use aws_sdk_sqs::operation::receive_message::ReceiveMessage;
+    use fastrand::Rng;
+    use hyper::StatusCode;
+    use proptest::prelude::*;
+
+    use super::super::judge;
+    use super::super::pool::Reply;
+    use super::*;
+
+    /// What the SDK makes of a good answer, in place of [`messages`].
+    fn messages_by_sdk(answer: &[u8]) -> Option<Vec<Received>> {
+        let reply = Reply { status: StatusCode::OK, headers: Default::default(), body: answer.to_vec() };
+        let output = judge::read::<ReceiveMessage>(reply).ok()?;
+        Some(output.messages.into_iter().flatten().map(|message| Received::of_sdk(message, false)).collect())
+    }
+
+    /// The same in place of [`batch`].
+    fn batch_by_sdk(answer: &[u8]) -> Option<BatchAnswer> {
+        let reply = Reply { status: StatusCode::OK, headers: Default::default(), body: answer.to_vec() };
+        let output = judge::read::<DeleteMessageBatch>(reply).ok()?;
+        Some(BatchAnswer::of_sdk(output.successful.iter().map(|entry| entry.id()), output.failed))
+    }
+
+    /// Draws answers: plain ones as SQS sends them, or odd ones.
+    struct Drawn {
+        rng: Rng,
+        is_odd: bool,
+    }
+
+    impl Drawn {
+        fn one_in(&mut self, n: u32) -> bool {
+            self.rng.u32(..n) == 0
+        }
+
+        fn odd(&mut self, n: u32) -> bool {
+            self.is_odd && self.one_in(n)
+        }
+
+        /// A text between quotes, escaped as one may or as one must.
+        fn text(&mut self) -> String {
+            const PARTS: [&str; 14] =
+                ["0", "7", "a", "H4sI", "{}", "\"", "\\", "/", "\u{1}", "\n", "\u{7f}", "é", "\u{2028}", "🌱"];
+            let count = if self.one_in(4) { self.rng.usize(..200) } else { self.rng.usize(..12) };
+            let text: String = (0..count).map(|_| PARTS[self.rng.usize(..PARTS.len())]).collect();
+            if self.one_in(3) {
+                let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+                return format!("\"{escaped}\"");
+            }
+            serde_json::to_string(&text).unwrap()
+        }
+
+        /// A value where a text belongs.
+        fn value(&mut self) -> String {
+            if !self.odd(8) {
+                return self.text();
+            }
+            ["null", "7", "true", "[]", "{}", "\"\\ud800\"", "\"\\x\"", ""][self.rng.usize(..8)].to_owned()
+        }
+
+        fn number(&mut self) -> String {
+            if self.odd(8) { self.value() } else { format!("\"{}\"", self.rng.u64(..) >> self.rng.u32(..64)) }
+        }
+
+        /// An object of some of these members.
+        fn object(&mut self, members: Vec<(&str, String)>) -> String {
+            let mut members: Vec<String> = members
+                .into_iter()
+                .filter(|_| !self.one_in(6))
+                .map(|(key, value)| format!("\"{key}\":{value}"))
+                .collect();
+            self.rng.shuffle(&mut members);
+            if self.odd(8) && !members.is_empty() {
+                members.push(members[0].clone());
+            }
+            if self.one_in(6) {
+                members.push(format!("\"SomethingNew\" : {}", self.text()));
+            }
+            let between = if self.one_in(3) { " ,\n\t" } else { "," };
+            format!("{{{}}}", members.join(between))
+        }
+
+        fn list(&mut self, entry: fn(&mut Self) -> String) -> String {
+            let entries: Vec<String> = (0..self.rng.usize(..4)).map(|_| entry(self)).collect();
+            format!("[{}]", entries.join(","))
+        }
+
+        fn attribute(&mut self) -> String {
+            let string = self.value();
+            let members = vec![("StringValue", string)];
+            let object = self.object(members);
+            let kind = ["String", "String.x", "Number", "Binary"][self.rng.usize(..4)];
+            let between = if object == "{}" { "" } else { "," };
+            format!("{{\"DataType\":\"{kind}\"{between}{}", &object[1..])
+        }
+
+        fn message(&mut self) -> String {
+            if self.odd(16) {
+                return "null".to_owned();
+            }
+            let system = vec![
+                ("ApproximateReceiveCount", self.number()),
+                ("SentTimestamp", self.number()),
+                ("MessageGroupId", self.value()),
+                ("AWSTraceHeader", self.value()),
+            ];
+            let of_sender = vec![("traceparent", self.attribute()), ("webhook_id", self.attribute())];
+            let members = vec![
+                ("MessageId", self.value()),
+                ("ReceiptHandle", self.value()),
+                ("Body", self.value()),
+                ("MD5OfBody", "\"5D41402ABC4B2A76B9719D911017C592\"".to_owned()),
+                ("Attributes", self.object(system)),
+                ("MessageAttributes", self.object_without_news(of_sender)),
+            ];
+            self.object(members)
+        }
+
+        /// What is new among the attributes of the sender would be an object.
+        fn object_without_news(&mut self, members: Vec<(&str, String)>) -> String {
+            let members: Vec<String> = members.into_iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+            format!("{{{}}}", members.join(","))
+        }
+
+        fn failed(&mut self) -> String {
+            let fault = if self.odd(4) { self.value() } else { self.rng.bool().to_string() };
+            let (id, code, message) = (self.number(), self.value(), self.value());
+            let optional = self.object(vec![("Message", message)]);
+            let between = if optional == "{}" { "" } else { "," };
+            format!("{{\"Id\":{id},\"Code\":{code},\"SenderFault\":{fault}{between}{}", &optional[1..])
+        }
+
+        fn successful(&mut self) -> String {
+            let id = self.number();
+            format!("{{\"Id\":{id}}}")
+        }
+
+        fn damaged(&mut self, answer: String) -> Vec<u8> {
+            let mut bytes = answer.into_bytes();
+            if self.odd(2) && !bytes.is_empty() {
+                let at = self.rng.usize(..bytes.len());
+                match self.rng.u32(..3) {
+                    0 => bytes.truncate(at),
+                    1 => bytes[at] = self.rng.u8(..),
+                    _ => bytes.insert(at, b"\"{}[]:,\\0 "[self.rng.usize(..10)]),
+                }
+            }
+            bytes
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn messages_are_read_as_the_sdk_reads_them(seed: u64, is_odd: bool) {
+            let mut drawn = Drawn { rng: Rng::with_seed(seed), is_odd };
+            let list = drawn.list(Drawn::message);
+            let answer = drawn.object(vec![("Messages", list)]);
+            let answer = drawn.damaged(answer);
+            let read = messages(&answer);
+            prop_assert!(is_odd || read.is_some(), "{}", String::from_utf8_lossy(&answer));
+            if read.is_some() {
+                prop_assert_eq!(read, messages_by_sdk(&answer), "{}", String::from_utf8_lossy(&answer));
+            }
+        }
+
+        #[test]
+        fn batches_are_read_as_the_sdk_reads_them(seed: u64, is_odd: bool) {
+            let mut drawn = Drawn { rng: Rng::with_seed(seed), is_odd };
+            let (successful, failed) = (drawn.list(Drawn::successful), drawn.list(Drawn::failed));
+            let answer = drawn.object(vec![("Successful", successful), ("Failed", failed)]);
+            let answer = drawn.damaged(answer);
+            let read = batch(&answer);
+            prop_assert!(is_odd || read.is_some(), "{}", String::from_utf8_lossy(&answer));
+            if read.is_some() {
+                prop_assert_eq!(read, batch_by_sdk(&answer), "{}", String::from_utf8_lossy(&answer));
+            }
+        }
+    }
+}
