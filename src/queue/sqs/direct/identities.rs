@@ -17,11 +17,11 @@ use aws_types::sdk_config::SharedTimeSource;
 use hyper::Uri;
 
 /// What the SDK's clients for the same queue are made of.
-pub(in super::super) struct Settings<'a> {
-    pub(in super::super) config: aws_sdk_sqs::Config,
-    pub(in super::super) credentials: SharedCredentialsProvider,
-    pub(in super::super) params: Params,
-    pub(in super::super) region: &'a str,
+pub(crate) struct Settings<'a> {
+    pub(crate) config: aws_sdk_sqs::Config,
+    pub(crate) credentials: SharedCredentialsProvider,
+    pub(crate) params: Params,
+    pub(crate) region: &'a str,
 }
 
 impl Settings<'_> {

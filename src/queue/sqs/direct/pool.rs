@@ -113,7 +113,7 @@ impl Dialer {
 
 /// The idle connections to one endpoint.
 #[derive(Default)]
-pub(in super::super) struct Pool {
+pub(crate) struct Pool {
     idle: Mutex<Vec<Open>>,
 }
 

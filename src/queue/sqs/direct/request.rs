@@ -20,16 +20,16 @@ use crate::queue::interface::Receipt;
 /// What a receive asks for.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(in super::super) struct Ask<'a> {
-    pub(in super::super) queue_url: &'a str,
-    pub(in super::super) message_system_attribute_names: &'a [&'a str],
-    pub(in super::super) message_attribute_names: &'a [&'a str],
-    pub(in super::super) max_number_of_messages: i32,
+pub(crate) struct Ask<'a> {
+    pub(crate) queue_url: &'a str,
+    pub(crate) message_system_attribute_names: &'a [&'a str],
+    pub(crate) message_attribute_names: &'a [&'a str],
+    pub(crate) max_number_of_messages: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in super::super) visibility_timeout: Option<i32>,
-    pub(in super::super) wait_time_seconds: i32,
+    pub(crate) visibility_timeout: Option<i32>,
+    pub(crate) wait_time_seconds: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in super::super) receive_request_attempt_id: Option<&'a str>,
+    pub(crate) receive_request_attempt_id: Option<&'a str>,
 }
 
 #[derive(Serialize)]

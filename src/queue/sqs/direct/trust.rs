@@ -7,13 +7,13 @@ const ENOUGH: u32 = 3;
 
 /// The calls that are told apart, so that deletes that go well do not hide receives that do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Call {
+pub(crate) enum Call {
     Receive,
     Delete,
 }
 
 #[derive(Debug, Default)]
-pub(in super::super) struct Trust {
+pub(crate) struct Trust {
     receives: AtomicU32,
     deletes: AtomicU32,
     is_lost: AtomicBool,
@@ -22,12 +22,12 @@ pub(in super::super) struct Trust {
 
 impl Trust {
     /// Whether our own client may still be used.
-    pub(in super::super) fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         !self.is_lost.load(Ordering::Relaxed)
     }
 
     /// How many calls only the SDK could make.
-    pub(in super::super) fn fallbacks(&self) -> u64 {
+    pub(crate) fn fallbacks(&self) -> u64 {
         self.fallbacks.load(Ordering::Relaxed)
     }
 
@@ -40,7 +40,7 @@ impl Trust {
     }
 
     /// A call went well by the SDK alone, and this is why.
-    pub(in super::super) fn broken(&self, call: Call, why: &str) {
+    pub(crate) fn broken(&self, call: Call, why: &str) {
         self.fallbacks.fetch_add(1, Ordering::Relaxed);
         let in_a_row = self.in_a_row(call).fetch_add(1, Ordering::Relaxed) + 1;
         tracing::debug!(?call, why, "a call went through the AWS SDK instead");
