@@ -185,7 +185,7 @@ def parts(filters):
             "template",
             "Rust, and cfn-lint and python-hcl2 from PyPI",
             [
-                ["cfn-lint", "--include-checks", "I", "--", "deploy/ecs/template.yaml"],
+                ["cfn-lint", "--include-checks", "I", "--", "deploy/ecs/template.yaml", "deploy/ecs/relay.yaml"],
                 ["python", "-B", "tests/deploy/template.py"],
                 ["python", "-B", "tests/deploy/terraform.py"],
             ],

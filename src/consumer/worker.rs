@@ -26,7 +26,7 @@ use super::work::{At, Work};
 use crate::decode::{self, DecodeError, Room};
 use crate::event::Event;
 use crate::handler::Context;
-use crate::queue::Delivery;
+use crate::queue::{Delivery, WebhookId};
 use crate::router::Route;
 use crate::telemetry::{CallEnd, Cause, MESSAGE_SPANS, shown};
 
@@ -139,9 +139,9 @@ impl Work<Engine> {
             () = self.lease.lost().cancelled() => None,
             () = engine.drain.begun() => return self.nack_unworked().await,
         };
-        let event = match decoded {
+        let (event, webhook_id) = match decoded {
             None => return self.interrupted(),
-            Some(Ok(event)) => event,
+            Some(Ok((event, in_envelope))) => (event, webhook_id.or(in_envelope)),
             Some(Err(failure)) => {
                 let Undecodable { failure, hint } = failure;
                 engine.telemetry.undecodable.add(failure.label());
@@ -336,8 +336,8 @@ impl Work<Engine> {
     }
 }
 
-/// Decodes a body within the bytes that the budget gives for it.
-async fn decode(held: &mut Held, body: String, limit: usize) -> Result<Event, Undecodable> {
+/// Decodes a body within the bytes that the budget gives for it, with the webhook id that an SNS envelope around it holds.
+async fn decode(held: &mut Held, body: String, limit: usize) -> Result<(Event, Option<WebhookId>), Undecodable> {
     let hint = decode::size_hint(&body).min(limit);
     held.reserve(hint).await;
     let decoded = match decode::decode_within(&body, hint, Room::Hinted) {
@@ -352,10 +352,18 @@ async fn decode(held: &mut Held, body: String, limit: usize) -> Result<Event, Un
         Ok(event) => held.decoded(event.held_bytes()),
         Err(_) => held.give_up_reserved(),
     }
-    decoded.map_err(|failure| {
-        let hint = decode::may_be_connection_test(&body).then_some(CONNECTION_TEST);
-        Undecodable { failure, hint }
-    })
+    match decoded {
+        Ok(event) => {
+            // A body that is the event itself need not be looked through once more.
+            let is_wrapped = event.json().len() != body.len();
+            let webhook_id = is_wrapped.then(|| decode::webhook_id_in_envelope(&body)).flatten();
+            Ok((event, webhook_id))
+        }
+        Err(failure) => {
+            let hint = decode::may_be_connection_test(&body).then_some(CONNECTION_TEST);
+            Err(Undecodable { failure, hint })
+        }
+    }
 }
 
 /// A body that is not an event.
