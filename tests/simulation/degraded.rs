@@ -260,6 +260,12 @@ mod outages {
     }
 
     #[test]
+    fn a_weekend_in_which_calls_hang_dead_letters_nothing() {
+        let target = down(Duration::ZERO, 64 * HOUR, Down::Hangs);
+        keeps_the_promises(Scenario { targets: vec![target], fifo: true, ..with(64 * HOUR, 3, 3) });
+    }
+
+    #[test]
     fn a_day_with_one_message_dead_letters_nothing() {
         keeps_the_promises(with(24 * HOUR, 1, 3));
         keeps_the_promises(with(12 * HOUR, 1, 2));

@@ -379,7 +379,7 @@ impl Caller {
             let (go, answer) = oneshot::channel();
             let doubt = self.doubt.map_or(1.0, |doubt| doubt.value);
             let may_nack = self.doubt.map_or(now, |doubt| doubt.first_failure) + DEAD_LETTERED_AFTER;
-            route.wait(key, Waiter { go, doubt, last_receive, may_nack, limit });
+            route.wait(self.number, key, Waiter { go, doubt, last_receive, may_nack, limit });
             state.waiting += 1;
             (key, answer)
         };
