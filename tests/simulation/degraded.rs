@@ -265,6 +265,16 @@ mod outages {
         keeps_the_promises(Scenario { targets: vec![target], fifo: true, ..with(64 * HOUR, 3, 3) });
     }
 
+    /// What comes later has more receives left, and is returned later.
+    #[test]
+    fn what_comes_during_a_weekend_costs_no_other_its_receives() {
+        for most in [4, 5] {
+            let mut scenario = with(64 * HOUR, 3, most);
+            scenario.messages.extend(trickle(8 * HOUR, 62 * HOUR));
+            keeps_the_promises(scenario);
+        }
+    }
+
     #[test]
     fn a_day_with_one_message_dead_letters_nothing() {
         keeps_the_promises(with(24 * HOUR, 1, 3));

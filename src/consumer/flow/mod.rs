@@ -529,8 +529,9 @@ impl Caller {
     /// The message could not be held any longer and is returned.
     pub(crate) fn returned(&mut self, returned: Returned) {
         let mut state = self.flow.state();
+        let visible = state.visible;
         if let Some(down) = &mut state.routes[self.route].down {
-            down.returned = Some(returned);
+            down.returned = Some(down.returned.map_or(returned, |before| before.then(returned, visible)));
             self.flow.depth_matters.notify_one();
         }
     }

@@ -121,6 +121,15 @@ pub(crate) struct Returned {
 }
 
 impl Returned {
+    /// Another one is returned. Until what is received next, the one of both counts that has fewer receives left.
+    pub(super) fn then(self, other: Returned, visible: Option<usize>) -> Returned {
+        let together = other.at < self.next_receive(visible) && self.receives_left <= other.receives_left;
+        if together && !mutant!("only-the-last-that-was-returned-counts") {
+            return Returned { at: other.at, ..self };
+        }
+        other
+    }
+
     /// When the next message may be received, with so many visible in the queue.
     ///
     /// Where many messages wait, each of them is received once in a long time. Where few do, the same ones would be
