@@ -296,7 +296,7 @@ impl RouteFlow {
 
     /// A call succeeded, so the target is there.
     pub(super) fn succeeded(&mut self, call: Begun, now: Instant) {
-        self.limits.succeeded(call, now);
+        self.limits.succeeded(call, self.active.saturating_sub(1), now);
         self.last_success = Some(now);
         if let Some(since) = self.failing_since.take() {
             self.failing.clear();
