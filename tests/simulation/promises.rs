@@ -212,18 +212,20 @@ fn nothing_stands_by_a_named_delay(scenario: &Scenario, record: &Record) -> Kept
             // The next probe of a target that is down, at the latest, and no pause that was named before goes on.
             let earlier = pauses(record, route).filter(|(call, _)| call.ended <= refused.ended).map(|(_, until)| until);
             let latest = earlier.max().unwrap_or(until).max(until) + 30 * SECOND;
-            // A receive cannot choose its route: one that is down holds up the others for as long.
+            // A receive cannot choose its route: one that is down holds up the others for as long. And beyond 12 hours
+            // little is received, also where nothing is left but what always fails, which looks like an outage.
             let holds_up = |(other, target): (usize, &Target)| {
-                let long = |one: &Outage| other != route || one.lasts() > 11 * HOUR;
-                target.outages.iter().any(|one| one.from <= next && refused.ended <= one.until && long(one))
+                let overlaps = |one: &Outage| one.from <= next && refused.ended <= one.until;
+                let down = other != route && target.outages.iter().any(overlaps);
+                down || seems_down(scenario, record, other, refused.ended)
             };
-            let down = scenario.targets.iter().enumerate().any(holds_up);
+            let down = || scenario.targets.iter().enumerate().any(holds_up);
             let waiting = || {
                 record.waiting(until, |number| scenario.messages[number].route == route && scenario.can_succeed(number))
             };
             // A process that drains calls nobody, and what one held that was killed is hidden for its visibility timeout.
             let restarted = record.restarts(refused.begun, next) > 0;
-            if next > latest && !down && !restarted && waiting() > 0 {
+            if next > latest && !restarted && waiting() > 0 && !down() {
                 return Err(format!(
                     "refused at {:?}, and the next call is at {next:?}, not by {latest:?}",
                     refused.ended
@@ -232,6 +234,13 @@ fn nothing_stands_by_a_named_delay(scenario: &Scenario, record: &Record) -> Kept
         }
     }
     Ok(())
+}
+
+/// Whether messages wait for a route and nothing has succeeded on it for about twelve hours.
+fn seems_down(scenario: &Scenario, record: &Record, route: usize, at: Duration) -> bool {
+    let Some(since) = at.checked_sub(11 * HOUR) else { return false };
+    !record.successes(route).iter().any(|success| (since..at).contains(success))
+        && record.waiting(at, |number| scenario.messages[number].route == route) > 0
 }
 
 /// What a target takes, as far as it is promised to get it.
