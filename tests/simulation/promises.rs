@@ -290,8 +290,7 @@ fn share(scenario: &Scenario, target: &Target, limits: &[Limit]) -> Option<Share
             Limit::Window { .. } => return None,
         }
     }
-    // Some answers take longer than the handler waits for them.
-    let times_out = target.latency.most() > 2 * target.timeout;
+    let times_out = target.often_times_out();
     if (others > 0 || !target.failing.is_empty()) && share.per_second < 1.0 {
         return None;
     }
@@ -490,7 +489,8 @@ fn the_rate_comes_back(scenario: &Scenario, record: &Record) -> Kept {
             grows_slowly(record, route, first, if settled { before } else { f64::MAX })?;
         }
         let soon = first + MINUTE;
-        if !settled || before < 1.0 || target.recovery.is_some() || !has_backlog(scenario, record, route, soon) {
+        let same = target.recovery.is_none() && !target.often_times_out();
+        if !settled || before < 1.0 || !same || !has_backlog(scenario, record, route, soon) {
             continue;
         }
         let long = (3 * SECOND).max(Duration::from_secs_f64(10.0 / before));
