@@ -64,10 +64,11 @@ fn nothing_went_wrong(scenario: &Scenario, record: &Record) -> Kept {
     let left =
         |number: &usize| scenario.can_succeed(*number) && !record.over[*number] && !scenario.is_behind_poison(*number);
     let left: Vec<_> = (0..scenario.messages.len()).filter(left).collect();
-    // More of those that always fail than can be held may stand before them for longer.
-    let failing = (0..scenario.messages.len()).filter(|number| scenario.always_fails(*number));
-    let bytes: usize = failing.clone().map(|number| scenario.messages[number].bytes).sum();
-    let can_be_held = failing.count() <= 10 * scenario.slots && bytes < scenario.bytes / 2;
+    // More of those that always fail than can be held, with what is behind them, may stand before them for longer.
+    let stands = |number: &usize| scenario.always_fails(*number) || scenario.is_behind_poison(*number);
+    let standing = (0..scenario.messages.len()).filter(stands);
+    let bytes: usize = standing.clone().map(|number| scenario.messages[number].bytes).sum();
+    let can_be_held = standing.count() <= 10 * scenario.slots && bytes < scenario.bytes / 2;
     // After a long outage, or where most calls fail at random, what always fails may be all that is received: for ever
     // where there is no redrive policy, and for days where it holds up another route or stands at the head of all groups.
     let holds_up = scenario.max_receive_count.is_none() || scenario.targets.len() > 1 || scenario.fifo;
