@@ -270,7 +270,8 @@ fn share(scenario: &Scenario, target: &Target, limits: &[Limit]) -> Option<Share
     for limit in limits {
         match *limit {
             Limit::Rate { per_second, burst } => {
-                if burst < per_second && latency >= 1.0 / per_second {
+                // A bucket of one call is strict spacing, whatever the rate.
+                if burst < per_second.max(2.0) && latency >= 1.0 / per_second {
                     return None;
                 }
                 if per_second < share.per_second {
@@ -323,6 +324,7 @@ fn share(scenario: &Scenario, target: &Target, limits: &[Limit]) -> Option<Share
 
 fn the_target_gets_what_it_takes(scenario: &Scenario, record: &Record) -> Kept {
     let poison = scenario.messages.iter().filter(|message| message.nature == Nature::Poison).count();
+    let failed = &first_answered(record, &[Answer::Failed]);
     for (route, target) in scenario.targets.iter().enumerate() {
         let mut changes = target.changes();
         changes.extend(record.lives.iter().map(|(began, _)| *began));
@@ -348,7 +350,9 @@ fn the_target_gets_what_it_takes(scenario: &Scenario, record: &Record) -> Kept {
             if record.restarts(from.saturating_sub(scenario.visibility), until) > 0 {
                 continue;
             }
-            while from + window <= until && has_backlog(scenario, record, route, from + window) {
+            // What failed waits in the queue until its delay is over.
+            let ready = |until: Duration| move |number: usize| failed[number].is_none_or(|at| at >= until);
+            while from + window <= until && has_more(scenario, record, route, from + window, ready(from + window)) {
                 let ended = |call: &&Call| call.route == route && (from..from + window).contains(&call.ended);
                 let calls: Vec<&Call> = record.calls.iter().filter(ended).collect();
                 let count =
@@ -393,8 +397,16 @@ fn noticed(scenario: &Scenario, record: &Record, route: usize, at: Duration) -> 
 
 /// Whether there is more to do than the engine holds.
 fn has_backlog(scenario: &Scenario, record: &Record, route: usize, at: Duration) -> bool {
+    has_more(scenario, record, route, at, |_| true)
+}
+
+/// Whether there is more of these to do than the engine holds.
+fn has_more(scenario: &Scenario, record: &Record, route: usize, at: Duration, these: impl Fn(usize) -> bool) -> bool {
     let good = |number: usize| {
-        scenario.messages[number].route == route && scenario.can_succeed(number) && !scenario.is_behind_poison(number)
+        these(number)
+            && scenario.messages[number].route == route
+            && scenario.can_succeed(number)
+            && !scenario.is_behind_poison(number)
     };
     record.waiting(at, good) >= 2 * scenario.slots + 10
 }
@@ -537,7 +549,7 @@ fn poison_is_dead_lettered_in_time(scenario: &Scenario, record: &Record) -> Kept
         return Ok(());
     }
     let all: Vec<usize> = (0..scenario.messages.len()).filter(|number| scenario.always_fails(*number)).collect();
-    let first_failures = first_failures(record);
+    let first_failures = first_answered(record, &[Answer::Failed, Answer::Refused]);
     let successes: Vec<_> = (0..scenario.targets.len()).map(|route| record.successes(route)).collect();
     for number in all.iter().copied() {
         let Some(failed) = first_failures[number] else { continue };
@@ -583,10 +595,10 @@ fn takes_enough(scenario: &Scenario, route: usize, at_fault: usize) -> bool {
     needed as f64 <= retries
 }
 
-/// When each message first failed.
-fn first_failures(record: &Record) -> Vec<Option<Duration>> {
+/// When each message was first answered by one of these.
+fn first_answered(record: &Record, these: &[Answer]) -> Vec<Option<Duration>> {
     let mut first = vec![None; record.sent.len()];
-    for call in record.calls.iter().filter(|call| matches!(call.answer, Some(Answer::Failed | Answer::Refused))) {
+    for call in record.calls.iter().filter(|call| call.answer.is_some_and(|answer| these.contains(&answer))) {
         first[call.message].get_or_insert(call.ended);
     }
     first
