@@ -225,9 +225,10 @@ async fn meet<S: Sender>(
     let _ = stream.set_nodelay(true);
     let Some(certificate) = certificate else {
         // The first byte is waited for here: a connection of hyper's has 16 KiB of buffers, spoken or not.
+        let mut first = [0];
         tokio::select! {
             biased;
-            _ = stream.peek(&mut [0]) => {}
+            _ = stream.peek(&mut first) => {}
             () = stop.cancelled() => return,
         }
         return Box::pin(talk(stream, peer, seat, endpoint, stop)).await;
