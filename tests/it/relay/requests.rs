@@ -273,16 +273,16 @@ async fn bodies_beyond_64_mib_together_are_answered_503() {
     let relay = Running::start(settings(), queue()).await;
     // Almost all of a body each, which stays in memory while the rest of it does not come.
     let request = Webhook::with_body("id", vec![b' '; 1 << 20], "").bytes();
+    let busy = || relay.monitor.snapshot().answered("busy");
     let mut held = Vec::new();
-    for _ in 0..68 {
+    while busy() == 0 && held.len() < 100 {
         let mut connection = TcpStream::connect(relay.address).await.unwrap();
         // It may be refused before it has said everything.
         let _ = connection.write_all(&request[..request.len() - 10_000]).await;
         held.push(connection);
     }
-    let busy = async || relay.monitor.snapshot().answered("busy");
-    until("there is no room", Duration::from_secs(20), busy, |busy| *busy >= 3).await;
-    assert_eq!(relay.monitor.snapshot().answered("busy"), 4, "64 have room, and a half");
+    until("there is no room", Duration::from_secs(20), async || busy(), |busy| *busy > 0).await;
+    assert!(held.len() >= 64, "{}", held.len());
     drop(held);
     let free = async || relay.monitor.metrics().contains("stream_sqsd_relay_body_bytes 0\n");
     until("it is given back", Duration::from_secs(20), free, |free| *free).await;
