@@ -16,6 +16,7 @@ use super::engine::Engine;
 use super::groups::Ticket;
 use super::lease::Lease;
 use crate::event::Event;
+use crate::handler::Context;
 use crate::router::Route;
 use crate::telemetry::Failed;
 
@@ -36,6 +37,7 @@ pub(super) struct At<'a> {
     pub(super) number: usize,
     pub(super) route: &'a Route,
     pub(super) event: &'a Event,
+    pub(super) context: &'a Context,
 }
 
 impl Work<Engine> {

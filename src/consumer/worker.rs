@@ -28,7 +28,7 @@ use crate::event::Event;
 use crate::handler::Context;
 use crate::queue::{Delivery, WebhookId};
 use crate::router::Route;
-use crate::telemetry::{CallEnd, Cause, shown};
+use crate::telemetry::{CallEnd, Cause, MESSAGE_SPANS, shown};
 
 /// What a worker is to do with its delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +163,7 @@ impl Work<Engine> {
         };
         self.account.route = Some(number);
         let span = info_span!(
+            target: MESSAGE_SPANS,
             "message",
             message_id = %receipt.message_id,
             r#type = shown(event.kind().name()),
@@ -188,7 +189,7 @@ impl Work<Engine> {
     ) -> Settlement {
         let engine = self.engine.clone();
         let mut caller = engine.flow.enter(number, self.lease.message_id().clone());
-        let at = At { number, route, event: &event };
+        let at = At { number, route, event: &event, context: &context };
         let mut attempt = 0_u32;
         let mut failures = 0_u32;
         loop {
@@ -200,7 +201,7 @@ impl Work<Engine> {
             }
             attempt = attempt.saturating_add(1);
             let began = Instant::now();
-            let (end, ended) = self.call(at, &context, attempt).await;
+            let (end, ended) = self.call(at, attempt).await;
             engine.telemetry.called(number, end, began.elapsed());
             let verdict = self.check(at, &ended, &mut caller);
             match ended {
@@ -285,7 +286,7 @@ impl Work<Engine> {
             && let Err(failure) = engine.dedup.handled(self.lease.message_id(), engine.settings.wall_clock).await
             && let Some(times) = engine.telemetry.worth_logging(Cause::new(("journal", "write"), &failure.to_string()))
         {
-            warn!(error = %failure, times, "a success is not yet in the journal; it is known in memory only");
+            warn!(message_id = %self.lease.message_id(), error = %failure, times, "a success is not yet in the journal; it is known in memory only");
         }
     }
 

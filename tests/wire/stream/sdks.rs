@@ -16,12 +16,12 @@ use stream_sqsd::relay::{App, Relay, RelaySettings};
 use stream_sqsd::webhook::SigningKey;
 use tokio::net::TcpListener;
 
-use crate::fake::{KEY, SECRET, Stream};
+use super::fake::{KEY, SECRET, Stream};
 
 const QUEUE: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/chat-events";
 
 fn source() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stream/sdks"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire/stream/sdks"))
 }
 
 /// What an SDK saw of an app with two hooks, to which it has added a third one.
