@@ -179,6 +179,19 @@ async fn on_a_fifo_queue_events_have_group_and_deduplication_id() {
 }
 
 #[tokio::test]
+async fn a_webhook_id_that_sqs_refuses_is_taken_for_none() {
+    let relay = Running::start(settings(), MemoryQueue::new(MemorySettings::new().with_fifo(true))).await;
+    let longest = "x".repeat(128);
+    for id in ["a b", "", &*format!("{longest}x"), &longest] {
+        let json = format!(r#"{{"type":"message.new","text":"{id}"}}"#);
+        assert_eq!(code(&relay, Webhook::new(id, &json)).await, 200, "{id}");
+    }
+    let queue = relay.stop().await;
+    let ids: Vec<_> = received(&queue).await.into_iter().map(|message| message.webhook_id).collect();
+    assert_eq!(ids, [None, None, None, stream_sqsd::queue::WebhookId::new(&longest)]);
+}
+
+#[tokio::test]
 async fn only_allowed_addresses_are_answered() {
     let relay = Running::start(settings().with_allow(Networks::of_stream()), queue()).await;
     assert_eq!(code(&relay, Webhook::new("id", JSON)).await, 403);
