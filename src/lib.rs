@@ -131,7 +131,7 @@ pub mod queue;
 pub mod telemetry;
 #[cfg(feature = "stream-api")]
 pub mod stream;
-#[cfg(any(feature = "http", feature = "postgres", feature = "stream-api"))]
+#[cfg(any(feature = "http", feature = "postgres", feature = "sqs", feature = "stream-api"))]
 pub mod net;
 mod shutdown;
 

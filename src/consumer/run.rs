@@ -282,6 +282,7 @@ impl<Q: Queue> Run<Q> {
     fn polled(&mut self, mut polled: Polled) -> Result<(), QueueError> {
         let telemetry = self.engine.telemetry.clone();
         telemetry.poll_closed(polled.poll.id);
+        telemetry.client_fallbacks.rise_to(self.queue.fallbacks());
         self.asked_for -= polled.poll.claim.slots();
         let deliveries = match std::mem::replace(&mut polled.outcome, Outcome::Hung) {
             Outcome::Answered(deliveries) => deliveries,

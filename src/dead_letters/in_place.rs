@@ -309,6 +309,10 @@ impl<Q: Queue> Queue for InPlace<Q> {
     fn reconnect(&self) {
         self.queue.reconnect();
     }
+
+    fn fallbacks(&self) -> u64 {
+        self.queue.fallbacks()
+    }
 }
 
 impl<Q: Queue> Observer for InPlace<Q> {

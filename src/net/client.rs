@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::future::poll_fn;
-use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -77,18 +76,10 @@ pub async fn try_to_connect(url: &str, files: &TlsFiles, limit: Duration) -> Res
     };
     match timeout(limit, connecting).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) if is_of_tls(&*error) => Err(ConnectionError::Handshake(error)),
+        Ok(Err(error)) if tls::is_of_tls(&*error) => Err(ConnectionError::Handshake(error)),
         Ok(Err(error)) => Err(ConnectionError::Refused(error)),
         Err(_) => Err(ConnectionError::TimedOut { after: limit }),
     }
-}
-
-/// Whether an error, or what caused it, is one of TLS. An error of I/O does not give its content as its cause.
-fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
-    let content = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    error.is::<rustls::Error>()
-        || content.is_some_and(|content| is_of_tls(content))
-        || error.source().is_some_and(is_of_tls)
 }
 
 /// A client for requests to these URLs, with so much time to connect, at most so many idle connections, and these files for TLS.

@@ -29,22 +29,35 @@ pub struct BadProxy {
 pub(crate) struct Connector {
     tcp: HttpConnector,
     proxies: Arc<Matcher>,
+    is_near: fn(&Uri) -> bool,
 }
 
 impl Connector {
     /// With so much time to connect, and a probe of the connection after as long without a byte.
-    pub(super) fn new(connect_timeout: Duration, keepalive: Duration) -> Self {
+    pub(crate) fn new(connect_timeout: Duration, keepalive: Duration) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(connect_timeout));
         tcp.set_keepalive(Some(keepalive));
-        Connector { tcp, proxies: Arc::new(Matcher::from_env()) }
+        Connector { tcp, proxies: Arc::new(Matcher::from_env()), is_near: is_loopback }
+    }
+
+    /// Asks for these targets without a proxy, in place of those on the loopback.
+    #[cfg(feature = "sqs")]
+    pub(crate) fn with_near(self, is_near: fn(&Uri) -> bool) -> Self {
+        Connector { is_near, ..self }
+    }
+
+    /// Whether the way to a target leads through a proxy.
+    #[cfg(feature = "sqs")]
+    pub(crate) fn has_proxy(&self, target: &Uri) -> bool {
+        !(self.is_near)(target) && self.proxies.intercept(target).is_some()
     }
 
     /// Refuses a proxy of an unsupported kind before there is anything to send.
-    pub(super) fn check(&self, target: &Uri) -> Result<(), BadProxy> {
-        if is_loopback(target) {
+    pub(crate) fn check(&self, target: &Uri) -> Result<(), BadProxy> {
+        if (self.is_near)(target) {
             return Ok(());
         }
         match self.proxies.intercept(target) {
@@ -68,7 +81,7 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        let proxy = if is_loopback(&target) { None } else { self.proxies.intercept(&target) };
+        let proxy = if (self.is_near)(&target) { None } else { self.proxies.intercept(&target) };
         let Some(proxy) = proxy else {
             let connecting = self.tcp.call(target);
             return Box::pin(async move { Ok(connecting.await?) });

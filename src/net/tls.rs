@@ -4,6 +4,8 @@
 //! verified; there is no switch.
 
 use std::error::Error;
+#[cfg(any(feature = "http", feature = "sqs", feature = "stream-api"))]
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -122,6 +124,15 @@ fn trusting(roots: RootCertStore, files: &TlsFiles) -> Result<ClientConfig, TlsE
         }
         _ => Err(TlsError::Half),
     }
+}
+
+/// Whether an error, or what caused it, is one of TLS. An error of I/O does not give its content as its cause.
+#[cfg(any(feature = "http", feature = "sqs", feature = "stream-api"))]
+pub(crate) fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
+    let content = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || content.is_some_and(|content| is_of_tls(content))
+        || error.source().is_some_and(is_of_tls)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

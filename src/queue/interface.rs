@@ -104,6 +104,13 @@ pub trait Queue: Send + Sync + 'static {
 
     /// Forgets pooled connections, so that the next call opens new ones. Called when polls hang.
     fn reconnect(&self);
+
+    /// How many calls so far got through only by a second way that costs more, for a queue that has two ways.
+    ///
+    /// A queue that wraps another one must pass this on, as it does the calls.
+    fn fallbacks(&self) -> u64 {
+        0
+    }
 }
 
 /// A queue that is shared: with a consumer, and with anyone who asks how deep it is.
@@ -147,6 +154,10 @@ impl<Q: Queue> Queue for Arc<Q> {
 
     fn reconnect(&self) {
         Q::reconnect(self);
+    }
+
+    fn fallbacks(&self) -> u64 {
+        Q::fallbacks(self)
     }
 }
 

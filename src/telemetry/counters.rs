@@ -210,6 +210,11 @@ counters! {
             /// How often the connections were given up and opened again.
             reconnects in Polls;
         }
+        "stream_sqsd_client_fallbacks_total": "Receives and deletes that the daemon's own client could not make and the AWS \
+            SDK could. After three in a row the SDK makes all." {
+            /// Calls that got through only by the queue's second way, which costs more.
+            client_fallbacks in Polls;
+        }
     }
 }
 

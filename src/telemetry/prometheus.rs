@@ -134,7 +134,7 @@ pub(super) mod documented {
     }
 
     /// Fails where the table of a guide is stale, or writes it again with `WRITE_DOCUMENTATION=1`.
-    pub(in super::super) fn in_page(page: &str, metrics: Vec<&'static Metric>) {
+    pub(crate) fn in_page(page: &str, metrics: Vec<&'static Metric>) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs").join(page);
         let written = std::fs::read_to_string(&path).expect("a guide");
         let (before, rest) = written.split_once("<!-- metrics -->\n\n").expect("where the table begins");

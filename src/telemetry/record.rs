@@ -324,16 +324,16 @@ pub(super) mod tests {
     use super::*;
 
     /// Two routes of the same name.
-    pub(in super::super) fn telemetry() -> Telemetry {
+    pub(crate) fn telemetry() -> Telemetry {
         let limits = Limits { concurrency: 64, max_in_flight_bytes: 1 << 20, wait: Duration::from_secs(20) };
         Telemetry::new(limits, vec!["message.*".into(), "message.*".into()])
     }
 
-    pub(in super::super) fn down(lasts: Duration) -> FlowState {
+    pub(crate) fn down(lasts: Duration) -> FlowState {
         FlowState::Down { lasts, next_probe_in: None, next_receive_in: None }
     }
 
-    pub(in super::super) fn flow(state: FlowState) -> TargetFlow {
+    pub(crate) fn flow(state: FlowState) -> TargetFlow {
         TargetFlow { route: "message.*".into(), state, ..TargetFlow::default() }
     }
 

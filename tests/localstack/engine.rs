@@ -1,11 +1,12 @@
 //! The engine as a library's user runs it: handlers of the test's own, in this process.
 
+use std::env;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
 use stream_sqsd::consumer::{Consumer, RetryDelay, Settings};
-use stream_sqsd::queue::sqs::{QueueAddress, QueueUrl, SqsQueue};
+use stream_sqsd::queue::sqs::{QueueAddress, QueueUrl, SqsClient, SqsQueue};
 use stream_sqsd::router::Router;
 
 use super::endpoint::{REGION, endpoint};
@@ -32,7 +33,13 @@ pub(crate) async fn start(queue: &TestQueue, router: Router, settings: Settings)
 pub(crate) async fn start_through(endpoint: &str, queue: &TestQueue, router: Router, settings: Settings) -> Running {
     let config = aws(endpoint);
     let address = QueueAddress::Url(QueueUrl::parse(&queue.url).unwrap());
-    Running::start(Consumer::new(SqsQueue::with_config(&config, address).await.unwrap(), router, settings))
+    let queue = SqsQueue::with_config(&config, address).await.unwrap().with_client(client());
+    Running::start(Consumer::new(queue, router, settings))
+}
+
+/// The client that receives and deletes: the AWS SDK where the tester's STREAM_SQSD_CLIENT says so.
+fn client() -> SqsClient {
+    if env::var("STREAM_SQSD_CLIENT").as_deref() == Ok("sdk") { SqsClient::Sdk } else { SqsClient::Auto }
 }
 
 /// Settings for a test that does not want to wait: short polls, and a failed message comes again after a second. At once

@@ -1,6 +1,7 @@
 //! The binary as its users run it: a process with arguments, an environment of its own, standard output, standard error and
 //! signals. Tests with a runtime await it, and those without wait for it.
 
+use std::env;
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -16,7 +17,8 @@ use tokio::time::timeout;
 
 use super::until::{PATIENCE, until};
 
-/// The binary with these arguments, and an environment in which nothing of the tester's is set.
+/// The binary with these arguments, and an environment in which nothing of the tester's is set but the client that receives
+/// and deletes.
 pub(crate) fn bare(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stream-sqsd"));
     command.args(arguments).env_clear().envs([
@@ -25,6 +27,7 @@ pub(crate) fn bare(arguments: &[&str]) -> Command {
         // No test asks the machine for a role.
         ("AWS_EC2_METADATA_DISABLED", "true"),
     ]);
+    command.envs(env::var("STREAM_SQSD_CLIENT").map(|client| ("STREAM_SQSD_CLIENT", client)));
     command
 }
 

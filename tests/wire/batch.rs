@@ -6,7 +6,7 @@ use serde_json::json;
 use stream_sqsd::queue::sqs::{Outgoing, batches};
 use stream_sqsd::queue::{BATCH, EntryResult, MAX_MESSAGE_SIZE, Queue, QueueFacts, Receipt};
 
-use crate::server::{Answer, Server};
+use super::server::{Answer, Server};
 
 fn receipt(id: &str) -> Receipt {
     Receipt::new(id, format!("handle-of-{id}"))

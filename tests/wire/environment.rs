@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{ServerConfig, crypto, pki_types};
 
-use crate::server::{Answer, Script, Server, message, read_request};
+use super::server::{Answer, Script, Server, message, read_request};
 
 const AWS_URL: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/chat-events";
 
@@ -28,6 +28,7 @@ async fn a_receive_in_an_environment_of_its_own() {
     let Ok(url) = std::env::var("WIRE_QUEUE_URL") else { return };
     let mut options = SqsOptions::new(QueueAddress::Url(QueueUrl::parse(&url).unwrap()));
     options.profile = std::env::var("WIRE_PROFILE").ok();
+    options.client = super::CLIENT;
     let outcome = match SqsQueue::connect(options).await {
         Err(error) => format!("{error}"),
         Ok(queue) => match queue.receive(10, Duration::from_secs(1), None).await {
@@ -76,8 +77,11 @@ async fn receive_with(url: &str, environment: &[(&str, &str)]) -> String {
     ]);
     all.extend(environment.iter().copied());
     all.retain(|_, value| *value != "unset");
+    // Without the name of the crate, as the test binary knows its tests.
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let test = format!("{module}::a_receive_in_an_environment_of_its_own");
     let child = tokio::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "environment::a_receive_in_an_environment_of_its_own", "--ignored", "--nocapture"])
+        .args(["--exact", &test, "--ignored", "--nocapture"])
         .env_clear()
         .envs(all)
         .stdin(Stdio::null())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stream_sqsd::queue::{Queue, QueueError};
 
-use crate::server::{Answer, Server};
+use super::server::{Answer, Server};
 
 async fn error_of(answer: Answer) -> QueueError {
     let server = Server::start(vec![answer]).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use stream_sqsd::queue::{Queue, QueueError, WebhookId};
 
-use crate::server::{Answer, Server, message};
+use super::server::{Answer, Server, message};
 
 const WAIT: Duration = Duration::from_secs(20);
 

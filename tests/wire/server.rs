@@ -23,6 +23,8 @@ pub(crate) enum Answer {
     HeadersFirst(Duration, String),
     /// Promises a body and closes the connection in the middle of it.
     Truncated(String),
+    /// Sends these bytes as they are, and may close the connection then.
+    Bytes { bytes: Vec<u8>, close: bool },
     /// Resets the connection.
     Reset,
     /// Says nothing and keeps the connection.
@@ -79,6 +81,8 @@ pub(crate) struct Request {
     pub(crate) headers: Vec<(String, String)>,
     /// The body, when it is JSON.
     pub(crate) body: Value,
+    /// The body as it came.
+    pub(crate) raw: Vec<u8>,
 }
 
 impl Request {
@@ -153,6 +157,13 @@ impl Script {
                     let _ = stream.write_all(format!("{}{body}", head(body.len() + 100)).as_bytes()).await;
                     return false;
                 }
+                Answer::Bytes { bytes, close } => {
+                    let written = stream.write_all(&bytes).await;
+                    if close {
+                        return false;
+                    }
+                    written
+                }
                 Answer::Reset => return true,
                 Answer::Silence => std::future::pending().await,
             };
@@ -224,7 +235,7 @@ impl Server {
 
     pub(crate) async fn queue_named(&self, name: &str) -> SqsQueue {
         let address = QueueAddress::Url(QueueUrl::parse(&self.url(name)).unwrap());
-        SqsQueue::with_config(&sdk_config(), address).await.unwrap()
+        SqsQueue::with_config(&sdk_config(), address).await.unwrap().with_client(super::CLIENT)
     }
 }
 
@@ -253,5 +264,5 @@ pub(crate) async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Optio
     let length = headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, n)| n.parse().unwrap());
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Request { line, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+    Some(Request { line, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null), raw: body })
 }

@@ -8,10 +8,16 @@
 //! Credentials come from where they always come from on AWS: environment, profile, SSO, a process, and the roles of ECS,
 //! EKS and EC2. Connections go through the proxy that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name, and trust the
 //! certificates of the system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+//!
+//! The two calls that every message makes, receive and delete, go through a client of our own that costs less CPU. The SDK
+//! makes all others, and these two as well where ours does not get through or is not wanted ([`SqsClient`]).
 
 mod doctor;
 mod redrive;
 mod queue;
+mod direct;
+mod received;
+mod batch;
 #[cfg(feature = "sns")]
 mod topic;
 pub mod provision;
@@ -27,7 +33,7 @@ pub use crate::queue::outgoing::{Outgoing, batches};
 pub use arn::TopicArn;
 pub use attributes::{Encryption, QueueAttributes, Redrive};
 pub use provision::Provisioner;
-pub use queue::{ConnectError, QueueAddress, SqsOptions, SqsQueue};
+pub use queue::{ConnectError, QueueAddress, SqsClient, SqsOptions, SqsQueue};
 pub use redrive::{MAX_MOVE_RATE, MoveState, MoveTask};
 #[cfg(feature = "sns")]
 pub use topic::{Subscription, Topic, TopicPlan};

@@ -1,39 +1,40 @@
 //! [`SqsQueue`]: how it is found, what it is asked, and what its answers mean.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::region::ProfileFileRegionProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::endpoint::Params;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::config::{IdentityCache, SharedHttpClient, StalledStreamProtectionConfig};
+use aws_sdk_sqs::error::SdkError;
 use aws_sdk_sqs::types::{
-    BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message,
-    MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
+    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, MessageAttributeValue,
+    MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
 };
 use aws_types::service_config::ServiceConfigKey;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::account::CallerAccount;
 #[cfg(feature = "sns")]
 use super::arn::TopicArn;
+use super::batch::BatchAnswer;
 use super::connections::Connections;
-use super::errors::{one_line, queue_error};
+use super::direct::{self, Ask, Call, Direct, Outcome, Pool};
+use super::errors::queue_error;
 use super::provision::Provisioner;
+use super::received::{self, Received, TRACEPARENT};
 #[cfg(feature = "sns")]
 use super::topic::Topic;
 use super::url::{self, BadQueueUrl, QueueUrl};
 use crate::queue::interface::{
-    Attributes, BATCH, Delivery, EntryError, EntryResult, MAX_VISIBILITY, MAX_WAIT, MessageAttribute, Queue,
-    QueueError, QueueFacts, Receipt, Trace, WebhookId, md5_of, read_md5,
+    BATCH, Delivery, EntryResult, MAX_VISIBILITY, MAX_WAIT, Queue, QueueError, QueueFacts, Receipt, WebhookId,
 };
 use crate::queue::outgoing::{Outgoing, Sender};
 
@@ -50,6 +51,17 @@ const POLL: Duration = MAX_WAIT.saturating_add(Duration::from_secs(15));
 
 /// The limit for getting credentials. It is below [`ATTEMPT`], so that missing credentials are called by their name.
 const CREDENTIALS: Duration = Duration::from_secs(6);
+
+/// How often a call is tried where nothing says else: the SDK's default.
+const DEFAULT_ATTEMPTS: u32 = 3;
+
+/// The longest pause before the second attempt at a delete: the SDK's.
+const BACK_OFF: Duration = Duration::from_secs(1);
+
+/// The attributes of the queue and of the sender that are used.
+const USED: [&str; 4] = ["ApproximateReceiveCount", "SentTimestamp", "MessageGroupId", "AWSTraceHeader"];
+const USED_OF_SENDER: [&str; 2] = [TRACEPARENT, WebhookId::ATTRIBUTE];
+const ALL: [&str; 1] = ["All"];
 
 /// For how long SQS answers a repeated `ReceiveRequestAttemptId` with the same messages.
 ///
@@ -71,12 +83,25 @@ pub struct SqsOptions {
     pub profile: Option<String>,
     /// The endpoint, in place of AWS_ENDPOINT_URL_SQS, AWS_ENDPOINT_URL and the profile's.
     pub endpoint_url: Option<String>,
+    /// The client that receives and deletes.
+    pub client: SqsClient,
+}
+
+/// The client that receives and deletes. Everything else is the AWS SDK's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SqsClient {
+    /// One of our own that costs a third less CPU a message, where it gets through, and else the AWS SDK.
+    #[default]
+    Auto,
+    /// The AWS SDK alone.
+    Sdk,
 }
 
 impl SqsOptions {
     /// Options that say which queue it is and leave everything else to the environment.
     pub fn new(queue: QueueAddress) -> Self {
-        SqsOptions { queue, region: None, profile: None, endpoint_url: None }
+        SqsOptions { queue, region: None, profile: None, endpoint_url: None, client: SqsClient::Auto }
     }
 }
 
@@ -172,6 +197,10 @@ pub struct SqsQueue {
     region: String,
     config: aws_sdk_sqs::config::Builder,
     clients: RwLock<Clients>,
+    /// Our own client of receives and deletes, where there can be one and it is wanted.
+    direct: Option<Arc<Direct>>,
+    /// How often a delete is tried: the SDK's setting.
+    attempts: u32,
     lost: Mutex<Vec<LostAttempt>>,
 }
 
@@ -181,14 +210,17 @@ impl fmt::Debug for SqsQueue {
     }
 }
 
-/// Two clients on the same connections and credentials. They differ in their limits and in who tries again.
-#[derive(Clone, Debug)]
+/// Two clients on the same connections and credentials, which differ in their limits and in who tries again, and the
+/// connections of our own client.
+#[derive(Clone)]
 pub(super) struct Clients {
     /// For receives: tried once. A second long poll inside the first would end after the engine's watchdog, which would
     /// give it up with messages in its hands; and the engine is to see and count each receive that failed.
     polls: Client,
     /// For everything else.
     pub(super) calls: Client,
+    /// Of our own client, which tries a receive once and a delete by the SDK's attempts too.
+    pool: Arc<Pool>,
 }
 
 /// A receive of a FIFO queue of which no answer came. Its messages block their groups until they are visible again,
@@ -215,7 +247,7 @@ impl SqsQueue {
     /// See [`ConnectError`].
     pub async fn connect(options: SqsOptions) -> Result<SqsQueue, ConnectError> {
         let sdk = load(&options).await?;
-        SqsQueue::assemble(&sdk, options.queue, options.endpoint_url).await
+        Ok(SqsQueue::assemble(&sdk, options.queue, options.endpoint_url).await?.with_client(options.client))
     }
 
     /// What makes queues where this one is, or is to be: it need not be there.
@@ -279,19 +311,38 @@ impl SqsQueue {
         queue: QueueAddress,
         endpoint: Option<String>,
     ) -> Result<SqsQueue, ConnectError> {
-        let Configured { config, region, .. } = configure(sdk, queue.url(), endpoint)?;
+        let Configured { config, region, params, .. } = configure(sdk, queue.url(), endpoint)?;
         let clients = Clients::new(&config);
         let url = match queue {
             QueueAddress::Url(url) => url,
             QueueAddress::Name { name, account } => look_up(&clients.calls, &region, &name, account).await?,
         };
-        Ok(SqsQueue { url, region, config, clients: RwLock::new(clients), lost: Mutex::new(Vec::new()) })
+        let built = config.clone().build();
+        let attempts = built.retry_config().map_or(DEFAULT_ATTEMPTS, RetryConfig::max_attempts);
+        let direct = match (sdk.credentials_provider(), params) {
+            (Some(credentials), Some(params)) => {
+                Direct::new(direct::Settings { config: built, credentials, params, region: &region })
+                    .await
+                    .map(Arc::new)
+            }
+            _ => None,
+        };
+        Ok(SqsQueue { url, region, config, clients: RwLock::new(clients), direct, attempts, lost: Mutex::default() })
+    }
+
+    /// Goes through this client from now on.
+    pub fn with_client(mut self, client: SqsClient) -> SqsQueue {
+        if client == SqsClient::Sdk {
+            self.direct = None;
+        }
+        self
     }
 
     /// Another queue in the same region, on the same connections and credentials.
     pub(super) fn with_url(&self, url: QueueUrl) -> SqsQueue {
-        let (region, config) = (self.region.clone(), self.config.clone());
-        SqsQueue { url, region, config, clients: RwLock::new(self.clients()), lost: Mutex::new(Vec::new()) }
+        let (region, config, direct) = (self.region.clone(), self.config.clone(), self.direct.clone());
+        let (clients, attempts) = (RwLock::new(self.clients()), self.attempts);
+        SqsQueue { url, region, config, clients, direct, attempts, lost: Mutex::default() }
     }
 
     /// The URL of the queue.
@@ -338,11 +389,17 @@ impl SqsQueue {
         let call = call.queue_url(self.url.as_str()).set_entries(Some(entries.collect()));
         let started = Instant::now();
         let answer = call.send().await.map_err(|error| queue_error("sqs:SendMessage", started, error))?;
-        Ok(by_position(batch.len(), answer.successful.iter().map(|entry| entry.id()), answer.failed))
+        let answer = BatchAnswer::of_sdk(answer.successful.iter().map(|entry| entry.id()), answer.failed);
+        Ok(answer.in_order(batch.len()))
     }
 
     pub(super) fn clients(&self) -> Clients {
         self.clients.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Our own client, where there is one and it is worth its use.
+    fn direct(&self) -> Option<&Direct> {
+        self.direct.as_deref().filter(|direct| direct.trust.holds())
     }
 
     /// Receives, with all attributes or with those that the engine uses.
@@ -353,60 +410,112 @@ impl SqsQueue {
         visibility: Option<Duration>,
         whole: bool,
     ) -> Result<Vec<Delivery>, QueueError> {
-        use MessageSystemAttributeName::{All, ApproximateReceiveCount, AwsTraceHeader, MessageGroupId, SentTimestamp};
-        let used = vec![ApproximateReceiveCount, SentTimestamp, MessageGroupId, AwsTraceHeader];
-        // By their names, and not all: others may be long, and count against what one answer holds.
-        let of_sender: &[&str] = if whole { &["All"] } else { &[TRACEPARENT, WebhookId::ATTRIBUTE] };
         let attempt = self.url.is_fifo().then(|| Attempt::begin(&self.lost));
-        let call = self.clients().polls.receive_message();
-        let call = call
-            .queue_url(self.url.as_str())
-            .max_number_of_messages(max.clamp(1, BATCH) as i32)
+        let ask = Ask {
+            queue_url: self.url.as_str(),
+            message_system_attribute_names: if whole { &ALL } else { &USED },
+            // By their names, and not all: others may be long, and count against what one answer holds.
+            message_attribute_names: if whole { &ALL } else { &USED_OF_SENDER },
+            max_number_of_messages: max.clamp(1, BATCH) as i32,
+            visibility_timeout: visibility.map(whole_seconds),
             // Rounded down: an answer never comes later than was asked.
-            .wait_time_seconds(wait.min(MAX_WAIT).as_secs() as i32)
-            .set_visibility_timeout(visibility.map(whole_seconds))
-            .set_message_system_attribute_names(Some(if whole { vec![All] } else { used }))
-            .set_message_attribute_names(Some(of_sender.iter().map(|name| name.to_string()).collect()))
-            .set_receive_request_attempt_id(attempt.as_ref().map(|attempt| attempt.id.clone()));
-        let started = Instant::now();
-        let answer = call.send().await.map_err(|error| queue_error("sqs:ReceiveMessage", started, error));
+            wait_time_seconds: wait.min(MAX_WAIT).as_secs() as i32,
+            receive_request_attempt_id: attempt.as_ref().map(|attempt| &*attempt.id),
+        };
+        let answer = match self.direct().filter(|_| !whole) {
+            Some(direct) => self.receive_directly(direct, &ask).await,
+            None => self.receive_by_sdk(&ask, whole).await,
+        };
         if let Some(attempt) = attempt {
             attempt.end(&answer);
         }
-        self.deliveries(answer?.messages.unwrap_or_default(), whole)
+        received::deliveries(answer?, self.url.is_fifo())
     }
 
-    /// The deliveries of one answer. What is damaged is left out and stays in the queue; on a FIFO queue so is what comes
-    /// after it in its group, since it would overtake.
-    fn deliveries(&self, messages: Vec<Message>, whole: bool) -> Result<Vec<Delivery>, QueueError> {
-        let count = messages.len();
-        let mut good = Vec::with_capacity(count);
-        let mut damaged: Vec<(Option<String>, &'static str)> = Vec::new();
-        for message in messages {
-            let group = system_attribute(&message, MessageSystemAttributeName::MessageGroupId).map(str::to_owned);
-            let message_id = message.message_id.clone();
-            let behind = self.url.is_fifo() && damaged.iter().any(|(other, _)| other.is_none() || *other == group);
-            let attributes = whole.then(|| Box::new(attributes(&message)));
-            let what = match delivery(message) {
-                _ if behind => "a message before it in its group is damaged",
-                Ok(delivery) => {
-                    good.push(Delivery { attributes, ..delivery });
-                    continue;
+    async fn receive_directly(&self, direct: &Direct, ask: &Ask<'_>) -> Result<Vec<Received>, QueueError> {
+        let started = Instant::now();
+        let pool = self.clients().pool;
+        match timeout(POLL, direct.receive(&pool, ask)).await {
+            Ok(Outcome::Over(answer)) => answer.map_err(|error| queue_error("sqs:ReceiveMessage", started, error)),
+            Ok(Outcome::ForTheSdk(why)) => {
+                let answer = self.receive_by_sdk(ask, false).await;
+                if answer.is_ok() {
+                    direct.trust.broken(Call::Receive, &why);
                 }
-                Err(what) => what,
-            };
-            tracing::warn!(
-                message_id = message_id.as_deref().unwrap_or("none"),
-                "a message is left in the queue until its visibility timeout runs out: {what}"
-            );
-            damaged.push((group, what));
-        }
-        match damaged.first() {
-            Some((_, what)) if good.is_empty() => {
-                Err(QueueError::BadAnswer { message: format!("none of {count} messages can be used: {what}") })
+                answer
             }
-            _ => Ok(good),
+            Err(_) => Err(QueueError::TimedOut { after: started.elapsed() }),
         }
+    }
+
+    async fn receive_by_sdk(&self, ask: &Ask<'_>, whole: bool) -> Result<Vec<Received>, QueueError> {
+        let system = ask.message_system_attribute_names.iter().map(|name| MessageSystemAttributeName::from(*name));
+        let of_sender = ask.message_attribute_names.iter().map(|name| name.to_string());
+        let call = self.clients().polls.receive_message();
+        let call = call
+            .queue_url(ask.queue_url)
+            .max_number_of_messages(ask.max_number_of_messages)
+            .wait_time_seconds(ask.wait_time_seconds)
+            .set_visibility_timeout(ask.visibility_timeout)
+            .set_message_system_attribute_names(Some(system.collect()))
+            .set_message_attribute_names(Some(of_sender.collect()))
+            .set_receive_request_attempt_id(ask.receive_request_attempt_id.map(str::to_owned));
+        let started = Instant::now();
+        let answer = call.send().await.map_err(|error| queue_error("sqs:ReceiveMessage", started, error))?;
+        let messages = answer.messages.into_iter().flatten();
+        Ok(messages.map(|message| Received::of_sdk(message, whole)).collect())
+    }
+
+    /// Deletes by our own client, and by the SDK's further attempts where it fails in a way that passes.
+    async fn delete_directly(&self, direct: &Direct, batch: &[Receipt]) -> Result<BatchAnswer, QueueError> {
+        let started = Instant::now();
+        let pool = self.clients().pool;
+        let error = match timeout(ATTEMPT, direct.delete(&pool, self.url.as_str(), batch)).await {
+            Ok(Outcome::Over(Ok(answer))) => return Ok(answer),
+            Ok(Outcome::Over(Err(error))) => error,
+            Ok(Outcome::ForTheSdk(why)) => {
+                let answer = self.delete_by_sdk(batch, started, None).await;
+                if answer.is_ok() {
+                    direct.trust.broken(Call::Delete, &why);
+                }
+                return answer;
+            }
+            Err(elapsed) => SdkError::timeout_error(elapsed),
+        };
+        let is_tried_again = is_tried_again(&error);
+        let error = queue_error("sqs:DeleteMessage", started, error);
+        match self.attempts.saturating_sub(1) {
+            left @ 1.. if is_tried_again || matches!(error, QueueError::Throttled { .. }) => {
+                sleep(back_off()).await;
+                self.delete_by_sdk(batch, started, Some(left)).await
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Deletes by the SDK, with so many attempts in place of those that are configured.
+    async fn delete_by_sdk(
+        &self,
+        batch: &[Receipt],
+        started: Instant,
+        attempts: Option<u32>,
+    ) -> Result<BatchAnswer, QueueError> {
+        let entries = batch.iter().enumerate().map(|(position, receipt)| {
+            let entry = DeleteMessageBatchRequestEntry::builder().id(position.to_string());
+            entry.receipt_handle(&*receipt.handle).build().expect("id and handle are set")
+        });
+        let call = self.clients().calls.delete_message_batch();
+        let call = call.queue_url(self.url.as_str()).set_entries(Some(entries.collect()));
+        let answer = match attempts {
+            None => call.send().await,
+            Some(attempts) => {
+                let retry = RetryConfig::standard().with_max_attempts(attempts);
+                let changed = aws_sdk_sqs::Config::builder().retry_config(retry);
+                call.customize().config_override(changed).send().await
+            }
+        };
+        let answer = answer.map_err(|error| queue_error("sqs:DeleteMessage", started, error))?;
+        Ok(BatchAnswer::of_sdk(answer.successful.iter().map(|entry| entry.id()), answer.failed))
     }
 }
 
@@ -433,15 +542,15 @@ impl Queue for SqsQueue {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let entries = batch.iter().enumerate().map(|(position, receipt)| {
-            let entry = DeleteMessageBatchRequestEntry::builder().id(position.to_string());
-            entry.receipt_handle(&*receipt.handle).build().expect("id and handle are set")
-        });
-        let call = self.clients().calls.delete_message_batch();
-        let call = call.queue_url(self.url.as_str()).set_entries(Some(entries.collect()));
         let started = Instant::now();
-        let answer = call.send().await.map_err(|error| queue_error("sqs:DeleteMessage", started, error))?;
-        Ok(by_position(batch.len(), answer.successful.iter().map(|entry| entry.id()), answer.failed))
+        let answer = match self.direct() {
+            Some(direct) => match timeout(CALL, self.delete_directly(direct, batch)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(QueueError::TimedOut { after: started.elapsed() }),
+            },
+            None => self.delete_by_sdk(batch, started, None).await,
+        };
+        Ok(answer?.in_order(batch.len()))
     }
 
     async fn change_visibility(&self, batch: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
@@ -457,7 +566,8 @@ impl Queue for SqsQueue {
         let call = call.queue_url(self.url.as_str()).set_entries(Some(entries.collect()));
         let started = Instant::now();
         let answer = call.send().await.map_err(|error| queue_error("sqs:ChangeMessageVisibility", started, error))?;
-        Ok(by_position(batch.len(), answer.successful.iter().map(|entry| entry.id()), answer.failed))
+        let answer = BatchAnswer::of_sdk(answer.successful.iter().map(|entry| entry.id()), answer.failed);
+        Ok(answer.in_order(batch.len()))
     }
 
     async fn facts(&self) -> Result<QueueFacts, QueueError> {
@@ -508,6 +618,10 @@ impl Queue for SqsQueue {
         let clients = Clients::new(&self.config);
         *self.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
     }
+
+    fn fallbacks(&self) -> u64 {
+        self.direct.as_ref().map_or(0, |direct| direct.trust.fallbacks())
+    }
 }
 
 impl Sender for SqsQueue {
@@ -536,7 +650,8 @@ impl Clients {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         let limits = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(CALL);
         let calls = config.timeout_config(limits.build());
-        Clients { polls: Client::from_conf(polls.build()), calls: Client::from_conf(calls.build()) }
+        let (polls, calls) = (Client::from_conf(polls.build()), Client::from_conf(calls.build()));
+        Clients { polls, calls, pool: Arc::default() }
     }
 }
 
@@ -580,7 +695,7 @@ impl Drop for Attempt<'_> {
 
 /// What environment, profile and options say of AWS.
 async fn load(options: &SqsOptions) -> Result<SdkConfig, ConnectError> {
-    let SqsOptions { queue, region: asked, profile, endpoint_url } = options;
+    let SqsOptions { queue, region: asked, profile, endpoint_url, .. } = options;
     let url = queue.url();
     let in_url = url.and_then(QueueUrl::region);
     if let (Some(in_url), Some(asked)) = (in_url, asked)
@@ -617,6 +732,8 @@ struct Configured {
     region: String,
     /// Where SQS is asked, where that is not the region's own endpoint.
     endpoint: Option<String>,
+    /// By which the SDK finds the endpoint; none where it would find none.
+    params: Option<Params>,
     /// Whether SQS itself is asked, and no emulator of it.
     is_aws: bool,
 }
@@ -633,14 +750,15 @@ fn configure(sdk: &SdkConfig, url: Option<&QueueUrl>, endpoint: Option<String>) 
     let mut config = aws_sdk_sqs::config::Builder::from(sdk).behavior_version(BehaviorVersion::v2026_01_12());
     config.set_identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS).build());
     let mut endpoint = endpoint.or_else(|| configured_endpoint(sdk, "SQS"));
+    let (mut use_fips, mut use_dual_stack) = (sdk.use_fips(), sdk.use_dual_stack());
     match url.map(|url| (url, url.endpoint())) {
         Some((url, url::Endpoint::Origin)) => {
             endpoint.get_or_insert_with(|| url.origin().to_owned());
         }
         Some((_, url::Endpoint::Variant { fips, dual_stack })) if endpoint.is_none() => {
             // What the environment asks for beyond that stays asked for.
-            config = if fips { config.use_fips(true) } else { config };
-            config = if dual_stack { config.use_dual_stack(true) } else { config };
+            use_fips = if fips { Some(true) } else { use_fips };
+            use_dual_stack = if dual_stack { Some(true) } else { use_dual_stack };
         }
         _ => {}
     }
@@ -657,8 +775,10 @@ fn configure(sdk: &SdkConfig, url: Option<&QueueUrl>, endpoint: Option<String>) 
     };
     let is_aws = endpoint.as_deref().and_then(url::host_in).is_none_or(url::is_of_aws);
     config = config.region(Region::new(region.clone()));
-    config.set_endpoint_url(endpoint.clone());
-    Ok(Configured { config, region, endpoint, is_aws })
+    config.set_endpoint_url(endpoint.clone()).set_use_fips(use_fips).set_use_dual_stack(use_dual_stack);
+    let params = Params::builder().region(&region).set_endpoint(endpoint.clone());
+    let params = params.set_use_fips(use_fips).set_use_dual_stack(use_dual_stack).build().ok();
+    Ok(Configured { config, region, endpoint, params, is_aws })
 }
 
 async fn look_up(client: &Client, region: &str, name: &str, account: Option<String>) -> Result<QueueUrl, ConnectError> {
@@ -678,86 +798,24 @@ fn configured_endpoint(sdk: &SdkConfig, service_id: &str) -> Option<String> {
     of_service.or_else(|| sdk.endpoint_url().map(str::to_owned))
 }
 
-/// The message attribute of W3C Trace Context.
-const TRACEPARENT: &str = "traceparent";
-
-/// How every gzip begins in base64. It ends in a checksum of what it holds and the length of that, which decoding looks at:
-/// summing up the body as well would take a twelfth of the CPU that such a message costs.
-const GZIP_IN_BASE64: &str = "H4sI";
-
-/// A message as a delivery, or what is wrong with it.
-fn delivery(message: Message) -> Result<Delivery, &'static str> {
-    let number = |name| system_attribute(&message, name).and_then(|value| value.parse::<u64>().ok());
-    let receive_count = number(MessageSystemAttributeName::ApproximateReceiveCount).unwrap_or(1);
-    let sent_at = number(MessageSystemAttributeName::SentTimestamp);
-    let sent_at = sent_at.and_then(|millis| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)));
-    let text = |name| system_attribute(&message, name).map(Arc::<str>::from);
-    let group = text(MessageSystemAttributeName::MessageGroupId);
-    let aws_trace_header = text(MessageSystemAttributeName::AwsTraceHeader);
-    let of_sender = |name| message.message_attributes.as_ref()?.get(name);
-    let traceparent = of_sender(TRACEPARENT).and_then(|value| value.string_value()).map(Arc::from);
-    let webhook_id = of_sender(WebhookId::ATTRIBUTE);
-    let webhook_id = webhook_id.and_then(|value| WebhookId::of_type(value.data_type(), value.string_value()?));
-
-    let message_id = message.message_id.filter(|id| !id.is_empty()).ok_or("it has no message id")?;
-    let handle = message.receipt_handle.filter(|handle| !handle.is_empty()).ok_or("it has no receipt handle")?;
-    let body = message.body.ok_or("it has no body")?;
-    let checks_itself = body.starts_with(GZIP_IN_BASE64);
-    if !checks_itself && message.md5_of_body.is_some_and(|expected| read_md5(&expected) != Some(md5_of(&body))) {
-        return Err("its body is not the one that was sent: the MD5 sums differ");
+/// Whether the SDK tries a delete again that failed so: no answer, or one of a server in distress. (Throttling aside, which
+/// its code tells.)
+fn is_tried_again<E>(error: &SdkError<E>) -> bool {
+    match error {
+        SdkError::ServiceError(answer) => matches!(answer.raw().status().as_u16(), 500 | 502 | 503 | 504),
+        SdkError::ConstructionFailure(_) => false,
+        _ => true,
     }
-    Ok(Delivery {
-        receipt: Receipt { message_id: message_id.into(), handle: handle.into() },
-        body,
-        receive_count: u32::try_from(receive_count).unwrap_or(u32::MAX),
-        sent_at,
-        group,
-        trace: Trace { traceparent, aws_trace_header },
-        webhook_id,
-        attributes: None,
-    })
 }
 
-/// All attributes of a message.
-fn attributes(message: &Message) -> Attributes {
-    let system = message.attributes.iter().flatten();
-    let system = system.map(|(name, value)| (name.as_str().to_owned(), value.clone())).collect();
-    let of_sender = message.message_attributes.iter().flatten();
-    let of_sender = of_sender.map(|(name, attribute)| {
-        let binary = attribute.binary_value().map(|bytes| STANDARD.encode(bytes));
-        let value = binary.or_else(|| attribute.string_value().map(str::to_owned)).unwrap_or_default();
-        (name.clone(), MessageAttribute { data_type: attribute.data_type().to_owned(), value })
-    });
-    Attributes { system, message: of_sender.collect() }
-}
-
-fn system_attribute(message: &Message, name: MessageSystemAttributeName) -> Option<&str> {
-    message.attributes.as_ref()?.get(&name).map(String::as_str)
+/// As the SDK draws it.
+#[allow(clippy::disallowed_methods, reason = "the SDK's own pauses cannot be repeated by a seed either")]
+fn back_off() -> Duration {
+    BACK_OFF.mul_f64(fastrand::f64())
 }
 
 /// Rounded up, so that a message is never visible sooner than was asked.
 fn whole_seconds(time: Duration) -> i32 {
     let time = time.min(MAX_VISIBILITY);
     (time.as_secs() + u64::from(time.subsec_nanos() > 0)) as i32
-}
-
-/// The answer to a batch, in the order of its entries. An entry that the answer does not mention has failed.
-fn by_position<'a>(
-    count: usize,
-    successful: impl Iterator<Item = &'a str>,
-    failed: Vec<BatchResultErrorEntry>,
-) -> Vec<EntryResult> {
-    let mut answers: HashMap<usize, EntryResult> = HashMap::with_capacity(count);
-    answers.extend(successful.filter_map(|id| Some((id.parse().ok()?, Ok(())))));
-    // After the successful ones: an entry that stands in both lists has failed.
-    answers.extend(failed.into_iter().filter_map(|entry| {
-        let message = one_line(entry.message.as_deref().unwrap_or_default());
-        let error = EntryError { code: entry.code, message, sender_fault: entry.sender_fault };
-        Some((entry.id.parse().ok()?, Err(error)))
-    }));
-    let missing = || {
-        let message = "the answer does not mention this entry".to_owned();
-        Err(EntryError { code: "Unanswered".to_owned(), message, sender_fault: false })
-    };
-    (0..count).map(|position| answers.remove(&position).unwrap_or_else(missing)).collect()
 }

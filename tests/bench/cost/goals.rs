@@ -75,6 +75,8 @@ impl Case {
         for side in [Side::Ours, Side::Daemon, Side::SdkLoop] {
             cases.push(consume(side, 8, Size::Medium).plain());
         }
+        cases.push(consume(Side::OursBySdk, 8, Size::Medium));
+        cases.push(consume(Side::OursBySdk, 8, Size::Medium).plain());
         cases.push(consume(Side::Ours, 1, Size::Medium));
         cases.push(consume(Side::Ours, 32, Size::Medium));
         cases.push(consume(Side::Daemon, 64, Size::Medium));

@@ -2,8 +2,9 @@
 //!
 //! `floor` decodes and parses bodies in a loop. `consume` is the daemon (runtime, log, admin listener and engine as
 //! `stream-sqsd run` puts them together) with a handler that takes the event parsed and drops it: what the daemon's own
-//! handlers do with an event would be measured otherwise. `hold` is the same with a handler that never ends, to see what
-//! a message takes that is held. Run by the benchmark `cost`; alone it is of no use.
+//! handlers do with an event would be measured otherwise. `consume-by-sdk` is the same with `client = "sdk"`. `hold` is the
+//! same with a handler that never ends, to see what a message takes that is held. Run by the benchmark `cost`; alone it is
+//! of no use.
 
 #![allow(clippy::disallowed_methods, reason = "the bans are for the engine; a benchmark watches the real clock")]
 
@@ -23,6 +24,7 @@ use stream_sqsd::admin::Admin;
 use stream_sqsd::decode::{DEFAULT_LIMIT, decode};
 use stream_sqsd::event::message::MessageNew;
 use stream_sqsd::prelude::*;
+use stream_sqsd::queue::sqs::SqsClient;
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
@@ -43,8 +45,13 @@ fn main() -> Outcome {
             let size = Size::ALL.into_iter().find(|known| known.name() == size).ok_or("no such size")?;
             floor(&bodies(form, size, 64), Duration::from_millis(millis.parse()?))
         }
-        ["consume", url, concurrency] => consume(url, Router::new().on(take), concurrency.parse()?),
-        ["hold", url, concurrency] => consume(url, Router::new().route("*", hold), concurrency.parse()?),
+        ["consume", url, concurrency] => consume(url, SqsClient::Auto, Router::new().on(take), concurrency.parse()?),
+        ["consume-by-sdk", url, concurrency] => {
+            consume(url, SqsClient::Sdk, Router::new().on(take), concurrency.parse()?)
+        }
+        ["hold", url, concurrency] => {
+            consume(url, SqsClient::Auto, Router::new().route("*", hold), concurrency.parse()?)
+        }
         _ => {
             println!("a part of the benchmark `cost`: cargo bench --bench cost");
             Ok(())
@@ -82,7 +89,7 @@ fn floor(bodies: &[String], time: Duration) -> Outcome {
 }
 
 /// Consumes until it is killed.
-fn consume(url: &str, router: Router, concurrency: usize) -> Outcome {
+fn consume(url: &str, client: SqsClient, router: Router, concurrency: usize) -> Outcome {
     // As the daemon's: of what is logged only the lines at the beginning are, and messages have no spans.
     let log = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new("info,aws_config=error,hyper=error,stream_sqsd::message=off")?);
@@ -92,7 +99,8 @@ fn consume(url: &str, router: Router, concurrency: usize) -> Outcome {
     let runtime = runtime.enable_all().build()?;
     let url = url.to_owned();
     runtime.block_on(runtime.spawn(async move {
-        let options = SqsOptions::new(QueueAddress::Url(QueueUrl::parse(&url)?));
+        let mut options = SqsOptions::new(QueueAddress::Url(QueueUrl::parse(&url)?));
+        options.client = client;
         let queue = Arc::new(SqsQueue::connect(options).await?);
         let settings = Settings::new().with_concurrency(concurrency);
         let consumer = Consumer::new(queue, router, settings);

@@ -17,6 +17,8 @@ use crate::server::{Load, Server};
 pub(crate) enum Side {
     /// This project as a whole, with a handler that takes the event parsed and drops it: the same work as the next but one.
     Ours,
+    /// The same with `client = "sdk"`: what our own client of receives and deletes saves.
+    OursBySdk,
     /// The daemon's own binary, as it is when nothing is configured: each event is a line on standard output.
     Daemon,
     /// The straightforward loop on the AWS SDK.
@@ -29,6 +31,7 @@ impl Side {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Side::Ours => "stream-sqsd",
+            Side::OursBySdk => "stream-sqsd by the SDK",
             Side::Daemon => "stream-sqsd run",
             Side::SdkLoop => "SDK loop",
             Side::SqsConsumer => "sqs-consumer",
@@ -54,9 +57,10 @@ impl Programs {
     pub(crate) fn command(&self, side: Side, url: &str, pollers: usize) -> Outcome<Command> {
         let concurrency = (pollers * 10).to_string();
         let mut command = match side {
-            Side::Ours => {
+            Side::Ours | Side::OursBySdk => {
                 let mut command = Command::new(&self.ours);
-                command.args(["consume", url, &concurrency]);
+                let what = if side == Side::Ours { "consume" } else { "consume-by-sdk" };
+                command.args([what, url, &concurrency]);
                 command
             }
             Side::Daemon => {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stream_sqsd::consumer::{Settings, Unrouted};
-use stream_sqsd::queue::sqs::{QueueAddress, QueueUrl, SqsOptions};
+use stream_sqsd::queue::sqs::{QueueAddress, QueueUrl, SqsClient, SqsOptions};
 
 use crate::config::diagnostics::{Diagnostic, Diagnostics, Origin, nearest};
 use crate::config::document::{Entry, Item, Section};
@@ -323,6 +323,7 @@ fn queue(given: &Given, diagnostics: &mut Diagnostics) -> Option<SqsOptions> {
     options.region = text(&settings::REGION);
     options.profile = text(&settings::PROFILE);
     options.endpoint_url = text(&settings::ENDPOINT_URL);
+    options.client = choice(given, &settings::CLIENT, diagnostics, client).unwrap_or_default();
     if let Some(endpoint) = given.get(&settings::ENDPOINT_URL)
         && let Some(meant) = address::with_scheme(endpoint.text.trim(), "https")
     {
@@ -415,6 +416,14 @@ fn choice<T>(
         of(text.trim()).ok_or_else(|| format!("{text:?} is none of the values: {}", setting.choices.join(", ")))
     };
     read(given, setting, diagnostics, parse).flatten()
+}
+
+fn client(text: &str) -> Option<SqsClient> {
+    match text {
+        "auto" => Some(SqsClient::Auto),
+        "sdk" => Some(SqsClient::Sdk),
+        _ => None,
+    }
 }
 
 fn unrouted(text: &str) -> Option<Unrouted> {

@@ -109,6 +109,17 @@ settings! {
         help: "Where to reach SQS, for LocalStack and the like: http://127.0.0.1:4566",
     };
 
+    /// The client that receives and deletes.
+    CLIENT = Setting {
+        flag: "client",
+        file: ("queue", "client"),
+        value: "CLIENT",
+        choices: &["auto", "sdk"],
+        default: Unset::Value("auto"),
+        help: "For support: what receives and deletes. `auto` is a client of the daemon's own, which takes less CPU, and \
+               the AWS SDK where that fails; `sdk` is the AWS SDK alone",
+    };
+
     /// The wait of a receive.
     WAIT = Setting {
         flag: "wait",
@@ -380,6 +391,7 @@ impl Group for OfDlq {
         &REGION,
         &PROFILE,
         &ENDPOINT_URL,
+        &CLIENT,
         &CONCURRENCY,
         &MAX_IN_FLIGHT_BYTES,
         &HANDLER_TIMEOUT,
