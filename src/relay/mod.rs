@@ -224,7 +224,14 @@ async fn meet<S: Sender>(
     // An answer is one small packet, which is not to wait for another one.
     let _ = stream.set_nodelay(true);
     let Some(certificate) = certificate else {
-        return talk(stream, peer, seat, endpoint, stop).await;
+        // The first byte is waited for here: a connection of hyper's has 16 KiB of buffers, spoken or not.
+        let mut first = [0];
+        tokio::select! {
+            biased;
+            _ = stream.peek(&mut first) => {}
+            () = stop.cancelled() => return,
+        }
+        return Box::pin(talk(stream, peer, seat, endpoint, stop)).await;
     };
     let handshake = tokio::select! {
         biased;
@@ -253,11 +260,12 @@ where
     let watched = Watched::new(io, place.clone());
     let service = service_fn(move |request| {
         let (endpoint, at_work) = (endpoint.clone(), place.request());
-        async move {
+        // On the heap, so that a connection takes the room for a request only while it has one.
+        Box::pin(async move {
             let answer = endpoint.answer(request, peer).await;
             drop(at_work);
             Ok::<_, Infallible>(answer)
-        }
+        })
     });
     let connection = http1::Builder::new()
         // The sweep closes what takes too long.

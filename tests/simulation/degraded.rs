@@ -260,6 +260,22 @@ mod outages {
     }
 
     #[test]
+    fn a_weekend_in_which_calls_hang_dead_letters_nothing() {
+        let target = down(Duration::ZERO, 64 * HOUR, Down::Hangs);
+        keeps_the_promises(Scenario { targets: vec![target], fifo: true, ..with(64 * HOUR, 3, 3) });
+    }
+
+    /// What comes later has more receives left, and is returned later.
+    #[test]
+    fn what_comes_during_a_weekend_costs_no_other_its_receives() {
+        for most in [4, 5] {
+            let mut scenario = with(64 * HOUR, 3, most);
+            scenario.messages.extend(trickle(8 * HOUR, 62 * HOUR));
+            keeps_the_promises(scenario);
+        }
+    }
+
+    #[test]
     fn a_day_with_one_message_dead_letters_nothing() {
         keeps_the_promises(with(24 * HOUR, 1, 3));
         keeps_the_promises(with(12 * HOUR, 1, 2));
@@ -476,11 +492,13 @@ fn worlds_that_broke_a_promise_once_keep_it() {
     let good_ones_that_were_refused_waited_behind_poison = [30_369];
     let too_few_calls_hung_for_the_target_to_be_down = [35_372];
     let one_refusal_and_known_poison_looked_like_an_outage = [46_012];
+    let a_call_beside_one_that_was_just_answered_counted = [59_765];
     let seeds = poison_came_again_late_in_a_backlog
         .into_iter()
         .chain(good_ones_that_were_refused_waited_behind_poison)
         .chain(too_few_calls_hung_for_the_target_to_be_down)
-        .chain(one_refusal_and_known_poison_looked_like_an_outage);
+        .chain(one_refusal_and_known_poison_looked_like_an_outage)
+        .chain(a_call_beside_one_that_was_just_answered_counted);
     for seed in seeds {
         keeps_the_promises(draw::world(seed));
     }

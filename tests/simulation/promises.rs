@@ -64,10 +64,11 @@ fn nothing_went_wrong(scenario: &Scenario, record: &Record) -> Kept {
     let left =
         |number: &usize| scenario.can_succeed(*number) && !record.over[*number] && !scenario.is_behind_poison(*number);
     let left: Vec<_> = (0..scenario.messages.len()).filter(left).collect();
-    // More of those that always fail than can be held may stand before them for longer.
-    let failing = (0..scenario.messages.len()).filter(|number| scenario.always_fails(*number));
-    let bytes: usize = failing.clone().map(|number| scenario.messages[number].bytes).sum();
-    let can_be_held = failing.count() <= 10 * scenario.slots && bytes < scenario.bytes / 2;
+    // More of those that always fail than can be held, with what is behind them, may stand before them for longer.
+    let stands = |number: &usize| scenario.always_fails(*number) || scenario.is_behind_poison(*number);
+    let standing = (0..scenario.messages.len()).filter(stands);
+    let bytes: usize = standing.clone().map(|number| scenario.messages[number].bytes).sum();
+    let can_be_held = standing.count() <= 10 * scenario.slots && bytes < scenario.bytes / 2;
     // After a long outage, or where most calls fail at random, what always fails may be all that is received: for ever
     // where there is no redrive policy, and for days where it holds up another route or stands at the head of all groups.
     let holds_up = scenario.max_receive_count.is_none() || scenario.targets.len() > 1 || scenario.fifo;
@@ -212,18 +213,20 @@ fn nothing_stands_by_a_named_delay(scenario: &Scenario, record: &Record) -> Kept
             // The next probe of a target that is down, at the latest, and no pause that was named before goes on.
             let earlier = pauses(record, route).filter(|(call, _)| call.ended <= refused.ended).map(|(_, until)| until);
             let latest = earlier.max().unwrap_or(until).max(until) + 30 * SECOND;
-            // A receive cannot choose its route: one that is down holds up the others for as long.
+            // A receive cannot choose its route: one that is down holds up the others for as long. And beyond 12 hours
+            // little is received, also where nothing is left but what always fails, which looks like an outage.
             let holds_up = |(other, target): (usize, &Target)| {
-                let long = |one: &Outage| other != route || one.lasts() > 11 * HOUR;
-                target.outages.iter().any(|one| one.from <= next && refused.ended <= one.until && long(one))
+                let overlaps = |one: &Outage| one.from <= next && refused.ended <= one.until;
+                let down = other != route && target.outages.iter().any(overlaps);
+                down || seems_down(scenario, record, other, refused.ended)
             };
-            let down = scenario.targets.iter().enumerate().any(holds_up);
+            let down = || scenario.targets.iter().enumerate().any(holds_up);
             let waiting = || {
                 record.waiting(until, |number| scenario.messages[number].route == route && scenario.can_succeed(number))
             };
             // A process that drains calls nobody, and what one held that was killed is hidden for its visibility timeout.
             let restarted = record.restarts(refused.begun, next) > 0;
-            if next > latest && !down && !restarted && waiting() > 0 {
+            if next > latest && !restarted && waiting() > 0 && !down() {
                 return Err(format!(
                     "refused at {:?}, and the next call is at {next:?}, not by {latest:?}",
                     refused.ended
@@ -232,6 +235,13 @@ fn nothing_stands_by_a_named_delay(scenario: &Scenario, record: &Record) -> Kept
         }
     }
     Ok(())
+}
+
+/// Whether messages wait for a route and nothing has succeeded on it for about twelve hours.
+fn seems_down(scenario: &Scenario, record: &Record, route: usize, at: Duration) -> bool {
+    let Some(since) = at.checked_sub(11 * HOUR) else { return false };
+    !record.successes(route).iter().any(|success| (since..at).contains(success))
+        && record.waiting(at, |number| scenario.messages[number].route == route) > 0
 }
 
 /// What a target takes, as far as it is promised to get it.
@@ -260,7 +270,8 @@ fn share(scenario: &Scenario, target: &Target, limits: &[Limit]) -> Option<Share
     for limit in limits {
         match *limit {
             Limit::Rate { per_second, burst } => {
-                if burst < per_second && latency >= 1.0 / per_second {
+                // A bucket of one call is strict spacing, whatever the rate.
+                if burst < per_second.max(2.0) && latency >= 1.0 / per_second {
                     return None;
                 }
                 if per_second < share.per_second {
@@ -281,8 +292,7 @@ fn share(scenario: &Scenario, target: &Target, limits: &[Limit]) -> Option<Share
             Limit::Window { .. } => return None,
         }
     }
-    // Some answers take longer than the handler waits for them.
-    let times_out = target.latency.most() > 2 * target.timeout;
+    let times_out = target.often_times_out();
     if (others > 0 || !target.failing.is_empty()) && share.per_second < 1.0 {
         return None;
     }
@@ -314,6 +324,7 @@ fn share(scenario: &Scenario, target: &Target, limits: &[Limit]) -> Option<Share
 
 fn the_target_gets_what_it_takes(scenario: &Scenario, record: &Record) -> Kept {
     let poison = scenario.messages.iter().filter(|message| message.nature == Nature::Poison).count();
+    let failed = &first_answered(record, &[Answer::Failed]);
     for (route, target) in scenario.targets.iter().enumerate() {
         let mut changes = target.changes();
         changes.extend(record.lives.iter().map(|(began, _)| *began));
@@ -339,7 +350,9 @@ fn the_target_gets_what_it_takes(scenario: &Scenario, record: &Record) -> Kept {
             if record.restarts(from.saturating_sub(scenario.visibility), until) > 0 {
                 continue;
             }
-            while from + window <= until && has_backlog(scenario, record, route, from + window) {
+            // What failed waits in the queue until its delay is over.
+            let ready = |until: Duration| move |number: usize| failed[number].is_none_or(|at| at >= until);
+            while from + window <= until && has_more(scenario, record, route, from + window, ready(from + window)) {
                 let ended = |call: &&Call| call.route == route && (from..from + window).contains(&call.ended);
                 let calls: Vec<&Call> = record.calls.iter().filter(ended).collect();
                 let count =
@@ -384,8 +397,16 @@ fn noticed(scenario: &Scenario, record: &Record, route: usize, at: Duration) -> 
 
 /// Whether there is more to do than the engine holds.
 fn has_backlog(scenario: &Scenario, record: &Record, route: usize, at: Duration) -> bool {
+    has_more(scenario, record, route, at, |_| true)
+}
+
+/// Whether there is more of these to do than the engine holds.
+fn has_more(scenario: &Scenario, record: &Record, route: usize, at: Duration, these: impl Fn(usize) -> bool) -> bool {
     let good = |number: usize| {
-        scenario.messages[number].route == route && scenario.can_succeed(number) && !scenario.is_behind_poison(number)
+        these(number)
+            && scenario.messages[number].route == route
+            && scenario.can_succeed(number)
+            && !scenario.is_behind_poison(number)
     };
     record.waiting(at, good) >= 2 * scenario.slots + 10
 }
@@ -481,7 +502,8 @@ fn the_rate_comes_back(scenario: &Scenario, record: &Record) -> Kept {
             grows_slowly(record, route, first, if settled { before } else { f64::MAX })?;
         }
         let soon = first + MINUTE;
-        if !settled || before < 1.0 || target.recovery.is_some() || !has_backlog(scenario, record, route, soon) {
+        let same = target.recovery.is_none() && !target.often_times_out();
+        if !settled || before < 1.0 || !same || !has_backlog(scenario, record, route, soon) {
             continue;
         }
         let long = (3 * SECOND).max(Duration::from_secs_f64(10.0 / before));
@@ -527,7 +549,7 @@ fn poison_is_dead_lettered_in_time(scenario: &Scenario, record: &Record) -> Kept
         return Ok(());
     }
     let all: Vec<usize> = (0..scenario.messages.len()).filter(|number| scenario.always_fails(*number)).collect();
-    let first_failures = first_failures(record);
+    let first_failures = first_answered(record, &[Answer::Failed, Answer::Refused]);
     let successes: Vec<_> = (0..scenario.targets.len()).map(|route| record.successes(route)).collect();
     for number in all.iter().copied() {
         let Some(failed) = first_failures[number] else { continue };
@@ -573,10 +595,10 @@ fn takes_enough(scenario: &Scenario, route: usize, at_fault: usize) -> bool {
     needed as f64 <= retries
 }
 
-/// When each message first failed.
-fn first_failures(record: &Record) -> Vec<Option<Duration>> {
+/// When each message was first answered by one of these.
+fn first_answered(record: &Record, these: &[Answer]) -> Vec<Option<Duration>> {
     let mut first = vec![None; record.sent.len()];
-    for call in record.calls.iter().filter(|call| matches!(call.answer, Some(Answer::Failed | Answer::Refused))) {
+    for call in record.calls.iter().filter(|call| call.answer.is_some_and(|answer| these.contains(&answer))) {
         first[call.message].get_or_insert(call.ended);
     }
     first

@@ -319,6 +319,12 @@ impl Scenario {
             // Until the first success after an outage the route is rightly taken to be down.
             let down_since = target.outages.iter().rev().find(|one| one.from <= now).map(|one| one.until);
             let was_down = down_since.is_some_and(|back| success().is_none_or(|call| call.ended < back + LOOK * 10));
+            // So is one on which nothing has succeeded for about twelve hours: more that always fail than can be held came
+            // first.
+            let long = lately(Duration::from_secs(11 * 3600));
+            let seems_down = !long.is_zero()
+                && success().is_none_or(|call| call.ended < long)
+                && record.calls.iter().rev().any(|call| call.route == route);
             let calls = || {
                 let recent =
                     record.calls.iter().rev().take_while(|call| call.begun >= lately(Duration::from_secs(330)));
@@ -327,7 +333,11 @@ impl Scenario {
             let named = calls().any(|call| matches!(call.answer, Some(Answer::Busy(Some(_)))));
             let taken = |within| calls().any(|call| call.answer == Some(Answer::Taken) && call.ended >= lately(within));
             let failed = calls().any(|call| call.answer != Some(Answer::Taken));
-            !was_down && !target.limits_at(now).iter().any(slow) && !named && (taken(STANDS / 2) || !failed)
+            !was_down
+                && !seems_down
+                && !target.limits_at(now).iter().any(slow)
+                && !named
+                && (taken(STANDS / 2) || !failed)
         })
     }
 

@@ -202,6 +202,11 @@ impl Target {
         limits.map(|limit| limit.per_second(latency)).fold(slots as f64 / latency, f64::min)
     }
 
+    /// Whether some answers take longer than the handler waits for them.
+    pub(crate) fn often_times_out(&self) -> bool {
+        self.latency.most() > 2 * self.timeout
+    }
+
     /// When it begins to behave in another way.
     pub(crate) fn changes(&self) -> Vec<Duration> {
         let recovers = self.recovery.map_or(Duration::ZERO, |(_, lasts)| lasts);

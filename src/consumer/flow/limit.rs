@@ -112,7 +112,7 @@ pub(super) struct Limits {
     last_cut: Instant,
     refused_since_cut: u32,
     succeeded_since_cut: u32,
-    /// The most calls beside which one succeeded lately, and when. As many are not a reason for a refusal.
+    /// The most calls beside which one began and succeeded lately, and when. As many are not a reason for a refusal.
     succeeded_beside: (usize, Instant),
     /// How long a successful call takes, in seconds, on average of the last ones.
     latency: f64,
@@ -259,11 +259,13 @@ impl Limits {
         }
     }
 
-    /// A call succeeded.
-    pub(super) fn succeeded(&mut self, call: Begun, now: Instant) {
+    /// A call succeeded with `others` in flight.
+    pub(super) fn succeeded(&mut self, call: Begun, others: usize, now: Instant) {
         self.succeeded_since_cut = self.succeeded_since_cut.saturating_add(1);
-        if call.beside >= self.succeeded_beside(now) {
-            self.succeeded_beside = (call.beside, now);
+        // Those beside which it began may have been answered in the same moment: the target had none but this one.
+        let beside = if mutant!("count-what-was-just-answered") { call.beside } else { call.beside.min(others) };
+        if beside >= self.succeeded_beside(now) {
+            self.succeeded_beside = (beside, now);
         }
         let took = now.saturating_duration_since(call.at).as_secs_f64();
         self.latency = if self.latency == 0.0 { took } else { self.latency * 0.9 + took * 0.1 };
@@ -424,7 +426,7 @@ mod tests {
         for _ in 0..successes {
             let began = Instant::now();
             advance(Duration::from_millis(20)).await;
-            limits.succeeded(alone(began), Instant::now());
+            limits.succeeded(alone(began), 0, Instant::now());
         }
         limits
     }
@@ -452,12 +454,12 @@ mod tests {
     async fn one_refusal_of_many_lowers_concurrency_a_lone_one_the_rate() {
         let mut limits = after(50).await;
         refused(&mut limits, 13, None).await;
-        limits.succeeded(alone(Instant::now()), Instant::now());
-        limits.succeeded(alone(Instant::now()), Instant::now());
+        limits.succeeded(alone(Instant::now()), 0, Instant::now());
+        limits.succeeded(alone(Instant::now()), 0, Instant::now());
         refused(&mut limits, 8, None).await;
-        limits.succeeded(alone(Instant::now()), Instant::now());
+        limits.succeeded(alone(Instant::now()), 0, Instant::now());
         assert_eq!(limits.calls(Instant::now()), Some(7), "85 % of eight");
-        limits.succeeded(alone(Instant::now()), Instant::now());
+        limits.succeeded(alone(Instant::now()), 0, Instant::now());
         let before = limits.rate(Instant::now()).expect("a rate");
         refused(&mut limits, 0, None).await;
         let after = limits.rate(Instant::now()).expect("a rate");
@@ -470,30 +472,41 @@ mod tests {
         refused(&mut limits, 13, None).await;
         advance(seconds(1)).await;
         let began = Begun { at: Instant::now(), beside: 3 };
-        limits.succeeded(began, Instant::now());
+        limits.succeeded(began, 3, Instant::now());
         let before = limits.rate(Instant::now()).expect("a rate");
         refused(&mut limits, 3, None).await;
-        limits.succeeded(alone(Instant::now()), Instant::now());
+        limits.succeeded(alone(Instant::now()), 0, Instant::now());
         let after = limits.rate(Instant::now()).expect("a rate");
         assert!(limits.calls(Instant::now()).is_none() && after < 0.9 * before, "from {before} to {after}");
         advance(LATELY).await;
         refused(&mut limits, 3, None).await;
-        limits.succeeded(alone(Instant::now()), Instant::now());
+        limits.succeeded(alone(Instant::now()), 0, Instant::now());
         assert_eq!(limits.calls(Instant::now()), Some(3), "none succeeded beside three lately");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_success_beside_what_was_just_answered_does_not_count() {
+        let mut limits = after(50).await;
+        refused(&mut limits, 13, None).await;
+        advance(seconds(1)).await;
+        limits.succeeded(Begun { at: Instant::now(), beside: 1 }, 0, Instant::now());
+        refused(&mut limits, 1, None).await;
+        limits.succeeded(alone(Instant::now()), 0, Instant::now());
+        assert_eq!(limits.calls(Instant::now()), Some(1), "it was refused beside one");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_in_flight_together_is_refused_as_one() {
         let mut limits = after(50).await;
         refused(&mut limits, 13, None).await;
-        limits.succeeded(alone(Instant::now()), Instant::now());
+        limits.succeeded(alone(Instant::now()), 0, Instant::now());
         let began = Instant::now();
         advance(Duration::from_millis(5)).await;
         for others in (1..9).rev() {
             limits.refused(Begun { at: began, beside: others }, others, None, Instant::now());
         }
         assert_eq!(limits.back_off.map(|(_, wait)| wait), Some(FIRST_BACK_OFF));
-        limits.succeeded(alone(Instant::now()), Instant::now());
+        limits.succeeded(alone(Instant::now()), 0, Instant::now());
         assert_eq!(limits.calls(Instant::now()), Some(7), "85 % of eight");
     }
 
@@ -512,9 +525,9 @@ mod tests {
         refused(&mut limits, 1, Some(seconds(60))).await;
         let until = Instant::now() + seconds(60);
         assert_eq!(limits.when(0, Instant::now()), When::At(until));
-        limits.succeeded(alone(Instant::now()), Instant::now());
+        limits.succeeded(alone(Instant::now()), 0, Instant::now());
         assert_eq!(limits.paused_until(Instant::now()), Some(until), "a call that began later says nothing of it");
-        limits.succeeded(alone(earlier), Instant::now());
+        limits.succeeded(alone(earlier), 0, Instant::now());
         assert_eq!(limits.paused_until(Instant::now()), None);
         refused(&mut limits, 0, Some(seconds(86_400))).await;
         assert_eq!(
@@ -562,7 +575,7 @@ mod tests {
             waits.push(until.saturating_duration_since(now).as_millis() - 1);
         }
         assert_eq!(waits, [40, 80, 160, 320, 640, 1_000, 1_000]);
-        limits.succeeded(alone(Instant::now()), Instant::now());
+        limits.succeeded(alone(Instant::now()), 0, Instant::now());
         assert!(limits.back_off.is_none());
     }
 }

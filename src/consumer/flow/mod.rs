@@ -379,7 +379,7 @@ impl Caller {
             let (go, answer) = oneshot::channel();
             let doubt = self.doubt.map_or(1.0, |doubt| doubt.value);
             let may_nack = self.doubt.map_or(now, |doubt| doubt.first_failure) + DEAD_LETTERED_AFTER;
-            route.wait(key, Waiter { go, doubt, last_receive, may_nack, limit });
+            route.wait(self.number, key, Waiter { go, doubt, last_receive, may_nack, limit });
             state.waiting += 1;
             (key, answer)
         };
@@ -529,8 +529,9 @@ impl Caller {
     /// The message could not be held any longer and is returned.
     pub(crate) fn returned(&mut self, returned: Returned) {
         let mut state = self.flow.state();
+        let visible = state.visible;
         if let Some(down) = &mut state.routes[self.route].down {
-            down.returned = Some(returned);
+            down.returned = Some(down.returned.map_or(returned, |before| before.then(returned, visible)));
             self.flow.depth_matters.notify_one();
         }
     }

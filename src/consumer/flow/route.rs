@@ -121,6 +121,15 @@ pub(crate) struct Returned {
 }
 
 impl Returned {
+    /// Another one is returned. Until what is received next, the one of both counts that has fewer receives left.
+    pub(super) fn then(self, other: Returned, visible: Option<usize>) -> Returned {
+        let together = other.at < self.next_receive(visible) && self.receives_left <= other.receives_left;
+        if together && !mutant!("only-the-last-that-was-returned-counts") {
+            return Returned { at: other.at, ..self };
+        }
+        other
+    }
+
     /// When the next message may be received, with so many visible in the queue.
     ///
     /// Where many messages wait, each of them is received once in a long time. Where few do, the same ones would be
@@ -161,6 +170,8 @@ pub(super) struct RouteFlow {
     pub(super) active: usize,
     pub(super) fresh: BTreeMap<u64, Waiter>,
     pub(super) retries: BTreeMap<(Instant, u64), Waiter>,
+    /// Until when each delivery can be held that has waited here and has not left, also while its handler is at work.
+    held_until: BTreeMap<u64, Instant>,
     fresh_in_a_row: u32,
     pub(super) last_success: Option<Instant>,
     /// The deliveries that failed since the last success, each with whether it was found at fault before, and since when
@@ -183,6 +194,7 @@ impl RouteFlow {
             active: 0,
             fresh: BTreeMap::new(),
             retries: BTreeMap::new(),
+            held_until: BTreeMap::new(),
             fresh_in_a_row: 0,
             last_success: None,
             failing: BTreeMap::new(),
@@ -284,7 +296,7 @@ impl RouteFlow {
 
     /// A call succeeded, so the target is there.
     pub(super) fn succeeded(&mut self, call: Begun, now: Instant) {
-        self.limits.succeeded(call, now);
+        self.limits.succeeded(call, self.active.saturating_sub(1), now);
         self.last_success = Some(now);
         if let Some(since) = self.failing_since.take() {
             self.failing.clear();
@@ -333,6 +345,7 @@ impl RouteFlow {
     pub(super) fn leaves(&mut self, number: u64) {
         self.here -= 1;
         self.failing.remove(&number);
+        self.held_until.remove(&number);
         if self.failing.is_empty() {
             self.failing_since = None;
         }
@@ -350,7 +363,9 @@ impl RouteFlow {
             && !mutant!("receive-in-an-outage")
         {
             let soon = now + if mutant!("receive-until-it-is-handed-back") { Duration::ZERO } else { LONG_POLL_OVER };
-            if self.retries.values().any(|waiter| waiter.limit < soon) {
+            let idle = |number: &u64| self.retries.keys().any(|(_, waits)| waits == number);
+            let counts = |number: &u64| !mutant!("receive-while-a-call-outlasts-its-limit") || idle(number);
+            if self.held_until.iter().any(|(number, limit)| *limit < soon && counts(number)) {
                 // A long poll that is open when a message is returned takes it straight back.
                 return Some(0);
             }
@@ -479,9 +494,11 @@ impl RouteFlow {
         }
     }
 
-    pub(super) fn wait(&mut self, key: Key, waiter: Waiter) {
+    /// The delivery of this number waits for its turn.
+    pub(super) fn wait(&mut self, number: u64, key: Key, waiter: Waiter) {
+        self.held_until.insert(number, waiter.limit);
         match key {
-            Key::Fresh(number) => drop(self.fresh.insert(number, waiter)),
+            Key::Fresh(place) => drop(self.fresh.insert(place, waiter)),
             Key::Retry(at, number) => drop(self.retries.insert((at, number), waiter)),
         }
     }
