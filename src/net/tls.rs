@@ -7,8 +7,12 @@ use std::error::Error;
 #[cfg(any(feature = "http", feature = "sqs", feature = "stream-api"))]
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+#[cfg(feature = "sqs")]
+use base64::Engine as _;
+#[cfg(feature = "sqs")]
+use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -84,19 +88,53 @@ pub enum TlsError {
     Config(#[source] Box<dyn Error + Send + Sync>),
 }
 
+/// Whom the system trusts.
+struct System {
+    roots: RootCertStore,
+    #[cfg_attr(not(feature = "sqs"), allow(dead_code, reason = "the AWS SDK wants them so"))]
+    certificates: Vec<CertificateDer<'static>>,
+    /// Why there is nobody.
+    error: Option<String>,
+}
+
+/// Read once for all, which takes milliseconds. Waits for the disk.
+fn system() -> &'static System {
+    static SYSTEM: OnceLock<System> = OnceLock::new();
+    SYSTEM.get_or_init(|| {
+        let found = rustls_native_certs::load_native_certs();
+        let mut roots = RootCertStore::empty();
+        // Stores hold certificates that cannot be read, in the wild; the others are good.
+        let certificates = found.certs.into_iter().filter(|certificate| roots.add(certificate.clone()).is_ok());
+        let certificates: Vec<_> = certificates.collect();
+        System { certificates, roots, error: found.errors.into_iter().next().map(|error| error.to_string()) }
+    })
+}
+
+/// The certificates of those whom the system trusts, as PEM. Waits for the disk.
+#[cfg(feature = "sqs")]
+pub(crate) fn system_as_pem() -> String {
+    let mut pem = String::new();
+    for certificate in &system().certificates {
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        for line in STANDARD.encode(certificate).as_bytes().chunks(64) {
+            pem.extend(line.iter().copied().map(char::from).chain(['\n']));
+        }
+        pem.push_str("-----END CERTIFICATE-----\n");
+    }
+    pem
+}
+
 /// Reads whom the system trusts, and these files. Waits for the disk.
 pub(crate) fn client_config(files: &TlsFiles) -> Result<ClientConfig, TlsError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    // Stores hold certificates that cannot be read, in the wild; the others are good.
-    roots.add_parsable_certificates(found.certs);
+    let System { roots, error, .. } = system();
+    let mut roots = roots.clone();
     if let Some(path) = &files.ca {
         for certificate in certificates(path)? {
             roots.add(certificate).map_err(|error| unreadable(path, error))?;
         }
     }
     if roots.is_empty() {
-        return Err(TlsError::NoRoots(found.errors.into_iter().next().map(Into::into)));
+        return Err(TlsError::NoRoots(error.clone().map(Into::into)));
     }
     trusting(roots, files)
 }

@@ -51,6 +51,7 @@ async fn two_thousand_messages_through_64_slots_are_handled_once_each() {
     assert!((2..=64).contains(&most), "{most} handlers at the same time");
     assert_eq!(summary.ended, Ended::QueueEmpty);
     assert_eq!(summary.counts.deleted, MESSAGES as u64, "{summary}");
+    assert_eq!(summary.counts.client_fallbacks, 0, "the AWS SDK was needed");
     queue.emptied().await;
     assert_eq!(queue.dead_letters.count().await, 0);
 }

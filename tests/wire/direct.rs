@@ -254,6 +254,32 @@ async fn a_connection_that_had_been_closed_is_replaced_unnoticed() {
 }
 
 #[tokio::test]
+async fn a_poll_that_breaks_after_seconds_is_not_made_again() {
+    let ok = Answer::ok(json!({}));
+    let server = Server::start(vec![ok.clone(), Answer::CloseAfter(Duration::from_secs(15)), ok]).await;
+    let queue = standing(&server).await;
+    queue.receive(10, WAIT, None).await.unwrap();
+    tokio::time::pause();
+    let error = queue.receive(10, WAIT, None).await.unwrap_err();
+    assert_eq!((error.label(), makers(&server).as_str()), ("unreachable", "oo"));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_idle_for_long_is_not_used() {
+    let server = Server::start(vec![Answer::ok(json!({}))]).await;
+    let queue = standing(&server).await;
+    queue.receive(10, WAIT, None).await.unwrap();
+    tokio::time::pause();
+    for (idle, connections) in [(40, 1), (40, 1), (50, 2)] {
+        tokio::time::advance(Duration::from_secs(idle)).await;
+        tokio::time::resume();
+        queue.receive(10, WAIT, None).await.unwrap();
+        tokio::time::pause();
+        assert_eq!(server.connections(), connections, "after {idle} s");
+    }
+}
+
+#[tokio::test]
 async fn a_given_up_receive_takes_its_connection_with_it() {
     let answer = |id: &str| json!({ "Messages": [message(id, "{}")] });
     let late = Answer::Late(Duration::from_millis(200), answer("late").to_string());

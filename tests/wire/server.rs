@@ -25,6 +25,8 @@ pub(crate) enum Answer {
     Truncated(String),
     /// Sends these bytes as they are, and may close the connection then.
     Bytes { bytes: Vec<u8>, close: bool },
+    /// Closes the connection after a while, without an answer.
+    CloseAfter(Duration),
     /// Resets the connection.
     Reset,
     /// Says nothing and keeps the connection.
@@ -163,6 +165,10 @@ impl Script {
                         return false;
                     }
                     written
+                }
+                Answer::CloseAfter(delay) => {
+                    tokio::time::sleep(delay).await;
+                    return false;
                 }
                 Answer::Reset => return true,
                 Answer::Silence => std::future::pending().await,

@@ -3,8 +3,10 @@
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use aws_sdk_sqs::config::SharedAsyncSleep;
+use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::{Connector, tls};
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
@@ -12,6 +14,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
 use super::url;
+use crate::net::tls;
 
 /// The HTTP client of everything here: TLS with ring, the proxy that the environment names, the certificates of the system.
 ///
@@ -34,8 +37,7 @@ impl HttpClient for Connections {
         let mut made = self.made.write().unwrap_or_else(PoisonError::into_inner);
         find(&made).unwrap_or_else(|| {
             let sleep = components.sleep_impl();
-            let (next_door, far) = (OnceLock::new(), OnceLock::new());
-            let connector = ByDistance { settings: settings.clone(), sleep, next_door, far };
+            let connector = ByDistance { settings: settings.clone(), sleep, ways: Default::default() };
             let connector = SharedHttpConnector::new(connector);
             made.push((settings.clone(), connector.clone()));
             connector
@@ -43,31 +45,37 @@ impl HttpClient for Connections {
     }
 }
 
-/// Sends each request the way that fits its host. What a way needs (the certificates of the system above all) is read
-/// when it is first gone.
+/// Sends each request the way that fits its host and its scheme. What a way needs is read when it is first gone.
 #[derive(Debug)]
 struct ByDistance {
     settings: HttpConnectorSettings,
     sleep: Option<SharedAsyncSleep>,
-    next_door: OnceLock<Connector>,
-    far: OnceLock<Connector>,
+    /// Far and next door, each by TLS and without.
+    ways: [[OnceLock<Connector>; 2]; 2],
 }
 
 impl HttpConnector for ByDistance {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let connect = |proxy| {
-            let mut builder = Connector::builder()
-                .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-                .connector_settings(self.settings.clone())
-                .proxy_config(proxy);
-            builder.set_sleep_impl(self.sleep.clone());
-            builder.build()
-        };
-        let connector = if url::host_in(request.uri()).is_some_and(url::is_next_door) {
-            self.next_door.get_or_init(|| connect(ProxyConfig::disabled()))
-        } else {
-            self.far.get_or_init(|| connect(ProxyConfig::from_env()))
-        };
-        connector.call(request)
+        let is_near = url::host_in(request.uri()).is_some_and(url::is_next_door);
+        let is_plain = request.uri().starts_with("http://");
+        let way = &self.ways[usize::from(is_near)][usize::from(is_plain)];
+        way.get_or_init(|| self.connector(is_near, is_plain)).call(request)
+    }
+}
+
+impl ByDistance {
+    fn connector(&self, is_near: bool, is_plain: bool) -> Connector {
+        // Not the SDK's own reading of the system's certificates, which would be a second one.
+        let trust = TrustStore::empty();
+        let trust = if is_plain { trust } else { trust.with_pem_certificate(tls::system_as_pem()) };
+        let context =
+            TlsContext::builder().with_trust_store(trust).build().expect("a trust store is all that it holds");
+        let mut builder = Connector::builder()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(context)
+            .connector_settings(self.settings.clone())
+            .proxy_config(if is_near { ProxyConfig::disabled() } else { ProxyConfig::from_env() });
+        builder.set_sleep_impl(self.sleep.clone());
+        builder.build()
     }
 }

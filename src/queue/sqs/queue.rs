@@ -49,6 +49,9 @@ const CALL: Duration = Duration::from_secs(20);
 /// sooner, and must be, since it counts what it gives up.
 const POLL: Duration = MAX_WAIT.saturating_add(Duration::from_secs(15));
 
+/// Until when a receive that failed is made again by the SDK: later, it would end after the engine's watchdog.
+const SECOND_RECEIVE: Duration = Duration::from_secs(5);
+
 /// The limit for getting credentials. It is below [`ATTEMPT`], so that missing credentials are called by their name.
 const CREDENTIALS: Duration = Duration::from_secs(6);
 
@@ -437,6 +440,10 @@ impl SqsQueue {
         let pool = self.clients().pool;
         match timeout(POLL, direct.receive(&pool, ask)).await {
             Ok(Outcome::Over(answer)) => answer.map_err(|error| queue_error("sqs:ReceiveMessage", started, error)),
+            // As for a receive that broke: the engine counts it, and makes the next one.
+            Ok(Outcome::ForTheSdk(why)) if started.elapsed() > SECOND_RECEIVE => {
+                Err(QueueError::Unreachable { message: why })
+            }
             Ok(Outcome::ForTheSdk(why)) => {
                 let answer = self.receive_by_sdk(ask, false).await;
                 if answer.is_ok() {

@@ -34,6 +34,10 @@ const CONNECT: Duration = Duration::from_millis(3_100);
 /// How long an idle connection is kept. SQS closes those that are idle for about a minute.
 const IDLE: Duration = Duration::from_secs(45);
 
+/// Until when a connection that breaks had been closed before: a request that is made again later would end too late for
+/// those who wait for it, since a long poll can break at any time.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
 /// How many idle connections are kept.
 const MAX_IDLE: usize = 128;
 
@@ -118,8 +122,8 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Sends a request and reads its answer. On a connection that turns out to be closed, so that not a byte of an answer
-    /// came, the request is sent once more on a new one.
+    /// Sends a request and reads its answer. On a connection that turns out at once to be closed, so that not a byte of an
+    /// answer came, the request is sent once more on a new one.
     pub(super) async fn send(&self, dialer: &Dialer, request: Request<Full<Bytes>>) -> Result<Reply, NoReply> {
         if let Some(open) = self.take().await
             && let Some(reply) = self.exchange(open, request.clone(), true).await
@@ -137,10 +141,12 @@ impl Pool {
         request: Request<Full<Bytes>>,
         was_used: bool,
     ) -> Option<Result<Reply, NoReply>> {
+        let started = Instant::now();
         let reply = open.exchange(request).await;
+        let is_stale = was_used && started.elapsed() < AT_ONCE;
         match &reply {
             Ok(_) => self.put(open).await,
-            Err(NoReply::Broken(_)) if was_used && open.has_read_nothing() => return None,
+            Err(NoReply::Broken(_)) if is_stale && open.has_read_nothing() => return None,
             Err(_) => {}
         }
         Some(reply)
