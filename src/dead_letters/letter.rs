@@ -146,7 +146,7 @@ impl Reader {
         let [cid] = event.texts(["cid"]);
         letter.event_type = Some(fit_for_log(event.kind().name()));
         letter.cid = cid.map(|cid| fit_for_log(&cid));
-        let Some((_, route)) = self.router.find(event) else {
+        let Some((_, route)) = self.router.takers(event).next() else {
             let (outcome, error) = UNROUTED;
             return Some((outcome, error.to_owned()));
         };
