@@ -13,7 +13,7 @@ use super::call::Attempt;
 use super::clock::{later, part};
 use super::engine::Engine;
 use super::fan_out::Place;
-use super::flow::{Caller, Next, Returned, Verdict};
+use super::flow::{Caller, DoneHere, Next, Returned, Verdict};
 use super::work::{At, Work};
 use crate::handler::Context;
 
@@ -28,6 +28,8 @@ pub(super) struct Branch {
     pub(super) outcome: &'static str,
     /// What went wrong last; empty where nothing has.
     pub(super) error: String,
+    /// It has succeeded, and others of its message have not.
+    pub(super) done: Option<DoneHere>,
 }
 
 /// How a branch ended, for this receive.
@@ -54,7 +56,7 @@ impl End {
 
 impl Branch {
     pub(super) fn new(number: usize) -> Self {
-        Branch { number, attempt: 0, outcome: "", error: String::new() }
+        Branch { number, attempt: 0, outcome: "", error: String::new(), done: None }
     }
 
     /// It failed.

@@ -61,7 +61,11 @@ impl Engine {
 
     /// The routes that are done with a message which came before.
     pub(super) fn done_before(&self, message: &MessageId) -> Vec<Mark> {
-        self.dedup.done(message)
+        let mut done = self.dedup.done(message);
+        if let Some(observer) = &self.observer {
+            done.extend(observer.done_before(message));
+        }
+        done
     }
 
     /// What becomes of a message that fails each time, as far as the queue's attributes tell.

@@ -95,7 +95,9 @@ impl Place<'_> {
     fn only_waits(&self) -> bool {
         let standings = self.together.standings();
         let waits = |one: &Standing| matches!(one, Standing::Held | Standing::Failed);
-        !standings.contains(&Standing::AtWork) && standings.iter().any(waits)
+        !standings.contains(&Standing::AtWork)
+            && standings.iter().any(waits)
+            && !mutant!("keep-the-slot-for-what-is-held")
     }
 
     /// It succeeded. Says whether all others have, too.
@@ -124,6 +126,8 @@ impl Work<Engine> {
         if missing.is_empty() {
             return self.delete_repeat().await;
         }
+        // For those who watch, until the message is settled.
+        let _here: Vec<_> = self.account.done.iter().map(|number| engine.flow.done_here(*number)).collect();
         let together = Together::new(missing.len());
         let (work, context) = (&*self, &context);
         let branches = missing.into_iter().enumerate().map(|(position, (number, route))| {
@@ -152,6 +156,7 @@ impl Work<Engine> {
                 End::Succeeded | End::LeaseLost { succeeded: true } => {
                     // All of them are remembered as the message.
                     if !place.is_last_to_succeed() {
+                        branch.done = Some(self.engine.flow.done_here(at.number));
                         self.remember_part(at.number).await;
                     }
                 }
@@ -182,6 +187,9 @@ impl Work<Engine> {
 
     /// Waits until all others have ended, or until this one is to be tried again, which is None.
     async fn wait_for_others(&self, place: Place<'_>, again: Instant, rejected: bool) -> Option<End> {
+        if mutant!("spend-a-receive-beside-what-is-held") {
+            return Some(End::Failed { delay: None, rejected });
+        }
         tokio::select! {
             biased;
             () = self.lease.lost().cancelled() => {
@@ -190,9 +198,14 @@ impl Work<Engine> {
             }
             () = place.together.rests() => {}
             () = self.engine.drain.begun() => {}
-            () = tokio::time::sleep_until(again), if !rejected => return None,
+            () = tokio::time::sleep_until(again), if !rejected || mutant!("call-again-what-was-rejected") => return None,
         }
         let left = again.saturating_duration_since(Instant::now());
+        let left = if mutant!("begin-the-delay-again-at-the-end") {
+            left.saturating_add(SHORTEST_PAUSE.saturating_mul(60))
+        } else {
+            left
+        };
         Some(End::Failed { delay: Some(left).filter(|_| !rejected), rejected })
     }
 

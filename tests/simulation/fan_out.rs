@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stream_sqsd::consumer::{Consumer, RetryDelay, Settings, Summary};
+use stream_sqsd::dead_letters::{DeadLetterQueue, Filter, Options, Reader, Records, RetrySettings};
 use stream_sqsd::event::Event;
 use stream_sqsd::handler::{Context, HandlerError};
-use stream_sqsd::queue::MessageId;
 use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
+use stream_sqsd::queue::{MessageId, Queue};
 use stream_sqsd::router::Router;
+use stream_sqsd::telemetry::{DeadLetter, DeadLetterKeeper};
 use tokio::time::{Instant, sleep};
 
 use crate::disk;
@@ -341,4 +343,86 @@ async fn what_is_done_is_deleted_when_its_other_route_is_gone() {
     world.crash(world.router(&[a, ("B", |_| Act::Hangs)])).await;
     let summary = world.run_until_gone(&[a]).await;
     assert_eq!((summary.counts.deleted, summary.counts.repeats_deleted, world.calls_of("A").len()), (1, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_watch_see_which_routes_of_what_is_held_are_done() {
+    let world = World::new(MemorySettings::new());
+    (0..3).for_each(|_| drop(world.queue.send(MESSAGE)));
+    let router = world.router(&[("A", |_| Act::Succeeds), ("B", |_| Act::Down)]);
+    let consumer = Consumer::new(world.queue.clone(), router, world.settings.clone());
+    let monitor = consumer.monitor();
+    let look = async {
+        sleep(60 * SECOND).await;
+        monitor.flows().iter().map(|flow| (flow.done, flow.retrying)).collect::<Vec<_>>()
+    };
+    let (run, held) = tokio::join!(consumer.run(sleep(61 * SECOND)), look);
+    run.expect("the queue answers");
+    assert_eq!(held, [(3, 0), (0, 3)]);
+    assert_eq!(monitor.flows().iter().map(|flow| flow.done).sum::<usize>(), 0, "what is returned is no longer here");
+}
+
+/// Records as a daemon keeps them.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<DeadLetter>>>);
+
+impl DeadLetterKeeper for Kept {
+    fn keep(&self, record: &DeadLetter) {
+        self.0.lock().unwrap().push(record.clone());
+    }
+
+    fn dropped(&self) -> u64 {
+        0
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_names_what_is_done_and_a_retry_calls_the_rest() {
+    let dead = MemoryQueue::new(MemorySettings::new().with_name("dead"));
+    let memory = MemorySettings::new().with_max_receive_count(1).with_dead_letter_queue(dead.clone());
+    let world = World::new(memory);
+    let id = world.queue.send(MESSAGE);
+    let at_first_bad: Script = |call| if call == 1 { Act::Rejects } else { Act::Succeeds };
+    let always_bad: Script = |_| Act::Retry;
+    let router = || world.router(&[("A", |_| Act::Succeeds), ("B", at_first_bad), ("C", always_bad)]);
+    let consumer = Consumer::new(world.queue.clone(), router(), world.settings.clone());
+    let kept = Kept::default();
+    consumer.monitor().keep_dead_letters(kept.clone());
+    consumer.run(sleep(60 * SECOND)).await.expect("the queue answers");
+    let record = kept.0.lock().unwrap().pop().expect("a record");
+    assert_eq!((record.route.as_deref(), &*record.outcome), (Some("B"), "rejected"), "the worst decides");
+    assert_eq!(record.error, "B rejects; C: C fails");
+    let done = |record: &DeadLetter| -> Vec<String> {
+        let told = record.routes_done.clone().expect("some are done");
+        told.split(", ").map(|one| one.split('@').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(done(&record), ["A"]);
+
+    assert!(world.queue.receive(1, Duration::ZERO, None).await.expect("an answer").is_empty());
+    let calls_before = world.calls().len();
+    let line = serde_json::to_string(&record).expect("JSON");
+    let mut records = Records::new();
+    assert_eq!(records.read(line.as_bytes()).expect("a line"), 1);
+    let reader = Reader::new(router()).with_records(records);
+    let letters = DeadLetterQueue::open(dead, reader, Options::default()).await.expect("it opens");
+    let mut seen = None;
+    for route in ["A", "C"] {
+        let filter = Filter::all().with_route(route);
+        let list = letters.list(&filter, std::future::pending(), |letter| seen = Some((route, letter.clone())));
+        list.await.expect("a list");
+    }
+    let (by, letter) = seen.expect("C waits for it");
+    assert_eq!((by, letter.route.as_deref(), letter.routes.join(" ")), ("C", Some("B"), "A B C".to_owned()));
+    assert_eq!(letter.routes_done, ["A"]);
+    let mut told = None;
+    let retry = RetrySettings::new(world.settings.clone());
+    let end = letters.retry(Filter::all(), retry, std::future::pending(), |outcome| told = outcome.record.clone());
+    assert_eq!(end.await.expect("it ends").account.failed, 1);
+    let called: Vec<_> = world.calls()[calls_before..].iter().map(|(route, _)| *route).collect();
+    assert_eq!(called, ["B", "C"], "A was done before");
+    let told = told.expect("a record of the retry");
+    assert_eq!(
+        (done(&told), told.route.as_deref(), &*told.message_id),
+        (vec!["A".into(), "B".into()], Some("C"), id.as_str())
+    );
 }

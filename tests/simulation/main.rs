@@ -15,6 +15,7 @@ mod disk;
 mod drain;
 mod draw;
 mod fan_out;
+mod fan_world;
 mod hold;
 mod last_receive;
 mod leases;
