@@ -14,6 +14,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::value::RawValue;
 
 use crate::event::{Event, MAX_TYPE_LENGTH, NotAnEvent, NotAnObject, kind_of, last_values, text_of};
+use crate::queue::WebhookId;
 use crate::telemetry::Undecodable;
 
 /// How many bytes a body may inflate to when nothing else is said: 16 MiB. What Stream sends stays under 256 KiB.
@@ -160,9 +161,7 @@ pub(crate) fn decode_within(body: &str, limit: usize, room: Room) -> Result<Even
             // What was unpacked moves into the event; only a raw body is copied.
             return Ok(Event::new(kind, json.into_owned()));
         }
-        // An event of chat can have fields `message` and `Message` of its own, so an envelope must have all of this.
-        let is_envelope = envelope.and_then(text_of).is_some_and(|kind| kind == "Notification") && topic.is_some();
-        let message = message.filter(|_| is_envelope).ok_or(NotAnEvent::NoType)?;
+        let message = message.filter(|_| is_notification(envelope, topic)).ok_or(NotAnEvent::NoType)?;
         let message = place_of(message, &json);
         text = match json {
             Cow::Borrowed(json) => text_of(&json[message]),
@@ -172,6 +171,29 @@ pub(crate) fn decode_within(body: &str, limit: usize, room: Room) -> Result<Even
         .ok_or(NotAnEvent::NoType)?;
     }
     Err(DecodeError::Json(JsonFault::Envelopes))
+}
+
+/// Whether a JSON object without a `type` is an SNS envelope, by its `Type` and its `TopicArn`. An event of chat can have fields
+/// `message` and `Message` of its own.
+fn is_notification(envelope: Option<&str>, topic: Option<&str>) -> bool {
+    envelope.and_then(text_of).is_some_and(|kind| kind == "Notification") && topic.is_some()
+}
+
+/// The webhook id among the message attributes that an SNS envelope holds: where SNS does not deliver raw, these are not
+/// attributes of the SQS message.
+pub(crate) fn webhook_id_in_envelope(body: &str) -> Option<WebhookId> {
+    let json = trim(body);
+    if !json.starts_with('{') {
+        return None;
+    }
+    let names = ["type", "Type", "Message", "TopicArn", "MessageAttributes"];
+    let [kind, envelope, message, topic, attributes] = last_values(json, names).ok()?;
+    if kind.is_some() || message.is_none() || !is_notification(envelope, topic) {
+        return None;
+    }
+    let [attribute] = last_values(attributes?, [WebhookId::ATTRIBUTE]).ok()?;
+    let [data_type, value] = last_values(attribute?, ["Type", "Value"]).ok()?;
+    WebhookId::of_type(&text_of(data_type?)?, &text_of(value?)?)
 }
 
 /// Where `part` stands in `whole`, of which it must be a part.
@@ -559,6 +581,28 @@ mod tests {
             assert_eq!(inflate_piece_by_piece(bytes, limit, Room::Most).as_ref(), Ok(inflated), "{bytes:02x?}");
         }
         at_once.is_some()
+    }
+
+    #[test]
+    fn the_webhook_id_of_an_envelope_is_read_and_of_nothing_else() {
+        let id = |before: &str, attributes: &str| {
+            let body = format!(r#" {{ {before} "Message": "{{}}", "MessageAttributes": {attributes} }}"#);
+            webhook_id_in_envelope(&body).map(|id| id.as_str().to_owned())
+        };
+        let envelope = r#""Type" : "Notification", "TopicArn" : "arn:aws:sns:us-east-1:1:t","#;
+        let of = |data_type: &str, value: &str| format!(r#"{{"webhook_id":{{"Type":{data_type},"Value":{value}}}}}"#);
+        assert_eq!(id(envelope, &of(r#""String""#, r#""w\u002d1""#)).as_deref(), Some("w-1"));
+        for (data_type, value) in [(r#""Binary""#, r#""w-1""#), (r#""String""#, "1"), (r#""String""#, r#""w\n1""#)] {
+            assert_eq!(id(envelope, &of(data_type, value)), None, "{data_type} {value}");
+        }
+        for attributes in ["null", "{}", r#"{"webhook_id":"w-1"}"#] {
+            assert_eq!(id(envelope, attributes), None, "{attributes}");
+        }
+        let good = of(r#""String""#, r#""w-1""#);
+        // An event may have fields of these names.
+        assert_eq!(id(&format!(r#"{envelope} "type": "message.new","#), &good), None);
+        assert_eq!(id(r#""Type": "Notification","#, &good), None);
+        assert_eq!(webhook_id_in_envelope("H4sI"), None);
     }
 
     #[test]

@@ -80,10 +80,11 @@
 //!
 //! # Features
 //!
-//! `sqs` (the real queue, which brings the AWS SDK), `daemon` (the binary), `admin` (the listener to watch a consumer by),
-//! `stream-api` (a client of Stream's REST API, for its event hooks), `hooks` (types for the hooks that wait for an answer),
-//! `relay` (webhooks into the queue), and one for each handler that ships: `stdout`, `file`, `http`, `exec`, `postgres`. These are on by default; a library
-//! user wants `default-features = false, features = ["sqs"]`. With `anyhow` handlers may return `anyhow::Result<()>`.
+//! `sqs` (the real queue, which brings the AWS SDK), `sns` (a topic between Stream and the queue, which brings a further client
+//! of the SDK), `daemon` (the binary), `admin` (the listener to watch a consumer by), `stream-api` (a client of Stream's REST
+//! API, for its event hooks), `hooks` (types for the hooks that wait for an answer), `relay` (webhooks into the queue), and one
+//! for each handler that ships: `stdout`, `file`, `http`, `exec`, `postgres`. These are on by default; a library user wants
+//! `default-features = false, features = ["sqs"]`. With `anyhow` handlers may return `anyhow::Result<()>`.
 //!
 //! # Guides
 //!

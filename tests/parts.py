@@ -30,7 +30,7 @@ DEPLOYED = ROOT / "tests" / "deploy" / "requirements.txt"
 GATEWAY = ROOT / "tests" / "gateway" / "requirements.txt"
 # Of what ships: the part `release` builds them, and the parts behind it run the first.
 MUSL = ("x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl")
-SDKS = ROOT / "tests" / "stream" / "sdks" / "requirements.txt"
+SDKS = ROOT / "tests" / "wire" / "stream" / "sdks" / "requirements.txt"
 SPELLING = ROOT / "tests" / "spelling" / "requirements.txt"
 # What is made of others, and what is for tests.
 NOT_ALONE = {"default", "daemon", "localstack-tests", "test-postgres"}
@@ -99,7 +99,7 @@ def parts(filters):
         Part(
             "sdks",
             "Stream's SDKs from PyPI and npm",
-            [["cargo", "test", *FEATURES, "--test", "stream", "--", "--ignored", "sdks"]],
+            [["cargo", "test", *FEATURES, "--test", "wire", "--", "--ignored", "sdks"]],
             takes_long=True,
             requirements=SDKS,
         ),
@@ -145,14 +145,14 @@ def parts(filters):
         Part(
             "page",
             "Chromium",
-            [["cargo", "test", *FEATURES, "--test", "admin", "--", "--ignored", "browser"]],
+            [["cargo", "test", *FEATURES, "--test", "wire", "--", "--ignored", "browser"]],
             packages=("chromium",),
         ),
         Part(
             "metrics",
             "promtool",
             [
-                ["cargo", "test", *FEATURES, "--test", "admin", "--", "--ignored", "promtool"],
+                ["cargo", "test", *FEATURES, "--test", "wire", "--", "--ignored", "promtool"],
                 ["promtool", "check", "rules", "--lint=all", "--lint-fatal", "deploy/prometheus/alerts.yml"],
                 ["promtool", "test", "rules", "tests/deploy/alerts.yml"],
             ],
@@ -185,7 +185,7 @@ def parts(filters):
             "template",
             "Rust, and cfn-lint and python-hcl2 from PyPI",
             [
-                ["cfn-lint", "--include-checks", "I", "--", "deploy/ecs/template.yaml"],
+                ["cfn-lint", "--include-checks", "I", "--", "deploy/ecs/template.yaml", "deploy/ecs/relay.yaml"],
                 ["python", "-B", "tests/deploy/template.py"],
                 ["python", "-B", "tests/deploy/terraform.py"],
             ],

@@ -15,7 +15,6 @@ use super::engine::Engine;
 use super::fan_out::Place;
 use super::flow::{Caller, DoneHere, Next, Returned, Verdict};
 use super::work::{At, Work};
-use crate::handler::Context;
 
 /// What one route of a message has come to.
 #[derive(Debug)]
@@ -72,7 +71,6 @@ impl Work<Engine> {
         &self,
         branch: &mut Branch,
         at: At<'_>,
-        context: &Context,
         expires: Option<SystemTime>,
         beside: Option<Place<'_>>,
     ) -> End {
@@ -88,7 +86,7 @@ impl Work<Engine> {
             }
             branch.attempt = branch.attempt.saturating_add(1);
             let began = Instant::now();
-            let (end, ended) = self.call(branch, at, context).await;
+            let (end, ended) = self.call(branch, at).await;
             engine.telemetry.called(at.number, end, began.elapsed());
             let verdict = self.check(branch, at, &ended, &mut caller);
             match ended {

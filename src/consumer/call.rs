@@ -18,12 +18,27 @@ use super::branch::Branch;
 use super::engine::Engine;
 use super::flow::{Caller, Verdict};
 use super::work::{At, Work};
-use crate::handler::{Call, Context, FailureKind};
+use crate::handler::{Call, FailureKind};
 use crate::router::CallError;
-use crate::telemetry::{CallEnd, Cause, Told};
+use crate::telemetry::{CallEnd, Cause, Told, shown};
 
 /// How long what a handler left behind may hold its message: longer than it takes to end what can be ended.
 const HELD_AT_MOST: Duration = Duration::from_secs(5);
+
+/// Logs what became of a call, with whose it was: the span of the message may be off.
+macro_rules! tell {
+    ($log:ident, $at:expr, $($what:tt)+) => {{
+        let context = $at.context;
+        $log!(
+            message_id = %context.message_id(),
+            r#type = shown($at.event.kind().name()),
+            receive_count = context.receive_count(),
+            trace_id = context.trace().trace_id(),
+            aws_trace_id = context.trace().aws_trace_id(),
+            $($what)+
+        )
+    }};
+}
 
 /// What the end of one call of a handler means for the message.
 pub(super) enum Attempt {
@@ -44,11 +59,11 @@ pub(super) enum Attempt {
 
 impl Work<Engine> {
     /// Calls the handler once; says how that ended, and what it means for the message.
-    pub(super) async fn call(&self, branch: &mut Branch, at: At<'_>, context: &Context) -> (CallEnd, Attempt) {
+    pub(super) async fn call(&self, branch: &mut Branch, at: At<'_>) -> (CallEnd, Attempt) {
         let engine = &self.engine;
         let cancellation_grace = engine.drain.cancellation_grace();
         let shared = Call::new(engine.settings.handler_timeout, self.lease.ceiling(), cancellation_grace);
-        let context = context.attempt_with(branch.attempt, shared.clone());
+        let context = at.context.attempt_with(branch.attempt, shared.clone());
         enum Stop {
             LeaseLost,
             TimeOver,
@@ -87,7 +102,7 @@ impl Work<Engine> {
                 self.note_on(branch, at, CallEnd::TimeLimit.label(), &error);
                 let cause = Cause::new(("handler", "timeout"), "").on(at.number);
                 if let Some(times) = engine.telemetry.worth_logging(cause) {
-                    warn!(times, "{error}; the message is left for a retry");
+                    tell!(warn, at, times, "{error}; the message is left for a retry");
                 }
                 (CallEnd::TimeLimit, Attempt::Failed(None))
             }
@@ -120,7 +135,7 @@ impl Work<Engine> {
             Ok(Err(CallError::Parse(failure))) => {
                 self.note_on(branch, at, CallEnd::DoesNotFit.label(), &failure);
                 if let Some(times) = telemetry.worth_logging(Cause::new(("parse", "event"), &failure).on(at.number)) {
-                    warn!(error = failure, times, "an event does not fit its type; {}", self.engine.fate());
+                    tell!(warn, at, error = failure, times, "an event does not fit its type; {}", self.engine.fate());
                 }
                 (CallEnd::DoesNotFit, Attempt::Rejected)
             }
@@ -134,7 +149,7 @@ impl Work<Engine> {
                 let (kind, error) = (end.label(), failure.chain());
                 self.note_on(branch, at, kind, &error);
                 if let Some(times) = telemetry.worth_logging(Cause::new(("handler", kind), &error).on(at.number)) {
-                    warn!(error, kind, times, "the handler failed; the message stays");
+                    tell!(warn, at, error, kind, times, "the handler failed; the message stays");
                 }
                 (end, attempt)
             }
@@ -142,7 +157,7 @@ impl Work<Engine> {
                 self.note_on(branch, at, CallEnd::Panic.label(), "the handler panicked; the log says where");
                 // What it says may quote the message, and the panic hook has printed it already.
                 if let Some(times) = telemetry.worth_logging(Cause::new(("handler", "panic"), "").on(at.number)) {
-                    error!(times, "the handler panicked; the message is left for a retry");
+                    tell!(error, at, times, "the handler panicked; the message is left for a retry");
                 }
                 (CallEnd::Panic, Attempt::Failed(None))
             }

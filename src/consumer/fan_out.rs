@@ -131,8 +131,8 @@ impl Work<Engine> {
         let together = Together::new(missing.len());
         let (work, context) = (&*self, &context);
         let branches = missing.into_iter().enumerate().map(|(position, (number, route))| {
-            let (at, place) = (At { number, route, event: &event }, Place { together: &together, position });
-            work.beside_others(at, context, expires, place)
+            let (at, place) = (At { number, route, event: &event, context }, Place { together: &together, position });
+            work.beside_others(at, expires, place)
         });
         let ended = join_all(branches).await;
         drop(event);
@@ -141,17 +141,11 @@ impl Work<Engine> {
     }
 
     /// Calls one of several handlers until it has succeeded, or until nothing is gained by waiting any longer.
-    async fn beside_others(
-        &self,
-        at: At<'_>,
-        context: &Context,
-        expires: Option<SystemTime>,
-        place: Place<'_>,
-    ) -> (Branch, End) {
+    async fn beside_others(&self, at: At<'_>, expires: Option<SystemTime>, place: Place<'_>) -> (Branch, End) {
         let mut branch = Branch::new(at.number);
         let mut failures = 0_u32;
         loop {
-            let end = self.handle(&mut branch, at, context, expires, Some(place)).await;
+            let end = self.handle(&mut branch, at, expires, Some(place)).await;
             match end {
                 End::Succeeded | End::LeaseLost { succeeded: true } => {
                     // All of them are remembered as the message.
@@ -258,7 +252,7 @@ impl Work<Engine> {
             && let Err(failure) = engine.dedup.part(self.lease.message_id(), *mark, engine.settings.wall_clock).await
             && let Some(times) = engine.telemetry.worth_logging(Cause::new(("journal", "write"), &failure.to_string()))
         {
-            warn!(error = %failure, times, "a success is not yet in the journal; it is known in memory only");
+            warn!(message_id = %self.lease.message_id(), error = %failure, times, "a success is not yet in the journal; it is known in memory only");
         }
     }
 }

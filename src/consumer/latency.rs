@@ -32,9 +32,9 @@ impl Latency {
 }
 
 /// How many calls at the same time are right for so many entries that wait: as many as there are batches among half of them,
-/// so that each place is used twice.
+/// so that each place is used twice, but not fewer than `least`.
 pub(crate) fn calls_for(entries: usize, least: usize) -> usize {
-    (entries.div_ceil(BATCH) / 2).clamp(least, MOST_CALLS)
+    (entries.div_ceil(BATCH) / 2).clamp(least.min(MOST_CALLS), MOST_CALLS)
 }
 
 /// How many calls at the same time carry out so many entries within a time.
@@ -74,6 +74,7 @@ mod tests {
     #[test]
     fn calls_follow_what_waits_and_how_slow_the_queue_is() {
         assert_eq!([0, 64, 400, 2_000, 10_000].map(|entries| calls_for(entries, 16)), [16, 16, 20, 100, 128]);
+        assert_eq!([calls_for(0, 100), calls_for(10_000, 1_000)], [100, 128]);
         let within = |entries, slow| calls_within(entries, slow, 3 * SECOND, 4);
         assert_eq!([within(3_000, SECOND / 100), within(3_000, SECOND / 2)], [4, 50]);
         assert_eq!([within(100_000, SECOND), within(20, 100 * SECOND), within(0, SECOND)], [128, 4, 4]);

@@ -107,7 +107,7 @@ impl<Q: Queue> Run<Q> {
         let visibility = settings.visibility.or(own).unwrap_or(DEFAULT_VISIBILITY);
         let message_size = known.and_then(|facts| facts.max_message_size).unwrap_or(MAX_MESSAGE_SIZE);
         let leases = LeaseTable::new(visibility, Clock::new(settings.time_suspended), latency.clone());
-        let (settler, deletes, visibility_changes) = Settler::new(&queue, &telemetry, &latency);
+        let (settler, deletes, visibility_changes) = Settler::new(&queue, &telemetry, &latency, settings.concurrency);
         let mut services = JoinSet::new();
         services.spawn(leases.clone().keep(queue.clone(), telemetry.clone()));
         services.spawn(deletes);

@@ -24,7 +24,8 @@ use crate::telemetry::{Cause, Request, Telemetry};
 /// How long the first entry of a batch waits for others. A delete that waits costs nothing but this.
 const LINGER: Duration = Duration::from_millis(20);
 
-/// How many calls of one kind may be on their way at the same time; more when many entries wait.
+/// How many calls of one kind may be on their way at the same time; more when many entries wait, and of deletes one for each
+/// ten slots, since a slot is taken until its delete is answered.
 pub(super) const CALLS: usize = 16;
 
 /// How many entries of one kind may wait to be gathered. A worker that finds no room waits for it.
@@ -74,6 +75,7 @@ impl Settler {
         queue: &Arc<Q>,
         telemetry: &Arc<Telemetry>,
         latency: &Arc<Latency>,
+        concurrency: usize,
     ) -> (Self, impl Future<Output = ()> + Send + use<Q>, impl Future<Output = ()> + Send + use<Q>) {
         let (deletes, delete_entries) = mpsc::channel(WAITING);
         let (visibility_changes, visibility_change_entries) = mpsc::channel(WAITING);
@@ -90,7 +92,7 @@ impl Settler {
                 }
             }
         };
-        let delete_service = coalesce(delete_entries, call);
+        let delete_service = coalesce(delete_entries, CALLS.max(concurrency / BATCH), call);
         let call = {
             let (queue, telemetry, latency) = (queue.clone(), telemetry.clone(), latency.clone());
             move |batch: Vec<(Receipt, Duration)>| {
@@ -104,7 +106,7 @@ impl Settler {
                 }
             }
         };
-        let visibility_service = coalesce(visibility_change_entries, call);
+        let visibility_service = coalesce(visibility_change_entries, CALLS, call);
         (Settler { deletes, visibility_changes, telemetry: telemetry.clone() }, delete_service, visibility_service)
     }
 
@@ -182,7 +184,7 @@ async fn ask<T>(entries: &mpsc::Sender<Entry<T>>, item: T) -> Result<(), Refusal
 }
 
 /// Gathers entries into batches and calls for each, until nobody can hand in any more.
-async fn coalesce<T, C, F>(mut entries: mpsc::Receiver<Entry<T>>, call: C)
+async fn coalesce<T, C, F>(mut entries: mpsc::Receiver<Entry<T>>, least_calls: usize, call: C)
 where
     T: Send + 'static,
     C: Fn(Vec<T>) -> F + Send,
@@ -194,7 +196,7 @@ where
         let first = tokio::select! {
             biased;
             Some(_) = calls.join_next(), if !calls.is_empty() => continue,
-            entry = entries.recv(), if calls.len() < calls_for(waiting, CALLS) => entry,
+            entry = entries.recv(), if calls.len() < calls_for(waiting, least_calls) => entry,
         };
         let Some(first) = first else { break };
         let mut batch = vec![first.item];

@@ -18,6 +18,7 @@ use super::engine::Engine;
 use super::groups::Ticket;
 use super::lease::Lease;
 use crate::event::Event;
+use crate::handler::Context;
 use crate::router::Route;
 use crate::telemetry::Failed;
 
@@ -38,6 +39,7 @@ pub(super) struct At<'a> {
     pub(super) number: usize,
     pub(super) route: &'a Route,
     pub(super) event: &'a Event,
+    pub(super) context: &'a Context,
 }
 
 impl Work<Engine> {

@@ -25,9 +25,9 @@ use super::work::{At, Work};
 use crate::decode::{self, DecodeError, Room};
 use crate::event::Event;
 use crate::handler::Context;
-use crate::queue::Delivery;
+use crate::queue::{Delivery, WebhookId};
 use crate::router::Route;
-use crate::telemetry::{CallEnd, Cause, shown};
+use crate::telemetry::{CallEnd, Cause, MESSAGE_SPANS, shown};
 
 /// What a worker is to do with its delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,9 +138,9 @@ impl Work<Engine> {
             () = self.lease.lost().cancelled() => None,
             () = engine.drain.begun() => return self.nack_unworked().await,
         };
-        let event = match decoded {
+        let (event, webhook_id) = match decoded {
             None => return self.interrupted(),
-            Some(Ok(event)) => event,
+            Some(Ok((event, in_envelope))) => (event, webhook_id.or(in_envelope)),
             Some(Err(failure)) => {
                 let Undecodable { failure, hint } = failure;
                 engine.telemetry.undecodable.add(failure.label());
@@ -167,6 +167,7 @@ impl Work<Engine> {
         self.account.route = Some(first.0);
         let done = engine.done_before(&receipt.message_id);
         let span = info_span!(
+            target: MESSAGE_SPANS,
             "message",
             message_id = %receipt.message_id,
             r#type = shown(event.kind().name()),
@@ -193,8 +194,9 @@ impl Work<Engine> {
         context: Context,
         expires: Option<SystemTime>,
     ) -> Settlement {
+        let at = At { number, route, event: &event, context: &context };
         let mut branch = Branch::new(number);
-        let end = self.handle(&mut branch, At { number, route, event: &event }, &context, expires, None).await;
+        let end = self.handle(&mut branch, at, expires, None).await;
         drop(event);
         self.account.came_to(branch);
         self.settle(end).await
@@ -237,7 +239,7 @@ impl Work<Engine> {
             && let Err(failure) = engine.dedup.handled(self.lease.message_id(), engine.settings.wall_clock).await
             && let Some(times) = engine.telemetry.worth_logging(Cause::new(("journal", "write"), &failure.to_string()))
         {
-            warn!(error = %failure, times, "a success is not yet in the journal; it is known in memory only");
+            warn!(message_id = %self.lease.message_id(), error = %failure, times, "a success is not yet in the journal; it is known in memory only");
         }
     }
 
@@ -266,8 +268,8 @@ impl Work<Engine> {
     }
 }
 
-/// Decodes a body within the bytes that the budget gives for it.
-async fn decode(held: &mut Held, body: String, limit: usize) -> Result<Event, Undecodable> {
+/// Decodes a body within the bytes that the budget gives for it, with the webhook id that an SNS envelope around it holds.
+async fn decode(held: &mut Held, body: String, limit: usize) -> Result<(Event, Option<WebhookId>), Undecodable> {
     let hint = decode::size_hint(&body).min(limit);
     held.reserve(hint).await;
     let decoded = match decode::decode_within(&body, hint, Room::Hinted) {
@@ -282,10 +284,18 @@ async fn decode(held: &mut Held, body: String, limit: usize) -> Result<Event, Un
         Ok(event) => held.decoded(event.held_bytes()),
         Err(_) => held.give_up_reserved(),
     }
-    decoded.map_err(|failure| {
-        let hint = decode::may_be_connection_test(&body).then_some(CONNECTION_TEST);
-        Undecodable { failure, hint }
-    })
+    match decoded {
+        Ok(event) => {
+            // A body that is the event itself need not be looked through once more.
+            let is_wrapped = event.json().len() != body.len();
+            let webhook_id = is_wrapped.then(|| decode::webhook_id_in_envelope(&body)).flatten();
+            Ok((event, webhook_id))
+        }
+        Err(failure) => {
+            let hint = decode::may_be_connection_test(&body).then_some(CONNECTION_TEST);
+            Err(Undecodable { failure, hint })
+        }
+    }
 }
 
 /// A body that is not an event.

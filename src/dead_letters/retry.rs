@@ -17,6 +17,7 @@ use super::letter::Reason;
 use super::opened::{DeadLetterError, DeadLetterQueue};
 use super::scan::{Found, Scan, ScanEnded};
 use crate::consumer::{Consumer, RunError, Settings, Unrouted};
+use crate::decode::webhook_id_in_envelope;
 use crate::queue::{Delivery, MessageId, Queue, Receipt, Trace, WebhookId};
 use crate::router::Router;
 use crate::telemetry::{FlowState, Monitor};
@@ -165,7 +166,8 @@ impl<Q: Queue> Scan<Q> {
             sent_at: found.letter.sent_at,
             group: found.letter.group.as_deref().map(Arc::from),
             trace: Trace::default(),
-            webhook_id: WebhookId::among(&found.attributes),
+            // Of the body from before: the edited one has no envelope any more.
+            webhook_id: WebhookId::among(&found.attributes).or_else(|| webhook_id_in_envelope(&found.body)),
             attributes: None,
         });
         let mut outcomes = Vec::new();

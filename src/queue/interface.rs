@@ -180,7 +180,7 @@ impl fmt::Debug for MessageId {
 }
 
 /// The id that Stream gave to a webhook, as its receiver wrote it beside the message: the message attribute
-/// `webhook_id` of type `String`.
+/// `webhook_id` of type `String`, of the SQS message or in the SNS envelope around it.
 ///
 /// **A hint.** Anyone who may send to the queue can set it, to any value. What to be idempotent on is [`MessageId`].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

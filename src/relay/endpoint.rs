@@ -113,25 +113,31 @@ impl<S: Sender> Endpoint<S> {
     fn say_refused(&self, refusal: RelayOutcome, api_key: &str, peer: IpAddr) {
         debug!(%peer, outcome = refusal.label(), "a request was refused");
         let kind = ("relay", refusal.label());
-        match refusal {
-            // Stream does not try a 401 again.
+        // Stream does not send again what was answered 401 or 403, so where it was Stream's, an event is lost.
+        let lost = match refusal {
             RelayOutcome::WrongSignature => {
-                let Some(times) = self.telemetry.worth_logging(Cause::new(kind, api_key)) else { return };
-                let text = "a signature is wrong: where the API secret was rotated, events of this app are being lost; \
-                            `api_secret` takes a list of both";
-                // Where everybody may send, anybody can cause this.
-                if self.settings.allow.is_some() {
-                    error!(%peer, api_key, times, "{text}");
-                } else {
-                    warn!(%peer, api_key, times, "{text}");
-                }
+                "a signature is wrong, and Stream does not try again: where the API secret was rotated, events of this app are \
+                 being lost; `api_secret` takes a list of both"
             }
-            RelayOutcome::UnknownKey | RelayOutcome::WrongAddress | RelayOutcome::Busy => {
+            RelayOutcome::UnknownKey => {
+                "a request names no API key of [relay], and Stream does not try again: where it is of an app of yours, its \
+                 events are being lost; add it to `apps`"
+            }
+            RelayOutcome::WrongAddress => {
+                "a request for an app of [relay] comes from an address that `allow` does not hold, and Stream does not try \
+                 again: where it is Stream's, events are being lost; behind a load balancer `trusted_proxies` is needed"
+            }
+            RelayOutcome::Busy => {
                 if let Some(times) = self.telemetry.worth_logging(kind) {
-                    warn!(%peer, outcome = refusal.label(), times, "a request was refused");
+                    warn!(%peer, times, "too much at once: a request was answered 503, and Stream tries again");
                 }
+                return;
             }
-            _ => {}
+            _ => return,
+        };
+        if let Some(times) = self.telemetry.worth_logging(Cause::new(kind, api_key)) {
+            let outcome = refusal.label();
+            error!(%peer, outcome, api_key, times, "{lost}");
         }
     }
 }

@@ -13,6 +13,8 @@ mod config;
 mod run;
 mod send;
 mod relay;
+#[cfg(all(target_os = "linux", feature = "test-postgres"))]
+mod walkthrough;
 mod check;
 mod targets;
 mod guidance;

@@ -204,7 +204,12 @@ pub(crate) mod postgres {
         }
 
         pub(crate) fn url(&self) -> String {
-            format!("host={} user=postgres dbname=postgres", self.0.path().display())
+            format!("host={} user=postgres dbname=postgres", self.directory().display())
+        }
+
+        /// Where its socket is.
+        pub(crate) fn directory(&self) -> &Path {
+            self.0.path()
         }
 
         fn run(&self, program: &str, arguments: &[&str]) {

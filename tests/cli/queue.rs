@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -33,6 +34,8 @@ struct Shared {
     cancelled_move: Mutex<Value>,
     attributes: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
     denied: Mutex<Vec<&'static str>>,
+    /// Whether nobody can reach it.
+    away: AtomicBool,
     /// In which words.
     denied_with: Mutex<&'static str>,
     /// With which code receives are refused.
@@ -60,6 +63,7 @@ impl Sqs {
             cancelled_move: Mutex::default(),
             attributes: Mutex::default(),
             denied: Mutex::default(),
+            away: AtomicBool::new(false),
             denied_with: Mutex::new("User is not authorized to perform this action"),
             refused_receives: Mutex::default(),
             refused: Mutex::default(),
@@ -117,6 +121,12 @@ impl Sqs {
         self.shared.denied.lock().unwrap().push(action);
     }
 
+    /// From now on it cannot be reached, or can be again.
+    #[cfg(feature = "test-postgres")]
+    pub(crate) fn is_away(&self, away: bool) {
+        self.shared.away.store(away, Ordering::Relaxed);
+    }
+
     /// From now on what is denied is denied in these words.
     pub(crate) fn deny_with(&self, message: &'static str) {
         *self.shared.denied_with.lock().unwrap() = message;
@@ -167,6 +177,9 @@ impl Sqs {
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let mut stream = BufReader::new(stream);
     while let Some((action, body)) = read_request(&mut stream).await {
+        if shared.away.load(Ordering::Relaxed) {
+            return;
+        }
         let (status, answer) = answer(&shared, &action, body).await;
         let answer = answer.to_string();
         let head = format!(
@@ -232,7 +245,10 @@ async fn answer(shared: &Shared, action: &str, body: Value) -> (&'static str, Va
             let deliveries = queue.receive(max, wait, seconds("VisibilityTimeout")).await.unwrap();
             let messages = deliveries.iter().map(|delivery| {
                 let id = delivery.receipt.message_id.as_str();
+                let webhook_id =
+                    delivery.webhook_id.as_ref().map(|id| json!({"DataType": "String", "StringValue": id.as_str()}));
                 json!({
+                    "MessageAttributes": webhook_id.map(|id| json!({"webhook_id": id})),
                     "MessageId": id,
                     "ReceiptHandle": format!("{id}|{}", delivery.receipt.handle),
                     "Body": delivery.body,
@@ -329,7 +345,10 @@ fn send(shared: &Shared, queue: &MemoryQueue, body: &Value) -> Value {
             }
             None => {
                 let text = entry["MessageBody"].as_str().unwrap();
-                let id = queue.send(text);
+                let attributes = entry["MessageAttributes"].as_object().into_iter().flatten();
+                let text_of = |value: &Value| value["StringValue"].as_str().unwrap().to_owned();
+                let attributes = attributes.map(|(name, value)| (name.clone(), text_of(value))).collect();
+                let id = queue.send_with_attributes(text, attributes);
                 successful.push(json!({"Id": entry["Id"], "MessageId": id.as_str(), "MD5OfMessageBody": md5_of(text)}));
             }
         }

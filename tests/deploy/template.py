@@ -1,5 +1,5 @@
-"""The CloudFormation template: the queue part of it made by LocalStack's CloudFormation and judged by `check --online`, the
-rest held to the daemon, to the Dockerfile and to the plain task definition by reading it.
+"""The CloudFormation templates: the queue part of the daemon's made by LocalStack's CloudFormation and judged by `check --online`,
+the rest of it and the relay's held to the binary, to the Dockerfile and to the plain task definition by reading them.
 
 Run by `tests/run --all`. It wants the environment of requirements.txt beside it, for YAML.
 """
@@ -32,7 +32,10 @@ PATIENCE = 60
 
 # What the task definition's parts are for somebody: the values that stand in task-definition.json.
 EXAMPLE = {
+    "AWS::AccountId": "123456789012",
+    "AWS::Partition": "aws",
     "AWS::Region": "us-east-1",
+    "AWS::URLSuffix": "amazonaws.com",
     "AWS::StackName": "stream-sqsd",
     "Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/stream-sqsd:0.1.0",
     "WebhookUrl": "https://example.com/webhooks/stream",
@@ -43,6 +46,9 @@ EXAMPLE = {
     "Queue": "https://sqs.us-east-1.amazonaws.com/123456789012/chat-events",
     "Queue.QueueName": "chat-events",
     "DeadLetterQueue.QueueName": "chat-events-dead-letter",
+    "LoadBalancer.LoadBalancerFullName": "app/relay/1",
+    "TargetGroup.TargetGroupFullName": "targetgroup/relay/1",
+    "VpcNetwork": "10.0.0.0/16",
     "Cluster": "cluster",
     "Service.Name": "service",
 }
@@ -70,11 +76,12 @@ Loader.yaml_implicit_resolvers = {
 }
 TEMPLATE = yaml.load((ROOT / "deploy/ecs/template.yaml").read_text(), Loader)
 RESOURCES = TEMPLATE["Resources"]
+RELAY = yaml.load((ROOT / "deploy/ecs/relay.yaml").read_text(), Loader)
 
 
-def resolved(node):
-    """A part of the template with the example's values in it."""
-    values = {name: str(parameter["Default"]) for name, parameter in TEMPLATE["Parameters"].items() if "Default" in parameter}
+def resolved(node, template=TEMPLATE):
+    """A part of a template with the example's values in it."""
+    values = {name: str(parameter["Default"]) for name, parameter in template["Parameters"].items() if "Default" in parameter}
     values.update(EXAMPLE)
     match node:
         case {"Ref": name}:
@@ -84,9 +91,9 @@ def resolved(node):
         case {"Fn::Sub": text}:
             return re.sub(r"\$\{([^}]+)\}", lambda match: values[match[1]], text)
         case dict():
-            return {key: resolved(value) for key, value in node.items()}
+            return {key: resolved(value, template) for key, value in node.items()}
         case list():
-            return [resolved(value) for value in node]
+            return [resolved(value, template) for value in node]
     return node
 
 
@@ -223,6 +230,67 @@ class Template(unittest.TestCase):
     def test_its_dashboard_is_json(self):
         widgets = json.loads(resolved(RESOURCES["Dashboard"]["Properties"]["DashboardBody"]))["widgets"]
         self.assertEqual(len(widgets), 5)
+
+
+class Relay(unittest.TestCase):
+    resources = RELAY["Resources"]
+
+    def container(self):
+        return resolved(self.resources["TaskDefinition"]["Properties"]["ContainerDefinitions"][0], RELAY)
+
+    def environment(self):
+        return {variable["Name"]: variable["Value"] for variable in self.container()["Environment"]}
+
+    def test_its_tasks_may_send_to_the_queue_and_do_nothing_else(self):
+        (policy,) = self.resources["TaskRole"]["Properties"]["Policies"]
+        (statement,) = resolved(policy["PolicyDocument"]["Statement"], RELAY)
+        arn = "arn:aws:sqs:us-east-1:123456789012:chat-events"
+        self.assertEqual(statement, {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn})
+        url = "https://sqs.us-east-1.amazonaws.com/123456789012/chat-events"
+        self.assertEqual(self.environment()["STREAM_SQSD_QUEUE_URL"], url)
+
+    def test_its_configuration_is_good_and_has_no_spool_on_fargates_disk(self):
+        secrets = {secret["Name"]: "watering-can" for secret in self.container()["Secrets"]}
+        answer = daemon("check", "--json", **self.environment(), **secrets)
+        self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
+        (only,) = findings(answer)
+        self.assertIn("[relay] has no spool", only["what"])
+        told = daemon("check", **self.environment(), **secrets).stdout
+        self.assertIn("0.0.0.0:8080/webhooks/stream", told)
+
+    def test_no_network_writes_into_its_configuration(self):
+        allowed = re.compile(RELAY["Parameters"]["VpcNetwork"]["AllowedPattern"])
+        for good in ("10.0.0.0/16", "fd00::/8"):
+            self.assertTrue(allowed.fullmatch(good), good)
+        for bad in ('10.0.0.0/16", "0.0.0.0/0', "10.0.0.0", "a\nb/1"):
+            self.assertFalse(allowed.fullmatch(bad), bad)
+
+    def test_its_tasks_are_what_the_image_is_made_for_and_end_in_time(self):
+        daemons = resolved(RESOURCES["TaskDefinition"]["Properties"]["ContainerDefinitions"][0])
+        for same in ("User", "HealthCheck", "StopTimeout", "ReadonlyRootFilesystem", "LinuxParameters", "Secrets"):
+            self.assertEqual(self.container()[same], daemons[same], same)
+        self.assertEqual(self.container()["Command"], ["relay"])
+        grace = int(self.environment()["STREAM_SQSD_GRACE"].removesuffix("s"))
+        self.assertGreaterEqual(self.container()["StopTimeout"], grace + MARGIN)
+
+    def test_the_load_balancer_asks_where_the_relay_answers(self):
+        group = self.resources["TargetGroup"]["Properties"]
+        ports = {mapping["ContainerPort"] for mapping in self.container()["PortMappings"]}
+        _, admin = self.environment()["STREAM_SQSD_ADMIN"].split(":")
+        self.assertEqual((group["HealthCheckPort"], group["HealthCheckPath"]), (admin, "/readyz"))
+        self.assertEqual(ports, {group["Port"], int(admin)})
+        rules = self.resources["TaskSecurityGroup"]["Properties"]["SecurityGroupIngress"]
+        self.assertEqual({rule["FromPort"] for rule in rules}, ports)
+        self.assertTrue(all(rule["SourceSecurityGroupId"] == {"Ref": "LoadBalancerSecurityGroup"} for rule in rules))
+
+    def test_each_alarm_watches_the_load_balancer_and_stands_in_the_runbook(self):
+        alarms = [resource["Properties"] for resource in self.resources.values() if resource["Type"] == "AWS::CloudWatch::Alarm"]
+        watched = {alarm["MetricName"]: resolved(alarm["Dimensions"], RELAY)[0]["Value"] for alarm in alarms}
+        names = ("HTTPCode_Target_4XX_Count", "HTTPCode_Target_5XX_Count", "HTTPCode_ELB_5XX_Count")
+        self.assertEqual(watched, dict.fromkeys(names, "app/relay/1"))
+        runbook = (ROOT / "deploy/RUNBOOK.md").read_text()
+        for alarm in re.findall(r"StreamSqsd\w+", " ".join(alarm["AlarmDescription"] for alarm in alarms)):
+            self.assertIn(f"## {alarm}\n", runbook)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
 //! Signatures of HTTP webhooks.
 
 use std::io::Write as _;
+use std::sync::{Arc, Mutex};
 
-use stream_sqsd::event::Event;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use stream_sqsd::prelude::*;
+use stream_sqsd::queue::memory::MemorySettings;
 use stream_sqsd::webhook::{SigningKey, WebhookError, verify, verify_and_parse, verify_and_parse_up_to};
 
 /// Checked against Stream's own SDKs.
@@ -101,6 +105,35 @@ fn what_inflates_to_the_limit_is_read_and_one_byte_more_is_not() {
     assert!(verify_and_parse(&gzip(&most), &hmac_of(&most), SECRET).is_ok());
     let more = padded(stream_sqsd::decode::DEFAULT_LIMIT + 1);
     assert_eq!(why(verify_and_parse(&gzip(&more), &hmac_of(&more), SECRET)), "too_large");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_sees_the_webhook_id_in_an_sns_envelope() {
+    let envelope = |message: &str, id: &str| {
+        let attributes = serde_json::json!({"webhook_id": {"Type": "String", "Value": id}});
+        let topic = "arn:aws:sns:us-east-1:123456789012:chat";
+        let envelope = serde_json::json!({
+            "Type": "Notification", "TopicArn": topic, "Message": message, "MessageAttributes": attributes,
+        });
+        envelope.to_string()
+    };
+    let queue = MemoryQueue::new(MemorySettings::new());
+    queue.send(BODY);
+    queue.send(envelope(BODY, "w-1"));
+    // One that is smaller than its event.
+    let packed = STANDARD.encode(gzip(format!("{BODY}{}", " ".repeat(4000)).as_bytes()));
+    queue.send(envelope(&packed, "w-2"));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let told = seen.clone();
+    let see = move |_: Event, ctx: Context| {
+        told.lock().unwrap().push(ctx.webhook_id().map(str::to_owned));
+        async { Ok::<(), HandlerError>(()) }
+    };
+    let settings = Settings::new().with_until_empty(true);
+    Consumer::new(queue, Router::new().route("*", see), settings).run(std::future::pending()).await.unwrap();
+    let mut seen = seen.lock().unwrap().clone();
+    seen.sort();
+    assert_eq!(seen, [None, Some("w-1".to_owned()), Some("w-2".to_owned())]);
 }
 
 #[test]

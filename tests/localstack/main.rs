@@ -31,7 +31,7 @@ mod start;
 mod provision;
 mod setup;
 mod walkthrough;
-#[path = "../stream/fake.rs"]
+#[path = "../wire/stream/fake.rs"]
 #[allow(dead_code, reason = "what only the tests of the client need")]
 mod stream;
 

@@ -82,7 +82,12 @@ impl Machine {
     }
 
     async fn check(&self, more: &str) -> Ended {
-        let output = self.command(&["check", "--online"], more).output();
+        self.check_with("RUST_LOG", "", more).await
+    }
+
+    /// With a variable of the environment.
+    async fn check_with(&self, name: &str, value: &str, more: &str) -> Ended {
+        let output = self.command(&["check", "--online"], more).env(name, value).output();
         Ended::of(timeout(Duration::from_secs(60), output).await.expect("it ends in time").unwrap())
     }
 
@@ -444,6 +449,8 @@ async fn check_sees_the_topic_between_both_ends() {
     let check = async |more: &str| machine.check(more).await;
     machine.setup_with(&["--yes"], &more).await.with(0, &[]);
     check(&more).await.with(0, &["the queue is good"]);
+    let unknown = ["cannot be looked at", "is not known", "allow sns:GetTopicAttributes"];
+    machine.check_with("AWS_ENDPOINT_URL_SNS", "http://127.0.0.1:1", &more).await.with(0, &unknown);
     let url = sqs("GetQueueUrl", json!({"QueueName": machine.queue})).await["QueueUrl"].clone();
 
     let subscription =

@@ -20,8 +20,8 @@ use stream_sqsd::queue::{Delivery, EntryError, EntryResult, Queue, QueueError, Q
 use stream_sqsd::router::Router;
 use tokio::time::Instant;
 
-/// A queue that refuses deletes or changes of visibility, entry by entry, and that takes its time to hide a message for
-/// longer.
+/// A queue that refuses deletes or changes of visibility, entry by entry, and that takes its time to delete messages and to
+/// hide them for longer.
 #[derive(Clone)]
 struct Stubborn {
     queue: MemoryQueue,
@@ -29,6 +29,8 @@ struct Stubborn {
     visibility_changes: Refusal,
     change_visibility_calls: Arc<AtomicU32>,
     renewals_take: Duration,
+    deletes_take: Duration,
+    deletes_at_work: Arc<Mutex<(usize, usize)>>,
 }
 
 /// Until a time, every entry is refused by a code.
@@ -60,6 +62,8 @@ impl Stubborn {
             visibility_changes: willing,
             change_visibility_calls,
             renewals_take: Duration::ZERO,
+            deletes_take: Duration::ZERO,
+            deletes_at_work: Arc::default(),
         }
     }
 }
@@ -78,6 +82,13 @@ impl Queue for Stubborn {
         if let Some(refused) = self.deletes.of(batch.len()) {
             return Ok(refused);
         }
+        {
+            let (now, most) = &mut *self.deletes_at_work.lock().unwrap();
+            *now += 1;
+            *most = (*most).max(*now);
+        }
+        tokio::time::sleep(self.deletes_take).await;
+        self.deletes_at_work.lock().unwrap().0 -= 1;
         self.queue.delete(batch).await
     }
 
@@ -259,6 +270,19 @@ async fn what_is_settled_together_goes_ten_to_a_call() {
     let summary = Consumer::new(queue, noting(&calls, |_| Ok(())), settings).run(std::future::pending()).await.unwrap();
     assert_eq!(summary.counts.deleted, 100, "{summary}");
     assert!(summary.counts.delete_calls <= 15, "{} calls for a hundred messages", summary.counts.delete_calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_deletes_of_many_slots_do_not_wait_for_each_other() {
+    let mut queue = Stubborn::new(&queue_of(2_000, 300));
+    queue.deletes_take = Duration::from_secs(10);
+    let at_work = queue.deletes_at_work.clone();
+    let settings = Settings::new().with_concurrency(1_000).with_until_empty(true).with_random_seed(1);
+    let router = noting(&Calls::default(), |_| Ok(()));
+    let summary = Consumer::new(queue, router, settings).run(std::future::pending()).await.unwrap();
+    assert_eq!(summary.counts.deleted, 2_000, "{summary}");
+    let (_, most) = *at_work.lock().unwrap();
+    assert!((90..=110).contains(&most), "one call for ten slots, and not {most} calls");
 }
 
 #[tokio::test(start_paused = true)]

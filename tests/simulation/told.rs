@@ -131,6 +131,26 @@ async fn every_kind_of_failed_last_receive_has_its_record() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_handler_logs_and_how_it_fails_name_the_message() {
+    let log = Log::of_this_thread();
+    let queue = queue(1);
+    let id = queue.send(body("message.new", ""));
+    let fails = async |_: Event, _: Context| {
+        tracing::info!("at work");
+        Err::<(), _>(HandlerError::retry("the row is locked"))
+    };
+    run(&queue, Router::new().route("*", fails), settings(), 10 * SECOND).await;
+    let [at_work] = &log.with("at work")[..] else { panic!("{:?}", log.lines()) };
+    assert!(at_work.contains(&format!("message{{message_id={id} ")), "{at_work}");
+    let [failed] = &log.with("the handler failed")[..] else { panic!("{:?}", log.lines()) };
+    // Where the spans are off nothing of it is missing.
+    let (_, beside_the_span) = failed.split_once("}: ").unwrap();
+    for field in [format!("message_id={id} "), r#"type="message.new" "#.to_owned(), "receive_count=1 ".to_owned()] {
+        assert!(beside_the_span.contains(&field), "{failed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_shutdown_dead_letters_says_so() {
     let queue = queue(1);
     queue.send(body("message.new", ""));

@@ -1,8 +1,15 @@
-//! `SqsQueue` against scripted answers: the real SDK over real sockets, and a server that says what SQS, the network and
-//! proxies say on bad days. No emulator: those accept every key and never break an answer off.
+//! The library over real sockets: `SqsQueue` against scripted answers, the client of Stream's REST API against a Stream in
+//! this process, and the admin listener.
+//!
+//! For the queue that is the real SDK, and a server that says what SQS, the network and proxies say on bad days. No
+//! emulator: those accept every key and never break an answer off.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-#![allow(clippy::disallowed_methods, reason = "the bans are for the engine; a test watches it from outside")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a panic is how a test fails, and the bans are for the engine; a test watches it from outside"
+)]
 
 mod server;
 mod receive;
@@ -13,3 +20,6 @@ mod address;
 mod environment;
 mod redrive;
 mod provision;
+
+mod admin;
+mod stream;

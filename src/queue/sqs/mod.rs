@@ -12,6 +12,7 @@
 mod doctor;
 mod redrive;
 mod queue;
+#[cfg(feature = "sns")]
 mod topic;
 pub mod provision;
 pub mod policy;
@@ -28,5 +29,6 @@ pub use attributes::{Encryption, QueueAttributes, Redrive};
 pub use provision::Provisioner;
 pub use queue::{ConnectError, QueueAddress, SqsOptions, SqsQueue};
 pub use redrive::{MAX_MOVE_RATE, MoveState, MoveTask};
+#[cfg(feature = "sns")]
 pub use topic::{Subscription, Topic, TopicPlan};
 pub use url::{BadQueueUrl, QueueUrl, is_this_machine, queue_arn, queue_url_of};

@@ -23,10 +23,12 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 
 use super::account::CallerAccount;
+#[cfg(feature = "sns")]
 use super::arn::TopicArn;
 use super::connections::Connections;
 use super::errors::{one_line, queue_error};
 use super::provision::Provisioner;
+#[cfg(feature = "sns")]
 use super::topic::Topic;
 use super::url::{self, BadQueueUrl, QueueUrl};
 use crate::queue::interface::{
@@ -231,6 +233,7 @@ impl SqsQueue {
     /// # Errors
     ///
     /// See [`ConnectError`].
+    #[cfg(feature = "sns")]
     pub async fn topic(options: &SqsOptions, topic: TopicArn) -> Result<Topic, ConnectError> {
         let sdk = load(options).await?;
         let configured = configure(&sdk, options.queue.url(), options.endpoint_url.clone())?;

@@ -83,8 +83,9 @@ fn floor(bodies: &[String], time: Duration) -> Outcome {
 
 /// Consumes until it is killed.
 fn consume(url: &str, router: Router, concurrency: usize) -> Outcome {
-    // As the daemon's: spans are made, and of what is logged only the lines at the beginning are.
-    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new("info,aws_config=error,hyper=error")?);
+    // As the daemon's: of what is logged only the lines at the beginning are, and messages have no spans.
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new("info,aws_config=error,hyper=error,stream_sqsd::message=off")?);
     log.with_writer(std::io::stderr).json().flatten_event(true).with_span_list(false).init();
     let one_core = std::thread::available_parallelism()?.get() == 1;
     let mut runtime = if one_core { Builder::new_current_thread() } else { Builder::new_multi_thread() };

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::client::{JSON, Running, Webhook, answer, gzip, queue, received, settings};
+use super::log::Log;
 use super::until::until;
 
 /// The code for a webhook, on a relay that stores what it can.
@@ -95,6 +96,24 @@ async fn what_can_never_succeed_is_not_answered_for_a_retry() {
     let signature = stream_sqsd::webhook::SigningKey::new("before").unwrap().sign(JSON.as_bytes());
     assert_eq!(code(&relay, Webhook::new("d", JSON).header("X-Signature", &signature)).await, 200);
     assert_eq!(relay.queue.counts().sent, 4);
+}
+
+#[tokio::test]
+async fn what_stream_does_not_send_again_is_an_error_in_the_log() {
+    let log = Log::of_this_thread();
+    let relay = Running::start(settings(), queue()).await;
+    let distant = Running::start(settings().with_allow(Networks::of_stream()), queue()).await;
+    for _ in 0..3 {
+        assert_eq!(code(&relay, Webhook::new("id", JSON).header("X-Signature", &"0".repeat(64))).await, 401);
+        assert_eq!(code(&relay, Webhook::new("id", JSON).header("X-Api-Key", "of-another-app")).await, 401);
+        assert_eq!(code(&distant, Webhook::new("id", JSON)).await, 403);
+    }
+    for words in ["a signature is wrong", "names no API key of [relay]", "from an address that `allow` does not hold"] {
+        let lines = log.with(words);
+        assert!(matches!(&lines[..], [line] if line.contains("ERROR")), "{words}: {:#?}", log.lines());
+    }
+    // What a stranger has written does not go to the log.
+    assert_eq!(log.with("of-another-app"), [""; 0]);
 }
 
 #[tokio::test]
@@ -246,6 +265,27 @@ async fn wrong_lengths_and_heads_are_refused_and_harm_nobody() {
     endless.body.extend(vec![b' '; (1 << 20) + 70_000]);
     assert_eq!(code(&relay, endless).await, 413);
     assert_eq!(relay.queue.counts().sent, 0);
+    assert_eq!(code(&relay, Webhook::new("id", JSON)).await, 200);
+}
+
+#[tokio::test]
+async fn bodies_beyond_64_mib_together_are_answered_503() {
+    let relay = Running::start(settings(), queue()).await;
+    // Almost all of a body each, which stays in memory while the rest of it does not come.
+    let request = Webhook::with_body("id", vec![b' '; 1 << 20], "").bytes();
+    let mut held = Vec::new();
+    for _ in 0..68 {
+        let mut connection = TcpStream::connect(relay.address).await.unwrap();
+        // It may be refused before it has said everything.
+        let _ = connection.write_all(&request[..request.len() - 10_000]).await;
+        held.push(connection);
+    }
+    let busy = async || relay.monitor.snapshot().answered("busy");
+    until("there is no room", Duration::from_secs(20), busy, |busy| *busy >= 3).await;
+    assert_eq!(relay.monitor.snapshot().answered("busy"), 4, "64 have room, and a half");
+    drop(held);
+    let free = async || relay.monitor.metrics().contains("stream_sqsd_relay_body_bytes 0\n");
+    until("it is given back", Duration::from_secs(20), free, |free| *free).await;
     assert_eq!(code(&relay, Webhook::new("id", JSON)).await, 200);
 }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 
-use stream_sqsd::telemetry::DEAD_LETTERS;
+use stream_sqsd::telemetry::{DEAD_LETTERS, MESSAGE_SPANS};
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -44,7 +44,7 @@ impl LogFormat {
 
 /// What is logged of others unless RUST_LOG says else. What it says of everything is not said of the SDK, whose debug output is
 /// long and nobody's business but the SDK's authors'; name its crates to hear them. The summary of a run always shows, and so
-/// does why a message was dead-lettered.
+/// does why a message was dead-lettered. There are no spans of messages: what the handlers of the daemon log names its message.
 const DEFAULT: &str = "aws_config=error,aws_runtime=error,aws_sdk_sqs=error,aws_sdk_sso=error,aws_sdk_ssooidc=error,\
                        aws_sdk_sts=error,aws_sigv4=error,aws_smithy_runtime=error,aws_smithy_runtime_api=error,\
                        aws_smithy_http_client=error,h2=error,hyper=error,hyper_util=error,rustls=error";
@@ -81,8 +81,9 @@ fn start_from(level: &str, format: LogFormat, screen: &Screen) -> io::Result<()>
         tracing::warn!(target: LOG, dropped, "lines of the log were dropped: nobody took them in time");
     })?;
     let asked = std::env::var("RUST_LOG").unwrap_or_default();
-    let filter =
-        |asked: &str| EnvFilter::try_new(format!("{level},{DEFAULT},{SUMMARY}=info,{DEAD_LETTERS}=warn,{asked}"));
+    let filter = |asked: &str| {
+        EnvFilter::try_new(format!("{level},{DEFAULT},{SUMMARY}=info,{DEAD_LETTERS}=warn,{MESSAGE_SPANS}=off,{asked}"))
+    };
     let filter = filter(&asked).or_else(|error| {
         say(&format!("stream-sqsd: RUST_LOG is not understood and left out: {error}"));
         filter("")

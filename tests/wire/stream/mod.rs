@@ -1,12 +1,5 @@
 //! The client of Stream's REST API against a Stream in this process.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "a panic is how a test fails, and these deal with the outside"
-)]
-
 mod fake;
 mod sdks;
 

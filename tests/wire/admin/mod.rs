@@ -1,7 +1,5 @@
 //! The admin listener over real sockets, and what is deployed to watch it; and, where the tools are, its page in a real
 //! browser and its metrics before Prometheus's own judge. Those two are run by name, as parts of `tests/run --all`.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-#![allow(clippy::disallowed_methods, reason = "the bans are for the engine; a test watches it from outside")]
 
 mod browser;
 mod deployed;
