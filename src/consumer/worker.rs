@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use tokio::time::Instant;
-use tracing::{Instrument, Level, debug, enabled, error, info, info_span, warn};
+use tracing::{Instrument, Level, Span, debug, enabled, error, info, info_span, warn};
 
 use super::account::{REPEAT, UNROUTED};
 use super::branch::{Branch, End};
@@ -25,7 +25,7 @@ use super::work::{At, Work};
 use crate::decode::{self, DecodeError, Room};
 use crate::event::Event;
 use crate::handler::Context;
-use crate::queue::{Delivery, WebhookId};
+use crate::queue::{Delivery, MessageId, Trace, WebhookId};
 use crate::router::Route;
 use crate::telemetry::{CallEnd, Cause, MESSAGE_SPANS, shown};
 
@@ -166,15 +166,7 @@ impl Work<Engine> {
         let others: Vec<_> = takers.collect();
         self.account.route = Some(first.0);
         let done = engine.done_before(&receipt.message_id);
-        let span = info_span!(
-            target: MESSAGE_SPANS,
-            "message",
-            message_id = %receipt.message_id,
-            r#type = shown(event.kind().name()),
-            receive_count,
-            trace_id = trace.trace_id(),
-            aws_trace_id = trace.aws_trace_id(),
-        );
+        let span = span_of(&receipt.message_id, &event, receive_count, &trace);
         let expires = engine.retention().zip(sent_at).and_then(|(retention, sent_at)| sent_at.checked_add(retention));
         let context = Context::new(receipt.message_id, receive_count, sent_at, group, trace);
         let context = context.with_webhook_id(webhook_id);
@@ -266,6 +258,19 @@ impl Work<Engine> {
             }
         }
     }
+}
+
+/// What a handler's lines of the log stand in.
+fn span_of(message_id: &MessageId, event: &Event, receive_count: u32, trace: &Trace) -> Span {
+    info_span!(
+        target: MESSAGE_SPANS,
+        "message",
+        message_id = %message_id,
+        r#type = shown(event.kind().name()),
+        receive_count,
+        trace_id = trace.trace_id(),
+        aws_trace_id = trace.aws_trace_id(),
+    )
 }
 
 /// Decodes a body within the bytes that the budget gives for it, with the webhook id that an SNS envelope around it holds.

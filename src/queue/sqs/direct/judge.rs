@@ -44,6 +44,7 @@ impl Operation for DeleteMessageBatch {
 }
 
 /// What the SDK makes of this answer.
+#[allow(clippy::result_large_err, reason = "it is the SDK's own error, passed on as the SDK does")]
 pub(super) fn read<O: Operation>(reply: Reply) -> Result<O::Output, SdkError<O::Error, HttpResponse>> {
     let response = response(reply);
     let layer = O::new().config();
