@@ -51,7 +51,8 @@ fn ask(request: &[u8]) -> Vec<u8> {
 }
 
 fn code(answer: &[u8]) -> Option<u16> {
-    let line = answer.strip_prefix(b"HTTP/1.1 ")?;
+    // Who asks by HTTP/1.0 is answered by it.
+    let line = answer.strip_prefix(b"HTTP/1.1 ").or(answer.strip_prefix(b"HTTP/1.0 "))?;
     std::str::from_utf8(line.get(..3)?).ok()?.parse().ok()
 }
 
