@@ -91,12 +91,11 @@ impl Place<'_> {
         self.only_waits()
     }
 
-    /// Whether no branch is at work, and some are not over.
+    /// Whether some branches are held by their targets, and none is at work.
     fn only_waits(&self) -> bool {
         let standings = self.together.standings();
-        let waits = |one: &Standing| matches!(one, Standing::Held | Standing::Failed);
         !standings.contains(&Standing::AtWork)
-            && standings.iter().any(waits)
+            && standings.contains(&Standing::Held)
             && !mutant!("keep-the-slot-for-what-is-held")
     }
 
@@ -194,18 +193,15 @@ impl Work<Engine> {
             () = self.engine.drain.begun() => {}
             () = tokio::time::sleep_until(again), if !rejected || mutant!("call-again-what-was-rejected") => return None,
         }
-        let left = again.saturating_duration_since(Instant::now());
-        let left = if mutant!("begin-the-delay-again-at-the-end") {
-            left.saturating_add(SHORTEST_PAUSE.saturating_mul(60))
-        } else {
-            left
-        };
+        let now =
+            if mutant!("wait-longer-than-was-asked") { Instant::now().checked_sub(10 * SHORTEST_PAUSE) } else { None };
+        let left = again.saturating_duration_since(now.unwrap_or_else(Instant::now));
         Some(End::Failed { delay: Some(left).filter(|_| !rejected), rejected })
     }
 
     /// What becomes of a message whose branches have all ended: it is deleted when each has succeeded; otherwise what must
     /// be comes before what is left for a retry, and of that the worst decides.
-    fn decide(&mut self, ended: Vec<(Branch, End)>) -> End {
+    fn decide(&mut self, mut ended: Vec<(Branch, End)>) -> End {
         let succeeded = |end: &End| matches!(end, End::Succeeded | End::LeaseLost { succeeded: true });
         let all = ended.iter().all(|(_, end)| succeeded(end));
         let done = ended.iter().filter(|(_, end)| succeeded(end)).map(|(branch, _)| branch.number);
@@ -225,18 +221,11 @@ impl Work<Engine> {
             End::Succeeded | End::LeaseLost { succeeded: true } => (0, Duration::ZERO),
         };
         let lost = ended.iter().any(|(_, end)| matches!(end, End::LeaseLost { .. }));
-        let mut decisive: Option<(Branch, End)> = None;
-        let mut others = Vec::new();
-        for one in ended {
-            match &mut decisive {
-                Some(before) if rank(&before.1) >= rank(&one.1) => others.push(one),
-                Some(before) => others.push(std::mem::replace(before, one)),
-                None => decisive = Some(one),
-            }
-        }
-        // There are branches, or nobody would ask.
-        let Some((mut branch, end)) = decisive else { return End::Returned };
-        for (other, _) in others.iter().filter(|(_, end)| matches!(end, End::Failed { .. })) {
+        // Of several such the first.
+        let worst = ended.iter().enumerate().rev().max_by_key(|(_, (_, end))| rank(end)).map(|(position, _)| position);
+        let Some(worst) = worst else { return End::Returned };
+        let (mut branch, end) = ended.remove(worst);
+        for (other, _) in ended.iter().filter(|(_, end)| matches!(end, End::Failed { .. })) {
             let name = self.engine.telemetry.route_name(other.number);
             branch.error.push_str(&format!("; {name}: {}", other.error));
         }

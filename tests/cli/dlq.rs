@@ -433,3 +433,40 @@ fn what_may_not_be_deleted_does_not_count_as_handled() {
     assert!(ended.stdout.contains("handled 0") && ended.stdout.contains("lost 2"), "{}", ended.stdout);
     assert_eq!(dlq.counts().2, 0);
 }
+
+#[test]
+fn of_two_places_a_daemon_and_a_retry_call_each_until_it_succeeds() {
+    let sqs = Sqs::with_dead_letter_queue();
+    sqs.queue().send(event("message.new"));
+    let directory = tempfile::tempdir().unwrap();
+    let in_it = |name: &str| directory.path().join(name);
+    let toml = "journal = \"journal\"\n\
+                [dead_letters]\nreasons = \"reasons\"\n\
+                [[route]]\nname = \"archive\"\ncontinue = true\nevents = [\"*\"]\nhandler = \"file\"\npath = \"archive\"\n\
+                [[route]]\nname = \"hook\"\nevents = [\"message.*\"]\nhandler = \"exec\"\n\
+                command = [\"/bin/sh\", \"-c\", \"echo x >> called; test -e fixed || exit 65\"]\n";
+    let path = file(directory.path(), "c.toml", toml);
+    let url = sqs.url();
+    let lines = |name: &str| fs::read_to_string(in_it(name)).unwrap().lines().count();
+    let asked = |arguments: &[&str], code: i32| {
+        let mut command = daemon(&[arguments, &["--config", &path, "--queue-url", &url]].concat());
+        command.current_dir(directory.path());
+        run(command).with(code)
+    };
+    asked(&["run", "--until-empty", "--wait", "1s"], 0);
+    let calls = lines("called");
+    assert!(calls > 0 && sqs.dead().counts().visible == 1, "{:?}", sqs.dead().counts());
+    assert_eq!(lines("archive"), 1, "it was done with the first receive");
+    let record: Value = serde_json::from_str(&fs::read_to_string(in_it("reasons")).unwrap()).unwrap();
+    let done = record["routes_done"].as_str().unwrap();
+    assert!(done.starts_with("archive@") && record["route"] == "hook", "{record}");
+
+    let shown = asked(&["dlq", "show", record["message_id"].as_str().unwrap()], 0).stdout;
+    assert!(shown.contains("archive, to the file archive; it is done, and not called again"), "{shown}");
+    let planned = asked(&["dlq", "retry", "--dry-run", "--json"], 0).stdout;
+    let planned: Value = serde_json::from_str(planned.lines().next().unwrap()).unwrap();
+    assert_eq!((&planned["route"], &planned["routes_done"]), (&json!("hook"), &json!(["archive"])), "{planned}");
+    fs::write(in_it("fixed"), "").unwrap();
+    asked(&["dlq", "retry", "--yes"], 0);
+    assert_eq!((lines("archive"), lines("called"), sqs.dead().counts().deleted), (1, calls + 1, 1));
+}
