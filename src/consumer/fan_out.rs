@@ -7,18 +7,18 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::branch::{Branch, End};
+use super::account::Branch;
+use super::branch::End;
 use super::clock::later;
 use super::engine::Engine;
 use super::settlement::Settlement;
+use super::together::{Place, Standing, Together};
 use super::work::{At, Work};
 use crate::event::Event;
 use crate::handler::Context;
@@ -27,84 +27,6 @@ use crate::telemetry::Cause;
 
 /// The shortest time before a route that failed is tried again here: its handler may name none at all.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// How the branches of one message stand.
-#[derive(Debug)]
-struct Together {
-    standings: Mutex<Vec<Standing>>,
-    /// Told when nobody is at work any more.
-    rests: Notify,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// Its handler is called, or waits for its turn.
-    AtWork,
-    /// Its target is busy or down.
-    Held,
-    /// It failed, and waits for the others.
-    Failed,
-    Succeeded,
-    /// It ended in another way.
-    Over,
-}
-
-impl Together {
-    fn new(branches: usize) -> Self {
-        Together { standings: Mutex::new(vec![Standing::AtWork; branches]), rests: Notify::new() }
-    }
-
-    /// Waits until no branch is at work or held.
-    async fn rests(&self) {
-        loop {
-            let told = self.rests.notified();
-            if !self.standings().iter().any(|one| matches!(one, Standing::AtWork | Standing::Held)) {
-                return;
-            }
-            told.await;
-        }
-    }
-
-    fn standings(&self) -> MutexGuard<'_, Vec<Standing>> {
-        self.standings.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The place of one branch among those of its message.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
-    together: &'a Together,
-    position: usize,
-}
-
-impl Place<'_> {
-    fn stands(&self, standing: Standing) {
-        if let Some(own) = self.together.standings().get_mut(self.position) {
-            *own = standing;
-        }
-        self.together.rests.notify_waiters();
-    }
-
-    /// Its target is busy or down. Says whether the message needs its slot no longer.
-    pub(super) fn is_held(&self) -> bool {
-        self.stands(Standing::Held);
-        self.only_waits()
-    }
-
-    /// Whether some branches are held by their targets, and none is at work.
-    fn only_waits(&self) -> bool {
-        let standings = self.together.standings();
-        !standings.contains(&Standing::AtWork)
-            && standings.contains(&Standing::Held)
-            && !mutant!("keep-the-slot-for-what-is-held")
-    }
-
-    /// It succeeded. Says whether all others have, too.
-    fn is_last_to_succeed(&self) -> bool {
-        self.stands(Standing::Succeeded);
-        self.together.standings().iter().all(|one| *one == Standing::Succeeded)
-    }
-}
 
 impl Work<Engine> {
     /// Works on an event with several routes, without those that are done.
@@ -130,7 +52,7 @@ impl Work<Engine> {
         let together = Together::new(missing.len());
         let (work, context) = (&*self, &context);
         let branches = missing.into_iter().enumerate().map(|(position, (number, route))| {
-            let (at, place) = (At { number, route, event: &event, context }, Place { together: &together, position });
+            let (at, place) = (At { number, route, event: &event, context }, together.place(position));
             work.beside_others(at, expires, place)
         });
         let ended = join_all(branches).await;
@@ -189,7 +111,7 @@ impl Work<Engine> {
                 place.stands(Standing::Over);
                 return Some(End::LeaseLost { succeeded: false });
             }
-            () = place.together.rests() => {}
+            () = place.others_rest() => {}
             () = self.engine.drain.begun() => {}
             () = tokio::time::sleep_until(again), if !rejected || mutant!("call-again-what-was-rejected") => return None,
         }
