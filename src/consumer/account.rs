@@ -1,6 +1,6 @@
 //! What is known of one delivery by now, for those who ask afterwards what became of it and why.
 
-use super::branch::Branch;
+use super::flow::DoneHere;
 use super::observer::Became;
 use crate::event::{Event, EventKind, escape_controls};
 use crate::telemetry::shown;
@@ -22,6 +22,33 @@ pub(super) struct Account {
     pub(super) error: String,
     /// How the delivery ended; None while it goes on, and where its message was deleted.
     pub(super) became: Option<Became>,
+}
+
+/// What one route of a message has come to.
+#[derive(Debug)]
+pub(super) struct Branch {
+    /// The number of the route.
+    pub(super) number: usize,
+    /// How often its handler was called for this delivery.
+    pub(super) attempt: u32,
+    /// A stable word for what happened last; empty before anything has.
+    pub(super) outcome: &'static str,
+    /// What went wrong last; empty where nothing has.
+    pub(super) error: String,
+    /// It has succeeded, and others of its message have not.
+    pub(super) done: Option<DoneHere>,
+}
+
+impl Branch {
+    pub(super) fn new(number: usize) -> Self {
+        Branch { number, attempt: 0, outcome: "", error: String::new(), done: None }
+    }
+
+    /// It failed.
+    pub(super) fn failed(&mut self, outcome: &'static str, error: &str) {
+        self.outcome = outcome;
+        error.clone_into(&mut self.error);
+    }
 }
 
 impl Account {

@@ -9,27 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::account::Branch;
 use super::call::Attempt;
 use super::clock::{later, part};
 use super::engine::Engine;
-use super::fan_out::Place;
-use super::flow::{Caller, DoneHere, Next, Returned, Verdict};
+use super::flow::{Caller, Next, Returned, Verdict};
+use super::together::Place;
 use super::work::{At, Work};
-
-/// What one route of a message has come to.
-#[derive(Debug)]
-pub(super) struct Branch {
-    /// The number of the route.
-    pub(super) number: usize,
-    /// How often its handler was called for this delivery.
-    pub(super) attempt: u32,
-    /// A stable word for what happened last; empty before anything has.
-    pub(super) outcome: &'static str,
-    /// What went wrong last; empty where nothing has.
-    pub(super) error: String,
-    /// It has succeeded, and others of its message have not.
-    pub(super) done: Option<DoneHere>,
-}
 
 /// How a branch ended, for this receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,18 +36,6 @@ pub(super) enum End {
 impl End {
     fn failed(delay: Option<Duration>) -> Self {
         End::Failed { delay, rejected: false }
-    }
-}
-
-impl Branch {
-    pub(super) fn new(number: usize) -> Self {
-        Branch { number, attempt: 0, outcome: "", error: String::new(), done: None }
-    }
-
-    /// It failed.
-    pub(super) fn failed(&mut self, outcome: &'static str, error: &str) {
-        self.outcome = outcome;
-        error.clone_into(&mut self.error);
     }
 }
 

@@ -13,8 +13,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tracing::{error, info, warn};
 
-use super::account::HANDLED;
-use super::branch::Branch;
+use super::account::{Branch, HANDLED};
 use super::engine::Engine;
 use super::flow::{Caller, Verdict};
 use super::work::{At, Work};

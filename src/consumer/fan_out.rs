@@ -7,18 +7,18 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::branch::{Branch, End};
+use super::account::Branch;
+use super::branch::End;
 use super::clock::later;
 use super::engine::Engine;
 use super::settlement::Settlement;
+use super::together::{Place, Standing, Together};
 use super::work::{At, Work};
 use crate::event::Event;
 use crate::handler::Context;
@@ -27,85 +27,6 @@ use crate::telemetry::Cause;
 
 /// The shortest time before a route that failed is tried again here: its handler may name none at all.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// How the branches of one message stand.
-#[derive(Debug)]
-struct Together {
-    standings: Mutex<Vec<Standing>>,
-    /// Told when nobody is at work any more.
-    rests: Notify,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// Its handler is called, or waits for its turn.
-    AtWork,
-    /// Its target is busy or down.
-    Held,
-    /// It failed, and waits for the others.
-    Failed,
-    Succeeded,
-    /// It ended in another way.
-    Over,
-}
-
-impl Together {
-    fn new(branches: usize) -> Self {
-        Together { standings: Mutex::new(vec![Standing::AtWork; branches]), rests: Notify::new() }
-    }
-
-    /// Waits until no branch is at work or held.
-    async fn rests(&self) {
-        loop {
-            let told = self.rests.notified();
-            if !self.standings().iter().any(|one| matches!(one, Standing::AtWork | Standing::Held)) {
-                return;
-            }
-            told.await;
-        }
-    }
-
-    fn standings(&self) -> MutexGuard<'_, Vec<Standing>> {
-        self.standings.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The place of one branch among those of its message.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
-    together: &'a Together,
-    position: usize,
-}
-
-impl Place<'_> {
-    fn stands(&self, standing: Standing) {
-        if let Some(own) = self.together.standings().get_mut(self.position) {
-            *own = standing;
-        }
-        self.together.rests.notify_waiters();
-    }
-
-    /// Its target is busy or down. Says whether the message needs its slot no longer.
-    pub(super) fn is_held(&self) -> bool {
-        self.stands(Standing::Held);
-        self.only_waits()
-    }
-
-    /// Whether no branch is at work, and some are not over.
-    fn only_waits(&self) -> bool {
-        let standings = self.together.standings();
-        let waits = |one: &Standing| matches!(one, Standing::Held | Standing::Failed);
-        !standings.contains(&Standing::AtWork)
-            && standings.iter().any(waits)
-            && !mutant!("keep-the-slot-for-what-is-held")
-    }
-
-    /// It succeeded. Says whether all others have, too.
-    fn is_last_to_succeed(&self) -> bool {
-        self.stands(Standing::Succeeded);
-        self.together.standings().iter().all(|one| *one == Standing::Succeeded)
-    }
-}
 
 impl Work<Engine> {
     /// Works on an event with several routes, without those that are done.
@@ -131,7 +52,7 @@ impl Work<Engine> {
         let together = Together::new(missing.len());
         let (work, context) = (&*self, &context);
         let branches = missing.into_iter().enumerate().map(|(position, (number, route))| {
-            let (at, place) = (At { number, route, event: &event, context }, Place { together: &together, position });
+            let (at, place) = (At { number, route, event: &event, context }, together.place(position));
             work.beside_others(at, expires, place)
         });
         let ended = join_all(branches).await;
@@ -190,22 +111,22 @@ impl Work<Engine> {
                 place.stands(Standing::Over);
                 return Some(End::LeaseLost { succeeded: false });
             }
-            () = place.together.rests() => {}
+            () = place.others_rest() => {}
             () = self.engine.drain.begun() => {}
             () = tokio::time::sleep_until(again), if !rejected || mutant!("call-again-what-was-rejected") => return None,
         }
-        let left = again.saturating_duration_since(Instant::now());
-        let left = if mutant!("begin-the-delay-again-at-the-end") {
-            left.saturating_add(SHORTEST_PAUSE.saturating_mul(60))
+        let now = if mutant!("wait-longer-than-was-asked") {
+            Instant::now().checked_sub(SHORTEST_PAUSE.saturating_mul(10))
         } else {
-            left
+            None
         };
+        let left = again.saturating_duration_since(now.unwrap_or_else(Instant::now));
         Some(End::Failed { delay: Some(left).filter(|_| !rejected), rejected })
     }
 
     /// What becomes of a message whose branches have all ended: it is deleted when each has succeeded; otherwise what must
     /// be comes before what is left for a retry, and of that the worst decides.
-    fn decide(&mut self, ended: Vec<(Branch, End)>) -> End {
+    fn decide(&mut self, mut ended: Vec<(Branch, End)>) -> End {
         let succeeded = |end: &End| matches!(end, End::Succeeded | End::LeaseLost { succeeded: true });
         let all = ended.iter().all(|(_, end)| succeeded(end));
         let done = ended.iter().filter(|(_, end)| succeeded(end)).map(|(branch, _)| branch.number);
@@ -225,18 +146,11 @@ impl Work<Engine> {
             End::Succeeded | End::LeaseLost { succeeded: true } => (0, Duration::ZERO),
         };
         let lost = ended.iter().any(|(_, end)| matches!(end, End::LeaseLost { .. }));
-        let mut decisive: Option<(Branch, End)> = None;
-        let mut others = Vec::new();
-        for one in ended {
-            match &mut decisive {
-                Some(before) if rank(&before.1) >= rank(&one.1) => others.push(one),
-                Some(before) => others.push(std::mem::replace(before, one)),
-                None => decisive = Some(one),
-            }
-        }
-        // There are branches, or nobody would ask.
-        let Some((mut branch, end)) = decisive else { return End::Returned };
-        for (other, _) in others.iter().filter(|(_, end)| matches!(end, End::Failed { .. })) {
+        // Of several such the first.
+        let worst = ended.iter().enumerate().rev().max_by_key(|(_, (_, end))| rank(end)).map(|(position, _)| position);
+        let Some(worst) = worst else { return End::Returned };
+        let (mut branch, end) = ended.remove(worst);
+        for (other, _) in ended.iter().filter(|(_, end)| matches!(end, End::Failed { .. })) {
             let name = self.engine.telemetry.route_name(other.number);
             branch.error.push_str(&format!("; {name}: {}", other.error));
         }

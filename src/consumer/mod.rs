@@ -32,6 +32,7 @@ mod settle;
 mod worker;
 mod fan_out;
 mod branch;
+mod together;
 mod call;
 mod settlement;
 mod work;

@@ -10,8 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::account::Account;
-use super::branch::Branch;
+use super::account::{Account, Branch};
 use super::budget::Held;
 use super::clock::{later, part};
 use super::engine::Engine;

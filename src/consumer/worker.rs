@@ -14,8 +14,8 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::{Instrument, Level, Span, debug, enabled, error, info, info_span, warn};
 
-use super::account::{REPEAT, UNROUTED};
-use super::branch::{Branch, End};
+use super::account::{Branch, REPEAT, UNROUTED};
+use super::branch::End;
 use super::budget::Held;
 use super::engine::Engine;
 use super::groups::Step;

@@ -4,10 +4,12 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::SystemTime;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use stream_sqsd::queue::MessageId;
+use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
 
 use crate::daemon::{Ended, daemon, file, on_a_terminal, run, run_with, start};
 use crate::queue::Sqs;
@@ -432,4 +434,49 @@ fn what_may_not_be_deleted_does_not_count_as_handled() {
     let ended = ended.with(69).saying(&["a delete is refused", "access denied to sqs:DeleteMessage"]);
     assert!(ended.stdout.contains("handled 0") && ended.stdout.contains("lost 2"), "{}", ended.stdout);
     assert_eq!(dlq.counts().2, 0);
+}
+
+#[test]
+fn a_daemon_and_a_dlq_retry_call_each_of_two_places_once() {
+    let dead = MemoryQueue::new(MemorySettings::new().with_name("dead-letter").with_wall_clock(SystemTime::now));
+    let settings = MemorySettings::new().with_max_receive_count(1).with_dead_letter_queue(dead);
+    let sqs = Sqs::start(settings.with_wall_clock(SystemTime::now));
+    let dead_arn = "arn:aws:sqs:us-east-1:123456789012:dead";
+    let redrive = format!(r#"{{"deadLetterTargetArn":"{dead_arn}","maxReceiveCount":1}}"#);
+    sqs.set("chat-events", &[("RedrivePolicy", &redrive)]);
+    sqs.set("dead", &[("QueueArn", dead_arn), ("MessageRetentionPeriod", "1209600")]);
+    sqs.queue().send(event("message.new"));
+    let directory = tempfile::tempdir().unwrap();
+    let in_it = |name: &str| directory.path().join(name);
+    let toml = "journal = \"journal\"\n\
+                [dead_letters]\nreasons = \"reasons\"\n\
+                [[route]]\nname = \"archive\"\ncontinue = true\nevents = [\"*\"]\nhandler = \"file\"\npath = \"archive\"\n\
+                [[route]]\nname = \"hook\"\nevents = [\"message.*\"]\nhandler = \"exec\"\n\
+                command = [\"/bin/sh\", \"-c\", \"echo x >> called; test -e fixed || exit 65\"]\n";
+    let path = file(directory.path(), "c.toml", toml);
+    let url = sqs.url();
+    let lines = |name: &str| fs::read_to_string(in_it(name)).unwrap().lines().count();
+    let asked = |arguments: &[&str], code: i32| {
+        let mut command = daemon(&[arguments, &["--config", &path, "--queue-url", &url]].concat());
+        command.current_dir(directory.path());
+        run(command).with(code)
+    };
+    // It is dead-lettered at the receive after its last one, when its delay is over.
+    block_until("it is dead-lettered", || {
+        asked(&["run", "--until-empty", "--wait", "1s"], 0);
+        sqs.dead().counts().visible == 1
+    });
+    assert_eq!((lines("archive"), lines("called")), (1, 1), "each was called in the one receive");
+    let record: Value = serde_json::from_str(&fs::read_to_string(in_it("reasons")).unwrap()).unwrap();
+    let done = record["routes_done"].as_str().unwrap();
+    assert!(done.starts_with("archive@") && record["route"] == "hook", "{record}");
+
+    let shown = asked(&["dlq", "show", record["message_id"].as_str().unwrap()], 0).stdout;
+    assert!(shown.contains("archive, to the file archive; it is done, and not called again"), "{shown}");
+    let planned = asked(&["dlq", "retry", "--dry-run", "--json"], 0).stdout;
+    let planned: Value = serde_json::from_str(planned.lines().next().unwrap()).unwrap();
+    assert_eq!((&planned["route"], &planned["routes_done"]), (&json!("hook"), &json!(["archive"])), "{planned}");
+    fs::write(in_it("fixed"), "").unwrap();
+    asked(&["dlq", "retry", "--yes"], 0);
+    assert_eq!((lines("archive"), lines("called"), sqs.dead().counts().deleted), (1, 2, 1));
 }

@@ -1,5 +1,7 @@
 //! A journal on a real disk in a world whose time is paused.
 
+#![allow(clippy::disallowed_methods, reason = "the bans are for the engine; the disk has the real clock and threads")]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

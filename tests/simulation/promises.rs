@@ -461,7 +461,7 @@ fn a_return_is_noticed(scenario: &Scenario, record: &Record) -> Kept {
         let probe = (outage.lasts() / 64).clamp(SECOND, 28 * SECOND) + SECOND;
         // The heads of groups come again and again, however many messages wait behind them.
         let many = waiting >= 32 && !scenario.fifo;
-        let within = if outage.lasts() <= 12 * HOUR || many { probe.max(rest) } else { 24 * HOUR };
+        let within = if outage.lasts() <= HELD_FOR || many { probe.max(rest) } else { 24 * HOUR };
         // What is left of a window that is used up is not part of the outage.
         let windows = target.limits.iter().map(|limit| match limit {
             Limit::Window { length, .. } => *length,

@@ -11,7 +11,7 @@
     clippy::disallowed_methods,
     reason = "a panic is how a test fails, and the bans are for the engine; a test watches it from outside"
 )]
-#![allow(clippy::duplicate_mod, reason = "some tests are run by both clients")]
+#![allow(clippy::duplicate_mod, reason = "`sdk` asks the same of the AWS SDK alone")]
 
 mod server;
 mod receive;

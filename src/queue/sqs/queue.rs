@@ -439,7 +439,7 @@ impl SqsQueue {
         let started = Instant::now();
         let pool = self.clients().pool;
         match timeout(POLL, direct.receive(&pool, ask)).await {
-            Ok(Outcome::Over(answer)) => answer.map_err(|error| queue_error("sqs:ReceiveMessage", started, error)),
+            Ok(Outcome::Over(answer)) => answer.map_err(|error| queue_error("sqs:ReceiveMessage", started, *error)),
             // As for a receive that broke: the engine counts it, and makes the next one.
             Ok(Outcome::ForTheSdk(why)) if started.elapsed() > SECOND_RECEIVE => {
                 Err(QueueError::Unreachable { message: why })
@@ -479,7 +479,7 @@ impl SqsQueue {
         let pool = self.clients().pool;
         let error = match timeout(ATTEMPT, direct.delete(&pool, self.url.as_str(), batch)).await {
             Ok(Outcome::Over(Ok(answer))) => return Ok(answer),
-            Ok(Outcome::Over(Err(error))) => error,
+            Ok(Outcome::Over(Err(error))) => *error,
             Ok(Outcome::ForTheSdk(why)) => {
                 let answer = self.delete_by_sdk(batch, started, None).await;
                 if answer.is_ok() {

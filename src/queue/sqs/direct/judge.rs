@@ -17,6 +17,9 @@ use aws_smithy_types::config_bag::ConfigBag;
 
 use super::pool::Reply;
 
+/// Why a call failed, as the SDK tells it. In a box, since it holds a whole answer.
+pub(crate) type Failure<E> = Box<SdkError<E, HttpResponse>>;
+
 /// An operation of the SDK, as far as its answers are concerned.
 pub(super) trait Operation: RuntimePlugin + Sized {
     type Output: fmt::Debug + Send + Sync + 'static;
@@ -44,16 +47,15 @@ impl Operation for DeleteMessageBatch {
 }
 
 /// What the SDK makes of this answer.
-#[allow(clippy::result_large_err, reason = "it is the SDK's own error, passed on as the SDK does")]
-pub(super) fn read<O: Operation>(reply: Reply) -> Result<O::Output, SdkError<O::Error, HttpResponse>> {
+pub(super) fn read<O: Operation>(reply: Reply) -> Result<O::Output, Failure<O::Error>> {
     let response = response(reply);
     let layer = O::new().config();
     let Some(reader) = layer.as_ref().and_then(|layer| layer.load::<SharedResponseDeserializer>()) else {
-        return Err(SdkError::response_error("the SDK has nothing to read it by", response));
+        return Err(Box::new(SdkError::response_error("the SDK has nothing to read it by", response)));
     };
     let foreign = "the SDK reads it as something else";
     let error = match reader.deserialize_nonstreaming_with_config(&response, &ConfigBag::base()) {
-        Ok(output) => return output.downcast().map_err(|_| SdkError::response_error(foreign, response)),
+        Ok(output) => return output.downcast().map_err(|_| Box::new(SdkError::response_error(foreign, response))),
         Err(error) => error,
     };
     let mut of_service = None;
@@ -61,10 +63,10 @@ pub(super) fn read<O: Operation>(reply: Reply) -> Result<O::Output, SdkError<O::
         of_service = error.downcast::<O::Error>().ok();
         fmt::Error
     });
-    Err(match of_service {
+    Err(Box::new(match of_service {
         Some(error) => SdkError::service_error(error, response),
         None => SdkError::response_error(error, response),
-    })
+    }))
 }
 
 /// In the place of an answer that never came whole.

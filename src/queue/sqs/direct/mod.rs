@@ -19,7 +19,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::operation::delete_message_batch::{
     DeleteMessageBatch, DeleteMessageBatchError, DeleteMessageBatchOutput,
@@ -30,7 +29,7 @@ use aws_smithy_types::date_time::Format;
 use bytes::Bytes;
 
 use identities::Identities;
-use judge::Operation;
+use judge::{Failure, Operation};
 use pool::{Dialer, NoReply, Reply};
 use request::Requests;
 
@@ -54,7 +53,7 @@ const WRONG_CLOCK: Duration = Duration::from_secs(240);
 )]
 pub(super) enum Outcome<T, E> {
     /// As it would have gone by the SDK.
-    Over(Result<T, SdkError<E, HttpResponse>>),
+    Over(Result<T, Failure<E>>),
     /// The SDK may get through where we did not, for this reason.
     ForTheSdk(String),
 }
@@ -95,7 +94,7 @@ impl Direct {
         let body = request::receive(ask);
         match body {
             Ok(body) => self.call::<ReceiveMessage, _>(pool, Call::Receive, body, answer::messages, of_sdk).await,
-            Err(error) => Outcome::Over(Err(SdkError::construction_failure(error))),
+            Err(error) => Outcome::Over(Err(Box::new(SdkError::construction_failure(error)))),
         }
     }
 
@@ -110,7 +109,7 @@ impl Direct {
         };
         match request::delete(queue_url, batch) {
             Ok(body) => self.call::<DeleteMessageBatch, _>(pool, Call::Delete, body, answer::batch, of_sdk).await,
-            Err(error) => Outcome::Over(Err(SdkError::construction_failure(error))),
+            Err(error) => Outcome::Over(Err(Box::new(SdkError::construction_failure(error)))),
         }
     }
 
@@ -154,7 +153,7 @@ impl Direct {
     }
 
     async fn exchange<T, E>(&self, pool: &Pool, call: Call, body: Bytes) -> Result<Reply, Outcome<T, E>> {
-        let over = |error| Outcome::Over(Err(error));
+        let over = |error| Outcome::Over(Err(Box::new(error)));
         let identity = self.identities.current().await.map_err(|error| over(SdkError::construction_failure(error)))?;
         let request = self.requests.signed(call, body, &identity, self.time());
         let request = request.map_err(|error| Outcome::ForTheSdk(format!("a request could not be signed: {error}")))?;
