@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +28,10 @@ pub(super) const SEND_LIMIT: Duration = Duration::from_secs(4);
 
 /// By when a request is answered, from its head on: where SQS has not taken the event by then, the spool has had its time.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_millis(5_500);
+
+/// Beyond this part of the connections that there may be, one is closed behind its answer: a connection that has spoken has
+/// 16 KiB of buffers until it is closed, and one that has not has none.
+const KEPT_OPEN: usize = 5;
 
 /// What requests are answered with.
 pub(super) struct Endpoint<S> {
@@ -56,8 +61,10 @@ impl<S: Sender> Endpoint<S> {
         let waited = is_stored(outcome) || outcome == RelayOutcome::QueueUnavailable;
         self.telemetry.answered(outcome, waited.then(|| began.elapsed()));
         let mut answer = answer(outcome);
-        if matches!(outcome, RelayOutcome::TooLarge | RelayOutcome::TooSlow | RelayOutcome::Busy) {
-            // What is left of the body is not waited for.
+        // What is left of the body of a refused request is not waited for.
+        let is_unread = matches!(outcome, RelayOutcome::TooLarge | RelayOutcome::TooSlow | RelayOutcome::Busy);
+        let open = self.telemetry.connections.load(Ordering::Relaxed);
+        if is_unread || open > (self.settings.connections / KEPT_OPEN) as u64 {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         answer

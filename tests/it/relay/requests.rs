@@ -215,6 +215,27 @@ async fn only_allowed_addresses_are_answered() {
 }
 
 #[tokio::test]
+async fn beyond_a_fifth_of_its_connections_none_is_kept_open() {
+    let relay = Running::start(settings().with_connections(10), queue()).await;
+    let mut open = Vec::new();
+    for number in 1..=4 {
+        let mut connection = TcpStream::connect(relay.address).await.unwrap();
+        for attempt in 1..=2 {
+            let kept = number <= 2 || attempt == 1;
+            let id = format!("{number}-{attempt}");
+            let _ = connection.write_all(&Webhook::new(&id, JSON).bytes()).await;
+            let answer = answer(&mut connection).await;
+            assert_eq!(answer.map(|(code, _)| code), kept.then_some(200), "{id}");
+        }
+        if number <= 2 {
+            open.push(connection);
+        }
+    }
+    let connections = async || relay.monitor.snapshot().connections;
+    until("the others are closed", Duration::from_secs(20), connections, |connections| *connections == 2).await;
+}
+
+#[tokio::test]
 async fn a_connection_is_kept_and_nothing_is_smuggled_on_it() {
     let relay = Running::start(settings(), queue()).await;
     let mut connection = TcpStream::connect(relay.address).await.unwrap();
