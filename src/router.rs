@@ -8,12 +8,14 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use crate::event::{Event, EventKind, Pattern, Payload};
 use crate::handler::{Context, Failure, Handler, HandlerError};
 
-/// The routes of a consumer, asked in the order in which they were added: the first that takes an event gets it.
+/// The routes of a consumer, asked in the order in which they were added: the first that takes an event gets it, and after a
+/// route that is [continuing](Router::continuing) the next one that takes it too.
 ///
 /// ```
 /// use stream_sqsd::event::{Event, message::MessageNew};
@@ -47,6 +49,45 @@ pub(crate) struct Route {
     pub(crate) name: Arc<str>,
     takes: Takes,
     handler: Arc<dyn Erased>,
+    /// Whether an event goes on to the next route that takes it.
+    pub(crate) continues: bool,
+    /// What tells its target from another one, where that was said.
+    target: Option<Arc<str>>,
+}
+
+/// A route with its target, as a success on it is remembered: 64 bits of a digest of the two. A route that leads elsewhere has
+/// another one, so what was done at its former target counts as not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mark(u64);
+
+impl Mark {
+    /// `nth` tells routes apart that have the same name and the same target.
+    fn of(name: &str, target: &str, nth: u64) -> Self {
+        let mut digest = Sha256::new();
+        let target = if mutant!("believe-what-another-target-did") { "" } else { target };
+        for part in [name, target] {
+            digest.update(part.len().to_be_bytes());
+            digest.update(part);
+        }
+        digest.update(nth.to_be_bytes());
+        let first = digest.finalize().first_chunk().copied();
+        Mark(u64::from_be_bytes(first.unwrap_or_default()))
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl std::str::FromStr for Mark {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let is_digest = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        u64::from_str_radix(text, 16).ok().filter(|_| is_digest).map(Mark).ok_or(())
+    }
 }
 
 type Condition = Arc<dyn Fn(&Event) -> bool + Send + Sync>;
@@ -122,9 +163,54 @@ impl Router {
         self.add(name, Takes::If(Arc::new(condition)), Whole(handler))
     }
 
-    /// Sends whatever no other route takes to a handler. It is the last to be asked, wherever it is added.
+    /// Sends whatever no other route takes to a handler. It is the last to be asked, wherever it is added; what goes on from a
+    /// [continuing](Router::continuing) route comes to it too.
     pub fn fallback(mut self, handler: impl Handler<Event>) -> Self {
-        self.fallback = Some(Route { name: "fallback".into(), takes: Takes::All, handler: Arc::new(Whole(handler)) });
+        self.fallback = Some(Route::new("fallback", Takes::All, Whole(handler)));
+        self
+    }
+
+    /// Lets the events of the route that was added last go on to the next route that takes them: several handlers get them,
+    /// side by side.
+    ///
+    /// A message is deleted when each of its routes has succeeded. What has succeeded is remembered, in
+    /// [`Settings::journal`](crate::consumer::Settings::journal) too where there is one, and a redelivery calls only the handlers
+    /// that are still missing. While a target is down, its messages are held for all of their routes.
+    ///
+    /// ```
+    /// # use stream_sqsd::prelude::*;
+    /// # async fn archive(_: Event, _: Context) -> Result<(), HandlerError> { Ok(()) }
+    /// # async fn welcome(_: event::message::MessageNew, _: Context) -> Result<(), HandlerError> { Ok(()) }
+    /// # async fn forward(_: Event, _: Context) -> Result<(), HandlerError> { Ok(()) }
+    /// let router = Router::new()
+    ///     .route("*", archive)
+    ///     .continuing() // everything is archived,
+    ///     .on(welcome) // and besides each event has one of these two
+    ///     .fallback(forward);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When there is no route yet. The fallback does not count: nothing comes after it.
+    #[track_caller]
+    pub fn continuing(mut self) -> Self {
+        let last = self.routes.last_mut();
+        last.unwrap_or_else(|| panic!("`continuing` is about the route before it, and there is none")).continues = true;
+        self
+    }
+
+    /// Says what tells the target of the route that was added last from another one, so that what succeeded there is not
+    /// taken for done after the route was pointed elsewhere. Where nothing is said it is the handler's
+    /// [address](Handler::address). Of the text nothing but a digest is kept.
+    ///
+    /// # Panics
+    ///
+    /// When there is no route yet, the fallback aside.
+    #[track_caller]
+    pub fn with_target(mut self, target: &str) -> Self {
+        let last = self.routes.last_mut();
+        let last = last.unwrap_or_else(|| panic!("`with_target` is about the route before it, and there is none"));
+        last.target = Some(target.into());
         self
     }
 
@@ -160,13 +246,37 @@ impl Router {
     }
 
     fn add(mut self, name: &str, takes: Takes, handler: impl Erased + 'static) -> Self {
-        self.routes.push(Route { name: name.into(), takes, handler: Arc::new(handler) });
+        self.routes.push(Route::new(name, takes, handler));
         self
     }
 
-    /// The route that takes an event, and its number: the same for the same route throughout a run.
-    pub(crate) fn find(&self, event: &Event) -> Option<(usize, &Route)> {
-        self.routes.iter().chain(&self.fallback).enumerate().find(|(_, route)| route.takes(event))
+    /// The routes that take an event, each with its number: the same for the same route throughout a run.
+    pub(crate) fn takers<'a, 'e>(&'a self, event: &'e Event) -> impl Iterator<Item = (usize, &'a Route)> + use<'a, 'e> {
+        let mut rest = Some(self.routes.iter().chain(&self.fallback).enumerate());
+        std::iter::from_fn(move || {
+            let found = rest.as_mut()?.find(|(_, route)| route.takes(event))?;
+            if !found.1.continues {
+                // Nobody behind it is even asked.
+                rest = None;
+            }
+            Some(found)
+        })
+    }
+
+    /// What is remembered of a success on each route, by number.
+    pub(crate) fn marks(&self) -> Vec<Mark> {
+        let mut marks: Vec<Mark> = Vec::new();
+        for route in self.routes.iter().chain(&self.fallback) {
+            let target = route.target.as_deref().map(str::to_owned).or_else(|| route.address()).unwrap_or_default();
+            let mut nth = 0;
+            let mut mark = Mark::of(&route.name, &target, nth);
+            while marks.contains(&mark) {
+                nth += 1;
+                mark = Mark::of(&route.name, &target, nth);
+            }
+            marks.push(mark);
+        }
+        marks
     }
 
     /// How many calls the handlers of the routes can make at a time, by number; None where they say nothing.
@@ -187,6 +297,10 @@ impl fmt::Debug for Router {
 }
 
 impl Route {
+    fn new(name: &str, takes: Takes, handler: impl Erased + 'static) -> Self {
+        Route { name: name.into(), takes, handler: Arc::new(handler), continues: false, target: None }
+    }
+
     fn takes(&self, event: &Event) -> bool {
         match &self.takes {
             Takes::Kind(takes) => takes(event.kind()),
@@ -362,7 +476,7 @@ mod tests {
         assert_eq!(format!("{router:?}"), format!("{names:?}"));
         let taken_by = |json: &str| {
             let event = Event::from_json(json).expect("an event");
-            router.find(&event).map(|(number, route)| (number, route.name.to_string()))
+            router.takers(&event).next().map(|(number, route)| (number, route.name.to_string()))
         };
         let filler = r#","custom":"a text that makes it long enough"}"#;
         for (json, number) in [
@@ -376,7 +490,44 @@ mod tests {
             assert_eq!(taken_by(&json), Some((number, names[number].to_owned())), "{json}");
         }
         let event = Event::from_json(r#"{"type":"call.ended"}"#).expect("an event");
-        assert!(Router::new().on(typed).find(&event).is_none());
+        assert!(Router::new().on(typed).takers(&event).next().is_none());
+    }
+
+    #[test]
+    fn an_event_goes_on_while_the_routes_that_take_it_continue() {
+        let router = Router::new()
+            .route("message.*", whole)
+            .continuing()
+            .route("user.*", whole)
+            .route_named("archive", |_| true, whole)
+            .continuing()
+            .route("reaction.*", whole)
+            .fallback(whole);
+        let taken_by = |kind: &str| -> Vec<usize> {
+            let event = Event::from_json(format!(r#"{{"type":"{kind}"}}"#)).expect("an event");
+            router.takers(&event).map(|(number, _)| number).collect()
+        };
+        assert_eq!(taken_by("message.new"), [0, 2, 4]);
+        assert_eq!(taken_by("user.updated"), [1]);
+        assert_eq!(taken_by("reaction.new"), [2, 3]);
+        assert_eq!(taken_by("call.ended"), [2, 4]);
+    }
+
+    #[test]
+    fn a_mark_is_of_a_route_and_its_target_and_of_no_other() {
+        let marks = |target: &str| {
+            let router = Router::new().route("*", whole).with_target(target).continuing().route("*", whole);
+            router.with_target(target).fallback(whole).marks()
+        };
+        let (one, other) = (marks("one"), marks("other"));
+        assert_eq!(one, marks("one"));
+        assert!(one[0] != one[1] && one[0] != other[0] && one[1] != other[1], "{one:?} {other:?}");
+        // It stands in journals and in records, so it must not change with a version.
+        assert_eq!(one[0].to_string(), "047c04a867af674b");
+        assert_eq!(one[0].to_string().parse(), Ok(one[0]));
+        for wrong in ["", "1", "00000000000000000", "+000000000000000", "0000000000000G00", "ABCDEF0000000000"] {
+            assert_eq!(wrong.parse::<Mark>(), Err(()), "{wrong}");
+        }
     }
 
     #[tokio::test]
@@ -390,7 +541,7 @@ mod tests {
         let router = Router::new().on(typed).layer(refuse).layer(pass).route("*", whole);
         for (json, refused) in [(r#"{"type":"message.new"}"#, true), (r#"{"type":"message.read"}"#, false)] {
             let event = Event::from_json(json).expect("an event");
-            let (_, route) = router.find(&event).expect("a route");
+            let (_, route) = router.takers(&event).next().expect("a route");
             let answer = route.call(event, Context::for_test("m")).await;
             assert_eq!(matches!(answer, Err(CallError::Handler(_))), refused, "{json}: {answer:?}");
         }
@@ -403,7 +554,7 @@ mod tests {
         }
         let router = Router::new().on(typed).layer(pass).layer(pass);
         let event = Event::from_json(r#"{"type":"message.new","cid":7}"#).expect("an event");
-        let (_, route) = router.find(&event).expect("a route");
+        let (_, route) = router.takers(&event).next().expect("a route");
         let answer = route.call(event, Context::for_test("m")).await;
         assert!(matches!(&answer, Err(CallError::Parse(text)) if text.contains("cid")), "{answer:?}");
     }

@@ -136,7 +136,9 @@ struct Flow {
 struct Held {
     waiting: usize,
     retrying: usize,
-    /// Of these.
+    /// Held for other routes, and done on this one.
+    done: usize,
+    /// Of those that are retried.
     doubted: usize,
     on_last_receive: usize,
     failing_types: Vec<String>,
@@ -291,6 +293,7 @@ fn flow(flow: TargetFlow) -> Flow {
         held: Held {
             waiting: flow.waiting,
             retrying: flow.retrying,
+            done: flow.done,
             doubted: flow.doubted,
             on_last_receive: flow.on_last_receive,
             failing_types: flow.failing_types.iter().map(|kind| kind.to_string()).collect(),

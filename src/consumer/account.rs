@@ -1,5 +1,6 @@
 //! What is known of one delivery by now, for those who ask afterwards what became of it and why.
 
+use super::branch::Branch;
 use super::observer::Became;
 use crate::event::{Event, EventKind, escape_controls};
 use crate::telemetry::shown;
@@ -9,8 +10,10 @@ use crate::telemetry::shown;
 pub(super) struct Account {
     /// The type of its event, once it is decoded.
     kind: Option<EventKind>,
-    /// The number of its route, once it has one.
+    /// The number of its route, once it has one; of several that by which it was settled.
     pub(super) route: Option<usize>,
+    /// Of several routes the numbers of those that are done.
+    pub(super) done: Vec<usize>,
     /// The channel of its event; looked for on the last receive, and where an observer is told.
     cid: Option<String>,
     /// A stable word for what happened last; empty before anything has.
@@ -35,6 +38,12 @@ impl Account {
     pub(super) fn failed(&mut self, outcome: &'static str, error: &str) {
         self.outcome = outcome;
         error.clone_into(&mut self.error);
+    }
+
+    /// It is settled by what this route has come to.
+    pub(super) fn came_to(&mut self, branch: Branch) {
+        let Branch { number, outcome, error, .. } = branch;
+        (self.route, self.outcome, self.error) = (Some(number), outcome, error);
     }
 
     /// Its handler succeeded, now or before.

@@ -7,6 +7,7 @@
 //! parked is bounded apart from the slots, so that good messages behind failing ones are found.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -142,7 +143,13 @@ impl Claim {
             }
             state.bytes_used += body_bytes;
         });
-        Held { budget: self.budget.clone(), bytes: body_bytes, decoding: 0, counted: false, parked: false }
+        Held {
+            budget: self.budget.clone(),
+            bytes: body_bytes,
+            decoding: 0,
+            counted: AtomicBool::new(false),
+            parked: AtomicBool::new(false),
+        }
     }
 }
 
@@ -167,17 +174,17 @@ pub(crate) struct Held {
     /// What was given to decode into.
     decoding: usize,
     /// It is one of those that are counted in `State::decoding`.
-    counted: bool,
-    parked: bool,
+    counted: AtomicBool,
+    parked: AtomicBool,
 }
 
 impl Held {
     /// Gives the slot to others: this one waits to be tried again.
-    pub(crate) fn park(&mut self) {
-        if std::mem::replace(&mut self.parked, true) {
+    pub(crate) fn park(&self) {
+        if self.parked.swap(true, Ordering::Relaxed) {
             return;
         }
-        let counted = std::mem::take(&mut self.counted);
+        let counted = self.counted.swap(false, Ordering::Relaxed);
         self.budget.give_back(|state| {
             state.slots_used -= 1;
             state.parked += 1;
@@ -195,7 +202,7 @@ impl Held {
             let freed = place.budget.bytes_freed.notified();
             if place.try_reserve(bytes) {
                 self.decoding = bytes;
-                self.counted = bytes > 0;
+                *self.counted.get_mut() = bytes > 0;
                 return;
             }
             freed.await;
@@ -205,7 +212,7 @@ impl Held {
     /// Gives back what was reserved for decoding.
     pub(crate) fn give_up_reserved(&mut self) {
         let bytes = std::mem::take(&mut self.decoding);
-        let counted = std::mem::take(&mut self.counted);
+        let counted = std::mem::take(self.counted.get_mut());
         if bytes > 0 || counted {
             self.budget.give_back(|state| {
                 state.bytes_used -= bytes;
@@ -217,8 +224,8 @@ impl Held {
     /// The body was decoded and dropped: from now on the event's bytes are held.
     pub(crate) fn decoded(&mut self, event_bytes: usize) {
         let decoding = std::mem::replace(&mut self.decoding, event_bytes);
-        let counted = std::mem::replace(&mut self.counted, !self.parked);
-        let now_counted = self.counted;
+        let now_counted = !*self.parked.get_mut();
+        let counted = std::mem::replace(self.counted.get_mut(), now_counted);
         let body = std::mem::take(&mut self.bytes);
         self.budget.give_back(|state| {
             state.decoding = state.decoding - usize::from(counted) + usize::from(now_counted);
@@ -239,7 +246,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.drop_bytes();
-        let parked = self.parked;
+        let parked = *self.parked.get_mut();
         self.budget.give_back(|state| *if parked { &mut state.parked } else { &mut state.slots_used } -= 1);
     }
 }

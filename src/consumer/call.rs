@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use tracing::{error, info, warn};
 
 use super::account::HANDLED;
+use super::branch::Branch;
 use super::engine::Engine;
 use super::flow::{Caller, Verdict};
 use super::work::{At, Work};
@@ -58,11 +59,11 @@ pub(super) enum Attempt {
 
 impl Work<Engine> {
     /// Calls the handler once; says how that ended, and what it means for the message.
-    pub(super) async fn call(&mut self, at: At<'_>, attempt: u32) -> (CallEnd, Attempt) {
-        let engine = self.engine.clone();
+    pub(super) async fn call(&self, branch: &mut Branch, at: At<'_>) -> (CallEnd, Attempt) {
+        let engine = &self.engine;
         let cancellation_grace = engine.drain.cancellation_grace();
         let shared = Call::new(engine.settings.handler_timeout, self.lease.ceiling(), cancellation_grace);
-        let context = at.context.attempt_with(attempt, shared.clone());
+        let context = at.context.attempt_with(branch.attempt, shared.clone());
         enum Stop {
             LeaseLost,
             TimeOver,
@@ -90,15 +91,15 @@ impl Work<Engine> {
             self.released(&shared).await;
         }
         match (stop, answer) {
-            (None, Some(answer)) => self.read(at, answer),
+            (None, Some(answer)) => self.read(branch, at, answer),
             (Some(Stop::LeaseLost), Some(Ok(Ok(())))) => (CallEnd::Handled, Attempt::LeaseLost(true)),
             (Some(Stop::LeaseLost), _) => (CallEnd::Interrupted, Attempt::LeaseLost(false)),
-            (_, Some(answer @ Ok(Ok(())))) => self.read(at, answer),
+            (_, Some(answer @ Ok(Ok(())))) => self.read(branch, at, answer),
             (Some(Stop::GraceOver), _) => (CallEnd::Interrupted, Attempt::GraceOver),
             (_, _) => {
                 let limit = engine.settings.handler_timeout;
                 let error = format!("the handler did not finish within {limit:?}");
-                self.note(Some(at), CallEnd::TimeLimit.label(), &error);
+                self.note_on(branch, at, CallEnd::TimeLimit.label(), &error);
                 let cause = Cause::new(("handler", "timeout"), "").on(at.number);
                 if let Some(times) = engine.telemetry.worth_logging(cause) {
                     tell!(warn, at, times, "{error}; the message is left for a retry");
@@ -120,14 +121,19 @@ impl Work<Engine> {
     }
 
     /// Reads what a handler returned.
-    fn read(&mut self, at: At<'_>, answer: Result<Result<(), CallError>, Box<dyn Any + Send>>) -> (CallEnd, Attempt) {
-        let telemetry = self.engine.telemetry.clone();
+    fn read(
+        &self,
+        branch: &mut Branch,
+        at: At<'_>,
+        answer: Result<Result<(), CallError>, Box<dyn Any + Send>>,
+    ) -> (CallEnd, Attempt) {
+        let telemetry = &self.engine.telemetry;
         match answer {
             // A success whose lease ran out unnoticed is still a success, though not one to delete by.
             Ok(Ok(())) if self.lease.is_lost() => (CallEnd::Handled, Attempt::LeaseLost(true)),
             Ok(Ok(())) => (CallEnd::Handled, Attempt::Succeeded),
             Ok(Err(CallError::Parse(failure))) => {
-                self.note(Some(at), CallEnd::DoesNotFit.label(), &failure);
+                self.note_on(branch, at, CallEnd::DoesNotFit.label(), &failure);
                 if let Some(times) = telemetry.worth_logging(Cause::new(("parse", "event"), &failure).on(at.number)) {
                     tell!(warn, at, error = failure, times, "an event does not fit its type; {}", self.engine.fate());
                 }
@@ -141,14 +147,14 @@ impl Work<Engine> {
                     FailureKind::TargetDown => (CallEnd::TargetDown, Attempt::TargetDown),
                 };
                 let (kind, error) = (end.label(), failure.chain());
-                self.note(Some(at), kind, &error);
+                self.note_on(branch, at, kind, &error);
                 if let Some(times) = telemetry.worth_logging(Cause::new(("handler", kind), &error).on(at.number)) {
                     tell!(warn, at, error, kind, times, "the handler failed; the message stays");
                 }
                 (end, attempt)
             }
             Err(_panic) => {
-                self.note(Some(at), CallEnd::Panic.label(), "the handler panicked; the log says where");
+                self.note_on(branch, at, CallEnd::Panic.label(), "the handler panicked; the log says where");
                 // What it says may quote the message, and the panic hook has printed it already.
                 if let Some(times) = telemetry.worth_logging(Cause::new(("handler", "panic"), "").on(at.number)) {
                     tell!(error, at, times, "the handler panicked; the message is left for a retry");
@@ -159,13 +165,13 @@ impl Work<Engine> {
     }
 
     /// Takes in what the end of a call says about the target; what it means for the message where that is the target's.
-    pub(super) fn check(&mut self, at: At<'_>, ended: &Attempt, caller: &mut Caller) -> Verdict {
+    pub(super) fn check(&self, branch: &mut Branch, at: At<'_>, ended: &Attempt, caller: &mut Caller) -> Verdict {
         let kind = at.event.kind().name();
         let verdict = match ended {
             Attempt::TargetBusy(named) => caller.refused(kind, *named),
             Attempt::TargetDown => caller.failed(kind),
             Attempt::Succeeded | Attempt::LeaseLost(true) => {
-                self.account.outcome = HANDLED;
+                branch.outcome = HANDLED;
                 caller.succeeded(kind);
                 Verdict::Hold
             }
@@ -174,12 +180,12 @@ impl Work<Engine> {
                 Verdict::Hold
             }
         };
-        self.tell_of_the_target(at, ended);
+        self.tell_of_the_target(at, ended, &branch.error);
         verdict
     }
 
     /// Tells the log that a target is down, or that it is back.
-    fn tell_of_the_target(&self, at: At<'_>, ended: &Attempt) {
+    fn tell_of_the_target(&self, at: At<'_>, ended: &Attempt, error: &str) {
         let Engine { telemetry, flow, .. } = &*self.engine;
         let told = match ended {
             Attempt::Succeeded | Attempt::LeaseLost(true) => telemetry.outage_is_over(at.number),
@@ -190,7 +196,6 @@ impl Work<Engine> {
         };
         let Some(told) = told else { return };
         let (route, address) = (&**telemetry.route_name(at.number), at.route.address());
-        let error = &*self.account.error;
         match told {
             Told::Down { times } => warn!(
                 route,

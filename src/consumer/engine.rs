@@ -14,12 +14,15 @@ use super::lease::LeaseTable;
 use super::observer::Observer;
 use super::settings::Settings;
 use super::settle::Settler;
-use crate::router::Router;
+use crate::queue::MessageId;
+use crate::router::{Mark, Router};
 use crate::telemetry::Telemetry;
 
 /// What the tasks of one run share.
 pub(crate) struct Engine {
     pub(super) router: Router,
+    /// What is remembered of a success on each route.
+    pub(super) marks: Vec<Mark>,
     pub(super) settings: Settings,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) budget: Arc<Budget>,
@@ -55,6 +58,16 @@ impl Engine {
     pub(super) fn fifo(&self) -> bool {
         self.facts.fifo()
     }
+
+    /// The routes that are done with a message which came before.
+    pub(super) fn done_before(&self, message: &MessageId) -> Vec<Mark> {
+        let mut done = self.dedup.done(message);
+        if let Some(observer) = &self.observer {
+            done.extend(observer.done_before(message));
+        }
+        done
+    }
+
     /// What becomes of a message that fails each time, as far as the queue's attributes tell.
     pub(super) fn fate(&self) -> &'static str {
         match self.facts.read().map(|facts| facts.max_receive_count) {

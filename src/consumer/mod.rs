@@ -30,6 +30,8 @@ mod run;
 mod settings;
 mod settle;
 mod worker;
+mod fan_out;
+mod branch;
 mod call;
 mod settlement;
 mod work;

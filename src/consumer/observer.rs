@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::queue::MessageId;
+use crate::router::Mark;
 use crate::telemetry::{FailedLastReceive, Telemetry};
 
 /// How a delivery ended, for its message.
@@ -29,10 +30,13 @@ pub(crate) struct Settled<'a> {
     pub(crate) failed: FailedLastReceive<'a>,
 }
 
-/// Who is told how each delivery ended. The engine calls it once for each, when nothing more is asked of the queue for it.
+/// Who is told how each delivery ended: the engine calls it once for each, when nothing more is asked of the queue for it.
 pub(crate) trait Observer: Send + Sync + 'static {
     /// It must not block.
     fn settled(&self, settled: Settled<'_>);
+
+    /// The routes that were done with a message before it came here.
+    fn done_before(&self, message_id: &MessageId) -> Vec<Mark>;
 }
 
 /// All who are told of a run.

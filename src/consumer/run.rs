@@ -135,6 +135,7 @@ impl<Q: Queue> Run<Q> {
             visibility,
             facts: Facts::new(queue.known()),
             random: Mutex::new(random),
+            marks: router.marks(),
             router,
             telemetry,
             settings,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::account::fit_for_log;
 use super::clock::later;
 use super::engine::Engine;
 use super::observer::{Became, Settled};
@@ -153,9 +154,21 @@ impl Work<Engine> {
             event_type: self.account.event_type(),
             cid: self.account.cid(),
             route: self.account.route.map(|number| &**telemetry.route_name(number)),
+            routes_done: self.routes_done(),
             outcome,
             error,
         }
+    }
+
+    /// Of several routes those that are done, for a record.
+    fn routes_done(&self) -> Option<String> {
+        let Engine { telemetry, marks, .. } = &*self.engine;
+        let told = |number: &usize| {
+            let mark = marks.get(*number)?;
+            Some(format!("{}@{mark}", fit_for_log(telemetry.route_name(*number))))
+        };
+        let told: Vec<String> = self.account.done.iter().filter_map(told).collect();
+        Some(told.join(", ")).filter(|told| !told.is_empty())
     }
 
     /// Tells who asked for it how the delivery ended.

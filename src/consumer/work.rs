@@ -1,6 +1,7 @@
 //! One delivery while it is here, and what can be said of it: how often it was received, and for how long it may be held.
 //!
-//! What is done with it stands in [`worker`](super::worker), [`call`](super::call) and [`settlement`](super::settlement).
+//! What is done with it stands in [`worker`](super::worker), [`branch`](super::branch), [`call`](super::call) and
+//! [`settlement`](super::settlement).
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::account::Account;
+use super::branch::Branch;
 use super::budget::Held;
 use super::clock::{later, part};
 use super::engine::Engine;
@@ -84,9 +86,20 @@ impl Work<Engine> {
         }
     }
 
-    /// Remembers a failure for those who watch, and for those who ask later why it was dead-lettered.
-    pub(super) fn note(&mut self, at: Option<At<'_>>, kind: &'static str, error: &str) {
+    /// Remembers a failure that came before any route, for those who watch, and for those who ask later why it was
+    /// dead-lettered.
+    pub(super) fn note(&mut self, kind: &'static str, error: &str) {
         self.account.failed(kind, error);
+        self.tell_of_a_failure(None, kind, error);
+    }
+
+    /// The same for a failure on a route.
+    pub(super) fn note_on(&self, branch: &mut Branch, at: At<'_>, kind: &'static str, error: &str) {
+        branch.failed(kind, error);
+        self.tell_of_a_failure(Some(at), kind, error);
+    }
+
+    fn tell_of_a_failure(&self, at: Option<At<'_>>, kind: &'static str, error: &str) {
         self.engine.telemetry.failed(Failed {
             kind,
             event_type: at.map(|at| at.event.kind().name()),

@@ -1,8 +1,9 @@
 //! One delivery, from its arrival to its settlement.
 //!
-//! decode → route → [calls](super::call) of the handler, under a lease that is watched → one [`Settlement`]. Above the
+//! decode → route → [calls](super::branch) of the handler, under a lease that is watched → one [`Settlement`]. Above the
 //! handler nothing fails: whatever happens in it is an answer. A worker never looks at other messages, except that it waits
-//! its turn in its FIFO group and in the flow to its target.
+//! its turn in its FIFO group and in the flow to its target. A message with several routes goes by way of
+//! [`fan_out`](super::fan_out).
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
@@ -11,14 +12,12 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use tokio::time::Instant;
-use tracing::{Instrument, Level, debug, enabled, error, info, info_span, warn};
+use tracing::{Instrument, Level, Span, debug, enabled, error, info, info_span, warn};
 
 use super::account::{REPEAT, UNROUTED};
+use super::branch::{Branch, End};
 use super::budget::Held;
-use super::call::Attempt;
-use super::clock::{later, part};
 use super::engine::Engine;
-use super::flow::{Caller, Next, Returned, Verdict};
 use super::groups::Step;
 use super::settings::Unrouted;
 use super::settlement::Settlement;
@@ -26,7 +25,7 @@ use super::work::{At, Work};
 use crate::decode::{self, DecodeError, Room};
 use crate::event::Event;
 use crate::handler::Context;
-use crate::queue::{Delivery, WebhookId};
+use crate::queue::{Delivery, MessageId, Trace, WebhookId};
 use crate::router::Route;
 use crate::telemetry::{CallEnd, Cause, MESSAGE_SPANS, shown};
 
@@ -87,7 +86,7 @@ impl Work<Engine> {
         }
     }
 
-    async fn delete_repeat(&mut self) -> Settlement {
+    pub(super) async fn delete_repeat(&mut self) -> Settlement {
         self.account.outcome = REPEAT;
         let settlement = self.delete().await;
         if settlement == Settlement::Deleted {
@@ -99,7 +98,7 @@ impl Work<Engine> {
     /// Something panicked that is not a handler: the condition of a route, or this crate. The message is left like one whose
     /// handler failed, with what comes after it in its group.
     async fn panicked(&mut self) -> Settlement {
-        self.note(None, CallEnd::Panic.label(), "the condition of a route panicked, or this crate; the log says where");
+        self.note(CallEnd::Panic.label(), "the condition of a route panicked, or this crate; the log says where");
         if let Some(times) = self.engine.telemetry.worth_logging(("worker", "panic")) {
             error!(
                 times,
@@ -146,7 +145,7 @@ impl Work<Engine> {
                 let Undecodable { failure, hint } = failure;
                 engine.telemetry.undecodable.add(failure.label());
                 let error = failure.to_string();
-                self.note(None, failure.label(), &error);
+                self.note(failure.label(), &error);
                 let cause = Cause::new(("decode", hint.unwrap_or(failure.label())), &error);
                 if let Some(times) = engine.telemetry.worth_logging(cause) {
                     warn!(message_id = %receipt.message_id, receive_count, error, hint, times,
@@ -158,124 +157,70 @@ impl Work<Engine> {
         let is_asked_for = self.is_last_receive() || engine.observer.is_some();
         self.account.decoded(&event, is_asked_for);
         let first_of_its_type = engine.telemetry.seen(event.kind().name(), event.kind().known().is_some());
-        let Some((number, route)) = engine.router.find(&event) else {
+        let mut takers = engine.router.takers(&event);
+        let Some(first) = takers.next() else {
+            drop(takers);
             return self.unrouted(&event, first_of_its_type).await;
         };
-        self.account.route = Some(number);
-        let span = info_span!(
-            target: MESSAGE_SPANS,
-            "message",
-            message_id = %receipt.message_id,
-            r#type = shown(event.kind().name()),
-            receive_count,
-            trace_id = trace.trace_id(),
-            aws_trace_id = trace.aws_trace_id(),
-        );
+        // Nothing is allocated where the first is the only one.
+        let others: Vec<_> = takers.collect();
+        self.account.route = Some(first.0);
+        let done = engine.done_before(&receipt.message_id);
+        let span = span_of(&receipt.message_id, &event, receive_count, &trace);
         let expires = engine.retention().zip(sent_at).and_then(|(retention, sent_at)| sent_at.checked_add(retention));
         let context = Context::new(receipt.message_id, receive_count, sent_at, group, trace);
         let context = context.with_webhook_id(webhook_id);
         // On the heap, so that a message that only waits for its turn does not take this much room.
-        Box::pin(self.handle(number, route, event, context, expires).instrument(span)).await
+        if others.is_empty() && done.is_empty() {
+            return Box::pin(self.send(first, event, context, expires).instrument(span)).await;
+        }
+        let takers = std::iter::once(first).chain(others).collect();
+        Box::pin(self.fan_out(takers, &done, event, context, expires).instrument(span)).await
     }
 
-    /// Calls the handler until there is a settlement.
-    async fn handle(
+    /// Sends an event to its one route.
+    async fn send(
         &mut self,
-        number: usize,
-        route: &Route,
+        (number, route): (usize, &Route),
         event: Event,
         context: Context,
         expires: Option<SystemTime>,
     ) -> Settlement {
-        let engine = self.engine.clone();
-        let mut caller = engine.flow.enter(number, self.lease.message_id().clone());
         let at = At { number, route, event: &event, context: &context };
-        let mut attempt = 0_u32;
-        let mut failures = 0_u32;
-        loop {
-            match self.turn(&mut caller, expires).await {
-                None => return self.interrupted(),
-                Some(Next::Call) => {}
-                Some(Next::Return) => return self.nack_unworked().await,
-                Some(Next::Nack(delay)) => return self.nack(Some(delay)).await,
+        let mut branch = Branch::new(number);
+        let end = self.handle(&mut branch, at, expires, None).await;
+        drop(event);
+        self.account.came_to(branch);
+        self.settle(end).await
+    }
+
+    /// Settles the message by how its handler ended, or all of its handlers.
+    pub(super) async fn settle(&mut self, end: End) -> Settlement {
+        match end {
+            End::Succeeded => {
+                self.engine.telemetry.receive_count_at_success.observe(self.receive_count.into());
+                self.remember().await;
+                self.held.drop_bytes();
+                if mutant!("drop-the-lease-before-the-delete") {
+                    self.lease.stop_renewing().await;
+                }
+                self.delete().await
             }
-            attempt = attempt.saturating_add(1);
-            let began = Instant::now();
-            let (end, ended) = self.call(at, attempt).await;
-            engine.telemetry.called(number, end, began.elapsed());
-            let verdict = self.check(at, &ended, &mut caller);
-            match ended {
-                Attempt::Succeeded => {
-                    drop(caller);
-                    engine.telemetry.receive_count_at_success.observe(self.receive_count.into());
+            End::LeaseLost { succeeded } => {
+                if succeeded {
+                    self.engine.telemetry.receive_count_at_success.observe(self.receive_count.into());
+                    // The message comes again, to whomever: if it is to us, its repeat is deleted.
                     self.remember().await;
-                    drop(event);
-                    self.held.drop_bytes();
-                    if mutant!("drop-the-lease-before-the-delete") {
-                        self.lease.stop_renewing().await;
-                    }
-                    return self.delete().await;
                 }
-                Attempt::LeaseLost(succeeded) => {
-                    if succeeded {
-                        engine.telemetry.receive_count_at_success.observe(self.receive_count.into());
-                        // The message comes again, to whomever: if it is to us, its repeat is deleted.
-                        self.remember().await;
-                    }
-                    return self.interrupted();
-                }
-                Attempt::GraceOver => {
-                    engine.drain.cut_short();
-                    return self.nack_unworked().await;
-                }
-                Attempt::Rejected if mutant!("delete-without-success") => return self.delete().await,
-                Attempt::Rejected => return self.nack(None).await,
-                Attempt::Failed(delay) => {
-                    failures = failures.saturating_add(1);
-                    if self.ticket.is_none() || failures >= self.fifo_attempts() {
-                        return self.nack(delay).await;
-                    }
-                    let delay = delay.unwrap_or_else(|| engine.settings.retry.after(failures, engine.jitter()));
-                    if !self.pause(delay).await {
-                        return if self.lease.is_lost() { self.interrupted() } else { self.nack_unworked().await };
-                    }
-                }
-                Attempt::TargetBusy(_) | Attempt::TargetDown => match verdict {
-                    Verdict::Nack(delay) => return self.nack(Some(delay)).await,
-                    Verdict::Hold if mutant!("spend-receives-in-an-outage") => return self.nack(None).await,
-                    Verdict::Hold if mutant!("hold-nothing-beyond-the-slots") => {}
-                    Verdict::Hold => self.park(),
-                },
+                self.interrupted()
             }
-        }
-    }
-
-    /// Waits for the turn to call the handler; None when the lease is lost.
-    async fn turn(&mut self, caller: &mut Caller, expires: Option<SystemTime>) -> Option<Next> {
-        let limit = self.hold_limit(expires);
-        let next = tokio::select! {
-            biased;
-            () = self.lease.lost().cancelled() => return None,
-            next = caller.turn(limit, self.receive_count(), self.engine.max_receive_count()) => next,
-            () = self.engine.drain.handlers_over() => Next::Return,
-        };
-        if next == Next::Return && Instant::now() >= limit {
-            let receives_left = self.engine.max_receive_count().map(|most| most.saturating_sub(self.receive_count()));
-            // The last day of its time in the queue is kept for the receives that it has left.
-            const LAST_DAY: Duration = Duration::from_secs(24 * 3600);
-            let keeps = self.time_left(expires).map(|left| left.saturating_sub(LAST_DAY.min(part(left, 2))));
-            let keeps = keeps.filter(|_| !mutant!("spend-no-receives-at-the-end"));
-            let at = Instant::now();
-            caller.returned(Returned { at, receives_left, spend_from: keeps.map(|keeps| later(at, keeps)) });
-        }
-        Some(next)
-    }
-
-    /// Gives the slot to others while this message, and with it what stands behind it in its group, waits.
-    fn park(&mut self) {
-        self.held.park();
-        if let Some(ticket) = &self.ticket {
-            ticket.park_the_rest();
+            End::GraceOver => {
+                self.engine.drain.cut_short();
+                self.nack_unworked().await
+            }
+            End::Returned => self.nack_unworked().await,
+            End::Failed { .. } if mutant!("delete-without-success") => self.delete().await,
+            End::Failed { delay, .. } => self.nack(delay).await,
         }
     }
 
@@ -288,27 +233,6 @@ impl Work<Engine> {
         {
             warn!(message_id = %self.lease.message_id(), error = %failure, times, "a success is not yet in the journal; it is known in memory only");
         }
-    }
-
-    /// Waits before the head of a FIFO group is tried again; false when it is to be returned instead.
-    async fn pause(&self, delay: Duration) -> bool {
-        let limit = self.hold_limit(None);
-        let until = later(Instant::now(), delay);
-        tokio::select! {
-            biased;
-            () = self.lease.lost().cancelled() => false,
-            () = self.engine.drain.begun() => false,
-            () = tokio::time::sleep_until(limit), if limit < until => false,
-            () = tokio::time::sleep_until(until) => true,
-        }
-    }
-
-    /// How often a failing head of a FIFO group is tried here.
-    fn fifo_attempts(&self) -> u32 {
-        const WHEN_UNKNOWN: u32 = 5;
-        let left = self.engine.max_receive_count();
-        let left = left.map(|most| most.saturating_sub(self.receive_count()).saturating_add(1));
-        self.engine.settings.fifo_attempts.or(left).unwrap_or(WHEN_UNKNOWN)
     }
 
     async fn unrouted(&mut self, event: &Event, first_of_its_type: bool) -> Settlement {
@@ -334,6 +258,19 @@ impl Work<Engine> {
             }
         }
     }
+}
+
+/// What a handler's lines of the log stand in.
+fn span_of(message_id: &MessageId, event: &Event, receive_count: u32, trace: &Trace) -> Span {
+    info_span!(
+        target: MESSAGE_SPANS,
+        "message",
+        message_id = %message_id,
+        r#type = shown(event.kind().name()),
+        receive_count,
+        trace_id = trace.trace_id(),
+        aws_trace_id = trace.aws_trace_id(),
+    )
 }
 
 /// Decodes a body within the bytes that the budget gives for it, with the webhook id that an SNS envelope around it holds.

@@ -61,7 +61,7 @@ impl Filter {
         self
     }
 
-    /// Only what the route of this name takes now. Said several times: any of them.
+    /// Only what the route of this name takes now, and is not done with. Said several times: any of them.
     pub fn with_route(mut self, name: &str) -> Self {
         self.routes.push(name.to_owned());
         self
@@ -94,8 +94,7 @@ impl Filter {
             && reason.as_ref().is_none_or(|part| {
                 letter.reason.as_ref().is_some_and(|reason| reason.to_string().to_lowercase().contains(part))
             })
-            && (routes.is_empty()
-                || letter.route.as_ref().is_some_and(|route| routes.iter().any(|name| **name == **route)))
+            && (routes.is_empty() || routes.iter().any(|name| letter.waits_for(name)))
             && since.is_none_or(|since| time(&|sent| sent >= since))
             && until.is_none_or(|until| time(&|sent| sent < until))
     }

@@ -12,9 +12,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::account::OutcomeKind;
 use super::hold::{Holds, Lent, Standing};
+use super::letter::Reader;
 use crate::consumer::{Became, Observer, Settled};
 use crate::queue::{Delivery, EntryError, EntryResult, MessageId, Queue, QueueError, QueueFacts, Receipt};
-use crate::telemetry::DeadLetter;
+use crate::router::Mark;
+use crate::telemetry::{DeadLetter, FailedLastReceive};
 
 /// For how long the engine counts on a message being hidden. Less than a hold, since a message may have waited here for a
 /// while before the engine gets it, and its hold is renewed when half of it is left.
@@ -33,6 +35,8 @@ pub(super) struct InPlace<Q> {
     queue: Arc<Q>,
     holds: Arc<Holds<Q>>,
     fifo: bool,
+    /// Which routes are done with a letter, where it has a record.
+    reader: Option<Arc<Reader>>,
     /// How many letters a second are given to the engine.
     rate: Option<f64>,
     state: Mutex<State>,
@@ -81,8 +85,8 @@ pub(super) enum What {
     /// It was handled, and is deleted at the end.
     DeleteUnconfirmed,
     Failed(Box<DeadLetter>),
-    /// The engine returned it; what had gone wrong before, if anything had.
-    Returned(String),
+    /// The engine returned it; what had gone wrong before, if anything had. With a record where some of its routes are done.
+    Returned(String, Option<Box<DeadLetter>>),
     /// A message before it in its group was not handled.
     Behind,
     /// Its hold ran out; whether a handler was at work on it.
@@ -91,10 +95,24 @@ pub(super) enum What {
     },
 }
 
+impl What {
+    fn returned(failed: FailedLastReceive<'_>) -> Self {
+        let before = failed.error.to_owned();
+        let record = failed.routes_done.is_some().then(|| Box::new(DeadLetter::new(failed)));
+        What::Returned(before, record)
+    }
+}
+
 impl<Q: Queue> InPlace<Q> {
-    pub(super) fn new(queue: Arc<Q>, holds: Arc<Holds<Q>>, fifo: bool, rate: Option<f64>) -> Arc<Self> {
+    pub(super) fn new(
+        queue: Arc<Q>,
+        holds: Arc<Holds<Q>>,
+        fifo: bool,
+        reader: Option<Arc<Reader>>,
+        rate: Option<f64>,
+    ) -> Arc<Self> {
         let (changed, settled) = (Notify::new(), Notify::new());
-        Arc::new(InPlace { queue, holds, fifo, rate, state: Mutex::default(), changed, settled })
+        Arc::new(InPlace { queue, holds, fifo, reader, rate, state: Mutex::default(), changed, settled })
     }
 
     /// Whether another letter may be offered.
@@ -316,6 +334,10 @@ impl<Q: Queue> Queue for InPlace<Q> {
 }
 
 impl<Q: Queue> Observer for InPlace<Q> {
+    fn done_before(&self, message_id: &MessageId) -> Vec<Mark> {
+        self.reader.as_ref().map(|reader| reader.records.done(message_id)).unwrap_or_default()
+    }
+
     fn settled(&self, settled: Settled<'_>) {
         let Settled { message_id, became, failed } = settled;
         let mut state = self.state();
@@ -335,7 +357,7 @@ impl<Q: Queue> Observer for InPlace<Q> {
                 (What::DeleteUnconfirmed, Standing::Unconfirmed { counted: false })
             }
             Became::Failed => (What::Failed(Box::new(DeadLetter::new(failed))), Standing::Judged(OutcomeKind::Failed)),
-            Became::Returned => (What::Returned(failed.error.to_owned()), Standing::Judged(OutcomeKind::Left)),
+            Became::Returned => (What::returned(failed), Standing::Judged(OutcomeKind::Left)),
             Became::LeaseLost => (What::Lost { at_work: true }, Standing::Judged(OutcomeKind::Lost)),
         };
         let handled = matches!(became, Became::Deleted | Became::DeleteUnconfirmed);

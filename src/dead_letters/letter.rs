@@ -11,7 +11,7 @@ use crate::consumer::{UNROUTED, fit_for_log};
 use crate::decode::{DEFAULT_LIMIT, Form, decode};
 use crate::event::{Event, escape_controls};
 use crate::queue::{Delivery, MessageId};
-use crate::router::Router;
+use crate::router::{Mark, Route, Router};
 use crate::telemetry::{CallEnd, DeadLetter, ERROR_SHOWN, cut};
 
 /// What one message in the dead-letter queue is. Its body is not in it.
@@ -37,8 +37,14 @@ pub struct Letter {
     pub event_type: Option<String>,
     /// The channel that its event names, in the same way.
     pub cid: Option<String>,
-    /// The name of the route that takes it now; None where none does.
+    /// The name of the route that takes it now, of several the first that is not done with it; None where none takes it.
     pub route: Option<String>,
+    /// The names of all routes that take it now, where these are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
+    /// The names of those of them that are done with it, by the record: a retry does not call them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes_done: Vec<String>,
     /// Why it is here; None where nobody knows.
     pub reason: Option<Reason>,
     /// When the queue gives it up: its retention runs on from when it was first sent. On a FIFO queue that is the earliest
@@ -83,12 +89,22 @@ impl fmt::Display for Reason {
     }
 }
 
+impl Letter {
+    /// Whether the route of this name takes it now, and is not done with it.
+    pub(super) fn waits_for(&self, route: &str) -> bool {
+        let is_named = |names: &[String]| names.iter().any(|name| name == route);
+        self.route.as_deref() == Some(route) || (is_named(&self.routes) && !is_named(&self.routes_done))
+    }
+}
+
 /// How letters are read: by which routes, with which records.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Reader {
     /// The routes that a retry calls, and that tell where a message would go.
     pub(super) router: Router,
+    /// What is remembered of a success on each route.
+    marks: Vec<Mark>,
     /// Why messages failed, where their bytes do not say it.
     pub(super) records: Records,
     /// How many bytes one body may decode to.
@@ -98,7 +114,7 @@ pub struct Reader {
 impl Reader {
     /// Reads by these routes, without records, with [`DEFAULT_LIMIT`] bytes for a decoded body.
     pub fn new(router: Router) -> Self {
-        Reader { router, records: Records::new(), inflate_limit: DEFAULT_LIMIT }
+        Reader { marks: router.marks(), router, records: Records::new(), inflate_limit: DEFAULT_LIMIT }
     }
 
     /// The same with records of why messages failed.
@@ -127,6 +143,8 @@ impl Reader {
             event_type: None,
             cid: None,
             route: None,
+            routes: Vec::new(),
+            routes_done: Vec::new(),
             reason: None,
             lost_at: sent_at.zip(retention).and_then(|(sent_at, retention)| sent_at.checked_add(retention)),
         };
@@ -146,12 +164,20 @@ impl Reader {
         let [cid] = event.texts(["cid"]);
         letter.event_type = Some(fit_for_log(event.kind().name()));
         letter.cid = cid.map(|cid| fit_for_log(&cid));
-        let Some((_, route)) = self.router.find(event) else {
+        let takers: Vec<_> = self.router.takers(event).collect();
+        let Some(first) = takers.first() else {
             let (outcome, error) = UNROUTED;
             return Some((outcome, error.to_owned()));
         };
-        letter.route = Some(route.name.to_string());
-        route.fits(event).err().map(|error| (CallEnd::DoesNotFit.label(), error))
+        let known = self.records.done(&letter.message_id);
+        let is_done = |(number, _): &&(usize, &Route)| self.marks.get(*number).is_some_and(|mark| known.contains(mark));
+        letter.routes_done = takers.iter().filter(is_done).map(|(_, route)| route.name.to_string()).collect();
+        letter.route = Some(takers.iter().find(|taker| !is_done(taker)).unwrap_or(first).1.name.to_string());
+        if takers.len() > 1 {
+            letter.routes = takers.iter().map(|(_, route)| route.name.to_string()).collect();
+        }
+        let fits = takers.iter().filter(|taker| !is_done(taker)).try_for_each(|(_, route)| route.fits(event));
+        fits.err().map(|error| (CallEnd::DoesNotFit.label(), error))
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, Read};
 
 use crate::queue::MessageId;
+use crate::router::Mark;
 use crate::telemetry::DeadLetter;
 
 /// Of how many messages a record is kept: those that failed last. As many as one look can hold.
@@ -72,6 +73,12 @@ impl Records {
     /// The latest record of a message.
     pub fn get(&self, id: &MessageId) -> Option<&DeadLetter> {
         self.by_id.get(id)
+    }
+
+    /// The routes that were done with a message when it failed.
+    pub(super) fn done(&self, id: &MessageId) -> Vec<Mark> {
+        let told = self.get(id).and_then(|record| record.routes_done.as_deref()).unwrap_or_default();
+        told.split(", ").filter_map(|one| one.rsplit_once('@')?.1.parse().ok()).collect()
     }
 
     /// Of how many messages there is a record.

@@ -79,7 +79,7 @@ pub async fn replay(
     let holds = Holds::new(queue.clone());
     let mut services = JoinSet::new();
     services.spawn(holds.clone().keep());
-    let desk = InPlace::new(queue, holds.clone(), false, settings.rate);
+    let desk = InPlace::new(queue, holds.clone(), false, None, settings.rate);
     let limit = settings.limit.unwrap_or(u64::MAX);
     let mut file = File { messages, holds, limit, offered: 0, is_read: false, failure: None };
     let mut tally = Tally { account: Account::default(), done };

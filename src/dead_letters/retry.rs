@@ -100,8 +100,9 @@ pub enum RetryEnded {
 impl<Q: Queue> DeadLetterQueue<Q> {
     /// Sends every letter that matches to its handler, in place, and deletes those that succeeded.
     ///
-    /// Each is called once, save that one whose target is busy or down is tried again here, as everywhere; when nothing has
-    /// succeeded for 5 minutes, the run ends with what is left. One that fails stays, and so does an event that no route
+    /// Each is called once, save that one whose target is busy or down is tried again here, as everywhere, and while it is held
+    /// the others of its routes that failed; when nothing has succeeded for 5 minutes, the run ends with what is left. Of
+    /// several routes those that are done by its record are not called. One that fails stays, and so does an event that no route
     /// takes, whatever [`Settings::unrouted`] says. `done` is told what became of each message as soon as that is certain.
     ///
     /// On a FIFO queue each group is worked on in order, and stops at the first message that was not handled: at one that
@@ -120,7 +121,8 @@ impl<Q: Queue> DeadLetterQueue<Q> {
         done: impl FnMut(&Outcome),
     ) -> Result<RetrySummary, DeadLetterError> {
         let scan = self.scan(std::future::pending());
-        let desk = InPlace::new(self.queue.clone(), scan.holds.clone(), scan.fifo, settings.rate);
+        let desk =
+            InPlace::new(self.queue.clone(), scan.holds.clone(), scan.fifo, Some(self.reader.clone()), settings.rate);
         let limit = settings.limit.unwrap_or(u64::MAX);
         let mut letters =
             Letters { scan, filter, limit, offered: 0, stopped: BTreeSet::new(), desk: desk.clone(), failure: None };
@@ -156,7 +158,7 @@ impl<Q: Queue> Scan<Q> {
     ) -> Result<Outcome, DeadLetterError> {
         let id = &found.letter.message_id;
         let receipt = self.holds.receipt(id).unwrap_or_else(|| Receipt { message_id: id.clone(), handle: "".into() });
-        let desk = InPlace::new(self.queue.clone(), self.holds.clone(), self.fifo, None);
+        let desk = InPlace::new(self.queue.clone(), self.holds.clone(), self.fifo, Some(self.reader.clone()), None);
         desk.offer(Delivery {
             receipt,
             body: json,
@@ -374,7 +376,8 @@ fn tell(Fate { message_id, what }: Fate, ended: Option<RetryEnded>, tally: &mut 
             (OutcomeKind::Failed, Some(reason))
         }
         What::Behind => (OutcomeKind::Left, Some(BEHIND.to_owned())),
-        What::Returned(before) => {
+        What::Returned(before, done) => {
+            record = done;
             let why = if ended.is_some() { why_left(ended) } else { BEHIND };
             let reason = if before.is_empty() { why.to_owned() } else { format!("{why}; before: {before}") };
             (OutcomeKind::Left, Some(reason))

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::template::{BadTemplate, Template};
+use crate::event::Event;
 use crate::net::client::ClientError;
 use crate::net::secret::{Secret, SecretError};
 use crate::net::tls::TlsFiles;
@@ -138,6 +139,13 @@ impl HttpSettings {
             connections: 64,
             redirects: false,
         }
+    }
+
+    /// Why an event is rejected before anything is sent, where it is: it lacks what the URL needs, or says what cannot stand
+    /// there.
+    pub fn rejection(&self, event: &Event) -> Option<String> {
+        let template = Template::parse(&self.url.read().ok()?).ok()?;
+        template.fill(event).err().map(|unfilled| unfilled.to_string())
     }
 
     /// Sets [`HttpSettings::api_key`].

@@ -193,6 +193,8 @@ mod tests {
         looked().await;
         assert!(Arc::ptr_eq(&now(&certificate), &before), "they do not go together");
         assert_eq!(telemetry.certificate_failures.get(), 1);
+        looked().await;
+        assert_eq!(telemetry.certificate_failures.get(), 2, "it is tried again");
         fs::write(&files.key, &second.1).unwrap();
         looked().await;
         assert!(!Arc::ptr_eq(&now(&certificate), &before));

@@ -48,6 +48,11 @@ pub struct DeadLetter {
     /// The name of the route, as in the metrics; None where it came to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
+    /// Of an event with several routes those that are done with it, each with a digest of its name and its target:
+    /// `archive@0123456789abcdef, search@…`. None where none is. A retry of the dead letter does not call them again, as long as
+    /// they lead to the same targets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routes_done: Option<String>,
     /// A stable word for what happened: how the last call of the handler ended, as in `stream_sqsd_handler_calls_total`; why
     /// the body could not be decoded, as in `stream_sqsd_undecodable_total`; or `unrouted`, `returned` (a shutdown, or
     /// its target was down for longer than SQS lets a message be held), `lease lost`, `delete unconfirmed`.
@@ -78,6 +83,7 @@ pub(crate) struct FailedLastReceive<'a> {
     pub(crate) event_type: Option<String>,
     pub(crate) cid: Option<String>,
     pub(crate) route: Option<&'a str>,
+    pub(crate) routes_done: Option<String>,
     pub(crate) outcome: &'a str,
     pub(crate) error: &'a str,
 }
@@ -95,6 +101,7 @@ impl DeadLetter {
             r#type: failed.event_type,
             cid: failed.cid,
             route: failed.route.map(str::to_owned),
+            routes_done: failed.routes_done,
             outcome: failed.outcome.to_owned(),
             error: cut(failed.error, ERROR_SHOWN).to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -112,6 +119,7 @@ impl DeadLetter {
             r#type = self.r#type,
             cid = self.cid,
             route = self.route,
+            routes_done = self.routes_done,
             outcome = self.outcome,
             error = self.error,
             version = self.version,
@@ -163,6 +171,7 @@ mod tests {
             event_type: Some("message.new".to_owned()),
             cid: None,
             route: Some("message.*"),
+            routes_done: Some("archive@0123456789abcdef".to_owned()),
             outcome: "retry",
             error: &"ä".repeat(400),
         })

@@ -95,6 +95,7 @@ mod tests {
             event_type: Some("message.new".to_owned()),
             cid: None,
             route: None,
+            routes_done: None,
             outcome: "rejected",
             error,
         })

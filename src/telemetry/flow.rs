@@ -25,7 +25,9 @@ pub struct TargetFlow {
     pub waiting: usize,
     /// Messages that wait to be called again.
     pub retrying: usize,
-    /// Of those, messages that have failed while others succeeded.
+    /// Messages that are here for other routes, such as one whose target is down, and that this one is done with.
+    pub done: usize,
+    /// Of those that wait to be called again, messages that have failed while others succeeded.
     pub doubted: usize,
     /// Of all that wait, messages on their last receive.
     pub on_last_receive: usize,

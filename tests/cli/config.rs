@@ -142,6 +142,71 @@ fn routes_have_names_and_no_two_the_same() {
     }
 }
 
+/// A file with routes for all events, each with these lines besides.
+fn routes(each: &[&str]) -> String {
+    each.iter().map(|more| format!("[[route]]\nevents = [\"message.*\"]\nhandler = \"stdout\"\n{more}\n")).collect()
+}
+
+#[test]
+fn a_route_that_continues_is_printed_as_that_and_refused_well() {
+    let [first, last] = ["name = \"archive\"\ncontinue = true", "name = \"hook\""];
+    let good = check(&routes(&[first, last])).with(0).stdout;
+    assert!(good.contains("archive, message.* to standard output, and on to the next route that takes them"), "{good}");
+    let refused = |each: &[&str], saying: &str| drop(check(&routes(each)).with(2).saying(&[saying]));
+    refused(&["continue = true", last], "c.toml:6: `continue = true` needs a `name`");
+    refused(&[last, first], "c.toml:11: `continue` has nowhere to go: this is the last route");
+    refused(&["name = \"a\"\ncontinue = \"yes\"", last], "c.toml:7: `continue`: \"yes\" is neither true nor false");
+    refused(&["name = \"a\"\ncontinues = true", last], "did you mean `continue`?");
+    let elsewhere = "[[route]]\nevents = [\"call.*\"]\nhandler = \"stdout\"\n";
+    let nowhere = check(&format!("{}{elsewhere}", routes(&[first]))).with(2);
+    nowhere.saying(&["c.toml:7: `continue` has nowhere to go: no route below this one takes any of its events"]);
+    // Of other teams there are no events in common, and one that does not go on ends the way.
+    let teams = ["team = \"red\"\nname = \"a\"\ncontinue = true", "team = \"blue\"\nname = \"b\""];
+    refused(&teams, "no route below this one takes any of its events");
+    refused(&["name = \"a\"", first, last], "c.toml:7: this route can never be reached");
+    check(&routes(&[first, "name = \"b\"\ncontinue = true", last])).with(0);
+}
+
+#[test]
+fn a_check_of_an_event_prints_its_routes_and_calls_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!(
+        "{QUEUE}[[route]]\nname = \"archive\"\nevents = [\"message.*\"]\nhandler = \"stdout\"\ncontinue = true\n\
+         [[route]]\nname = \"teams\"\nevents = [\"message.new\"]\nhandler = \"http\"\ncontinue = true\n\
+         url = \"http://127.0.0.1:9/{{team}}\"\n\
+         [[route]]\nname = \"hook\"\nevents = [\"message.*\"]\nhandler = \"exec\"\ncommand = [\"/bin/true\"]\n\
+         [[route]]\nevents = [\"message.read\", \"user.*\"]\nhandler = \"stdout\"\n"
+    );
+    file(directory.path(), "c.toml", text);
+    let asked = |event: &str, json: bool, code: i32| {
+        file(directory.path(), "event.json", event);
+        let mut command = daemon(&["check", "--config", "c.toml", "--event", "event.json"]);
+        command.args(json.then_some("--json")).current_dir(directory.path());
+        run(command).with(code)
+    };
+    let told = asked("{\"type\":\"message.new\"}\n", false, 0).stdout;
+    for line in [
+        "the event message.new:",
+        "  route archive takes it to standard output, and on",
+        "  route teams takes it to http://127.0.0.1:9/{team}, which rejects it: the event has no team, which the URL needs, and on",
+        "  route hook takes it to the program /bin/true",
+        "  it is deleted when all 3 have succeeded",
+    ] {
+        assert!(told.lines().any(|told| told == line), "{line}\n{told}");
+    }
+    let json: Value = serde_json::from_str(&asked(r#"{"type":"message.new","team":"red"}"#, true, 0).stdout).unwrap();
+    assert_eq!(json["event"]["routes"][1]["rejects"], Value::Null, "{json}");
+    assert_eq!(json["event"]["routes"][2]["route"], "hook", "{json}");
+    assert!(
+        asked(r#"{"type":"user.updated"}"#, false, 0)
+            .stdout
+            .contains("  route message.read,user.* takes it to standard")
+    );
+    let unrouted = asked(r#"{"type":"call.ended"}"#, false, 0).stdout;
+    assert!(unrouted.contains("  no route takes it: it is deleted (`unrouted = \"ack\"`)"), "{unrouted}");
+    asked("not an event", false, 65).saying(&["event.json cannot be decoded"]);
+}
+
 #[test]
 fn a_secret_is_never_in_the_file_and_never_printed() {
     let http = "[[route]]\nevents = [\"*\"]\nhandler = \"http\"\nurl = \"https://example.com/hook/token\"\n";

@@ -27,8 +27,8 @@ const ROOMS: [&str; 16] = [
 /// Where one seed must give one history: chance and time are passed in, and nothing depends on the order of a hash map.
 const DETERMINISTIC: [&str; 5] = ["dead_letters", "consumer", "router", "handler", "queue/memory"];
 
-/// Their edges to the outside: the journal writes on a thread of its own, in the order and the time of its disk, and no
-/// simulated world has one.
+/// Their edges to the outside: the journal writes on a thread of its own, in the order and the time of its disk, for
+/// which the time of a simulated world stands still.
 const EDGES: [&str; 2] = ["consumer/journal/mod", "consumer/journal/file"];
 
 /// The structs of Stream's API contain each other, so the files that they stand in name each other too.

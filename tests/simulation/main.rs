@@ -11,8 +11,11 @@
 mod dead_letters;
 mod dead_world;
 mod degraded;
+mod disk;
 mod drain;
 mod draw;
+mod fan_out;
+mod fan_world;
 mod hold;
 mod last_receive;
 mod leases;

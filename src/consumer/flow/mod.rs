@@ -164,6 +164,12 @@ impl Flow {
         }
     }
 
+    /// A route is done with a message that is here for others of its routes, for as long as the answer lives.
+    pub(crate) fn done_here(self: &Arc<Self>, route: usize) -> DoneHere {
+        self.state().routes[route].done += 1;
+        DoneHere { flow: self.clone(), route }
+    }
+
     /// Gives the turns that come with time, for as long as it is polled.
     pub(crate) async fn drive(self: Arc<Self>) {
         loop {
@@ -560,6 +566,19 @@ impl Drop for Caller {
             self.flow.sooner.notify_one();
             self.flow.allowance_changed.notify_one();
         }
+    }
+}
+
+/// See [`Flow::done_here`].
+#[derive(Debug)]
+pub(crate) struct DoneHere {
+    flow: Arc<Flow>,
+    route: usize,
+}
+
+impl Drop for DoneHere {
+    fn drop(&mut self) {
+        self.flow.state().routes[self.route].done -= 1;
     }
 }
 

@@ -168,6 +168,8 @@ pub(super) struct RouteFlow {
     /// Deliveries that are on this route, and those of them whose handler is at work.
     pub(super) here: usize,
     pub(super) active: usize,
+    /// Messages that are here for other routes, and that this one is done with.
+    pub(super) done: usize,
     pub(super) fresh: BTreeMap<u64, Waiter>,
     pub(super) retries: BTreeMap<(Instant, u64), Waiter>,
     /// Until when each delivery can be held that has waited here and has not left, also while its handler is at work.
@@ -192,6 +194,7 @@ impl RouteFlow {
             slots,
             here: 0,
             active: 0,
+            done: 0,
             fresh: BTreeMap::new(),
             retries: BTreeMap::new(),
             held_until: BTreeMap::new(),
@@ -448,6 +451,7 @@ impl RouteFlow {
             refused_last_minute: self.refused.about(now),
             waiting: self.fresh.len(),
             retrying: self.retries.len(),
+            done: self.done,
             doubted: waiters().filter(|waiter| waiter.doubt <= DISPENSABLE).count(),
             on_last_receive: waiters().filter(|waiter| waiter.last_receive).count(),
             failing_types: self.evidence.types_at_fault(now),

@@ -7,10 +7,19 @@
 //! 1767225600 5fea7756-0ea4-451a-a703-a558b933e274
 //! ```
 //!
-//! The second has the seconds since 1970 and the message id. The first is the CRC-32 (IEEE) of the second without its line
+//! The second has the seconds since 1970 and the message id; behind it, where a message has several routes and one was done
+//! before the others, what tells that route and its target from others:
+//!
+//! ```text
+//! #927fcb88
+//! 1767225600 5fea7756-0ea4-451a-a703-a558b933e274@0123456789abcdef
+//! ```
+//!
+//! The first is the CRC-32 (IEEE) of the second without its line
 //! feed, in eight hexadecimal digits, so that a record that was torn or damaged is not believed. Versions before it wrote
 //! the second line alone: such lines are read as they are, and those versions pass over a line that begins with `#` and
-//! read the other, so that a rollback keeps what is known.
+//! read the other, so that a rollback keeps what is known. Of a single route they know nothing: to them its record is
+//! that of a message that never comes. It is believed only with its checksum.
 //!
 //! Damage never refuses a start: it is passed over, counted and logged. A write that failed may have torn its last record,
 //! so the next one begins on a new line. Two generations bound the size: a full file becomes `PATH.old`, in the place of
@@ -28,6 +37,7 @@ use flate2::Crc;
 use tracing::{info, warn};
 
 use crate::queue::MessageId;
+use crate::router::Mark;
 
 /// The most that one generation holds, in bytes: some 70,000 successes.
 const GENERATION: u64 = 4 * 1024 * 1024;
@@ -37,6 +47,14 @@ const READ_MOST: u64 = 2 * GENERATION;
 
 /// How long a success is of interest: the longest retention of an SQS queue, 14 days.
 const MEMORY: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// What a journal remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Success {
+    pub(crate) message: MessageId,
+    /// The route that succeeded, where others of the message had not; None where all had.
+    pub(crate) mark: Option<Mark>,
+}
 
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +83,12 @@ pub enum JournalError {
 }
 
 /// Appends the record of one success.
-pub(super) fn push_record(id: &MessageId, at: SystemTime, records: &mut Vec<u8>) {
+pub(super) fn push_record(success: &Success, at: SystemTime, records: &mut Vec<u8>) {
     let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let line = format!("{seconds} {id}");
+    let line = match success {
+        Success { message, mark: None } => format!("{seconds} {message}"),
+        Success { message, mark: Some(mark) } => format!("{seconds} {message}@{mark}"),
+    };
     records.extend_from_slice(format!("#{:08x}\n{line}\n", checksum_of(line.as_bytes())).as_bytes());
 }
 
@@ -89,7 +110,7 @@ pub(super) struct JournalFile {
 
 impl JournalFile {
     /// Opens the file and reads what it remembers, the oldest first. Nothing is written: the disk may be full.
-    pub(super) fn open(path: &Path, now: SystemTime) -> Result<(Self, Vec<MessageId>), JournalError> {
+    pub(super) fn open(path: &Path, now: SystemTime) -> Result<(Self, Vec<Success>), JournalError> {
         let failed = |source| JournalError::Io { path: path.to_owned(), source };
         let in_use = || JournalError::InUse { path: path.to_owned() };
         refuse_other_than_files(path)?;
@@ -223,7 +244,7 @@ fn is_same(_: &fs::Metadata, _: &fs::Metadata) -> bool {
 /// What was read.
 #[derive(Debug, Default)]
 struct Found {
-    known: Vec<MessageId>,
+    known: Vec<Success>,
     /// How many records or lines are damaged.
     damaged: usize,
     /// How many bytes were not looked at, or could not be read.
@@ -277,8 +298,10 @@ impl Found {
             let torn = torn && !mutant!("believe-half-a-line");
             let whole = !torn
                 && expected.is_none_or(|expected| expected == checksum_of(line) || mutant!("believe-a-wrong-checksum"));
-            match record(line).filter(|_| whole) {
-                Some((at, id)) if at >= oldest || mutant!("remember-for-ever") => self.known.push(id),
+            // No version wrote that of a single route without one.
+            let believed = |success: &Success| whole && (success.mark.is_none() || expected.is_some());
+            match record(line).filter(|(_, success)| believed(success)) {
+                Some((at, success)) if at >= oldest || mutant!("remember-for-ever") => self.known.push(success),
                 Some(_) => {}
                 None => self.damaged += 1,
             }
@@ -291,20 +314,30 @@ fn hexadecimal(digits: &[u8]) -> Option<u32> {
     u32::from_str_radix(text, 16).ok()
 }
 
-/// The time and the id of a line.
-fn record(line: &[u8]) -> Option<(SystemTime, MessageId)> {
-    let (seconds, id) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+/// The time and the success of a line.
+fn record(line: &[u8]) -> Option<(SystemTime, Success)> {
+    let (seconds, rest) = std::str::from_utf8(line).ok()?.split_once(' ')?;
     let at = UNIX_EPOCH.checked_add(Duration::from_secs(seconds.parse().ok()?))?;
+    let part = rest.rsplit_once('@').and_then(|(id, mark)| Some((id, Some(mark.parse().ok()?))));
+    let (id, mark) = part.unwrap_or((rest, None));
     let is_id = !id.is_empty() && !id.contains(|c: char| c.is_whitespace() || c.is_control());
-    is_id.then(|| (at, MessageId::from(id)))
+    is_id.then(|| (at, Success { message: MessageId::from(id), mark }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ids(known: &[MessageId]) -> Vec<&str> {
-        known.iter().map(MessageId::as_str).collect()
+    fn ids(known: &[Success]) -> Vec<&str> {
+        known.iter().map(|success| success.message.as_str()).collect()
+    }
+
+    fn whole(id: &str) -> Success {
+        Success { message: id.into(), mark: None }
+    }
+
+    fn part(id: &str, mark: &str) -> Success {
+        Success { message: id.into(), mark: Some(mark.parse().expect("a mark")) }
     }
 
     fn at(seconds: u64) -> SystemTime {
@@ -313,7 +346,7 @@ mod tests {
 
     fn append(journal: &mut JournalFile, id: &str, seconds: u64) {
         let mut records = Vec::new();
-        push_record(&id.into(), at(seconds), &mut records);
+        push_record(&whole(id), at(seconds), &mut records);
         journal.write(&records).expect("a write");
     }
 
@@ -325,7 +358,7 @@ mod tests {
 
     fn records(ids: &[&str]) -> Vec<u8> {
         let mut records = Vec::new();
-        ids.iter().for_each(|id| push_record(&(*id).into(), at(1_767_225_600), &mut records));
+        ids.iter().for_each(|id| push_record(&whole(id), at(1_767_225_600), &mut records));
         records
     }
 
@@ -386,6 +419,36 @@ mod tests {
     }
 
     #[test]
+    fn a_route_that_is_done_is_read_as_that_torn_or_damaged_never() {
+        let (message, mark) = ("5fea7756-0ea4-451a-a703-a558b933e274", "0123456789abcdef");
+        let mut records = records(&["aaaa"]);
+        push_record(&part(message, mark), at(1_767_225_600), &mut records);
+        let text = String::from_utf8(records.clone()).expect("text");
+        let line = format!("1767225600 {message}@{mark}\n");
+        assert!(text.ends_with(&format!("#927fcb88\n{line}")), "{text}");
+        let known = [whole("aaaa"), part(message, mark)];
+        assert_eq!((found(&text).known, found(&text).damaged), (known.to_vec(), 0));
+        // Torn anywhere, also where another line begins behind it.
+        let begin = text.len() - line.len() - 10;
+        for length in begin..text.len() {
+            for tail in ["", "\n", "\n#123"] {
+                let found = found(format!("{}{tail}", &text[..length]));
+                assert!(!found.known.iter().any(|one| one.message.as_str() == message) || length + 1 == text.len());
+                assert_eq!(found.known[0], known[0], "{length}");
+            }
+        }
+        for position in begin..records.len() {
+            for damage in [0, b'\n', b'#', b' ', b'9', b'x', 0xff] {
+                let mut text = records.clone();
+                if std::mem::replace(&mut text[position], damage) != damage {
+                    assert_eq!(found(&text).known, known[..1], "{position} {damage}");
+                }
+            }
+        }
+        assert_eq!(found(&line).known, [], "without a checksum");
+    }
+
+    #[test]
     fn nothing_that_stands_in_a_journal_refuses_a_start() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("journal");
@@ -428,6 +491,9 @@ mod tests {
             text.split(|byte| *byte == b'\n').filter_map(id).collect()
         };
         assert_eq!(by_old(&records(&["one", "two"])), ["one", "two"]);
+        let mut one_route = Vec::new();
+        push_record(&part("one", "0123456789abcdef"), at(1), &mut one_route);
+        assert_eq!(by_old(&one_route), ["one@0123456789abcdef"], "the id of no message");
         // After a rollback and another upgrade.
         let mixed = found([&records(&["one"])[..], b"\n1767225601 two\n", &records(&["three"])].concat());
         assert_eq!((ids(&mixed.known), mixed.damaged), (vec!["one", "two", "three"], 0));
@@ -513,7 +579,7 @@ mod tests {
         let size = |path: &Path| fs::metadata(path).map_or(0, |facts| facts.len());
         assert!(size(&path) <= GENERATION && size(&beside(&path, "old")) <= GENERATION);
         let (journal, known) = JournalFile::open(&path, at(100 + lines)).expect("the journal again");
-        assert_eq!(known.last().map(MessageId::as_str), Some(&*id(lines - 1)));
+        assert_eq!(ids(&known).last(), Some(&&*id(lines - 1)));
         assert!(known.len() as u64 * 60 > GENERATION, "a whole generation is known");
         drop(journal);
         let later = at(100 + lines) + MEMORY;

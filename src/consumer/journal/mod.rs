@@ -1,6 +1,7 @@
 //! The memory of successes on disk, so that it survives `kill -9`.
 //!
-//! A record for each message whose handler succeeded, written before its delete is asked for. After a crash the repeat of a
+//! A record for each message whose handler succeeded, written before its delete is asked for, and of a message with several
+//! routes for each that is done before the others. After a crash the repeat of a
 //! message that was handled and not yet deleted is recognised, if it comes to the same daemon again. The page cache
 //! outlives a process, so nothing is flushed to the disk: a power cut may forget the last successes, and then, as without
 //! a journal, a handler runs twice.
@@ -9,8 +10,8 @@
 //! in which they came. A success waits [`WRITTEN_WITHIN`] for its record; past it, it is known in memory only, and until
 //! the thread has written again no other success waits at all. What the thread was handed is written when the disk is back.
 //!
-//! This is an edge to the outside, and its order is the disk's: a simulated world has no journal. The format stands in
-//! [`file`].
+//! This is an edge to the outside, and its order is the disk's: a simulated world has a journal only where its time stands
+//! still while that is written. The format stands in [`file`].
 
 mod file;
 
@@ -26,8 +27,10 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use file::JournalError;
 use file::JournalFile;
+pub(super) use file::Success;
 
 use crate::queue::MessageId;
+use crate::router::Mark;
 
 /// How long a success waits for its record to be written.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
@@ -54,7 +57,7 @@ pub(super) struct Journal {
 /// One success on its way to the disk.
 #[derive(Debug)]
 struct Append {
-    id: MessageId,
+    success: Success,
     at: SystemTime,
     done: oneshot::Sender<Result<(), Arc<io::Error>>>,
 }
@@ -76,7 +79,7 @@ impl Journal {
     /// # Errors
     ///
     /// When it is in use, or cannot be opened. Damage is not an error: what can be read is read.
-    pub(super) fn open(path: &Path, now: SystemTime) -> Result<(Self, Vec<MessageId>), JournalError> {
+    pub(super) fn open(path: &Path, now: SystemTime) -> Result<(Self, Vec<Success>), JournalError> {
         let (file, known) = JournalFile::open(path, now)?;
         let (appends, queue) = mpsc::channel(WAITING);
         let stalled = Arc::new(AtomicBool::new(false));
@@ -97,9 +100,10 @@ impl Journal {
     /// # Errors
     ///
     /// When it is not written, or not yet.
-    pub(super) async fn append(&self, id: &MessageId, at: SystemTime) -> Result<(), NotWritten> {
+    pub(super) async fn append(&self, id: &MessageId, mark: Option<Mark>, at: SystemTime) -> Result<(), NotWritten> {
         let (done, answer) = oneshot::channel();
-        let handed_over = self.appends.try_send(Append { id: id.clone(), at, done });
+        let success = Success { message: id.clone(), mark };
+        let handed_over = self.appends.try_send(Append { success, at, done });
         if self.stalled.load(Ordering::Relaxed) && !mutant!("wait-for-a-hung-disk-each-time") {
             return Err(NotWritten::Stalled);
         }
@@ -134,7 +138,7 @@ fn write_records(mut queue: mpsc::Receiver<Append>, mut file: JournalFile, stall
     while let Some(first) = queue.blocking_recv() {
         let mut next = Some(first);
         while let Some(append) = next {
-            file::push_record(&append.id, append.at, &mut records);
+            file::push_record(&append.success, append.at, &mut records);
             waiting.push(append.done);
             next = if waiting.len() < WAITING { queue.try_recv().ok() } else { None };
         }
@@ -158,6 +162,10 @@ mod tests {
 
     const NOW: SystemTime = UNIX_EPOCH;
 
+    fn whole(id: &MessageId) -> Success {
+        Success { message: id.clone(), mark: None }
+    }
+
     fn ids(count: usize) -> Vec<MessageId> {
         (0..count).map(|n| MessageId::from(format!("m{n:04}"))).collect()
     }
@@ -169,11 +177,11 @@ mod tests {
         let (journal, known) = Journal::open(&path, NOW).expect("a new journal");
         assert!(known.is_empty());
         let ids = ids(500);
-        let written = join_all(ids.iter().map(|id| journal.append(id, NOW))).await;
+        let written = join_all(ids.iter().map(|id| journal.append(id, None, NOW))).await;
         assert!(written.iter().all(Result::is_ok), "{written:?}");
         drop(journal);
         let (_, known) = Journal::open(&path, NOW).expect("the journal again");
-        assert_eq!(known, ids);
+        assert_eq!(known, ids.iter().map(whole).collect::<Vec<_>>());
     }
 
     #[tokio::test]
@@ -183,12 +191,12 @@ mod tests {
         let (journal, _) = Journal::open(&path, NOW).expect("a new journal");
         let ids = ids(5_000);
         for id in &ids {
-            let append = Append { id: id.clone(), at: NOW, done: oneshot::channel().0 };
+            let append = Append { success: whole(id), at: NOW, done: oneshot::channel().0 };
             journal.appends.try_send(append).expect("there is room");
         }
         drop(journal);
         let (_, known) = Journal::open(&path, NOW).expect("it is free");
-        assert_eq!(known, ids);
+        assert_eq!(known, ids.iter().map(whole).collect::<Vec<_>>());
     }
 
     /// Nobody reads the other end of the queue: a thread that stands before its disk.
@@ -204,7 +212,7 @@ mod tests {
         let ids = ids(WAITING + 10);
         let began = tokio::time::Instant::now();
         for id in &ids {
-            assert!(matches!(journal.append(id, NOW).await, Err(NotWritten::Stalled)));
+            assert!(matches!(journal.append(id, None, NOW).await, Err(NotWritten::Stalled)));
         }
         assert_eq!(began.elapsed(), WRITTEN_WITHIN, "the first waited, and nobody behind it");
 
@@ -217,7 +225,7 @@ mod tests {
         thread.expect("a thread").join().expect("its end");
         assert!(!journal.stalled.load(Ordering::Relaxed), "the next success waits again");
         let (_, known) = JournalFile::open(&path, NOW).expect("the journal again");
-        assert_eq!(known, ids[..WAITING], "what there was room for");
+        assert_eq!(known, ids[..WAITING].iter().map(whole).collect::<Vec<_>>(), "what there was room for");
     }
 
     #[tokio::test]
@@ -228,9 +236,9 @@ mod tests {
         let (journal, _) = Journal::open(&inner.join("journal"), NOW).expect("a new journal");
         // The file is gone, and its folder too, so no new one can be begun.
         std::fs::remove_dir_all(&inner).expect("no folder");
-        let answer = journal.append(&"one".into(), NOW).await;
+        let answer = journal.append(&"one".into(), None, NOW).await;
         assert!(matches!(answer, Err(NotWritten::Failed(_))), "{answer:?}");
         std::fs::create_dir(&inner).expect("a folder");
-        journal.append(&"two".into(), NOW).await.expect("it goes on when it can");
+        journal.append(&"two".into(), None, NOW).await.expect("it goes on when it can");
     }
 }

@@ -179,6 +179,19 @@ async fn on_a_fifo_queue_events_have_group_and_deduplication_id() {
 }
 
 #[tokio::test]
+async fn a_webhook_id_that_sqs_refuses_is_taken_for_none() {
+    let relay = Running::start(settings(), MemoryQueue::new(MemorySettings::new().with_fifo(true))).await;
+    let longest = "x".repeat(128);
+    for id in ["a b", "", &*format!("{longest}x"), &longest] {
+        let json = format!(r#"{{"type":"message.new","text":"{id}"}}"#);
+        assert_eq!(code(&relay, Webhook::new(id, &json)).await, 200, "{id}");
+    }
+    let queue = relay.stop().await;
+    let ids: Vec<_> = received(&queue).await.into_iter().map(|message| message.webhook_id).collect();
+    assert_eq!(ids, [None, None, None, stream_sqsd::queue::WebhookId::new(&longest)]);
+}
+
+#[tokio::test]
 async fn only_allowed_addresses_are_answered() {
     let relay = Running::start(settings().with_allow(Networks::of_stream()), queue()).await;
     assert_eq!(code(&relay, Webhook::new("id", JSON)).await, 403);
@@ -273,16 +286,16 @@ async fn bodies_beyond_64_mib_together_are_answered_503() {
     let relay = Running::start(settings(), queue()).await;
     // Almost all of a body each, which stays in memory while the rest of it does not come.
     let request = Webhook::with_body("id", vec![b' '; 1 << 20], "").bytes();
+    let busy = || relay.monitor.snapshot().answered("busy");
     let mut held = Vec::new();
-    for _ in 0..68 {
+    while busy() == 0 && held.len() < 100 {
         let mut connection = TcpStream::connect(relay.address).await.unwrap();
         // It may be refused before it has said everything.
         let _ = connection.write_all(&request[..request.len() - 10_000]).await;
         held.push(connection);
     }
-    let busy = async || relay.monitor.snapshot().answered("busy");
-    until("there is no room", Duration::from_secs(20), busy, |busy| *busy >= 3).await;
-    assert_eq!(relay.monitor.snapshot().answered("busy"), 4, "64 have room, and a half");
+    until("there is no room", Duration::from_secs(20), async || busy(), |busy| *busy > 0).await;
+    assert!(held.len() >= 64, "{}", held.len());
     drop(held);
     let free = async || relay.monitor.metrics().contains("stream_sqsd_relay_body_bytes 0\n");
     until("it is given back", Duration::from_secs(20), free, |free| *free).await;

@@ -59,8 +59,8 @@ const HEAD: &str = "\
 
 const ROUTES: &str = r##"
 # Where events go. An event goes to the first route that takes it, and without any route to standard output. Besides
-# `events`, a route can ask for `channel_type = "messaging"` and `team = "red"`, or lists of them, and have a `name`. A secret
-# stands elsewhere: { env = "NAME" }, { file = "PATH" }, or with systemd { credential = "NAME" }.
+# `events`, a route can ask for `channel_type = "messaging"` and `team = "red"`, or lists of them, and have a `name`; with
+# `continue = true` its events go on to the next route that takes them. A secret stands elsewhere: { env = "NAME" }, { file = "PATH" }, or with systemd { credential = "NAME" }.
 
 [[route]]
 events = ["*"]   # or one type, "message.new", or all below a dot, "message.*"

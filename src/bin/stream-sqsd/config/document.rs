@@ -84,6 +84,12 @@ impl Section {
 }
 
 impl Section {
+    /// A text that is the same for the same values, whatever their order, their places and the comments between them.
+    pub(crate) fn canonical(&self) -> String {
+        let entries = self.entries.iter().map(|(key, entry)| format!("{key:?}={}", entry.canonical()));
+        format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
+    }
+
     /// Shows each text below here with the nearest key above it, and where it stands.
     pub(crate) fn each_text(&self, see: &mut impl FnMut(&str, &Origin, &str)) {
         for (key, entry) in &self.entries {
@@ -93,6 +99,14 @@ impl Section {
 }
 
 impl Entry {
+    fn canonical(&self) -> String {
+        match &self.item {
+            Item::Text(text) => format!("{text:?}"),
+            Item::List(list) => format!("[{}]", list.iter().map(Entry::canonical).collect::<Vec<_>>().join(",")),
+            Item::Section(section) => section.canonical(),
+        }
+    }
+
     fn each_text(&self, key: &str, see: &mut impl FnMut(&str, &Origin, &str)) {
         match &self.item {
             Item::Text(text) => see(key, &self.place, text),

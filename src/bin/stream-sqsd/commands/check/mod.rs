@@ -6,8 +6,10 @@ mod stream;
 mod targets;
 mod relay;
 mod coverage;
+mod event;
 mod finding;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -19,6 +21,7 @@ use stream_sqsd::queue::{EntryResult, Queue, QueueError, Receipt};
 use stream_sqsd::stream::Auth;
 use tokio::runtime::Builder;
 
+use self::event::Way;
 use self::finding::{Examined, Fact, Finding, Grade};
 use crate::commands::advice::{self, Denied, Who};
 use crate::config::diagnostics::Diagnostic;
@@ -41,8 +44,11 @@ machine, such as a secret or a directory that is not here, counts as 1.
 With --online each target is looked at too, and sent no event: connections to URLs are opened and closed again, databases \
 are asked to plan an insertion, files and directories must be writable.
 
+With --event the routes that an event takes are printed, each with what it would do. Nobody is called.
+
 Examples:
   stream-sqsd check stream-sqsd.toml
+  stream-sqsd check --event event.json stream-sqsd.toml
   stream-sqsd check --online --queue-url URL --json";
 
 /// Check a configuration, and with --online the queue too.
@@ -57,6 +63,10 @@ pub(crate) struct CheckArguments {
     /// Try to receive as well, which costs one message one of its receives.
     #[arg(long, requires = "online")]
     pub(crate) receive: bool,
+    /// Print which routes the event in FILE takes and what each would do: an event as JSON, or the body of a message; `-` is
+    /// standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) event: Option<PathBuf>,
     /// Print what was found as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -76,6 +86,7 @@ pub(crate) fn check(arguments: CheckArguments, signals: Signals) -> Result<Exit,
     let config = config::of_run(arguments.settings.clone(), arguments.config.path(), Missing::Warned)?;
     let screen = Screen::new();
     log::start(config.log_format, &screen)?;
+    let way = arguments.event.as_deref().map(|path| event::read(path, &config)).transpose()?;
     let mut findings: Vec<Finding> = config.warnings.iter().map(of_configuration).collect();
     let mut facts: Vec<Fact> = coverage::rest(&config).into_iter().collect();
     let of_relay = relay::examine(&config);
@@ -89,8 +100,8 @@ pub(crate) fn check(arguments: CheckArguments, signals: Signals) -> Result<Exit,
     }
 
     let text = match arguments.json {
-        true => as_json(&config, &facts, &findings, arguments.online),
-        false => for_people(&config, &facts, &findings, &arguments),
+        true => as_json(&config, &facts, &findings, arguments.online, way.as_ref()),
+        false => for_people(&config, &facts, &findings, &arguments, way.as_ref()),
     };
     print(&text)?;
     Ok(if findings.iter().any(|finding| finding.grade == Grade::Harm) { Exit::Findings } else { Exit::Done })
@@ -104,7 +115,13 @@ fn of_configuration(warning: &Diagnostic) -> Finding {
     Finding { grade, what: warning.to_string(), why: why.to_owned(), fix: warning.fix().map(str::to_owned) }
 }
 
-fn for_people(config: &Config, facts: &[Fact], findings: &[Finding], arguments: &CheckArguments) -> String {
+fn for_people(
+    config: &Config,
+    facts: &[Fact],
+    findings: &[Finding],
+    arguments: &CheckArguments,
+    way: Option<&Way<'_>>,
+) -> String {
     let is_good = match config.warnings.iter().any(Diagnostic::is_needed) {
         true => "the configuration is well-formed, and something that it needs is not here",
         false => "the configuration is good",
@@ -118,6 +135,9 @@ fn for_people(config: &Config, facts: &[Fact], findings: &[Finding], arguments: 
     }
     if config.routes.is_empty() {
         text.push_str("  no routes: every event goes to standard output\n");
+    }
+    if let Some(way) = way {
+        text.push_str(&way.for_people());
     }
     for fact in facts {
         text.push_str(&format!("\n{}\n  {}\n", fact.what, fact.why));
@@ -146,7 +166,7 @@ fn for_people(config: &Config, facts: &[Fact], findings: &[Finding], arguments: 
     text
 }
 
-fn as_json(config: &Config, facts: &[Fact], findings: &[Finding], online: bool) -> String {
+fn as_json(config: &Config, facts: &[Fact], findings: &[Finding], online: bool, way: Option<&Way<'_>>) -> String {
     let facts: Vec<Value> = facts.iter().map(|fact| json!({"what": fact.what, "why": fact.why})).collect();
     let findings: Vec<Value> = findings
         .iter()
@@ -159,7 +179,11 @@ fn as_json(config: &Config, facts: &[Fact], findings: &[Finding], online: bool) 
         })
         .collect();
     let file = config.file.as_ref().map(|file| file.display().to_string());
-    format!("{}\n", json!({"file": file, "online": online, "facts": facts, "findings": findings}))
+    let mut found = json!({"file": file, "online": online, "facts": facts, "findings": findings});
+    if let Some(way) = way {
+        found["event"] = way.as_json();
+    }
+    format!("{found}\n")
 }
 
 /// Asks the queue everything.

@@ -198,10 +198,14 @@ pub(crate) fn tell_of_dry_run(report: &mut Report, letter: &Letter, as_json: boo
         let reason = letter.reason.as_ref().map(ToString::to_string);
         report.object(&json!({
             "message_id": letter.message_id.as_str(), "type": kind, "route": letter.route, "reason": reason,
+            "routes": letter.routes, "routes_done": letter.routes_done,
         }));
         return;
     }
+    let missing = letter.routes.iter().filter(|route| !letter.routes_done.contains(route));
+    let missing: Vec<&str> = missing.map(String::as_str).collect();
     let what = match (kind, &letter.route) {
+        _ if missing.len() > 1 => format!("goes to the routes {}", missing.join(", ")),
         (_, Some(route)) => format!("goes to the route {route}"),
         (Some(_), None) => "no route takes it".to_owned(),
         (None, None) => "cannot be decoded".to_owned(),

@@ -78,8 +78,21 @@ fn for_people(found: &Found, event: Option<&Event>, place: &Place) -> String {
 
 /// All that is known of a message but its text.
 fn facts(found: &Found, place: &Place) -> Vec<(&'static str, String)> {
-    let Letter { sent_at, receive_count, group, body_bytes, form, event_type, cid, route, reason, lost_at, .. } =
-        &found.letter;
+    let Letter {
+        sent_at,
+        receive_count,
+        group,
+        body_bytes,
+        form,
+        event_type,
+        cid,
+        route,
+        routes,
+        routes_done,
+        reason,
+        lost_at,
+        ..
+    } = &found.letter;
     let now = SystemTime::now();
     let time = |time: &Option<SystemTime>| time.map(|time| format!("{}, {}", show_time(time), show_age(time, now)));
     let mut facts = Vec::new();
@@ -110,7 +123,14 @@ fn facts(found: &Found, place: &Place) -> Vec<(&'static str, String)> {
         let route = place.config.routes.iter().find(|route| route.name() == *name);
         route.map_or_else(|| name.clone(), |route| format!("{name}, to {}", route.target))
     };
-    fact("route now", Some(route.as_ref().map_or_else(|| "none takes it".to_owned(), target)));
+    match (route, routes.as_slice()) {
+        (None, _) => fact("route now", Some("none takes it".to_owned())),
+        (Some(route), []) => fact("route now", Some(target(route))),
+        (_, routes) => routes.iter().for_each(|route| {
+            let done = if routes_done.contains(route) { "; it is done, and not called again" } else { "" };
+            fact("route now", Some(format!("{}{done}", target(route))));
+        }),
+    }
     for (name, value) in &found.attributes.system {
         fact("attribute", Some(format!("{name} = {value}")));
     }

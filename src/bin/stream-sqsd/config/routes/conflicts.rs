@@ -14,7 +14,8 @@ pub(super) fn find_unreachable(routes: &[RouteConfig], diagnostics: &mut Diagnos
         let mut reached = false;
         let mut taken = Vec::new();
         for pattern in &route.patterns {
-            match routes[..position].iter().find(|before| before.takes_all(pattern, route)) {
+            let ends_here = |before: &&RouteConfig| before.continues.is_none() && before.takes_all(pattern, route);
+            match routes[..position].iter().find(ends_here) {
                 Some(before) => taken.push((pattern, before)),
                 None => reached = true,
             }
@@ -31,6 +32,20 @@ pub(super) fn find_unreachable(routes: &[RouteConfig], diagnostics: &mut Diagnos
                 &route.place,
                 format!("this route can never be reached: the one at {} takes its events before it", before.place),
             );
+        }
+    }
+}
+
+/// Notes each route whose events are to go on, and behind which nothing takes them.
+pub(super) fn find_dead_ends(routes: &[RouteConfig], diagnostics: &mut Diagnostics) {
+    for (position, route) in routes.iter().enumerate() {
+        let Some(place) = &route.continues else { continue };
+        let behind = routes.get(position + 1..).unwrap_or_default();
+        if behind.is_empty() {
+            let what = "`continue` has nowhere to go: this is the last route, and events go on to those below it";
+            diagnostics.wrong(place, what);
+        } else if !behind.iter().any(|other| route.meets(other)) {
+            diagnostics.wrong(place, "`continue` has nowhere to go: no route below this one takes any of its events");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The keys of the handler `http`.
 
+use stream_sqsd::event::Event;
 use stream_sqsd::handlers::http::{
     Authorization, ClientError, Http, HttpError, HttpSettings, OAuth2Settings, Secret as Source, ServerErrors,
     TlsFiles, is_exposed,
@@ -186,6 +187,10 @@ impl Shipped for HttpSettings {
 
     fn call_time(&self) -> CallTime {
         CallTime::Request { timeout: self.timeout, longest: self.longest() }
+    }
+
+    fn refuses(&self, event: &Event) -> Option<String> {
+        self.rejection(event)
     }
 
     fn start(&self, _: Option<&str>) -> Result<Started, Failure> {

@@ -26,10 +26,11 @@ use self::reader::{Key, REQUIRED, Reader};
 pub(crate) use self::route::RouteConfig;
 use self::shipped::HandlerKind;
 use self::stdout::StdoutSettings;
-use crate::config::diagnostics::{Diagnostics, nearest};
+use crate::config::diagnostics::{Diagnostics, Origin, nearest};
 use crate::config::document::{Entry, Item, Section};
 use crate::config::secret::Missing;
 use crate::config::settings::Unset;
+use crate::config::units;
 
 /// The handlers that ship.
 pub(crate) const HANDLERS: &[HandlerKind] = &[
@@ -72,8 +73,16 @@ const CHANNEL_TYPE: Key = Key {
 const TEAM: Key =
     Key { name: "team", example: r#"["red", "blue"]"#, default: Unset::Words("all"), help: "Only events of this team" };
 
+const CONTINUE: Key = Key {
+    name: "continue",
+    example: "false",
+    default: Unset::Value("false"),
+    help: "Whether the events of this route go on to the next route that takes them, so that both get them, side by side. A \
+           message is deleted when each of its routes has succeeded. It needs a `name`",
+};
+
 /// The keys of every route.
-pub(crate) const OF_EVERY_ROUTE: [&Key; 5] = [&EVENTS, &HANDLER, &NAME, &CHANNEL_TYPE, &TEAM];
+pub(crate) const OF_EVERY_ROUTE: [&Key; 6] = [&EVENTS, &HANDLER, &NAME, &CHANNEL_TYPE, &TEAM, &CONTINUE];
 
 /// Reads the routes of a file.
 pub(crate) fn read(entry: Entry, missing: Missing, diagnostics: &mut Diagnostics) -> Vec<RouteConfig> {
@@ -108,6 +117,7 @@ pub(crate) fn read(entry: Entry, missing: Missing, diagnostics: &mut Diagnostics
         .collect();
     conflicts::find_unreachable(&routes, diagnostics);
     conflicts::find_equal_names(&routes, diagnostics);
+    conflicts::find_dead_ends(&routes, diagnostics);
     routes
 }
 
@@ -117,8 +127,11 @@ fn read_route(mut reader: Reader<'_>) -> Option<RouteConfig> {
     let own_name = reader.value(&NAME, route_name);
     let channel_types = reader.texts(&CHANNEL_TYPE);
     let teams = reader.texts(&TEAM);
+    let continues = continues(&mut reader);
     let kind = kind(&mut reader);
     let timeout_place = reader.section.place_of("timeout");
+    // Of a secret only where it comes from: a new one leads to the same target.
+    let written = reader.section.canonical();
     let target = kind.and_then(|kind| (kind.read)(&mut reader));
 
     let keys = kind.map_or(&[] as &[&Key], |kind| kind.keys);
@@ -132,8 +145,31 @@ fn read_route(mut reader: Reader<'_>) -> Option<RouteConfig> {
         reader.section.finish(&known, of_another, reader.diagnostics);
     }
     let is_complete = reader.diagnostics.count_not_here() == not_here;
-    let (place, patterns, own_name) = (reader.place, patterns?, own_name?);
-    Some(RouteConfig { place, patterns, own_name, channel_types, teams, target: target?, is_complete, timeout_place })
+    let (place, patterns, own_name, continues, target) = (reader.place, patterns?, own_name?, continues?, target?);
+    if let Some(place) = continues.as_ref().filter(|_| own_name.is_none()) {
+        let what = "`continue = true` needs a `name`: what has succeeded on this route is remembered by it";
+        reader.diagnostics.wrong(place, what);
+    }
+    let told_apart = target.told_apart(kind?.name, &written);
+    Some(RouteConfig {
+        place,
+        patterns,
+        own_name,
+        channel_types,
+        teams,
+        continues,
+        target,
+        told_apart,
+        is_complete,
+        timeout_place,
+    })
+}
+
+/// Where it says that events go on, if it does. The outer None is a mistake, which is noted.
+fn continues(reader: &mut Reader<'_>) -> Option<Option<Origin>> {
+    let place = reader.section.place_of(CONTINUE.name);
+    let continues = reader.value(&CONTINUE, units::truth)?;
+    Some(place.filter(|_| continues == Some(true)))
 }
 
 /// The most characters of the name of a route: it is the label of metrics, and stands in each line about its events.

@@ -19,7 +19,11 @@ pub(crate) struct RouteConfig {
     pub(super) channel_types: Vec<String>,
     /// None of them: all.
     pub(super) teams: Vec<String>,
+    /// Where it says that its events go on to the next route that takes them, if they do.
+    pub(crate) continues: Option<Origin>,
     pub(crate) target: Target,
+    /// What tells its target from another one: see [`Router::with_target`](stream_sqsd::router::Router::with_target).
+    pub(super) told_apart: String,
     /// Whether all that it names is on this machine.
     pub(crate) is_complete: bool,
     /// Where its `timeout` stands, if it has one.
@@ -39,7 +43,11 @@ impl fmt::Display for RouteConfig {
         if !self.teams.is_empty() {
             write!(f, " of team {}", self.teams.join(" or "))?;
         }
-        write!(f, " to {}", self.target)
+        write!(f, " to {}", self.target)?;
+        if self.continues.is_some() {
+            f.write_str(", and on to the next route that takes them")?;
+        }
+        Ok(())
     }
 }
 
@@ -63,7 +71,22 @@ impl RouteConfig {
             && wider(&self.teams, &other.teams)
     }
 
-    pub(super) fn takes(&self, event: &Event) -> bool {
+    /// Whether there can be an event that both take.
+    pub(super) fn meets(&self, other: &RouteConfig) -> bool {
+        let covers = |one: &Pattern, other: &Pattern| match one.as_str().strip_suffix('*') {
+            Some(prefix) => other.as_str().starts_with(prefix),
+            None => one == other,
+        };
+        let meet = |one: &[String], other: &[String]| {
+            one.is_empty() || other.is_empty() || one.iter().any(|one| other.contains(one))
+        };
+        let pattern_meets = |one: &Pattern| other.patterns.iter().any(|other| covers(one, other) || covers(other, one));
+        self.patterns.iter().any(pattern_meets)
+            && meet(&self.channel_types, &other.channel_types)
+            && meet(&self.teams, &other.teams)
+    }
+
+    pub(crate) fn takes(&self, event: &Event) -> bool {
         if !self.patterns.iter().any(|pattern| pattern.matches(event.kind().name())) {
             return false;
         }

@@ -55,7 +55,8 @@ pub(crate) fn start(routes: &[RouteConfig], aside: Option<&str>) -> Result<Runni
         };
         let condition = route.clone();
         let takes = Box::new(move |event: &Event| condition.takes(event));
-        running.router = handlers[position].1.add(running.router, &route.name(), takes);
+        let router = handlers[position].1.add(running.router, &route.name(), takes);
+        running.router = completed(router, route);
     }
     for (_, started) in handlers {
         running.files.extend(started.reopener);
@@ -76,6 +77,12 @@ pub(crate) fn names(routes: &[RouteConfig]) -> Router {
     }
     routes.iter().fold(Router::new(), |router, route| {
         let condition = route.clone();
-        router.route_named(&route.name(), move |event| condition.takes(event), uncalled)
+        completed(router.route_named(&route.name(), move |event| condition.takes(event), uncalled), route)
     })
+}
+
+/// The router with all else that the file says of the route that was added last.
+fn completed(router: Router, route: &RouteConfig) -> Router {
+    let router = router.with_target(&route.told_apart);
+    if route.continues.is_some() { router.continuing() } else { router }
 }

@@ -38,6 +38,11 @@ pub(crate) trait Shipped: fmt::Debug + PartialEq + Send + Sync + Sized + 'static
     /// How long one of its calls can take.
     fn call_time(&self) -> CallTime;
 
+    /// Why it rejects an event whatever its target says, where that is so.
+    fn refuses(&self, _: &Event) -> Option<String> {
+        None
+    }
+
     /// The file that it appends to, which nobody else may write.
     fn file(&self) -> Option<&Path> {
         None
@@ -103,6 +108,17 @@ impl Target {
         (&*self.settings as &dyn Any).downcast_ref()
     }
 
+    /// What tells it from another target: its handler, and its keys as they are written. A URL that is a secret leads
+    /// elsewhere when its host is another one, as far as may be seen.
+    pub(super) fn told_apart(&self, handler: &str, written: &str) -> String {
+        format!("{handler} {written} {}", self.url.as_deref().unwrap_or_default())
+    }
+
+    /// See [`Shipped::refuses`].
+    pub(crate) fn refuses(&self, event: &Event) -> Option<String> {
+        self.settings.refuses(event)
+    }
+
     /// See [`Shipped::call_time`].
     pub(crate) fn call_time(&self) -> CallTime {
         self.settings.call_time()
@@ -137,6 +153,7 @@ trait AnySettings: Any + fmt::Debug + Send + Sync {
     fn equals(&self, other: &dyn AnySettings) -> bool;
     fn destination(&self, url: Option<&str>) -> String;
     fn call_time(&self) -> CallTime;
+    fn refuses(&self, event: &Event) -> Option<String>;
     fn file(&self) -> Option<&Path>;
     fn start(&self, aside: Option<&str>) -> Result<Started, Failure>;
 }
@@ -152,6 +169,10 @@ impl<S: Shipped> AnySettings for S {
 
     fn call_time(&self) -> CallTime {
         Shipped::call_time(self)
+    }
+
+    fn refuses(&self, event: &Event) -> Option<String> {
+        Shipped::refuses(self, event)
     }
 
     fn file(&self) -> Option<&Path> {
