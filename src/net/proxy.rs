@@ -19,6 +19,10 @@ use super::url::{is_loopback, origin};
 /// Why the proxy that the environment names for a target cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the proxy {proxy} is not supported: only http:// proxies work; NO_PROXY names targets that need none")]
+#[cfg_attr(
+    not(any(feature = "http", feature = "stream-api")),
+    allow(unreachable_pub, reason = "it is public where those who connect by URLs are")
+)]
 pub struct BadProxy {
     /// Its scheme, host and port.
     proxy: String,

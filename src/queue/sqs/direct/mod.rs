@@ -47,10 +47,6 @@ const WRONG_CLOCK: Duration = Duration::from_secs(240);
 
 /// How a call went.
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "the SDK's error makes it large, and it goes no further than one function"
-)]
 pub(super) enum Outcome<T, E> {
     /// As it would have gone by the SDK.
     Over(Result<T, Failure<E>>),
