@@ -115,8 +115,11 @@ impl Work<Engine> {
             () = self.engine.drain.begun() => {}
             () = tokio::time::sleep_until(again), if !rejected || mutant!("call-again-what-was-rejected") => return None,
         }
-        let now =
-            if mutant!("wait-longer-than-was-asked") { Instant::now().checked_sub(10 * SHORTEST_PAUSE) } else { None };
+        let now = if mutant!("wait-longer-than-was-asked") {
+            Instant::now().checked_sub(SHORTEST_PAUSE.saturating_mul(10))
+        } else {
+            None
+        };
         let left = again.saturating_duration_since(now.unwrap_or_else(Instant::now));
         Some(End::Failed { delay: Some(left).filter(|_| !rejected), rejected })
     }

@@ -1,5 +1,10 @@
 //! A journal on a real disk in a world whose time is paused.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a real disk has a time of its own, for which the paused one stands still"
+)]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

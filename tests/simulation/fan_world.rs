@@ -307,6 +307,7 @@ impl Eyes {
     }
 
     /// One process, until it is killed or told to stop.
+    #[allow(clippy::disallowed_methods, reason = "the disk has a time of its own")]
     async fn live(&self, killed: bool, until: impl Future<Output = ()>) {
         self.tell("begins");
         let told = tokio::sync::Notify::new();
