@@ -316,7 +316,10 @@ impl Eyes {
             loop {
                 match consumer().run(told.notified()).await {
                     // The disk is slow, and the process before still has the file.
-                    Err(RunError::Journal(_)) => std::thread::sleep(Duration::from_millis(20)),
+                    Err(RunError::Journal(_)) => {
+                        std::thread::sleep(Duration::from_millis(20));
+                        sleep(Duration::from_millis(20)).await;
+                    }
                     ended => return ended.map(|summary| summary.adds_up()),
                 }
             }
