@@ -109,27 +109,35 @@ impl Work<Engine> {
         if given_up { self.interrupted() } else { self.nack(None).await }
     }
 
-    async fn work(&mut self, delivery: Delivery) -> Settlement {
+    /// Waits for the turn in its group. Settles the message where that is not to come.
+    async fn wait_in_group(&mut self) -> Option<Settlement> {
         let engine = self.engine.clone();
-        if let Some(ticket) = &self.ticket {
-            let mut parked = false;
-            loop {
-                let turn = tokio::select! {
-                    biased;
-                    () = self.lease.lost().cancelled() => None,
-                    () = engine.drain.begun() => Some(Step::Return),
-                    turn = ticket.turn(parked) => Some(turn),
-                };
-                match turn {
-                    None => return self.interrupted(),
-                    Some(Step::Return) => return self.nack_unworked().await,
-                    Some(Step::Work) => break,
-                    Some(Step::Park) => {
-                        parked = true;
-                        self.held.park();
-                    }
+        let ticket = self.ticket.as_ref()?;
+        let mut parked = false;
+        loop {
+            let turn = tokio::select! {
+                biased;
+                () = self.lease.lost().cancelled() => return Some(self.interrupted()),
+                () = engine.drain.begun() => Step::Return,
+                turn = ticket.turn(parked) => turn,
+            };
+            match turn {
+                Step::Return => return Some(self.nack_unworked().await),
+                Step::Work => return None,
+                Step::Park => {
+                    parked = true;
+                    self.held.park();
                 }
             }
+        }
+    }
+
+    async fn work(&mut self, delivery: Delivery) -> Settlement {
+        let engine = self.engine.clone();
+        if self.ticket.is_some()
+            && let Some(settlement) = self.wait_in_group().await
+        {
+            return settlement;
         }
         let Delivery { receipt, body, receive_count, sent_at, group, trace, webhook_id, attributes: _ } = delivery;
         let decoded = tokio::select! {

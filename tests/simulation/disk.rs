@@ -1,6 +1,9 @@
 //! A journal on a real disk in a world whose time is paused.
 
-#![allow(clippy::disallowed_methods, reason = "the bans are for the engine; the disk has the real clock and threads")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a real disk has a time of its own, for which the paused one stands still"
+)]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -307,7 +307,7 @@ impl Eyes {
     }
 
     /// One process, until it is killed or told to stop.
-    #[allow(clippy::disallowed_methods, reason = "the disk has the real clock")]
+    #[allow(clippy::disallowed_methods, reason = "the disk has a time of its own")]
     async fn live(&self, killed: bool, until: impl Future<Output = ()>) {
         self.tell("begins");
         let told = tokio::sync::Notify::new();
@@ -316,7 +316,10 @@ impl Eyes {
             loop {
                 match consumer().run(told.notified()).await {
                     // The disk is slow, and the process before still has the file.
-                    Err(RunError::Journal(_)) => std::thread::sleep(Duration::from_millis(20)),
+                    Err(RunError::Journal(_)) => {
+                        std::thread::sleep(Duration::from_millis(20));
+                        sleep(Duration::from_millis(20)).await;
+                    }
                     ended => return ended.map(|summary| summary.adds_up()),
                 }
             }
