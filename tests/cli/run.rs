@@ -244,8 +244,10 @@ fn a_type_is_cut_in_each_line_of_the_log() {
     let toml = "[[route]]\nevents = [\"*\"]\nteam = \"red\"\nhandler = \"exec\"\n\
                 command = [\"sh\", \"-c\", \"echo one >&2; echo two >&2\"]\n";
     let path = file(directory.path(), "c.toml", toml);
-    let ended = run(daemon(&["run", "--config", &path, "--queue-url", &sqs.url(), "--until-empty", "--wait", "1s"]));
-    let said = ended.with(0).saying(&["the program says", "no route takes events of this type"]).stderr;
+    let mut command = daemon(&["run", "--config", &path, "--queue-url", &sqs.url(), "--until-empty", "--wait", "1s"]);
+    // With the spans of messages, which are off unless they are asked for.
+    command.env("RUST_LOG", "stream_sqsd::message=info");
+    let said = run(command).with(0).saying(&["the program says", "no route takes events of this type"]).stderr;
     for kind in [kind, other] {
         assert!(said.contains(&kind[..120]) && !said.contains(&kind[..121]), "{said}");
     }
