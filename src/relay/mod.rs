@@ -270,6 +270,8 @@ where
     let connection = http1::Builder::new()
         // The sweep closes what takes too long.
         .header_read_timeout(None)
+        // A sender that closes its side behind a request waits for its answer all the same.
+        .half_close(true)
         .max_buf_size(HEAD_SIZE)
         .max_headers(HEADERS)
         .serve_connection(TokioIo::new(watched), service);

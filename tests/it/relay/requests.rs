@@ -215,6 +215,17 @@ async fn only_allowed_addresses_are_answered() {
 }
 
 #[tokio::test]
+async fn a_sender_that_closes_its_side_is_answered_all_the_same() {
+    let relay = Running::start(settings(), queue()).await;
+    for number in 0..50 {
+        let mut connection = TcpStream::connect(relay.address).await.unwrap();
+        connection.write_all(&Webhook::new(&format!("id-{number}"), JSON).bytes()).await.unwrap();
+        connection.shutdown().await.unwrap();
+        assert_eq!(answer(&mut connection).await.map(|(code, _)| code), Some(200), "{number}");
+    }
+}
+
+#[tokio::test]
 async fn beyond_a_fifth_of_its_connections_none_is_kept_open() {
     let relay = Running::start(settings().with_connections(10), queue()).await;
     let mut open = Vec::new();
