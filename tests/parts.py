@@ -109,7 +109,7 @@ def parts(filters):
             # Optimised, in a target directory of its own: ten times as many worlds in the same time.
             [
                 ["env", f"STREAM_SQSD_SEEDS={seeds}", *OPTIMISED, "cargo", "test", *WITHOUT_AWS, "--test", "simulation", test]
-                for seeds, test in [(10_000, "every_promise"), (10_000, "every_degraded_world")]
+                for seeds, test in [(10_000, "every_promise"), (10_000, "every_degraded_world"), (10_000, "every_fan_out_world")]
             ],
             takes_long=True,
         ),

@@ -7,7 +7,6 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -23,8 +22,9 @@ use stream_sqsd::queue::{Delivery, EntryResult, MessageId, Queue, QueueError, Qu
 use stream_sqsd::router::Router;
 use tokio::time::{Instant, advance, sleep, timeout};
 
+use crate::quiet_panics;
+use crate::seeds::{in_every_world, number};
 use crate::world::SIMULATED;
-use crate::{number, quiet_panics};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -616,32 +616,10 @@ fn live_through(seed: u64) -> (Vec<String>, Option<String>, [u64; 3]) {
 #[test]
 fn every_dead_world_keeps_its_promises() {
     quiet_panics();
-    let seeds = number("STREAM_SQSD_SEEDS").unwrap_or(300);
-    let next = AtomicU64::new(number("STREAM_SQSD_FIRST").unwrap_or(0));
-    let totals: [AtomicU64; 3] = Default::default();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds {
-                        return;
-                    }
-                    let (history, broken, counts) = live_through(seed);
-                    if let Some(promise) = broken {
-                        next.store(seeds, Ordering::Relaxed);
-                        println!("{}", history.join("\n"));
-                        panic!("seed {seed}: {promise}");
-                    }
-                    for (total, count) in totals.iter().zip(counts) {
-                        total.fetch_add(count, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
+    let (seeds, [dead_lettered, deleted, redriven]) = in_every_world(300, 1, |seed| match live_through(seed) {
+        (_, None, counts) => Ok(counts),
+        (history, Some(promise), _) => Err(format!("{}\nseed {seed}: {promise}", history.join("\n"))),
     });
-    let [dead_lettered, deleted, redriven] = totals.map(AtomicU64::into_inner);
     println!("{seeds} worlds: {dead_lettered} dead-lettered, {deleted} of them deleted, {redriven} redriven");
     assert!(deleted > 0 && redriven > 0, "worlds in which nothing happens prove nothing");
 }

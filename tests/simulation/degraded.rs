@@ -5,14 +5,13 @@
 //! STREAM_SQSD_SEEDS=10000 cargo test --release --no-default-features --test simulation every_degraded_world
 //! ```
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::draw;
 use crate::promises::{check, good_ones_behind_poison_begin_in_time};
 use crate::record::Record;
 use crate::scenario::{Fate, Message, Scenario};
+use crate::seeds::{in_every_world, number};
 use crate::target::{Down, Failing, Latency, Limit, Named, Nature, Outage, Target};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -452,37 +451,17 @@ mod failing {
 fn every_degraded_world_keeps_the_promises() {
     /// So many broken ones are enough to see what is wrong.
     const ENOUGH: usize = 20;
-    let seeds = crate::number("STREAM_SQSD_SEEDS").unwrap_or(200);
-    let first = crate::number("STREAM_SQSD_FIRST_SEED").unwrap_or(0);
-    let (next, calls) = (AtomicU64::new(first), AtomicU64::new(0));
-    let broken = Mutex::new(Vec::new());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + seeds || broken.lock().unwrap().len() >= ENOUGH {
-                        return;
-                    }
-                    let scenario = draw::world(seed);
-                    let record = scenario.run();
-                    calls.fetch_add(record.calls.len() as u64, Ordering::Relaxed);
-                    if let Err(promise) = check(&scenario, &record) {
-                        broken.lock().unwrap().push(promise);
-                    }
-                }
-            });
-        }
+    let (seeds, [calls]) = in_every_world(200, ENOUGH, |seed| {
+        let scenario = draw::world(seed);
+        let record = scenario.run();
+        check(&scenario, &record).map(|()| [record.calls.len() as u64])
     });
-    println!("{seeds} worlds, {} calls", calls.into_inner());
-    let broken = broken.into_inner().unwrap();
-    assert!(broken.is_empty(), "{} worlds broke a promise:\n\n{}", broken.len(), broken.join("\n\n"));
+    println!("{seeds} worlds, {calls} calls");
 }
 
 #[test]
 fn one_degraded_world_keeps_the_promises() {
-    keeps_the_promises(draw::world(crate::number("STREAM_SQSD_SEED").unwrap_or(0)));
+    keeps_the_promises(draw::world(number("STREAM_SQSD_SEED").unwrap_or(0)));
 }
 
 /// Where the mutants of a cause are no longer caught here, because worlds are drawn in another way, it needs other seeds.

@@ -3,12 +3,11 @@
 //! journal too: a journal is written by a thread of its own.
 //!
 //! ```text
-//! STREAM_SQSD_FAN_OUT_SEEDS=10000 cargo test --no-default-features --test simulation every_fan_out -- --nocapture
+//! STREAM_SQSD_SEEDS=10000 cargo test --no-default-features --test simulation every_fan_out -- --nocapture
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use stream_sqsd::router::Router;
 use tokio::time::{Instant, sleep};
 
 use crate::disk;
+use crate::seeds::in_every_world;
 use crate::world::SIMULATED;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -487,35 +487,10 @@ fn run(seed: u64) -> Result<(Counts, Vec<String>), (String, String)> {
 #[test]
 fn every_fan_out_world_keeps_its_promises() {
     crate::quiet_panics();
-    let seeds = crate::number("STREAM_SQSD_FAN_OUT_SEEDS").unwrap_or(200);
-    let next = AtomicU64::new(crate::number("STREAM_SQSD_FAN_OUT_FROM").unwrap_or(0));
-    let end = next.load(Ordering::Relaxed) + seeds;
-    let totals: [AtomicU64; 4] = Default::default();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
-                        return;
-                    }
-                    match run(seed) {
-                        Ok((counts, _)) => {
-                            for (total, count) in totals.iter().zip(counts) {
-                                total.fetch_add(count, Ordering::Relaxed);
-                            }
-                        }
-                        Err((promise, story)) => {
-                            next.store(end, Ordering::Relaxed);
-                            panic!("{story}\nseed {seed}: {promise}");
-                        }
-                    }
-                }
-            });
-        }
+    let (seeds, [messages, deleted, dead, lives]) = in_every_world(200, 1, |seed| match run(seed) {
+        Ok((counts, _)) => Ok(counts),
+        Err((promise, story)) => Err(format!("{story}\nseed {seed}: {promise}")),
     });
-    let [messages, deleted, dead, lives] = totals.map(AtomicU64::into_inner);
     println!("{seeds} worlds: {messages} messages, {deleted} deleted, {dead} dead-lettered, {lives} processes");
     assert!(deleted > 0 && dead > 0, "worlds in which nothing happens prove nothing");
 }

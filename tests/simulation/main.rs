@@ -25,6 +25,7 @@ mod pace;
 mod promises;
 mod record;
 mod scenario;
+mod seeds;
 mod settlement;
 mod start;
 #[path = "../support/mod.rs"]
@@ -36,7 +37,8 @@ mod witness;
 mod world;
 
 use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use seeds::{in_every_world, number};
 
 fn quiet_panics() {
     static ONCE: Once = Once::new();
@@ -50,44 +52,13 @@ fn quiet_panics() {
     });
 }
 
-pub(crate) fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
-}
-
 #[test]
 fn every_promise_is_kept_in_every_world() {
     quiet_panics();
-    let seeds = number("STREAM_SQSD_SEEDS").unwrap_or(1_000);
-    let next = AtomicU64::new(0);
-    let (messages, deleted, dead, lives) = Default::default();
-    let totals: [AtomicU64; 4] = [messages, deleted, dead, lives];
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds {
-                        return;
-                    }
-                    match world::run(seed) {
-                        Ok(kept) => {
-                            let counts = [kept.messages, kept.deleted, kept.dead_lettered, u64::from(kept.lives)];
-                            for (total, count) in totals.iter().zip(counts) {
-                                total.fetch_add(count, Ordering::Relaxed);
-                            }
-                        }
-                        Err(broken) => {
-                            next.store(seeds, Ordering::Relaxed);
-                            println!("{}", broken.story);
-                            panic!("seed {seed}: {}", broken.promise);
-                        }
-                    }
-                }
-            });
-        }
+    let (seeds, [messages, deleted, dead, lives]) = in_every_world(1_000, 1, |seed| match world::run(seed) {
+        Ok(kept) => Ok([kept.messages, kept.deleted, kept.dead_lettered, u64::from(kept.lives)]),
+        Err(broken) => Err(format!("{}\nseed {seed}: {}", broken.story, broken.promise)),
     });
-    let [messages, deleted, dead, lives] = totals.map(AtomicU64::into_inner);
     println!("{seeds} worlds: {messages} messages, {deleted} deleted, {dead} dead-lettered, {lives} processes");
     assert!(deleted > 0 && dead > 0, "worlds in which nothing happens prove nothing");
 }

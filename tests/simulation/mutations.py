@@ -52,7 +52,7 @@ STAGES = [
     Stage("stream_sqsd", ("consumer::", "handler::")),
     Stage("simulation", skipped=("every_", "the_same_", "degraded::")),
     Stage("simulation", ("every_promise",), seeds=300),
-    Stage("simulation", ("every_fan_out_world",)),
+    Stage("simulation", ("every_fan_out_world",), seeds=200),
     Stage("simulation", ("every_dead_world",), seeds=300),
     Stage("simulation", ("every_degraded_world",), seeds=40),
     Stage("simulation", ("degraded::",), skipped=("every_", "the_same_")),
