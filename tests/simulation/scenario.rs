@@ -249,18 +249,19 @@ impl Scenario {
         router
     }
 
+    /// Waits until it is worth a look: nothing is to be seen before a target that is down is back.
+    async fn a_while(&self, watched: &Watched) {
+        let now = watched.began.elapsed();
+        let back = self.targets.iter().filter_map(|target| target.is_down(now)).map(|outage| outage.until).max();
+        let long = back.map_or(LOOK, |back| (back - now).clamp(LOOK, LOOK * 60));
+        tokio::time::sleep(long).await;
+    }
+
     /// Looks now and then for the dead, and for a queue that stands.
     async fn look(&self, watched: &Watched) {
         let mut since = None;
         loop {
-            let now = watched.began.elapsed();
-            let down = self.targets.iter().filter_map(|target| target.is_down(now));
-            let back = down.map(|outage| outage.until).max();
-            match back {
-                // Nothing is to be seen before it is back.
-                Some(back) => tokio::time::sleep((back - now).clamp(LOOK, LOOK * 60)).await,
-                None => tokio::time::sleep(LOOK).await,
-            }
+            self.a_while(watched).await;
             watched.look_for_the_dead();
             let now = watched.began.elapsed();
             if !self.could_receive(watched, now) {
@@ -346,7 +347,7 @@ impl Scenario {
         let end = watched.began + self.longest;
         let mut first_left = 0;
         while Instant::now() < end {
-            tokio::time::sleep(LOOK).await;
+            self.a_while(watched).await;
             let counts = watched.queue.counts();
             if (counts.sent as usize) < self.messages.len() {
                 continue;
