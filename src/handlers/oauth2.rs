@@ -167,7 +167,10 @@ impl Tokens {
     /// A new token in place of one that ends soon, or that one where another call fetches already or it cannot be had.
     async fn renewed(&self, token: Token, http: &HttpClient, client: &Client, deadline: Instant) -> Token {
         let Ok(_fetching) = self.fetching.try_lock() else { return token };
-        match self.fetch(http, client, deadline).await {
+        // The other half is kept for the event, which can be posted with the token that still holds.
+        let now = Instant::now();
+        let half = now + deadline.saturating_duration_since(now) / 2;
+        match self.fetch(http, client, half).await {
             Ok(renewed) => renewed,
             Err(_) => {
                 let later = Instant::now() + RENEWAL_PAUSE;
@@ -300,13 +303,15 @@ impl Token {
 }
 
 impl Seconds {
-    /// None where it is not a time.
+    /// None where it is not a time in which a token can be used: that serves until it is refused.
     fn duration(self) -> Option<Duration> {
         let seconds = match self {
             Seconds::Number(seconds) => seconds,
             Seconds::Text(text) => text.trim().parse().ok()?,
         };
-        Duration::try_from_secs_f64(seconds).ok().map(|lasts| lasts.min(LONGEST))
+        let lasts =
+            if seconds > LONGEST.as_secs_f64() { LONGEST } else { Duration::try_from_secs_f64(seconds).ok()? };
+        Some(lasts).filter(|lasts| !lasts.is_zero())
     }
 }
 
