@@ -233,6 +233,23 @@ fn a_secret_is_never_in_the_file_and_never_printed() {
     }
 }
 
+#[test]
+fn a_secret_of_the_environment_ends_before_its_line_end() {
+    // As it comes from `echo secret | base64` in a Kubernetes secret.
+    let checked = |secret: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let toml = format!("{QUEUE}[[route]]\nevents = [\"*\"]\n{HTTP}bearer = {{ env = \"GATEWAY_TOKEN\" }}\n");
+        let path = file(directory.path(), "c.toml", toml);
+        let mut command = daemon(&["check", "--config", &path]);
+        command.env("GATEWAY_TOKEN", secret);
+        run(command)
+    };
+    checked("hush\r\n").with(0);
+    assert!(checked("\n").with(1).stdout.contains("the environment variable GATEWAY_TOKEN is empty"));
+    let within = checked("hu\nsh").with(2).saying(&["`bearer`: the token"]);
+    assert!(!within.stderr.contains("hu"), "{}", within.stderr);
+}
+
 /// What may be a secret, in the forms in which secrets are handed out.
 const HUSH: [&str; 4] = [
     "k7q2m9x4c8v1b5n3",
