@@ -432,6 +432,19 @@ fn a_program_that_stays_is_configured_and_refused_well() {
 }
 
 #[test]
+fn a_command_line_in_one_text_is_told_and_its_arguments_are_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let route = "[[route]]\nevents = [\"*\"]\nhandler = \"exec\"\ncommand = \"python3 x.py --token hush\"\n";
+    let path = file(directory.path(), "c.toml", format!("{QUEUE}{route}"));
+    for (command, exit) in [("check", 1), ("run", 2)] {
+        let told = run(daemon(&[command, "--config", &path])).with(exit);
+        let said = told.stdout + &told.stderr;
+        assert!(said.contains("python3 … is not a program that can be executed: each argument is a text"), "{said}");
+        assert!(said.contains("command = [\"python3\", \"--verbose\"]") && !said.contains("hush"), "{said}");
+    }
+}
+
+#[test]
 fn a_url_with_a_user_or_a_wrong_brace_says_what_to_write() {
     let http = |url: &str| check(&format!("[[route]]\nevents = [\"*\"]\nhandler = \"http\"\nurl = \"{url}\"\n"));
     let told =
