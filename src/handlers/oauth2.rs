@@ -73,6 +73,8 @@ struct State {
 #[derive(Clone)]
 pub(super) struct Token {
     pub(super) value: HeaderValue,
+    /// That of its fetch, once that has ended.
+    number: u64,
     renewed_at: Option<Instant>,
     ends_at: Option<Instant>,
 }
@@ -140,7 +142,8 @@ impl Tokens {
         deadline: Instant,
     ) -> Result<Token, HandlerError> {
         if let Some(refused) = refused {
-            self.state().token.take_if(|token| token.value == refused.value);
+            // By its number: an endpoint may give the same one again, and those who had the one before need no third.
+            self.state().token.take_if(|token| token.number == refused.number);
         }
         let held = self.state().held();
         let fetches = match held {
@@ -192,10 +195,9 @@ impl Tokens {
         let mut state = self.state();
         state.fetches += 1;
         state.failure = fetched.as_ref().err().cloned();
-        if let Ok(token) = &fetched {
-            state.token = Some(token.clone());
-        }
-        fetched
+        let token = Token { number: state.fetches, ..fetched? };
+        state.token = Some(token.clone());
+        Ok(token)
     }
 
     /// Asks in the form that the endpoint is known to take, or in one after the other.
@@ -256,6 +258,7 @@ impl Tokens {
         let lasts = answer.expires_in.and_then(Seconds::duration);
         Ok(Token {
             value,
+            number: 0,
             renewed_at: lasts.map(|lasts| asked + lasts.saturating_sub(BEFORE_ITS_END).max(lasts * 3 / 4)),
             ends_at: lasts.map(|lasts| asked + lasts),
         })

@@ -265,6 +265,16 @@ async fn after_a_401_a_new_token_is_tried_once() {
 }
 
 #[tokio::test]
+async fn a_refused_token_is_replaced_once_for_all_who_had_it() {
+    let (receiver, endpoint) = (receiver(), receiver());
+    // An endpoint that keeps its tokens gives the same one again.
+    let never = with_tokens(&receiver, "/bearer/9", oauth2(&endpoint, "/same-token/3600"));
+    join_all((0..20).map(|_| async { assert_eq!(post(&never).await.unwrap_err().kind(), FailureKind::TargetDown) }))
+        .await;
+    assert_eq!((endpoint.requests().len(), receiver.requests().len()), (2, 40));
+}
+
+#[tokio::test]
 async fn without_a_token_the_target_is_down_and_nothing_is_posted() {
     let (receiver, endpoint) = (receiver(), receiver());
     let log = Log::of_this_thread();
