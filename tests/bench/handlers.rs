@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The names choose the handlers. `persistent` is `exec` with a program that stays, which is this one again, and
-//! `persistent-python` the example in Python; both get events of 6 KB, and their own CPU is not counted. `postgres` wants a database in `DATABASE_URL`, where it leaves the table
+//! `persistent-python`, `persistent-node` and `persistent-ruby` are the examples; all get events of 6 KB, and their own CPU is
+//! not counted. `postgres` wants a database in `DATABASE_URL`, where it leaves the table
 //! `bench_events`. `file` writes to the directory for temporary files, which should be on a disk.
 
 #![allow(clippy::disallowed_methods, reason = "the bans are for the engine; a benchmark watches the real clock")]
@@ -78,11 +79,9 @@ fn main() -> Outcome {
                 let large = sample(48);
                 runtime.block_on(measure_with(&name, 100_000, Persistent::new(settings)?, &large))?;
             }
-            "persistent-python" => {
-                let example = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/persistent.py");
-                let settings = PersistentSettings::new(["python3", example]);
-                runtime.block_on(measure_with(&name, 50_000, Persistent::new(settings)?, &sample(48)))?;
-            }
+            "persistent-python" => runtime.block_on(measure_example(&name, "python3", "persistent.py"))?,
+            "persistent-node" => runtime.block_on(measure_example(&name, "node", "persistent.mjs"))?,
+            "persistent-ruby" => runtime.block_on(measure_example(&name, "ruby", "persistent.rb"))?,
             "postgres" => {
                 let table = "bench_events".to_owned();
                 let settings = PostgresSettings::new(env::var("DATABASE_URL")?).with_table(table);
@@ -99,6 +98,13 @@ fn main() -> Outcome {
 
 async fn measure(name: &str, events: usize, handler: impl Handler<Event, Error = HandlerError>) -> Outcome {
     measure_with(name, events, handler, &sample(8)).await
+}
+
+/// An example of a program that stays, with events of 6 KB.
+async fn measure_example(name: &str, interpreter: &str, file: &str) -> Outcome {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/").to_owned() + file;
+    let settings = PersistentSettings::new([interpreter, example.as_str()]);
+    measure_with(name, 50_000, Persistent::new(settings)?, &sample(48)).await
 }
 
 async fn measure_with(

@@ -431,6 +431,28 @@ async fn certificates_are_read_again_when_they_change() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_cannot_be_used_keeps_the_one_before() {
+    let (place, receiver) = guarded();
+    let http = Http::new(guarded_settings(&receiver, place.path())).unwrap();
+    post(&http).await.unwrap();
+    let log = Log::of_this_thread();
+    let others = tempdir().unwrap();
+    certify(others.path());
+    // It is nothing, and then it belongs to another key, as in the middle of a rotation.
+    for broken in [b"hush".to_vec(), fs::read(others.path().join("certificate.pem")).unwrap()] {
+        fs::write(place.path().join("certificate.pem"), broken).unwrap();
+        let end = tokio::time::Instant::now() + Duration::from_millis(1300);
+        while tokio::time::Instant::now() < end {
+            post(&http).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let said = log.take();
+    assert_eq!(said.matches("what was read before is used meanwhile").count(), 1, "{said}");
+    assert!(said.contains("certificate.pem") && !said.contains("hush"), "{said}");
+}
+
+#[tokio::test]
 async fn our_certificate_is_not_shown_where_a_redirect_leads() {
     let (place, mut receiver) = guarded();
     let (other_place, other) = guarded();

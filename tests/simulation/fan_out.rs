@@ -372,6 +372,33 @@ async fn a_route_that_leads_elsewhere_now_counts_as_not_done() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_swap_or_a_new_name_each_target_has_the_event() {
+    // Whether the second process calls the first route again; the names and the targets of its routes.
+    for (again, routes) in [
+        (false, [("A", "x"), ("B", "y")]),
+        (true, [("A", "y"), ("B", "x")]),
+        (true, [("B", "x"), ("A", "y")]),
+        (true, [("C", "x"), ("B", "y")]),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let memory = MemorySettings::new().with_visibility_timeout(10 * SECOND);
+        let world = World::new(memory).with_journal(&folder.path().join("journal"));
+        world.queue.send(MESSAGE);
+        let router = |routes: [(&'static str, &'static str); 2], script: [Script; 2]| {
+            routes.into_iter().zip(script).fold(Router::new(), |router, ((name, target), script)| {
+                let world = world.clone();
+                let handler = move |_: Event, context: Context| world.clone().handle(name, script, context);
+                router.route_named(name, |_| true, handler).continuing().with_target(target)
+            })
+        };
+        world.crash(router([("A", "x"), ("B", "y")], [|_| Act::Succeeds, |_| Act::Hangs])).await;
+        let summary = world.run(router(routes, [|_| Act::Succeeds; 2]), sleep(60 * SECOND)).await;
+        let called: Vec<_> = world.calls()[2..].iter().map(|(name, _)| *name).collect();
+        assert_eq!((summary.counts.deleted, called.len()), (1, 1 + usize::from(again)), "{routes:?}: {called:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_done_is_deleted_when_its_other_route_is_gone() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("journal");

@@ -53,7 +53,8 @@ impl Program {
     /// The program as people may see it: of a command that is one text, as a shell takes it, not what follows the first
     /// word, which may hold a secret.
     fn shown(&self) -> String {
-        let (Program::Each(ExecSettings { command, .. }) | Program::Persistent(PersistentSettings { command, .. })) = self;
+        let (Program::Each(ExecSettings { command, .. }) | Program::Persistent(PersistentSettings { command, .. })) =
+            self;
         match command.as_slice() {
             [line] => match line.split_once(char::is_whitespace) {
                 Some((first, _)) if !Path::new(line).exists() => format!("{first} …"),
