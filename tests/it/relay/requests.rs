@@ -217,12 +217,44 @@ async fn only_allowed_addresses_are_answered() {
 #[tokio::test]
 async fn a_sender_that_closes_its_side_is_answered_all_the_same() {
     let relay = Running::start(settings(), queue()).await;
+    let mut held = Vec::new();
     for number in 0..50 {
         let mut connection = TcpStream::connect(relay.address).await.unwrap();
         connection.write_all(&Webhook::new(&format!("id-{number}"), JSON).bytes()).await.unwrap();
         connection.shutdown().await.unwrap();
         assert_eq!(answer(&mut connection).await.map(|(code, _)| code), Some(200), "{number}");
+        held.push(connection);
     }
+    // The other side of none of them is ever closed.
+    none_is_open(&relay, Duration::from_secs(4)).await;
+}
+
+#[tokio::test]
+async fn half_a_request_on_half_a_connection_holds_no_place() {
+    let relay = Running::start(settings(), queue()).await;
+    let request = Webhook::new("id", JSON).bytes();
+    let mut chunked = Webhook::new("id", JSON).header("Content-Length", "").header("Transfer-Encoding", "chunked");
+    chunked.body = b"ff\r\n{".to_vec();
+    let chunked = chunked.bytes();
+    let two = [request.clone(), request[..30].to_vec()].concat();
+    let head = request.len() - JSON.len();
+    let mut held = Vec::new();
+    for sent in
+        [&b""[..], b"\r\n", &request[..1], &request[..head - 1], &request[..head], &request[..head + 9], &chunked, &two]
+    {
+        let mut connection = TcpStream::connect(relay.address).await.unwrap();
+        connection.write_all(sent).await.unwrap();
+        connection.shutdown().await.unwrap();
+        held.push(connection);
+    }
+    none_is_open(&relay, Duration::from_secs(4)).await;
+    assert_eq!(relay.queue.counts().sent, 1, "of the last one, which begins with a whole request");
+}
+
+/// Sooner than any limit of time, which would end it as well.
+async fn none_is_open(relay: &Running, within: Duration) {
+    let connections = async || relay.monitor.snapshot().connections;
+    until("no connection is open", within, connections, |connections| *connections == 0).await;
 }
 
 #[tokio::test]
