@@ -6,8 +6,9 @@
 //!
 //! The names choose the handlers. `persistent` is `exec` with a program that stays, which is this one again, and
 //! `persistent-python`, `persistent-node` and `persistent-ruby` are the examples; all get events of 6 KB, and their own CPU
-//! stands beside ours: on a busy machine it says how many a core of its own would take. `postgres` wants a database in `DATABASE_URL`, where it leaves the table
-//! `bench_events`. `file` writes to the directory for temporary files, which should be on a disk.
+//! stands beside ours: on a busy machine it says how many a core of its own would take. `postgres` wants a database in
+//! `DATABASE_URL`, where it leaves the table `bench_events`. `file` writes to the directory for temporary files, which should
+//! be on a disk.
 
 #![allow(clippy::disallowed_methods, reason = "the bans are for the engine; a benchmark watches the real clock")]
 
