@@ -41,18 +41,12 @@ impl End {
 
 impl Work<Engine> {
     /// Calls the handler until there is an end. `beside` is the place of this branch among several of the message.
-    pub(super) async fn handle(
-        &self,
-        branch: &mut Branch,
-        at: At<'_>,
-        expires: Option<SystemTime>,
-        beside: Option<Place<'_>>,
-    ) -> End {
+    pub(super) async fn handle(&self, branch: &mut Branch, at: &At<'_>, beside: Option<Place<'_>>) -> End {
         let engine = &self.engine;
         let mut caller = engine.flow.enter(at.number, self.lease.message_id().clone());
         let mut failures = 0_u32;
         loop {
-            match self.turn(&mut caller, expires).await {
+            match self.turn(&mut caller, at.expires).await {
                 None => return End::LeaseLost { succeeded: false },
                 Some(Next::Call) => {}
                 Some(Next::Return) => return End::Returned,
@@ -101,7 +95,7 @@ impl Work<Engine> {
         let limit = self.hold_limit(expires);
         let next = tokio::select! {
             biased;
-            () = self.lease.lost().cancelled() => return None,
+            () = self.lease.lost().wait() => return None,
             next = caller.turn(limit, self.receive_count(), self.engine.max_receive_count()) => next,
             () = self.engine.drain.handlers_over() => Next::Return,
         };
@@ -131,7 +125,7 @@ impl Work<Engine> {
         let until = later(Instant::now(), delay);
         tokio::select! {
             biased;
-            () = self.lease.lost().cancelled() => false,
+            () = self.lease.lost().wait() => false,
             () = self.engine.drain.begun() => false,
             () = tokio::time::sleep_until(limit), if limit < until => false,
             () = tokio::time::sleep_until(until) => true,

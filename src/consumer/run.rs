@@ -358,9 +358,9 @@ impl<Q: Queue> Run<Q> {
         };
         let group = group.filter(|_| task == Task::Work && !mutant!("no-order-in-a-group"));
         let ticket = group.map(|group| engine.groups.enqueue(group, lease.message_id().clone(), lease.returned()));
-        let work = Work::new(engine.clone(), lease, held, ticket, delivery.receive_count);
+        let work = Work::new(engine.clone(), lease, held, ticket, delivery);
         // On the heap once, rather than moved from the stack into the task and about in it.
-        self.workers.spawn(Box::pin(work.run(delivery, task)));
+        self.workers.spawn(Box::pin(work.run(task)));
     }
 
     /// One delivery is settled, and with it perhaps others: those of a batch of deletes end together.
