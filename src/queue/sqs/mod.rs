@@ -32,6 +32,9 @@ mod url;
 pub use crate::queue::outgoing::{Outgoing, batches};
 pub use arn::TopicArn;
 pub use attributes::{Encryption, QueueAttributes, Redrive};
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use direct::compare_with_sdk;
 pub use provision::Provisioner;
 pub use queue::{ConnectError, QueueAddress, SqsClient, SqsOptions, SqsQueue};
 pub use redrive::{MAX_MOVE_RATE, MoveState, MoveTask};
