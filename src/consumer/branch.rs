@@ -46,7 +46,8 @@ impl Work<Engine> {
         let mut caller = engine.flow.enter(at.number, self.lease.message_id().clone());
         let mut failures = 0_u32;
         loop {
-            match self.turn(&mut caller, at.expires).await {
+            let no_slot = beside.is_some() && branch.attempt == 0 && mutant!("call-several-routes-in-one-slot");
+            match if no_slot { Some(Next::Call) } else { self.turn(&mut caller, at.expires).await } {
                 None => return End::LeaseLost { succeeded: false },
                 Some(Next::Call) => {}
                 Some(Next::Return) => return End::Returned,

@@ -41,6 +41,9 @@ impl Work<Engine> {
         }
         // For those who watch, until the message is settled.
         let _here: Vec<_> = self.account.done.iter().map(|number| engine.flow.done_here(*number)).collect();
+        if mutant!("leave-the-group-before-each-route-is-done") {
+            self.ticket = None;
+        }
         let together = Together::new(missing.len());
         let (work, expires) = (&*self, self.expires());
         let branches = missing.into_iter().enumerate().map(|(position, (number, route))| {
@@ -104,7 +107,7 @@ impl Work<Engine> {
                 return Some(End::LeaseLost { succeeded: false });
             }
             () = place.others_rest() => {}
-            () = self.engine.drain.begun() => {}
+            () = self.engine.drain.begun(), if !mutant!("call-again-in-a-shutdown") => {}
             () = tokio::time::sleep_until(again), if !rejected || mutant!("call-again-what-was-rejected") => return None,
         }
         let now = if mutant!("wait-longer-than-was-asked") {

@@ -420,7 +420,7 @@ fn repair(file: &mut fs::File, path: &Path) -> io::Result<bool> {
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
     use std::future::poll_fn;
-    use std::pin::pin;
+    use std::pin::{Pin, pin};
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex, mpsc};
     use std::task::Poll;
@@ -529,6 +529,15 @@ mod tests {
         run.await.unwrap().unwrap();
     }
 
+    /// Polls a call of the handler once, after which it waits for the disk.
+    async fn begins(mut call: Pin<&mut impl Future>) {
+        poll_fn(|polling| {
+            assert!(call.as_mut().poll(polling).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
     #[tokio::test]
     async fn a_disk_that_hangs_holds_up_nobody_who_drops_the_handler() {
         let place = tempfile::tempdir().unwrap();
@@ -544,11 +553,7 @@ mod tests {
         let event = Event::from_json(r#"{"type":"a.b"}"#).unwrap();
         {
             let mut handled = pin!(file.handle(event, Context::for_test("1")));
-            poll_fn(|polling| {
-                assert!(handled.as_mut().poll(polling).is_pending());
-                Poll::Ready(())
-            })
-            .await;
+            begins(handled.as_mut()).await;
             // Before the handler is given up, which would take the line back.
             hanging.recv_timeout(20 * COMMIT_ENDS).unwrap();
         }
@@ -574,11 +579,7 @@ mod tests {
         let event = Event::from_json(r#"{"type":"a.b"}"#).unwrap();
         {
             let mut handled = pin!(file.handle(event, Context::for_test("1")));
-            poll_fn(|polling| {
-                assert!(handled.as_mut().poll(polling).is_pending());
-                Poll::Ready(())
-            })
-            .await;
+            begins(handled.as_mut()).await;
             begun.recv_timeout(20 * COMMIT_ENDS).unwrap();
         }
         drop(file);

@@ -73,6 +73,8 @@ struct State {
 #[derive(Clone)]
 pub(super) struct Token {
     pub(super) value: HeaderValue,
+    /// That of its fetch, once that has ended.
+    number: u64,
     renewed_at: Option<Instant>,
     ends_at: Option<Instant>,
 }
@@ -140,7 +142,8 @@ impl Tokens {
         deadline: Instant,
     ) -> Result<Token, HandlerError> {
         if let Some(refused) = refused {
-            self.state().token.take_if(|token| token.value == refused.value);
+            // By its number: an endpoint may give the same one again, and those who had the one before need no third.
+            self.state().token.take_if(|token| token.number == refused.number);
         }
         let held = self.state().held();
         let fetches = match held {
@@ -167,7 +170,10 @@ impl Tokens {
     /// A new token in place of one that ends soon, or that one where another call fetches already or it cannot be had.
     async fn renewed(&self, token: Token, http: &HttpClient, client: &Client, deadline: Instant) -> Token {
         let Ok(_fetching) = self.fetching.try_lock() else { return token };
-        match self.fetch(http, client, deadline).await {
+        // The other half is kept for the event, which can be posted with the token that still holds.
+        let now = Instant::now();
+        let half = now + deadline.saturating_duration_since(now) / 2;
+        match self.fetch(http, client, half).await {
             Ok(renewed) => renewed,
             Err(_) => {
                 let later = Instant::now() + RENEWAL_PAUSE;
@@ -189,10 +195,9 @@ impl Tokens {
         let mut state = self.state();
         state.fetches += 1;
         state.failure = fetched.as_ref().err().cloned();
-        if let Ok(token) = &fetched {
-            state.token = Some(token.clone());
-        }
-        fetched
+        let token = Token { number: state.fetches, ..fetched? };
+        state.token = Some(token.clone());
+        Ok(token)
     }
 
     /// Asks in the form that the endpoint is known to take, or in one after the other.
@@ -253,6 +258,7 @@ impl Tokens {
         let lasts = answer.expires_in.and_then(Seconds::duration);
         Ok(Token {
             value,
+            number: 0,
             renewed_at: lasts.map(|lasts| asked + lasts.saturating_sub(BEFORE_ITS_END).max(lasts * 3 / 4)),
             ends_at: lasts.map(|lasts| asked + lasts),
         })
@@ -300,13 +306,15 @@ impl Token {
 }
 
 impl Seconds {
-    /// None where it is not a time.
+    /// None where it is not a time in which a token can be used: that serves until it is refused.
     fn duration(self) -> Option<Duration> {
         let seconds = match self {
             Seconds::Number(seconds) => seconds,
             Seconds::Text(text) => text.trim().parse().ok()?,
         };
-        Duration::try_from_secs_f64(seconds).ok().map(|lasts| lasts.min(LONGEST))
+        let lasts =
+            if seconds > LONGEST.as_secs_f64() { LONGEST } else { Duration::try_from_secs_f64(seconds).ok()? };
+        Some(lasts).filter(|lasts| !lasts.is_zero())
     }
 }
 

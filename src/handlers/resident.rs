@@ -344,7 +344,7 @@ impl Resident {
             (End::Overlong, _) => "it wrote a line that is too long".to_owned(),
             (End::Silent, _) => "it did not answer about a cancelled event".to_owned(),
             (_, Some(status)) => format!("it ended by {status}"),
-            (_, None) => "it closed its output".to_owned(),
+            (_, None) => "it closed its input or its output".to_owned(),
         };
         if self.complaints.are_worth_telling(&why) {
             tracing::warn!(events_inside = count, why, "a program that should stay is gone; it is started again");

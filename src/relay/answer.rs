@@ -22,6 +22,7 @@ fn code(outcome: RelayOutcome) -> (StatusCode, &'static str) {
         WrongSignature => (StatusCode::UNAUTHORIZED, "signature mismatch\n"),
         TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too large\n"),
         WrongEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "a body is JSON, or gzip of JSON\n"),
+        Damaged => (StatusCode::BAD_REQUEST, "the body is damaged\n"),
         NotAnEvent => (StatusCode::BAD_REQUEST, "this is not an event\n"),
         RefusedByQueue => (StatusCode::BAD_REQUEST, "the queue refuses this event\n"),
         TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n"),

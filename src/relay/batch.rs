@@ -18,6 +18,9 @@ use crate::telemetry::{Cause, RelayOutcome, RelayTelemetry};
 /// How long the first event of a batch waits for others.
 pub(super) const LINGER: Duration = Duration::from_millis(3);
 
+/// How long a call has at the least: together with [`SEND_LIMIT`](super::endpoint::SEND_LIMIT) it is over before the answer is due.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// How many calls are under way at the same time.
 const CALLS: usize = 64;
 
@@ -130,7 +133,8 @@ async fn send<S: Sender>(
     // It has waited for a call for too long. Those who wait for it are about to be told so.
     late.into_iter().for_each(|job| not_now(job.message, job.ticket, job.held));
 
-    let Some(by) = batch.iter().map(|job| job.send_by).min() else { return };
+    // One whose body came slowly has little time left, and is not to take it from the others.
+    let Some(by) = batch.iter().map(|job| job.send_by.max(now + LEAST)).min() else { return };
     let (messages, waiting): (Vec<Outgoing>, Vec<(Ticket, Held)>) =
         batch.into_iter().map(|job| (job.message, (job.ticket, job.held))).unzip();
     let delivered = courier.deliver(&messages, by).await;
@@ -179,8 +183,12 @@ mod tests {
 
     impl World {
         fn store(&self, body: &str) -> Waiter {
+            self.store_within(body, Duration::from_secs(4))
+        }
+
+        fn store_within(&self, body: &str, time: Duration) -> Waiter {
             let Seen::First(ticket, waiter) = self.memory.see(body.to_owned()) else { panic!("{body} is known") };
-            let send_by = Instant::now() + Duration::from_secs(4);
+            let send_by = Instant::now() + time;
             self.store.store(Job {
                 message: Outgoing::plain(body.to_owned()),
                 ticket,
@@ -244,6 +252,14 @@ mod tests {
         let outcomes = outcomes(waiters).await;
         assert!(outcomes.iter().all(|outcome| *outcome == RelayOutcome::QueueUnavailable));
         assert_eq!(began.elapsed().as_secs(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_sender_takes_no_time_from_the_others_of_its_call() {
+        let world = world(Scripted { takes: Duration::from_millis(300), ..Scripted::willing() });
+        let waiters = vec![world.store_within("slow", Duration::from_millis(50)), world.store("another")];
+        assert_eq!(outcomes(waiters).await, [RelayOutcome::Sent; 2]);
+        assert_eq!(world.queue.calls.lock().expect("calls").len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,6 +33,9 @@ pub(super) const ANSWER_LIMIT: Duration = Duration::from_millis(5_500);
 /// 16 KiB of buffers until it is closed, and one that has not has none.
 const KEPT_OPEN: usize = 5;
 
+const WRONG_PATH: &str = "a request for an app of [relay] comes to another path than `path`, and Stream does not try again: \
+                          where it is Stream's, its events are being lost; put the URL of the hook right";
+
 /// What requests are answered with.
 pub(super) struct Endpoint<S> {
     pub(super) settings: RelaySettings,
@@ -54,7 +57,11 @@ impl<S: Sender> Endpoint<S> {
         let outcome = match request::look(&self.settings, &parts, body.size_hint().exact(), peer) {
             Ok(head) => self.take(&head, body, began, peer).await,
             Err(refusal) => {
-                self.say_refused(refusal, "", peer);
+                let app = request::app_elsewhere(&self.settings, &parts).filter(|_| refusal == RelayOutcome::WrongPath);
+                match app {
+                    Some(api_key) => self.say_lost(refusal, WRONG_PATH, api_key, peer),
+                    None => self.say_refused(refusal, "", peer),
+                }
                 refusal
             }
         };
@@ -98,6 +105,7 @@ impl<S: Sender> Endpoint<S> {
                 match message(head, webhook, &identity, self.store.keeps_order()) {
                     Ok(message) => self.store.store(Job { message, ticket, held, send_by: began + SEND_LIMIT }),
                     Err(refusal) => {
+                        self.say_refused(refusal, &head.app.api_key, peer);
                         ticket.finish(refusal);
                         return refusal;
                     }
@@ -119,8 +127,7 @@ impl<S: Sender> Endpoint<S> {
 
     fn say_refused(&self, refusal: RelayOutcome, api_key: &str, peer: IpAddr) {
         debug!(%peer, outcome = refusal.label(), "a request was refused");
-        let kind = ("relay", refusal.label());
-        // Stream does not send again what was answered 401 or 403, so where it was Stream's, an event is lost.
+        // Stream does not send these again, so where it was Stream's, an event is lost.
         let lost = match refusal {
             RelayOutcome::WrongSignature => {
                 "a signature is wrong, and Stream does not try again: where the API secret was rotated, events of this app are \
@@ -134,16 +141,33 @@ impl<S: Sender> Endpoint<S> {
                 "a request for an app of [relay] comes from an address that `allow` does not hold, and Stream does not try \
                  again: where it is Stream's, events are being lost; behind a load balancer `trusted_proxies` is needed"
             }
+            RelayOutcome::NotAnEvent => {
+                "a request with a right signature holds no event, and Stream does not try again: the hooks that wait for an \
+                 answer (before message send, custom commands) cannot go through a relay; give them a URL of their own"
+            }
+            RelayOutcome::TooLarge => {
+                "a request for an app of [relay] is larger than 1 MiB, or than 4 MiB inflated, and Stream does not try again: \
+                 where it is Stream's, this event is lost"
+            }
+            RelayOutcome::WrongEncoding => {
+                "a request for an app of [relay] has a Content-Encoding other than gzip, and Stream does not try again: where \
+                 it is Stream's, its events are being lost"
+            }
             RelayOutcome::Busy => {
-                if let Some(times) = self.telemetry.worth_logging(kind) {
+                if let Some(times) = self.telemetry.worth_logging(("relay", refusal.label())) {
                     warn!(%peer, times, "too much at once: a request was answered 503, and Stream tries again");
                 }
                 return;
             }
             _ => return,
         };
-        if let Some(times) = self.telemetry.worth_logging(Cause::new(kind, api_key)) {
-            let outcome = refusal.label();
+        self.say_lost(refusal, lost, api_key, peer);
+    }
+
+    /// Somebody must act, or events of this app are lost.
+    fn say_lost(&self, refusal: RelayOutcome, lost: &'static str, api_key: &str, peer: IpAddr) {
+        let outcome = refusal.label();
+        if let Some(times) = self.telemetry.worth_logging(Cause::new(("relay", outcome), api_key)) {
             error!(%peer, outcome, api_key, times, "{lost}");
         }
     }

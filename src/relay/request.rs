@@ -59,6 +59,12 @@ pub(super) struct Webhook {
     pub(super) gzip: Option<Vec<u8>>,
 }
 
+/// The API key of a request that has come to another path, where it is that of an app: then it may be Stream's.
+pub(super) fn app_elsewhere<'a>(settings: &'a RelaySettings, head: &Parts) -> Option<&'a str> {
+    let key = text(&head.headers, "x-api-key")?;
+    settings.apps.iter().find(|app| app.api_key == key).map(|app| app.api_key.as_str())
+}
+
 /// Looks at the head.
 ///
 /// # Errors
@@ -133,7 +139,7 @@ async fn collect<B: Body<Data = Bytes>>(body: B, held: &mut Held) -> Result<Vec<
     let mut body = std::pin::pin!(body);
     while let Some(frame) = body.frame().await {
         // It ended too soon, or is not what its head says: nobody is there to read the answer.
-        let frame = frame.map_err(|_| RelayOutcome::NotAnEvent)?;
+        let frame = frame.map_err(|_| RelayOutcome::Damaged)?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.remaining() > RECEIVED_LIMIT {
             return Err(RelayOutcome::TooLarge);
@@ -152,7 +158,8 @@ async fn collect<B: Body<Data = Bytes>>(body: B, held: &mut Held) -> Result<Vec<
 ///
 /// How the request is answered.
 pub(super) fn open(head: &Head<'_>, body: Vec<u8>) -> Result<Webhook, RelayOutcome> {
-    let inflated = match decode::gunzip(&body, INFLATED_LIMIT).map_err(refused)? {
+    let unread = |error| refused(error, RelayOutcome::Damaged);
+    let inflated = match decode::gunzip(&body, INFLATED_LIMIT).map_err(unread)? {
         std::borrow::Cow::Owned(inflated) => Some(inflated),
         std::borrow::Cow::Borrowed(_) => None,
     };
@@ -164,13 +171,14 @@ pub(super) fn open(head: &Head<'_>, body: Vec<u8>) -> Result<Webhook, RelayOutco
         Some(json) => (json, Some(body)),
         None => (body, None),
     };
-    let event = decode::into_text(json).and_then(decode::from_text).map_err(refused)?;
+    let event = decode::into_text(json).and_then(decode::from_text);
+    let event = event.map_err(|error| refused(error, RelayOutcome::NotAnEvent))?;
     Ok(Webhook { event, gzip })
 }
 
-fn refused(error: DecodeError) -> RelayOutcome {
+fn refused(error: DecodeError, otherwise: RelayOutcome) -> RelayOutcome {
     match error {
         DecodeError::TooLarge { .. } => RelayOutcome::TooLarge,
-        _ => RelayOutcome::NotAnEvent,
+        _ => otherwise,
     }
 }

@@ -54,13 +54,17 @@ pub enum TlsFileError {
 #[derive(Debug)]
 pub(super) struct Certificate {
     files: TlsFiles,
+    /// What the files were when they were read first.
+    first: [Option<(SystemTime, u64)>; 2],
     now: Mutex<Arc<ServerConfig>>,
 }
 
 impl Certificate {
     pub(super) fn read(files: &TlsFiles) -> Result<Certificate, TlsFileError> {
+        // Before they are read, so that a change in between is seen.
+        let first = changed(files);
         let now = Mutex::new(read(files)?);
-        Ok(Certificate { files: files.clone(), now })
+        Ok(Certificate { files: files.clone(), first, now })
     }
 
     pub(super) fn acceptor(&self) -> TlsAcceptor {
@@ -69,7 +73,7 @@ impl Certificate {
 
     /// Reads the files again whenever they have changed. What cannot be used is not: the certificate from before stays.
     pub(super) async fn keep(self: Arc<Self>, telemetry: Arc<RelayTelemetry>) {
-        let mut seen = changed(&self.files);
+        let mut seen = self.first;
         loop {
             sleep(LOOK_EVERY).await;
             let now = changed(&self.files);
@@ -181,9 +185,14 @@ mod tests {
         write(&files, &first.0, &first.1);
         let certificate = Arc::new(Certificate::read(&files).unwrap());
         let telemetry = Arc::new(RelayTelemetry::new());
+        // Before anybody looks.
+        let (third, before) = (pair(), now(&certificate));
+        write(&files, &third.0, &third.1);
         let mut keeping = JoinSet::new();
         keeping.spawn(certificate.clone().keep(telemetry.clone()));
         let looked = || sleep(LOOK_EVERY + Duration::from_millis(1));
+        looked().await;
+        assert!(!Arc::ptr_eq(&now(&certificate), &before), "it was replaced between the first look and the second");
         let before = now(&certificate);
         looked().await;
         assert!(Arc::ptr_eq(&now(&certificate), &before), "nothing has changed");

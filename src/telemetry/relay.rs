@@ -31,6 +31,9 @@ words! {
         WrongSignature = "wrong_signature",
         TooLarge = "too_large",
         WrongEncoding = "unsupported_encoding",
+        /// The body broke off, or is damaged gzip. Nobody knows who has sent it.
+        Damaged = "damaged",
+        /// The signature is right, and the body is something else.
         NotAnEvent = "not_an_event",
         /// SQS will never take it.
         RefusedByQueue = "refused_by_queue",
@@ -51,8 +54,8 @@ const REQUESTS: Metric = counter(
     &["outcome"],
     "Requests to the relay by how they were answered: with 200 (sent to the queue, spooled, repeated), never to be tried \
      again (wrong_path, wrong_method, wrong_address, unknown_api_key, wrong_signature, too_large, unsupported_encoding, \
-     not_an_event, refused_by_queue), or for Stream to try again (too_slow, busy, queue_unavailable, spool_full, \
-     spool_failed).",
+     damaged, not_an_event although signed, refused_by_queue), or for Stream to try again (too_slow, busy, \
+     queue_unavailable, spool_full, spool_failed).",
 );
 const DURATION: Metric = histogram(
     "stream_sqsd_relay_request_duration_seconds",

@@ -265,7 +265,7 @@ impl Writer {
             if words > 0 {
                 self.json.push_str(if words % 23 == 0 { r"\n" } else { " " });
             }
-            let left = end - self.json.len();
+            let left = end.saturating_sub(self.json.len());
             self.json.push_str(word.get(..left.min(word.len())).unwrap_or("é"));
             words += 1;
         }

@@ -233,6 +233,23 @@ fn a_secret_is_never_in_the_file_and_never_printed() {
     }
 }
 
+#[test]
+fn a_secret_of_the_environment_ends_before_its_line_end() {
+    // As it comes from `echo secret | base64` in a Kubernetes secret.
+    let checked = |secret: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let toml = format!("{QUEUE}[[route]]\nevents = [\"*\"]\n{HTTP}bearer = {{ env = \"GATEWAY_TOKEN\" }}\n");
+        let path = file(directory.path(), "c.toml", toml);
+        let mut command = daemon(&["check", "--config", &path]);
+        command.env("GATEWAY_TOKEN", secret);
+        run(command)
+    };
+    checked("hush\r\n").with(0);
+    assert!(checked("\n").with(1).stdout.contains("the environment variable GATEWAY_TOKEN is empty"));
+    let within = checked("hu\nsh").with(2).saying(&["`bearer`: the token"]);
+    assert!(!within.stderr.contains("hu"), "{}", within.stderr);
+}
+
 /// What may be a secret, in the forms in which secrets are handed out.
 const HUSH: [&str; 4] = [
     "k7q2m9x4c8v1b5n3",
@@ -412,6 +429,19 @@ fn a_program_that_stays_is_configured_and_refused_well() {
     exec("persistent = true\nprocesses = 0").with(2).saying(&["c.toml:8: `processes`: it must be more than zero"]);
     exec("persistent = true\nprocesses = 1025").with(2).saying(&["c.toml:8: `processes`: 1025 is more than 1,024"]);
     exec("persistent = 2").with(2).saying(&["c.toml:7: `persistent`"]);
+}
+
+#[test]
+fn a_command_line_in_one_text_is_told_and_its_arguments_are_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let route = "[[route]]\nevents = [\"*\"]\nhandler = \"exec\"\ncommand = \"python3 x.py --token hush\"\n";
+    let path = file(directory.path(), "c.toml", format!("{QUEUE}{route}"));
+    for (command, exit) in [("check", 1), ("run", 2)] {
+        let told = run(daemon(&[command, "--config", &path])).with(exit);
+        let said = told.stdout + &told.stderr;
+        assert!(said.contains("python3 … is not a program that can be executed: each argument is a text"), "{said}");
+        assert!(said.contains("command = [\"python3\", \"--verbose\"]") && !said.contains("hush"), "{said}");
+    }
 }
 
 #[test]

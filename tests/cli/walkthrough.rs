@@ -16,37 +16,17 @@ mod postgres {
     use crate::daemon::daemon;
     use crate::memory::postgres::Cluster;
     use crate::queue::Sqs;
+    use crate::support::page::blocks;
 
     const PAGE: &str = include_str!("../../src/docs/relay.md");
 
     /// What stands in the place of `localstack/down` and `localstack/up`: says so, and waits until it is done.
     const SWITCH: &str = "#!/bin/sh\ntouch wanted-NAME\nuntil [ ! -e wanted-NAME ]; do sleep 0.02; done\n";
 
-    /// The blocks of the steps: their kind and their text, without the indentation of the step.
-    fn blocks() -> Vec<(String, String)> {
-        let (_, steps) = PAGE.split_once("## Try it\n").unwrap();
-        let (steps, _) = steps.split_once("\n## ").unwrap();
-        let mut blocks: Vec<(String, String)> = Vec::new();
-        let mut inside = false;
-        for line in steps.lines() {
-            let line = line.strip_prefix("   ").unwrap_or(line);
-            match line.strip_prefix("```") {
-                Some(kind) if !inside => {
-                    blocks.push((kind.to_owned(), String::new()));
-                    inside = true;
-                }
-                Some(_) => inside = false,
-                None if inside => blocks.last_mut().unwrap().1 += &format!("{line}\n"),
-                None => {}
-            }
-        }
-        blocks
-    }
-
     /// The steps as one script, which says between two blocks which one is over, and what the page says that they print.
     fn script() -> (String, Vec<(usize, String)>) {
         let (mut script, mut told) = (String::new(), Vec::new());
-        for (number, (kind, text)) in blocks().into_iter().enumerate() {
+        for (number, (kind, text)) in blocks(PAGE, "Try it").into_iter().enumerate() {
             match kind.as_str() {
                 "sh" => script += &format!("{text}echo \"--- {number}\"\n"),
                 "text" => told.push((number - 1, text)),

@@ -195,8 +195,8 @@ async fn a_token_is_fetched_once_for_all_who_need_it() {
 #[tokio::test]
 async fn an_endpoint_that_wants_the_form_gets_the_secret_there() {
     let (receiver, endpoint) = (receiver(), receiver());
-    let http = with_tokens(&receiver, "/bearer/1", oauth2(&endpoint, "/token-by-form/0"));
-    post(&http).await.unwrap();
+    // The first token is refused.
+    let http = with_tokens(&receiver, "/bearer/3", oauth2(&endpoint, "/token-by-form/3600"));
     post(&http).await.unwrap();
     let bodies: Vec<_> = endpoint.requests().into_iter().map(|request| request.body).collect();
     let form = "grant_type=client_credentials&client_id=garden&client_secret=hush";
@@ -231,6 +231,30 @@ async fn a_token_that_ends_soon_serves_while_no_other_can_be_had() {
 }
 
 #[tokio::test]
+async fn a_renewal_that_hangs_costs_no_event_while_the_token_holds() {
+    let (receiver, endpoint) = (receiver(), receiver());
+    let settings = settings(&receiver, "/bearer/1").with_timeout(Duration::from_secs(1));
+    let oauth2 = oauth2(&endpoint, "/one-token-then-late/8");
+    let http = Http::new(settings.with_authorization(Authorization::OAuth2(oauth2))).unwrap();
+    post(&http).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(6100)).await;
+    join_all((0..3).map(|_| async { post(&http).await.unwrap() })).await;
+    assert_eq!(endpoint.requests().len(), 2, "one asked for the next token");
+}
+
+#[tokio::test]
+async fn a_token_that_says_no_good_time_serves_until_it_is_refused() {
+    let (receiver, endpoint) = (receiver(), receiver());
+    for lasts in ["0", "-5", "soon", "NaN", "1e300", "inf"] {
+        let before = endpoint.requests().len();
+        let http = with_tokens(&receiver, "/bearer/1", oauth2(&endpoint, &format!("/token/{lasts}")));
+        join_all((0..3).map(|_| async { post(&http).await.unwrap() })).await;
+        post(&http).await.unwrap();
+        assert_eq!(endpoint.requests().len() - before, 1, "{lasts}");
+    }
+}
+
+#[tokio::test]
 async fn after_a_401_a_new_token_is_tried_once() {
     let (receiver, endpoint) = (receiver(), receiver());
     post(&with_tokens(&receiver, "/bearer/2", oauth2(&endpoint, "/token/3600"))).await.unwrap();
@@ -238,6 +262,16 @@ async fn after_a_401_a_new_token_is_tried_once() {
     let never = with_tokens(&receiver, "/bearer/9", oauth2(&endpoint, "/token/3601"));
     assert_eq!(post(&never).await.unwrap_err().kind(), FailureKind::TargetDown);
     assert_eq!((endpoint.requests().len(), receiver.requests().len()), (4, 4));
+}
+
+#[tokio::test]
+async fn a_refused_token_is_replaced_once_for_all_who_had_it() {
+    let (receiver, endpoint) = (receiver(), receiver());
+    // An endpoint that keeps its tokens gives the same one again.
+    let never = with_tokens(&receiver, "/bearer/9", oauth2(&endpoint, "/same-token/3600"));
+    join_all((0..20).map(|_| async { assert_eq!(post(&never).await.unwrap_err().kind(), FailureKind::TargetDown) }))
+        .await;
+    assert_eq!((endpoint.requests().len(), receiver.requests().len()), (2, 40));
 }
 
 #[tokio::test]

@@ -183,6 +183,52 @@ async fn the_exit_code_judges_an_event_that_was_alone() {
 }
 
 #[tokio::test]
+async fn a_program_without_output_or_with_heirs_of_it_is_replaced() {
+    let place = tempdir().unwrap();
+    // What has left its group is not followed, but nobody waits for it either.
+    let body = r#"case $text in
+        silent) exec >&- 2>&-; sleep 60;;
+        heirs) setsid sleep 60 & sleep 60 & exit 1;;
+        *) answer done;; esac"#;
+    let program = script(body, place.path());
+    for text in ["silent", "heirs"] {
+        handle(&program, "1", "live").await.unwrap();
+        let began = Instant::now();
+        let error = handle(&program, "2", text).await.unwrap_err();
+        assert_eq!(error.kind(), FailureKind::Retry, "{text}: {error}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{text}: {:?}", began.elapsed());
+    }
+    handle(&program, "3", "live").await.unwrap();
+    assert_eq!(runs(place.path()), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_reads_no_more_costs_only_its_own_event() {
+    let place = tempdir().unwrap();
+    // It lives on behind the first event, and what is written to it later is lost.
+    let body = r#"if [ ! -e $1/deaf ]; then touch $1/deaf; exec <&-; sleep 60; fi; answer done"#;
+    let program = Arc::new(Persistent::new(settings("", body, "", place.path())).unwrap());
+    let engine = Engine::with(program, Settings::new().with_handler_timeout(Duration::from_secs(1)));
+    engine.send(10);
+    engine.until_deleted(10).await;
+    let summary = engine.stop().await;
+    assert!(summary.counts.received <= 11, "{summary}");
+    assert_eq!(runs(place.path()), 2);
+}
+
+#[tokio::test]
+async fn the_first_of_several_answers_counts_and_for_its_event() {
+    let place = tempdir().unwrap();
+    let log = Log::of_this_thread();
+    let program = script("answer done; answer reject; answer target_down", place.path());
+    for end in join_all(["1", "2", "3"].map(|id| handle(&program, id, "x"))).await {
+        end.unwrap();
+    }
+    drop(program);
+    assert_eq!(log.take().matches("does not have").count(), 1);
+}
+
+#[tokio::test]
 async fn a_program_that_cannot_start_is_a_target_that_is_down() {
     let place = tempdir().unwrap();
     let new = |command: [&str; 1]| Persistent::new(PersistentSettings::new(command));

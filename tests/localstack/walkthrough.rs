@@ -10,29 +10,9 @@ use tokio::time::timeout;
 use super::daemon::command_with_keys;
 use super::endpoint::{ACCOUNT, endpoint};
 use super::stream::{KEY, SECRET, Stream};
+use super::support::page::blocks;
 
 const PAGE: &str = include_str!("../../src/docs/setup.md");
-
-/// The blocks of the steps: their kind and their text, without the indentation of the step.
-fn blocks() -> Vec<(String, String)> {
-    let (_, steps) = PAGE.split_once("## Set up\n").unwrap();
-    let (steps, _) = steps.split_once("\n## ").unwrap();
-    let mut blocks: Vec<(String, String)> = Vec::new();
-    let mut inside = false;
-    for line in steps.lines() {
-        let line = line.strip_prefix("   ").unwrap_or(line);
-        match line.strip_prefix("```") {
-            Some(kind) if !inside => {
-                blocks.push((kind.to_owned(), String::new()));
-                inside = true;
-            }
-            Some(_) => inside = false,
-            None if inside => blocks.last_mut().unwrap().1 += &format!("{line}\n"),
-            None => {}
-        }
-    }
-    blocks
-}
 
 #[tokio::test]
 async fn the_steps_of_the_page_can_be_followed() {
@@ -50,7 +30,7 @@ async fn the_steps_of_the_page_can_be_followed() {
     let ours = command_with_keys(&[]);
 
     let (mut said, mut plans, mut commands) = (String::new(), 0, 0);
-    for (kind, text) in blocks() {
+    for (kind, text) in blocks(PAGE, "Set up") {
         let text = text.replace("chat-events", &queue).replace("123456789012", ACCOUNT);
         match kind.as_str() {
             // What the page does not have is where LocalStack and this Stream are.

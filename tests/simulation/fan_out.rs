@@ -13,10 +13,11 @@ use stream_sqsd::handler::{Context, HandlerError};
 use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
 use stream_sqsd::queue::{MessageId, Queue};
 use stream_sqsd::router::Router;
-use stream_sqsd::telemetry::{DeadLetter, DeadLetterKeeper};
+use stream_sqsd::telemetry::DeadLetter;
 use tokio::time::{Instant, sleep};
 
 use crate::disk;
+use crate::kept::Kept;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -286,15 +287,53 @@ async fn in_a_group_the_next_starts_when_all_routes_are_done() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn in_a_group_nothing_passes_a_head_that_is_held() {
+    let world = World::new(MemorySettings::new().with_fifo(true));
+    let first = world.queue.send_to_group(MESSAGE, "g");
+    let second = world.queue.send_to_group(MESSAGE, "g");
+    let is_down_for_a_while: Script = |call| if call <= 10 { Act::Down } else { Act::Succeeds };
+    world.run_until_gone(&[("A", |_| Act::Succeeds), ("B", is_down_for_a_while)]).await;
+    let calls = world.calls.lock().unwrap().clone();
+    let of_the_second = calls.iter().position(|call| call.message == second).expect("it is called");
+    let (before, behind) = calls.split_at(of_the_second);
+    assert_eq!(before.len(), 12, "{calls:?}");
+    assert!(before.iter().all(|call| call.message == first) && behind.iter().all(|call| call.message == second));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shutdown_keeps_what_is_done_and_returns_the_message() {
-    let world = World::new(MemorySettings::new());
+    let folder = tempfile::tempdir().expect("a folder");
+    let world = World::new(MemorySettings::new()).with_journal(&folder.path().join("journal"));
     world.queue.send(MESSAGE);
-    let router = world.router(&[("A", |_| Act::Succeeds), ("B", |_| Act::Hangs), ("C", |_| Act::Retry)]);
+    let hangs_at_first: Script = |call| if call == 1 { Act::Hangs } else { Act::Succeeds };
+    let fails_in_the_first_process: Script = |call| if call <= 3 { Act::Retry } else { Act::Succeeds };
+    let routes = [("A", (|_| Act::Succeeds) as Script), ("B", hangs_at_first), ("C", fails_in_the_first_process)];
     let began = Instant::now();
-    let summary = world.run(router, sleep(5 * SECOND)).await;
+    let summary = world.run(world.router(&routes), sleep(5 * SECOND)).await;
     assert!(began.elapsed() < 16 * SECOND, "{:?}", began.elapsed());
     let counts = world.queue.counts();
     assert_eq!((summary.counts.returned, counts.visible, counts.deleted), (1, 1, 0), "{summary}");
+    let summary = world.run_until_gone(&routes).await;
+    assert_eq!((summary.counts.deleted, world.calls_of("A").len(), world.calls_of("B").len()), (1, 1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_each_route_within_its_grace() {
+    let world = World::new(MemorySettings::new());
+    world.queue.send(MESSAGE);
+    let router = world.router(&[("A", |_| Act::Takes(SECOND)), ("B", |_| Act::Takes(6 * SECOND))]);
+    let summary = world.run(router, sleep(2 * SECOND)).await;
+    assert_eq!((summary.counts.deleted, summary.counts.returned, world.calls().len()), (1, 0, 2), "{summary}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_shutdown_a_route_that_failed_is_not_called_again() {
+    let world = World::new(MemorySettings::new());
+    world.queue.send(MESSAGE);
+    let router = world.router(&[("A", |_| Act::Takes(8 * SECOND)), ("B", |_| Act::RetryAfter(3 * SECOND))]);
+    let summary = world.run(router, sleep(2 * SECOND)).await;
+    assert_eq!((world.calls_of("A").len(), world.calls_of("B").len()), (1, 1), "{summary}");
+    assert_eq!((summary.counts.nacked, summary.counts.deleted), (1, 0), "A has finished, and B has failed: {summary}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -362,20 +401,6 @@ async fn those_who_watch_see_which_routes_of_what_is_held_are_done() {
     assert_eq!(monitor.flows().iter().map(|flow| flow.done).sum::<usize>(), 0, "what is returned is no longer here");
 }
 
-/// Records as a daemon keeps them.
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<DeadLetter>>>);
-
-impl DeadLetterKeeper for Kept {
-    fn keep(&self, record: &DeadLetter) {
-        self.0.lock().unwrap().push(record.clone());
-    }
-
-    fn dropped(&self) -> u64 {
-        0
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_record_names_what_is_done_and_a_retry_calls_the_rest() {
     let dead = MemoryQueue::new(MemorySettings::new().with_name("dead"));
@@ -389,7 +414,7 @@ async fn a_record_names_what_is_done_and_a_retry_calls_the_rest() {
     let kept = Kept::default();
     consumer.monitor().keep_dead_letters(kept.clone());
     consumer.run(sleep(60 * SECOND)).await.expect("the queue answers");
-    let record = kept.0.lock().unwrap().pop().expect("a record");
+    let record = kept.told().pop().expect("a record");
     assert_eq!((record.route.as_deref(), &*record.outcome), (Some("B"), "rejected"), "the worst decides");
     assert_eq!(record.error, "B rejects; C: C fails");
     let done = |record: &DeadLetter| -> Vec<String> {

@@ -17,6 +17,7 @@ mod draw;
 mod fan_out;
 mod fan_world;
 mod hold;
+mod kept;
 mod last_receive;
 mod leases;
 mod order;

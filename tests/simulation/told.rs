@@ -1,6 +1,5 @@
 //! What is told of messages and targets that fail: why each was dead-lettered, and the story of an outage.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stream_sqsd::consumer::{Consumer, Settings, Summary, Unrouted};
@@ -9,9 +8,9 @@ use stream_sqsd::event::message::MessageNew;
 use stream_sqsd::handler::{Context, Handler, HandlerError};
 use stream_sqsd::queue::memory::{MemoryQueue, MemorySettings};
 use stream_sqsd::router::Router;
-use stream_sqsd::telemetry::{DeadLetter, DeadLetterKeeper};
 use tokio::time::{Instant, sleep};
 
+use super::kept::Kept;
 use super::support::log::Log;
 use super::world::SIMULATED;
 
@@ -30,28 +29,6 @@ fn queue(max_receive_count: u32) -> MemoryQueue {
 
 fn body(kind: &str, text: &str) -> String {
     format!(r#"{{"type":"{kind}","cid":"messaging:1","message":{{"text":"{PRIVATE}"}},"x":"{text}"}}"#)
-}
-
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<DeadLetter>>>);
-
-impl DeadLetterKeeper for Kept {
-    fn keep(&self, record: &DeadLetter) {
-        self.0.lock().unwrap().push(record.clone());
-    }
-
-    fn dropped(&self) -> u64 {
-        0
-    }
-}
-
-impl Kept {
-    /// In the order of the messages, what is told of each.
-    fn told(&self) -> Vec<DeadLetter> {
-        let mut records = self.0.lock().unwrap().clone();
-        records.sort_by(|one, other| one.message_id.cmp(&other.message_id));
-        records
-    }
 }
 
 async fn run(queue: &MemoryQueue, router: Router, settings: Settings, until: Duration) -> (Summary, Kept) {

@@ -7,6 +7,7 @@
 pub(crate) mod daemon;
 pub(crate) mod engine;
 pub(crate) mod log;
+pub(crate) mod page;
 #[cfg(feature = "http")]
 pub(crate) mod receiver;
 pub(crate) mod until;

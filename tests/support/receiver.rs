@@ -15,6 +15,8 @@
 //! | `/token/SECONDS` | as a token endpoint: 200 and the token `t-N`, where N counts the requests, for so long |
 //! | `/token-by-form/SECONDS` | as `/token`, for those who name themselves in the form, and 401 to others |
 //! | `/one-token/SECONDS` | as `/token` once, and 500 from then on |
+//! | `/one-token-then-late/SECONDS` | as `/token` once, and from then on late by a minute |
+//! | `/same-token/SECONDS` | as `/token`, and each time the token `t-1` |
 //! | `/bearer/N` | 200 to whom has the token `t-N` or a later one, 401 to others |
 //! | `/endless` | 200 and a body that never ends |
 
@@ -199,8 +201,13 @@ impl Shared {
                     ..Answer::of(401)
                 },
                 ["one-token", _] if !earlier.is_empty() => Answer::of(500),
-                ["token" | "token-by-form" | "one-token", lasts] => {
-                    let token = format!("t-{}", earlier.len() + 1);
+                ["one-token-then-late", _] if !earlier.is_empty() => {
+                    thread::sleep(Duration::from_secs(60));
+                    Answer::of(500)
+                }
+                [kind @ ("token" | "token-by-form" | "one-token" | "one-token-then-late" | "same-token"), lasts] => {
+                    let token = if kind == "same-token" { 1 } else { earlier.len() + 1 };
+                    let token = format!("t-{token}");
                     let body =
                         serde_json::json!({ "access_token": token, "token_type": "Bearer", "expires_in": lasts });
                     Answer { body: body.to_string().into_bytes(), ..Answer::of(200) }

@@ -15,6 +15,8 @@
 mod doctor;
 mod redrive;
 mod queue;
+mod connect;
+mod attempt;
 mod direct;
 mod received;
 mod batch;
@@ -32,11 +34,12 @@ mod url;
 pub use crate::queue::outgoing::{Outgoing, batches};
 pub use arn::TopicArn;
 pub use attributes::{Encryption, QueueAttributes, Redrive};
+pub use connect::{ConnectError, QueueAddress, SqsClient, SqsOptions};
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use direct::compare_with_sdk;
 pub use provision::Provisioner;
-pub use queue::{ConnectError, QueueAddress, SqsClient, SqsOptions, SqsQueue};
+pub use queue::SqsQueue;
 pub use redrive::{MAX_MOVE_RATE, MoveState, MoveTask};
 #[cfg(feature = "sns")]
 pub use topic::{Subscription, Topic, TopicPlan};

@@ -14,9 +14,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::record::{LONGEST, Line, Position, read};
+use super::steps::{Refused, Step};
 
-/// From which size on a segment is followed by a new one.
-const SEGMENT: u64 = 8 * 1024 * 1024;
+/// From which size on a segment is followed by a new one. In tests they follow each other sooner.
+const SEGMENT: u64 = if cfg!(test) { 64 * 1024 } else { 8 * 1024 * 1024 };
 
 /// How much of records is read at once.
 const READ_BYTES: u64 = 2 * 1024 * 1024;
@@ -66,6 +67,9 @@ pub(super) struct Disk {
     position: Position,
     /// How many records there are from there on.
     records: u64,
+    /// The number of the next segment. Each is used once, also where its file could not be made.
+    next: u64,
+    refused: Refused,
     _lock: File,
 }
 
@@ -104,9 +108,12 @@ impl Disk {
             open,
             position: Position::default(),
             records: 0,
+            next: 0,
+            refused: Refused::default(),
             _lock: lock,
         };
         disk.position = disk.read_position();
+        disk.next = numbers.last().copied().unwrap_or_default().max(disk.position.segment) + 1;
         for number in numbers {
             disk.take_over_segment(number)?;
         }
@@ -201,7 +208,8 @@ impl Disk {
             return Err(ErrorKind::NotFound.into());
         };
         let text = lines.concat();
-        match file.write_all(text.as_bytes()).and_then(|()| file.sync_data()) {
+        let written = file.write_all(text.as_bytes()).and_then(|()| self.refused.after(Step::Write));
+        match written.and_then(|()| file.sync_data()).and_then(|()| self.refused.after(Step::Sync)) {
             Ok(()) => {
                 segment.length += text.len() as u64;
                 self.records += lines.len() as u64;
@@ -210,21 +218,35 @@ impl Disk {
             Err(error) => {
                 // What an fsync that failed has left on the disk nobody knows, so this file is written to no more. Where
                 // its end cannot be cut off, it is sent by the next that reads it, although its sender was told to try again.
-                let _ = file.set_len(segment.length);
+                let _ = self.refused.after(Step::Cut).and_then(|()| file.set_len(segment.length));
                 self.open = None;
+                if let Some(empty) = self.segments.pop_back_if(|segment| segment.length == 0) {
+                    // Or a disk that stays full would be given an empty file for every attempt.
+                    let _ = self.remove(empty.number);
+                }
                 Err(error)
             }
         }
     }
 
     fn begin_segment(&mut self) -> io::Result<()> {
-        let number = self.segments.back().map_or(self.position.segment, |segment| segment.number) + 1;
-        let file = options().append(true).create_new(true).open(self.path(number))?;
+        let number = self.next;
+        let path = self.path(number);
+        self.next += 1;
+        let file = options().append(true).create_new(true).open(&path)?;
         // The name of a file is durable when its directory is.
-        File::open(&self.directory)?.sync_all()?;
+        let durable = self.sync_directory().and_then(|()| self.refused.after(Step::Create));
+        if let Err(error) = durable {
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
         self.segments.push_back(Segment { number, length: 0 });
         self.open = Some(file);
         Ok(())
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        File::open(&self.directory)?.sync_all()
     }
 
     /// The oldest records, at most so many.
@@ -259,43 +281,64 @@ impl Disk {
         Ok(lines)
     }
 
-    /// The records up to here, so many, need not be kept.
+    /// The records up to here, so many, need not be kept, and are not read again.
+    ///
+    /// # Errors
+    ///
+    /// What the disk has refused: the next process sends some of them once more.
     pub(super) fn advance(&mut self, to: Position, records: u64) -> io::Result<()> {
-        let left = self.records.saturating_sub(records);
+        self.records = self.records.saturating_sub(records);
+        self.position = to;
+        // Files first: on a full disk it is they who make room for the position.
+        let mut removed = Ok(());
+        while let Some(sent) = self.segments.pop_front_if(|segment| segment.number < to.segment) {
+            removed = removed.and(self.remove(sent.number));
+        }
+        let written = self.write_position(to);
+        if self.records == 0 {
+            removed = removed.and(self.clear());
+        }
+        removed.and(written)
+    }
+
+    fn write_position(&self, to: Position) -> io::Result<()> {
         // Replaced as a whole, so that it is never half of one. It is not made durable: what is sent once more after the
         // machine has failed is what was sent shortly before.
         let new = self.directory.join("position.new");
-        fs::write(&new, format!("{} {}\n", to.segment, to.offset))?;
-        fs::rename(&new, self.directory.join("position"))?;
-        self.position = to;
-        self.records = left;
-        while self.segments.front().is_some_and(|segment| segment.number < to.segment) {
-            if let Some(segment) = self.segments.pop_front() {
-                fs::remove_file(self.path(segment.number))?;
-            }
-        }
-        if left == 0 { self.clear() } else { Ok(()) }
+        fs::write(&new, format!("{} {}\n", to.segment, to.offset)).and_then(|()| self.refused.after(Step::Position))?;
+        fs::rename(&new, self.directory.join("position"))
     }
 
     /// Gives the room back of records that were all sent.
     fn clear(&mut self) -> io::Result<()> {
         self.open = None;
+        let mut removed = Ok(());
         while let Some(segment) = self.segments.pop_front() {
             // The number stays taken, lest the position be one of a newer segment.
             self.position = Position { segment: segment.number, offset: segment.length };
-            fs::remove_file(self.path(segment.number))?;
+            removed = removed.and(self.remove(segment.number));
         }
-        Ok(())
+        removed
     }
 
-    /// Keeps records, for a person to look at them.
+    fn remove(&self, number: u64) -> io::Result<()> {
+        self.refused.after(Step::Remove)?;
+        match fs::remove_file(self.path(number)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps records, for a person to look at them: all of them, or none.
     pub(super) fn set_aside(&self, lines: &[String]) -> io::Result<()> {
         if lines.is_empty() {
             return Ok(());
         }
         let mut file = options().append(true).create(true).open(self.directory.join("set-aside"))?;
-        file.write_all((lines.join("\n") + "\n").as_bytes())?;
-        file.sync_all()
+        let before = file.metadata()?.len();
+        let written = file.write_all((lines.join("\n") + "\n").as_bytes()).and_then(|()| file.sync_all());
+        let kept = written.and_then(|()| self.sync_directory()).and_then(|()| self.refused.after(Step::SetAside));
+        kept.inspect_err(|_| drop(file.set_len(before)))
     }
 }
 
@@ -420,7 +463,7 @@ mod tests {
     fn segments_that_were_sent_give_their_room_back() {
         let directory = tempfile::tempdir().unwrap();
         let mut disk = Disk::open(directory.path(), 1 << 30).unwrap();
-        let large: Vec<String> = (0..40).map(|_| line(&Outgoing::plain("x".repeat(1_000_000)), 0)).collect();
+        let large: Vec<String> = (0..40).map(|_| line(&Outgoing::plain("x".repeat(20_000)), 0)).collect();
         for large in &large {
             append(&mut disk, std::slice::from_ref(large));
         }
@@ -445,6 +488,106 @@ mod tests {
         assert_eq!(disk.records(), 1);
         assert_eq!(append(&mut disk, &lines(3, 4)), [Append::Kept]);
         assert_eq!(bodies(&mut disk), ["0", "3"]);
+    }
+
+    /// How many worlds are drawn: each is some 30 calls of fsync.
+    const SEEDS: u64 = 12;
+
+    #[test]
+    fn a_disk_that_refuses_any_step_loses_nothing_and_recovers() {
+        let steps = [Step::Create, Step::Write, Step::Sync, Step::Cut, Step::Position, Step::Remove];
+        for seed in 0..SEEDS {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let directory = tempfile::tempdir().unwrap();
+            let mut disk = Disk::open(directory.path(), 1 << 30).unwrap();
+            let (mut last, mut kept) = (0, Vec::new());
+            for _ in 0..40 {
+                disk.refused.steps = steps.into_iter().filter(|_| random.u8(..4) == 0).collect();
+                match random.u8(..8) {
+                    0..4 => {
+                        // So large that segments follow each other.
+                        let lines = (last + 1..=last + 3).map(|number| large(number, &mut random)).collect::<Vec<_>>();
+                        let outcomes = append(&mut disk, &lines);
+                        kept.extend((last + 1..).zip(outcomes).filter(|(_, outcome)| *outcome == Append::Kept));
+                        last += 3;
+                    }
+                    4..7 => {
+                        let read = disk.read(random.usize(1..4)).unwrap();
+                        if let Some(last) = read.last() {
+                            let _ = disk.advance(last.end, read.len() as u64);
+                            kept.drain(..read.len());
+                        }
+                    }
+                    _ => {
+                        drop(disk);
+                        disk = Disk::open(directory.path(), 1 << 30).unwrap();
+                        // What was refused may be there, and what was sent once more: nothing is missing.
+                        let here = ids(&mut disk);
+                        let is_missing = |number: &&u64| !here.contains(number);
+                        let missing: Vec<_> = kept.iter().map(|(number, _)| number).filter(is_missing).collect();
+                        assert!(missing.is_empty() && here.is_sorted(), "{seed}: {missing:?} of {here:?}");
+                        kept = here.into_iter().map(|number| (number, Append::Kept)).collect();
+                    }
+                }
+                assert_eq!(ids(&mut disk), kept.iter().map(|(number, _)| *number).collect::<Vec<_>>(), "{seed}");
+                assert_eq!(disk.records(), kept.len() as u64, "{seed}");
+            }
+            disk.refused.steps.clear();
+            assert_eq!(append(&mut disk, &lines(0, 1)), [Append::Kept], "{seed}");
+            let read = disk.read(usize::MAX).unwrap();
+            assert!(read.iter().all(|line| line.message.is_some()), "{seed}");
+            disk.advance(read.last().unwrap().end, read.len() as u64).unwrap();
+            drop(disk);
+            assert_eq!(Disk::open(directory.path(), 1 << 30).unwrap().records(), 0, "{seed}");
+            assert_eq!(files(directory.path()), ["lock", "position"], "{seed}");
+        }
+    }
+
+    /// A record of this number.
+    fn large(number: u64, random: &mut fastrand::Rng) -> String {
+        let size = random.usize(..SEGMENT as usize / 4);
+        line(&Outgoing::plain("x".repeat(size)).with_group(number.to_string()), 0)
+    }
+
+    /// The numbers of all records.
+    fn ids(disk: &mut Disk) -> Vec<u64> {
+        let (position, mut ids) = (disk.position, Vec::new());
+        loop {
+            let read = disk.read(usize::MAX).unwrap();
+            let Some(last) = read.last() else { break };
+            disk.position = last.end;
+            ids.extend(read.into_iter().map(|line| line.message.unwrap().group.unwrap().parse::<u64>().unwrap()));
+        }
+        disk.position = position;
+        ids
+    }
+
+    #[test]
+    fn a_disk_that_stays_full_is_not_filled_with_empty_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut disk = Disk::open(directory.path(), 1 << 20).unwrap();
+        for step in [Step::Create, Step::Write] {
+            disk.refused.steps = vec![step];
+            for _ in 0..10 {
+                assert!(matches!(&append(&mut disk, &lines(0, 1))[..], [Append::Failed(_)]));
+            }
+            assert_eq!(files(directory.path()), ["lock"], "{step:?}");
+        }
+        disk.refused.steps.clear();
+        assert_eq!(append(&mut disk, &lines(0, 1)), [Append::Kept]);
+    }
+
+    #[test]
+    fn half_of_a_record_is_never_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut disk = Disk::open(directory.path(), 1 << 20).unwrap();
+        let records = ["first", "second"].map(str::to_owned);
+        disk.set_aside(&records[..1]).unwrap();
+        disk.refused.steps = vec![Step::SetAside];
+        disk.set_aside(&records[1..]).unwrap_err();
+        disk.refused.steps.clear();
+        disk.set_aside(&records[1..]).unwrap();
+        assert_eq!(fs::read_to_string(directory.path().join("set-aside")).unwrap(), "first\nsecond\n");
     }
 
     #[test]

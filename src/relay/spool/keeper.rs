@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::disk::{Append, Disk, SpoolError};
 use super::record::{self, Line, Position};
@@ -113,7 +113,7 @@ impl Spool {
         }
     }
 
-    /// The oldest records are in the queue, or are to be set aside. False where that could not be done.
+    /// The oldest records are in the queue, or are to be set aside. False where these could not be kept.
     pub(super) async fn advance(&self, to: Position, records: u64, aside: Vec<String>) -> bool {
         let (answer, advanced) = oneshot::channel();
         let command = Command::Advance { to, records, aside, answer };
@@ -207,21 +207,42 @@ impl Keeper {
                 let _ = answer.send(lines);
             }
             Command::Advance { to, records, aside, answer } => {
-                let count = aside.len() as u64;
-                let advanced = self.disk.set_aside(&aside).and_then(|()| self.disk.advance(to, records));
-                match &advanced {
-                    Ok(()) => {
-                        self.telemetry.set_aside.add(count);
-                        self.events.fetch_sub(records, Ordering::AcqRel);
+                let is_kept = self.set_aside(&aside);
+                if is_kept {
+                    if let Err(error) = self.disk.advance(to, records) {
+                        self.say_not_noted(&error.to_string());
                     }
-                    Err(error) => {
-                        self.telemetry.spool_errors.add(1);
-                        self.complain("advance", "the spool cannot be written to", &error.to_string());
-                    }
+                    self.events.fetch_sub(records, Ordering::AcqRel);
                 }
                 self.telemetry.spool_is(self.disk.records(), self.disk.bytes(), self.limit);
-                let _ = answer.send(advanced.is_ok());
+                let _ = answer.send(is_kept);
             }
+        }
+    }
+
+    /// Whether these records are in the file for them.
+    fn set_aside(&self, aside: &[String]) -> bool {
+        match self.disk.set_aside(aside) {
+            Ok(()) => {
+                self.telemetry.set_aside.add(aside.len() as u64);
+                true
+            }
+            Err(error) => {
+                self.telemetry.spool_errors.add(1);
+                self.complain("set-aside", "the spool cannot be written to; it is tried again", &error.to_string());
+                false
+            }
+        }
+    }
+
+    /// The disk has not noted what was sent. This process knows it all the same.
+    fn say_not_noted(&self, error: &str) {
+        self.telemetry.spool_errors.add(1);
+        if let Some(times) = self.telemetry.worth_logging(Cause::new(("relay spool", "advance"), error)) {
+            warn!(
+                error,
+                times, "the disk of the spool refuses to note what was sent; a restart may send up to 8 MiB once more"
+            );
         }
     }
 

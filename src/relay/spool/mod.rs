@@ -7,6 +7,7 @@
 mod replay;
 mod keeper;
 mod disk;
+mod steps;
 mod record;
 
 pub use disk::SpoolError;

@@ -390,6 +390,20 @@ mod tests {
         assert!(aside.contains(r#""body":"1""#) && aside.lines().count() == 1, "{aside}");
     }
 
+    #[tokio::test]
+    async fn a_disk_that_notes_nothing_stops_nothing_and_doubles_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = open(directory.path());
+        // As on a full disk: the file that the position is written to cannot be written.
+        std::fs::create_dir(directory.path().join("position.new")).unwrap();
+        let queue = Arc::new(Scripted::willing());
+        append_all(&spool, numbered(0..25)).await;
+        tokio::time::timeout(Duration::from_secs(20), replayed(&spool, &queue)).await.expect("an empty spool");
+        append_all(&spool, numbered(25..26)).await;
+        replayed(&spool, &queue).await;
+        assert_eq!(queue.bodies(), (0..26).map(|number| number.to_string()).collect::<Vec<_>>());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_was_replayed_is_not_sent_again_by_the_next_process() {
         let directory = tempfile::tempdir().unwrap();

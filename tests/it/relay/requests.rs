@@ -103,17 +103,48 @@ async fn what_stream_does_not_send_again_is_an_error_in_the_log() {
     let log = Log::of_this_thread();
     let relay = Running::start(settings(), queue()).await;
     let distant = Running::start(settings().with_allow(Networks::of_stream()), queue()).await;
+    let stranger = || Webhook::new("id", JSON).header("X-Api-Key", "");
     for _ in 0..3 {
         assert_eq!(code(&relay, Webhook::new("id", JSON).header("X-Signature", &"0".repeat(64))).await, 401);
         assert_eq!(code(&relay, Webhook::new("id", JSON).header("X-Api-Key", "of-another-app")).await, 401);
         assert_eq!(code(&distant, Webhook::new("id", JSON)).await, 403);
+        assert_eq!(code(&relay, Webhook::new("id", r#"{"user":{}}"#)).await, 400);
+        assert_eq!(code(&relay, Webhook::new("id", JSON).header("Content-Length", "1048577")).await, 413);
+        assert_eq!(code(&relay, Webhook::new("id", JSON).header("Content-Encoding", "br")).await, 415);
+        assert_eq!(code(&relay, Webhook { path: "/webhooks", ..Webhook::new("id", JSON) }).await, 404);
+        // Nobody knows whose these are.
+        assert_eq!(code(&relay, Webhook { path: "/wp-login.php", ..stranger() }).await, 404);
+        assert_eq!(code(&relay, Webhook::with_body("id", [&gzip(b"{}")[..12], b"x"].concat(), "{}")).await, 400);
     }
-    for words in ["a signature is wrong", "names no API key of [relay]", "from an address that `allow` does not hold"] {
+    assert_eq!(relay.monitor.snapshot().answered("damaged"), 3);
+    assert_eq!(relay.monitor.snapshot().answered("not_an_event"), 3);
+    for words in [
+        "a signature is wrong",
+        "names no API key of [relay]",
+        "from an address that `allow` does not hold",
+        "a right signature holds no event",
+        "is larger than 1 MiB",
+        "a Content-Encoding other than gzip",
+        "to another path than `path`",
+    ] {
         let lines = log.with(words);
         assert!(matches!(&lines[..], [line] if line.contains("ERROR")), "{words}: {:#?}", log.lines());
     }
+    assert_eq!(log.with("ERROR").len(), 7, "{:#?}", log.lines());
     // What a stranger has written does not go to the log.
     assert_eq!(log.with("of-another-app"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_signed_event_that_sqs_cannot_carry_is_an_error_too() {
+    let log = Log::of_this_thread();
+    let relay = Running::start(settings(), queue()).await;
+    let mut random = fastrand::Rng::with_seed(1);
+    let signs: Vec<char> = ('!'..='~').filter(|sign| !['"', '\\'].contains(sign)).collect();
+    let noise: String = (0..1_048_500).map(|_| signs[random.usize(..signs.len())]).collect();
+    assert_eq!(code(&relay, Webhook::new("id", &format!(r#"{{"type":"message.new","text":"{noise}"}}"#))).await, 413);
+    assert!(matches!(&log.with("is larger than 1 MiB")[..], [line] if line.contains("ERROR")), "{:#?}", log.lines());
+    assert_eq!(relay.queue.counts().sent, 0);
 }
 
 #[tokio::test]
@@ -217,12 +248,44 @@ async fn only_allowed_addresses_are_answered() {
 #[tokio::test]
 async fn a_sender_that_closes_its_side_is_answered_all_the_same() {
     let relay = Running::start(settings(), queue()).await;
+    let mut held = Vec::new();
     for number in 0..50 {
         let mut connection = TcpStream::connect(relay.address).await.unwrap();
         connection.write_all(&Webhook::new(&format!("id-{number}"), JSON).bytes()).await.unwrap();
         connection.shutdown().await.unwrap();
         assert_eq!(answer(&mut connection).await.map(|(code, _)| code), Some(200), "{number}");
+        held.push(connection);
     }
+    // The other side of none of them is ever closed.
+    none_is_open(&relay, Duration::from_secs(4)).await;
+}
+
+#[tokio::test]
+async fn half_a_request_on_half_a_connection_holds_no_place() {
+    let relay = Running::start(settings(), queue()).await;
+    let request = Webhook::new("id", JSON).bytes();
+    let mut chunked = Webhook::new("id", JSON).header("Content-Length", "").header("Transfer-Encoding", "chunked");
+    chunked.body = b"ff\r\n{".to_vec();
+    let chunked = chunked.bytes();
+    let two = [request.clone(), request[..30].to_vec()].concat();
+    let head = request.len() - JSON.len();
+    let mut held = Vec::new();
+    for sent in
+        [&b""[..], b"\r\n", &request[..1], &request[..head - 1], &request[..head], &request[..head + 9], &chunked, &two]
+    {
+        let mut connection = TcpStream::connect(relay.address).await.unwrap();
+        connection.write_all(sent).await.unwrap();
+        connection.shutdown().await.unwrap();
+        held.push(connection);
+    }
+    none_is_open(&relay, Duration::from_secs(4)).await;
+    assert_eq!(relay.queue.counts().sent, 1, "of the last one, which begins with a whole request");
+}
+
+/// Sooner than any limit of time, which would end it as well.
+async fn none_is_open(relay: &Running, within: Duration) {
+    let connections = async || relay.monitor.snapshot().connections;
+    until("no connection is open", within, connections, |connections| *connections == 0).await;
 }
 
 #[tokio::test]

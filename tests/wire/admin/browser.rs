@@ -90,6 +90,33 @@ async fn browser_shows_the_flow_to_each_target_in_words() {
 
 #[tokio::test]
 #[ignore = "needs Chromium: tests/run --all"]
+async fn browser_shows_which_routes_of_what_is_held_are_done() {
+    watched_on_two_routes(&["message.new", "message.read"], async |watched, works| {
+        while watched.monitor.flows()[1].word() != "down" {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // Of a row of the table what stands between its route and the end of the row.
+        let row = |seen: &Seen, route: &str| {
+            let (_, behind) = seen.document.split_once(&format!("<code>{route}</code>")).expect("a row of its own");
+            behind.split_once("</tr>").unwrap().0.to_owned()
+        };
+        let seen = open(watched.address).await;
+        assert_eq!(seen.console, "");
+        let (archive, webhook) = (row(&seen, "archive"), row(&seen, "*"));
+        assert!(archive.contains("2 done here and held for other routes"), "{archive}");
+        assert!(webhook.contains("2 retrying") && !webhook.contains("done here"), "{webhook}");
+        works.store(true, Ordering::Relaxed);
+        while watched.monitor.snapshot().deleted < 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let seen = open(watched.address).await;
+        assert!(!seen.document.contains("done here"), "{}", seen.document);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: tests/run --all"]
 async fn browser_shows_what_failed_on_its_last_receive_with_its_id() {
     watched(&["message.new"], async |watched| {
         assert!(open(watched.address).await.document.contains(r#"<section id="dead" hidden"#), "nothing yet");

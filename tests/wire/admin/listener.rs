@@ -149,6 +149,30 @@ async fn a_pause_is_told_with_its_end_and_what_waits_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_status_tells_which_routes_of_what_is_held_are_done() {
+    watched_on_two_routes(&["message.new", "message.read"], async |watched, works| {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let held = |flow: &serde_json::Value| [&flow["held"]["done"], &flow["held"]["retrying"]].map(|n| n.as_u64());
+        let flows_now = flows(watched).await;
+        assert_eq!(flows_now.iter().map(held).collect::<Vec<_>>(), [[Some(2), Some(0)], [Some(0), Some(2)]]);
+        assert_eq!((&flows_now[0]["state"], &flows_now[1]["state"]), (&"flowing".into(), &"down".into()));
+        works.store(true, Ordering::Relaxed);
+        while watched.monitor.snapshot().deleted < 2 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(
+            flows(watched).await.iter().map(held).collect::<Vec<_>>(),
+            [[Some(0); 2]; 2],
+            "it is here no longer"
+        );
+        let status: serde_json::Value = serde_json::from_str(&get(watched.address, "/status").await.body).unwrap();
+        let handled: Vec<_> = status["routes"].as_array().unwrap().iter().map(|route| &route["handled"]).collect();
+        assert_eq!(handled, [&serde_json::json!(2); 2], "each route was done once");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_kind_of_error_has_a_series_before_it_happens() {
     let decoding = [
         DecodeError::Base64,

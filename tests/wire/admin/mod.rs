@@ -8,6 +8,8 @@ mod promtool;
 
 use std::future::pending;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use stream_sqsd::admin::Admin;
@@ -50,11 +52,27 @@ struct Watched {
 }
 
 async fn watched(kinds: &[&str], look: impl AsyncFnOnce(&Watched)) {
+    let router = Router::new().route("message.*", handler).route("reaction.*", handler).fallback(handler);
+    watched_by(router, kinds, look).await;
+}
+
+/// Two routes for each event: one that keeps it, and one whose target is down until it works.
+async fn watched_on_two_routes(kinds: &[&str], look: impl AsyncFnOnce(&Watched, &AtomicBool)) {
+    let works = Arc::new(AtomicBool::new(false));
+    let target = works.clone();
+    let webhook = move |_: Event, _: Context| {
+        let works = target.load(Ordering::Relaxed);
+        async move { if works { Ok(()) } else { Err(HandlerError::target_down("connection refused")) } }
+    };
+    let router = Router::new().route_named("archive", |_| true, handler).continuing().route("*", webhook);
+    watched_by(router, kinds, async |watched| look(watched, &works).await).await;
+}
+
+async fn watched_by(router: Router, kinds: &[&str], look: impl AsyncFnOnce(&Watched)) {
     let queue = MemoryQueue::new(MemorySettings::new().with_max_receive_count(3));
     for kind in kinds {
         queue.send(body(kind));
     }
-    let router = Router::new().route("message.*", handler).route("reaction.*", handler).fallback(handler);
     let consumer = Consumer::new(queue.clone(), router, Settings::new().with_random_seed(1));
     let monitor = consumer.monitor();
     let depth = queue.clone();

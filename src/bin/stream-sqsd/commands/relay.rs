@@ -115,12 +115,21 @@ async fn serve(config: Config, settings: RelaySettings, asked: Asked) -> Result<
     Ok(Exit::Done)
 }
 
+/// The outcomes of requests for an app, or that name none, which are not tried again.
+const REFUSED: [&str; 8] = [
+    "wrong_signature",
+    "unknown_api_key",
+    "wrong_address",
+    "too_large",
+    "unsupported_encoding",
+    "damaged",
+    "not_an_event",
+    "refused_by_queue",
+];
+
 /// What was done, as one line of the log that shows whatever RUST_LOG says.
 fn say_summary(now: &RelaySnapshot) {
-    let refused: u64 = ["wrong_signature", "unknown_api_key", "wrong_address", "too_large", "not_an_event"]
-        .map(|word| now.answered(word))
-        .iter()
-        .sum();
+    let refused: u64 = REFUSED.map(|word| now.answered(word)).iter().sum();
     let left = now.spool.map_or(0, |spool| spool.events);
     tracing::info!(
         target: log::SUMMARY,

@@ -145,8 +145,11 @@ pub(crate) fn read_or_text(key: &str, entry: Entry, missing: Missing, diagnostic
 
 fn from_environment(name: &str) -> Result<Secret, String> {
     let what = match std::env::var(name) {
-        Ok(secret) if !secret.is_empty() => return Ok(Secret::from_elsewhere(secret)),
-        Ok(_) => "is empty",
+        // As in a file, a line end at its end is not part of it: `echo` adds one to what is given to Kubernetes.
+        Ok(secret) => match secret.trim_end_matches(['\n', '\r']) {
+            "" => "is empty",
+            secret => return Ok(Secret::from_elsewhere(secret)),
+        },
         Err(std::env::VarError::NotPresent) => "is not set",
         Err(std::env::VarError::NotUnicode(_)) => "is not UTF-8",
     };

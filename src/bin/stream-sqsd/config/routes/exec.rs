@@ -1,5 +1,7 @@
 //! The keys of the handler `exec`.
 
+use std::path::Path;
+
 use stream_sqsd::handlers::exec::{Exec, ExecError, ExecSettings};
 use stream_sqsd::handlers::persistent::{Persistent, PersistentSettings};
 
@@ -48,6 +50,33 @@ pub(super) enum Program {
 }
 
 impl Program {
+    /// The program as people may see it: of a command that is one text, as a shell takes it, not what follows the first
+    /// word, which may hold a secret.
+    fn shown(&self) -> String {
+        let (Program::Each(ExecSettings { command, .. }) | Program::Persistent(PersistentSettings { command, .. })) =
+            self;
+        match command.as_slice() {
+            [line] => match line.split_once(char::is_whitespace) {
+                Some((first, _)) if !Path::new(line).exists() => format!("{first} …"),
+                _ => line.clone(),
+            },
+            [program, ..] => program.clone(),
+            [] => String::new(),
+        }
+    }
+
+    /// Why it cannot be executed here, and what was meant where that can be told.
+    fn not_found(&self) -> String {
+        let shown = self.shown();
+        match shown.strip_suffix(" …") {
+            Some(first) => format!(
+                "{shown} is not a program that can be executed: each argument is a text of its own, as in \
+                 command = [\"{first}\", \"--verbose\"]"
+            ),
+            None => ExecError::NotFound { program: shown }.to_string(),
+        }
+    }
+
     /// Whether it can be run.
     fn check(&self) -> Result<(), ExecError> {
         match self {
@@ -96,8 +125,12 @@ impl Shipped for Program {
                 }
             }
             // A configuration may be checked where its program is not.
-            Err(error @ ExecError::NotFound { .. }) if reader.missing == Missing::Warned => {
-                reader.diagnostics.not_here(&place, error.to_string(), None);
+            Err(ExecError::NotFound { .. }) if reader.missing == Missing::Warned => {
+                reader.diagnostics.not_here(&place, program.not_found(), None);
+            }
+            Err(ExecError::NotFound { .. }) => {
+                reader.diagnostics.wrong(&place, program.not_found());
+                return None;
             }
             Err(error) => {
                 reader.check(&place, Some(error));
@@ -110,8 +143,8 @@ impl Shipped for Program {
     // Of the command not the arguments, which may hold a secret.
     fn destination(&self, _: Option<&str>) -> String {
         match self {
-            Program::Each(settings) => format!("the program {}", settings.command[0]),
-            Program::Persistent(settings) => format!("the program {}, which stays", settings.command[0]),
+            Program::Each(_) => format!("the program {}", self.shown()),
+            Program::Persistent(_) => format!("the program {}, which stays", self.shown()),
         }
     }
 
