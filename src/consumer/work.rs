@@ -22,6 +22,18 @@ use crate::queue::Delivery;
 use crate::router::Route;
 use crate::telemetry::Failed;
 
+/// What a worker is to do with its delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Work on it.
+    Work,
+    /// Delete it: its handler has succeeded before.
+    DeleteRepeat,
+    /// Hand it back, to be received again after this long: it arrived while draining, or before the head of its group is
+    /// to be received again.
+    Return(Duration),
+}
+
 /// One delivery and everything that it holds, given back when this is dropped.
 pub(super) struct Work<E> {
     pub(super) engine: Arc<E>,
@@ -32,6 +44,7 @@ pub(super) struct Work<E> {
     pub(super) body: String,
     /// What came with it. For the receive count see [`Work::receive_count`].
     pub(super) origin: Arc<Origin>,
+    pub(super) task: Task,
     pub(super) account: Account,
 }
 
@@ -51,10 +64,11 @@ impl Work<Engine> {
         held: Held,
         ticket: Option<Ticket>,
         delivery: Delivery,
+        task: Task,
     ) -> Self {
         let Delivery { receipt, body, receive_count, sent_at, group, trace, webhook_id, attributes: _ } = delivery;
         let origin = Origin { message_id: receipt.message_id, receive_count, sent_at, group, trace, webhook_id };
-        Work { engine, lease, held, ticket, body, origin: Arc::new(origin), account: Account::default() }
+        Work { engine, lease, held, ticket, body, origin: Arc::new(origin), task, account: Account::default() }
     }
 
     /// How often the message was received by now, also where a duplicate brought a higher count.

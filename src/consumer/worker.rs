@@ -10,7 +10,6 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::time::Instant;
@@ -23,7 +22,7 @@ use super::engine::Engine;
 use super::groups::Step;
 use super::settings::Unrouted;
 use super::settlement::Settlement;
-use super::work::{At, Work};
+use super::work::{At, Task, Work};
 use crate::decode::{self, DecodeError, Room};
 use crate::event::Event;
 use crate::handler::Origin;
@@ -31,26 +30,14 @@ use crate::queue::WebhookId;
 use crate::router::{Route, Router};
 use crate::telemetry::{CallEnd, Cause, MESSAGE_SPANS, shown};
 
-/// What a worker is to do with its delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Task {
-    /// Work on it.
-    Work,
-    /// Delete it: its handler has succeeded before.
-    DeleteRepeat,
-    /// Hand it back, to be received again after this long: it arrived while draining, or before the head of its group is
-    /// to be received again.
-    Return(Duration),
-}
-
 impl Work<Engine> {
     /// Works on a delivery until it is settled.
     ///
     /// Not an `async fn`, which holds its arguments twice: a message takes this room for as long as its handler is at work.
-    pub(super) fn run(mut self, task: Task) -> impl Future<Output = Settlement> + Send {
+    pub(super) fn run(mut self) -> impl Future<Output = Settlement> + Send {
         async move {
             let began = enabled!(Level::DEBUG).then(Instant::now);
-            let settlement = match AssertUnwindSafe(self.carry_out(task)).catch_unwind().await {
+            let settlement = match AssertUnwindSafe(self.carry_out()).catch_unwind().await {
                 Ok(settlement) => settlement,
                 Err(_panic) => self.panicked().await,
             };
@@ -74,13 +61,13 @@ impl Work<Engine> {
         );
     }
 
-    async fn carry_out(&mut self, task: Task) -> Settlement {
+    async fn carry_out(&mut self) -> Settlement {
         tokio::select! {
             biased;
             () = self.lease.lost().wait() => return self.interrupted(),
             () = self.lease.alone() => {}
         }
-        match task {
+        match self.task {
             // The worker before may have succeeded after all.
             Task::Work
                 if self.lease.returned()
@@ -338,7 +325,7 @@ const CONNECTION_TEST: &str = "it may be Stream's connection test, with which no
 mod tests {
     use super::*;
 
-    fn size_of_what<A, B, F>(_: fn(A, B) -> F) -> usize {
+    fn size_of_what<A, F>(_: fn(A) -> F) -> usize {
         size_of::<F>()
     }
 
