@@ -7,10 +7,16 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+#[cfg(any(test, fuzzing))]
+use hyper::StatusCode;
 use serde::{Deserialize, Deserializer};
 
 use super::super::batch::BatchAnswer;
 use super::super::received::{Received, time_of};
+#[cfg(any(test, fuzzing))]
+use super::judge;
+#[cfg(any(test, fuzzing))]
+use super::pool::Reply;
 use crate::queue::interface::{EntryError, Trace, WebhookId, read_md5};
 
 /// A text, borrowed from the answer unless it has escapes in it. (In an `Option` alone, serde would copy each.)
@@ -151,40 +157,34 @@ pub(super) fn batch(answer: &[u8]) -> Option<BatchAnswer> {
     Some(read)
 }
 
-/// What the SDK makes of the same answers, which tests and a fuzz target compare with.
+/// What the SDK makes of a good answer, in place of [`messages`].
 #[cfg(any(test, fuzzing))]
-mod by_sdk {
-    use aws_sdk_sqs::operation::delete_message_batch::DeleteMessageBatch;
+fn messages_by_sdk(answer: &[u8]) -> Option<Vec<Received>> {
     use aws_sdk_sqs::operation::receive_message::ReceiveMessage;
-    use hyper::StatusCode;
 
-    use super::super::judge;
-    use super::super::pool::Reply;
-    use super::{BatchAnswer, Received};
+    let reply = Reply { status: StatusCode::OK, headers: Default::default(), body: answer.to_vec() };
+    let output = judge::read::<ReceiveMessage>(reply).ok()?;
+    Some(output.messages.into_iter().flatten().map(|message| Received::of_sdk(message, false)).collect())
+}
 
-    /// In place of [`messages`](super::messages).
-    pub(super) fn messages(answer: &[u8]) -> Option<Vec<Received>> {
-        let reply = Reply { status: StatusCode::OK, headers: Default::default(), body: answer.to_vec() };
-        let output = judge::read::<ReceiveMessage>(reply).ok()?;
-        Some(output.messages.into_iter().flatten().map(|message| Received::of_sdk(message, false)).collect())
-    }
+/// The same in place of [`batch`].
+#[cfg(any(test, fuzzing))]
+fn batch_by_sdk(answer: &[u8]) -> Option<BatchAnswer> {
+    use aws_sdk_sqs::operation::delete_message_batch::DeleteMessageBatch;
 
-    /// In place of [`batch`](super::batch).
-    pub(super) fn batch(answer: &[u8]) -> Option<BatchAnswer> {
-        let reply = Reply { status: StatusCode::OK, headers: Default::default(), body: answer.to_vec() };
-        let output = judge::read::<DeleteMessageBatch>(reply).ok()?;
-        Some(BatchAnswer::of_sdk(output.successful.iter().map(|entry| entry.id()), output.failed))
-    }
+    let reply = Reply { status: StatusCode::OK, headers: Default::default(), body: answer.to_vec() };
+    let output = judge::read::<DeleteMessageBatch>(reply).ok()?;
+    Some(BatchAnswer::of_sdk(output.successful.iter().map(|entry| entry.id()), output.failed))
 }
 
 /// Panics where an answer says something else here than by the SDK. What only one of the two reads does not count: this
 /// refuses what is odd, and passes over what the SDK refuses in fields that nobody uses.
 #[cfg(fuzzing)]
 pub fn compare_with_sdk(answer: &[u8]) {
-    if let (Some(read), Some(by_sdk)) = (messages(answer), by_sdk::messages(answer)) {
+    if let (Some(read), Some(by_sdk)) = (messages(answer), messages_by_sdk(answer)) {
         assert_eq!(read, by_sdk);
     }
-    if let (Some(read), Some(by_sdk)) = (batch(answer), by_sdk::batch(answer)) {
+    if let (Some(read), Some(by_sdk)) = (batch(answer), batch_by_sdk(answer)) {
         assert_eq!(read, by_sdk);
     }
 }
@@ -337,7 +337,7 @@ mod tests {
             let (answer, is_damaged) = drawn.damaged(answer);
             let read = messages(&answer);
             prop_assert!(is_odd || read.is_some(), "{}", String::from_utf8_lossy(&answer));
-            let by_sdk = by_sdk::messages(&answer);
+            let by_sdk = messages_by_sdk(&answer);
             // Damage to a name makes another of it, which is passed over.
             if read.is_some() && !(is_damaged && by_sdk.is_none()) {
                 prop_assert_eq!(read, by_sdk, "{}", String::from_utf8_lossy(&answer));
@@ -352,7 +352,7 @@ mod tests {
             let (answer, is_damaged) = drawn.damaged(answer);
             let read = batch(&answer);
             prop_assert!(is_odd || read.is_some(), "{}", String::from_utf8_lossy(&answer));
-            let by_sdk = by_sdk::batch(&answer);
+            let by_sdk = batch_by_sdk(&answer);
             // Damage to a name makes another of it, which is passed over.
             if read.is_some() && !(is_damaged && by_sdk.is_none()) {
                 prop_assert_eq!(read, by_sdk, "{}", String::from_utf8_lossy(&answer));
