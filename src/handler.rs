@@ -118,9 +118,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Notify;
+use futures_util::FutureExt;
+use tokio::sync::{Notify, SetOnce};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::event::escape_controls;
 use crate::queue::{MAX_VISIBILITY, MessageId, Trace, WebhookId};
@@ -173,8 +173,8 @@ where
     type Error = <Fut::Output as Outcome>::Error;
 
     fn handle(&self, event: E, ctx: Context) -> impl Future<Output = Result<(), Self::Error>> + Send {
-        let call = self(event, ctx);
-        async move { call.await.into_result() }
+        // Not an `async` block, which holds what it waits for twice.
+        self(event, ctx).map(Outcome::into_result)
     }
 }
 
@@ -297,20 +297,20 @@ impl<T, E: Into<Box<dyn Error + Send + Sync>>> OrFailure<T> for Result<T, E> {
 /// What is known of the delivery that a handler works on. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Context {
-    delivery: Arc<Facts>,
+    origin: Arc<Origin>,
     attempt: u32,
     call: Arc<Call>,
 }
 
-/// The part of a context that stays the same when a delivery is tried again in this process.
+/// The part of a context that stays the same when a delivery is tried again in this process: what came with its message.
 #[derive(Clone, Debug)]
-struct Facts {
-    message_id: MessageId,
-    receive_count: u32,
-    sent_at: Option<SystemTime>,
-    group: Option<Arc<str>>,
-    trace: Trace,
-    webhook_id: Option<WebhookId>,
+pub(crate) struct Origin {
+    pub(crate) message_id: MessageId,
+    pub(crate) receive_count: u32,
+    pub(crate) sent_at: Option<SystemTime>,
+    pub(crate) group: Option<Arc<str>>,
+    pub(crate) trace: Trace,
+    pub(crate) webhook_id: Option<WebhookId>,
 }
 
 /// What the engine and a handler share about one call of it.
@@ -321,7 +321,7 @@ pub(crate) struct Call {
     /// When the lease ends, whatever the limit.
     latest: Instant,
     clock: Mutex<Clock>,
-    cancelled: CancellationToken,
+    cancelled: SetOnce<()>,
     /// Told when nothing holds the message any more.
     released: Notify,
 }
@@ -339,14 +339,7 @@ impl Call {
     pub(crate) fn new(limit: Duration, latest: Instant, cancellation_grace: Duration) -> Arc<Self> {
         let over = (Instant::now() + limit).min(latest);
         let clock = Mutex::new(Clock { over, waiting: 0, holds: 0 });
-        Arc::new(Call {
-            limit,
-            cancellation_grace,
-            latest,
-            clock,
-            cancelled: CancellationToken::new(),
-            released: Notify::new(),
-        })
+        Arc::new(Call { limit, cancellation_grace, latest, clock, cancelled: SetOnce::new(), released: Notify::new() })
     }
 
     /// When its time is over; while the time limit is paused, when it would be if it started again now.
@@ -365,7 +358,8 @@ impl Call {
 
     /// Tells the handler to stop.
     pub(crate) fn cancel(&self) {
-        self.cancelled.cancel();
+        // An error says that it was cancelled before.
+        let _ = self.cancelled.set(());
     }
 
     /// Completes when no [`Hold`] is left.
@@ -423,30 +417,32 @@ impl Context {
         group: Option<Arc<str>>,
         trace: Trace,
     ) -> Self {
-        Context {
-            delivery: Arc::new(Facts { message_id, receive_count, sent_at, group, trace, webhook_id: None }),
-            attempt: 0,
-            call: Call::new(Duration::ZERO, Instant::now(), Duration::ZERO),
-        }
+        let origin = Origin { message_id, receive_count, sent_at, group, trace, webhook_id: None };
+        Context::of_call(&Arc::new(origin), 0, Call::new(Duration::ZERO, Instant::now(), Duration::ZERO))
     }
 
     /// Sets [`Context::webhook_id`], for the test of a handler.
     #[must_use]
     pub fn with_webhook_id(mut self, webhook_id: impl Into<Option<WebhookId>>) -> Self {
         if let Some(id) = webhook_id.into() {
-            Arc::make_mut(&mut self.delivery).webhook_id = Some(id);
+            Arc::make_mut(&mut self.origin).webhook_id = Some(id);
         }
         self
     }
 
     /// The context of one attempt at the same delivery.
     pub(crate) fn attempt_with(&self, attempt: u32, call: Arc<Call>) -> Self {
-        Context { delivery: self.delivery.clone(), attempt, call }
+        Context::of_call(&self.origin, attempt, call)
+    }
+
+    /// The context of one call.
+    pub(crate) fn of_call(origin: &Arc<Origin>, attempt: u32, call: Arc<Call>) -> Self {
+        Context { origin: origin.clone(), attempt, call }
     }
 
     /// The id that SQS gave to the message: the same at each of its deliveries, and what to be idempotent on.
     pub fn message_id(&self) -> &MessageId {
-        &self.delivery.message_id
+        &self.origin.message_id
     }
 
     /// The id that Stream gave to the webhook that the event came by, where its receiver wrote it beside the message
@@ -455,12 +451,12 @@ impl Context {
     /// **A hint**, for finding an event again in the logs of both sides: anyone who may send to the queue can set it. What to be
     /// idempotent on is [`Context::message_id`].
     pub fn webhook_id(&self) -> Option<&str> {
-        self.delivery.webhook_id.as_ref().map(WebhookId::as_str)
+        self.origin.webhook_id.as_ref().map(WebhookId::as_str)
     }
 
     /// How often the message was received, this time included. It does not rise when this process tries again.
     pub fn receive_count(&self) -> u32 {
-        self.delivery.receive_count
+        self.origin.receive_count
     }
 
     /// The number of this call for this delivery, from 1: it rises when this process tries again without a new receive.
@@ -470,17 +466,17 @@ impl Context {
 
     /// When Stream sent the message to the queue, to the millisecond.
     pub fn sent_at(&self) -> Option<SystemTime> {
-        self.delivery.sent_at
+        self.origin.sent_at
     }
 
     /// The MessageGroupId, where the queue has them.
     pub fn group(&self) -> Option<&str> {
-        self.delivery.group.as_deref()
+        self.origin.group.as_deref()
     }
 
     /// The trace identifiers that came with the message.
     pub fn trace(&self) -> &Trace {
-        &self.delivery.trace
+        &self.origin.trace
     }
 
     /// When this call's time is over: the handler's time limit or the end of the lease, whichever comes first.
@@ -501,12 +497,12 @@ impl Context {
     /// Completes when the work is no longer wanted: the lease is lost, the time limit is over, or the grace of the
     /// shutdown is. After [`Context::cancellation_grace`] the handler's future is dropped.
     pub async fn cancelled(&self) {
-        self.call.cancelled.cancelled().await;
+        self.call.cancelled.wait().await;
     }
 
     /// Whether [`Context::cancelled`] has completed.
     pub fn is_cancelled(&self) -> bool {
-        self.call.cancelled.is_cancelled()
+        self.call.cancelled.initialized()
     }
 
     /// For how long a cancelled handler may still go on: 1 s, or less where the grace of a shutdown is below 12 s.

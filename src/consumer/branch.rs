@@ -5,7 +5,7 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -41,19 +41,13 @@ impl End {
 
 impl Work<Engine> {
     /// Calls the handler until there is an end. `beside` is the place of this branch among several of the message.
-    pub(super) async fn handle(
-        &self,
-        branch: &mut Branch,
-        at: At<'_>,
-        expires: Option<SystemTime>,
-        beside: Option<Place<'_>>,
-    ) -> End {
+    pub(super) async fn handle(&self, branch: &mut Branch, at: &At<'_>, beside: Option<Place<'_>>) -> End {
         let engine = &self.engine;
         let mut caller = engine.flow.enter(at.number, self.lease.message_id().clone());
         let mut failures = 0_u32;
         loop {
             let no_slot = beside.is_some() && branch.attempt == 0 && mutant!("call-several-routes-in-one-slot");
-            match if no_slot { Some(Next::Call) } else { self.turn(&mut caller, expires).await } {
+            match if no_slot { Some(Next::Call) } else { self.turn(&mut caller, at).await } {
                 None => return End::LeaseLost { succeeded: false },
                 Some(Next::Call) => {}
                 Some(Next::Return) => return End::Returned,
@@ -98,11 +92,11 @@ impl Work<Engine> {
     }
 
     /// Waits for the turn to call the handler; None when the lease is lost.
-    async fn turn(&self, caller: &mut Caller, expires: Option<SystemTime>) -> Option<Next> {
-        let limit = self.hold_limit(expires);
+    async fn turn(&self, caller: &mut Caller, at: &At<'_>) -> Option<Next> {
+        let limit = self.hold_limit(at.expires);
         let next = tokio::select! {
             biased;
-            () = self.lease.lost().cancelled() => return None,
+            () = self.lease.lost().wait() => return None,
             next = caller.turn(limit, self.receive_count(), self.engine.max_receive_count()) => next,
             () = self.engine.drain.handlers_over() => Next::Return,
         };
@@ -110,10 +104,10 @@ impl Work<Engine> {
             let receives_left = self.engine.max_receive_count().map(|most| most.saturating_sub(self.receive_count()));
             // The last day of its time in the queue is kept for the receives that it has left.
             const LAST_DAY: Duration = Duration::from_secs(24 * 3600);
-            let keeps = self.time_left(expires).map(|left| left.saturating_sub(LAST_DAY.min(part(left, 2))));
+            let keeps = self.time_left(at.expires).map(|left| left.saturating_sub(LAST_DAY.min(part(left, 2))));
             let keeps = keeps.filter(|_| !mutant!("spend-no-receives-at-the-end"));
-            let at = Instant::now();
-            caller.returned(Returned { at, receives_left, spend_from: keeps.map(|keeps| later(at, keeps)) });
+            let now = Instant::now();
+            caller.returned(Returned { at: now, receives_left, spend_from: keeps.map(|keeps| later(now, keeps)) });
         }
         Some(next)
     }
@@ -132,7 +126,7 @@ impl Work<Engine> {
         let until = later(Instant::now(), delay);
         tokio::select! {
             biased;
-            () = self.lease.lost().cancelled() => false,
+            () = self.lease.lost().wait() => false,
             () = self.engine.drain.begun() => false,
             () = tokio::time::sleep_until(limit), if limit < until => false,
             () = tokio::time::sleep_until(until) => true,

@@ -17,7 +17,7 @@ use super::account::{Branch, HANDLED};
 use super::engine::Engine;
 use super::flow::{Caller, Verdict};
 use super::work::{At, Work};
-use crate::handler::{Call, FailureKind};
+use crate::handler::{Call, Context, FailureKind};
 use crate::router::CallError;
 use crate::telemetry::{CallEnd, Cause, Told, shown};
 
@@ -26,14 +26,14 @@ const HELD_AT_MOST: Duration = Duration::from_secs(5);
 
 /// Logs what became of a call, with whose it was: the span of the message may be off.
 macro_rules! tell {
-    ($log:ident, $at:expr, $($what:tt)+) => {{
-        let context = $at.context;
+    ($log:ident, $work:expr, $at:expr, $($what:tt)+) => {{
+        let origin = &$work.origin;
         $log!(
-            message_id = %context.message_id(),
+            message_id = %origin.message_id,
             r#type = shown($at.event.kind().name()),
-            receive_count = context.receive_count(),
-            trace_id = context.trace().trace_id(),
-            aws_trace_id = context.trace().aws_trace_id(),
+            receive_count = origin.receive_count,
+            trace_id = origin.trace.trace_id(),
+            aws_trace_id = origin.trace.aws_trace_id(),
             $($what)+
         )
     }};
@@ -58,11 +58,11 @@ pub(super) enum Attempt {
 
 impl Work<Engine> {
     /// Calls the handler once; says how that ended, and what it means for the message.
-    pub(super) async fn call(&self, branch: &mut Branch, at: At<'_>) -> (CallEnd, Attempt) {
+    pub(super) async fn call(&self, branch: &mut Branch, at: &At<'_>) -> (CallEnd, Attempt) {
         let engine = &self.engine;
         let cancellation_grace = engine.drain.cancellation_grace();
         let shared = Call::new(engine.settings.handler_timeout, self.lease.ceiling(), cancellation_grace);
-        let context = at.context.attempt_with(branch.attempt, shared.clone());
+        let context = Context::of_call(&self.origin, branch.attempt, shared.clone());
         enum Stop {
             LeaseLost,
             TimeOver,
@@ -72,7 +72,7 @@ impl Work<Engine> {
             let mut call = pin!(AssertUnwindSafe(at.route.call(at.event.clone(), context)).catch_unwind());
             let stop = tokio::select! {
                 biased;
-                () = self.lease.lost().cancelled() => Err(Stop::LeaseLost),
+                () = self.lease.lost().wait() => Err(Stop::LeaseLost),
                 answer = &mut call => Ok(answer),
                 () = shared.over() => Err(Stop::TimeOver),
                 () = engine.drain.handlers_over() => Err(Stop::GraceOver),
@@ -87,7 +87,8 @@ impl Work<Engine> {
             }
         };
         if !matches!(answer, Some(Ok(Ok(())))) {
-            self.released(&shared).await;
+            // On the heap, so that a call which goes well does not take the room of it.
+            Box::pin(self.released(&shared)).await;
         }
         match (stop, answer) {
             (None, Some(answer)) => self.read(branch, at, answer),
@@ -101,7 +102,7 @@ impl Work<Engine> {
                 self.note_on(branch, at, CallEnd::TimeLimit.label(), &error);
                 let cause = Cause::new(("handler", "timeout"), "").on(at.number);
                 if let Some(times) = engine.telemetry.worth_logging(cause) {
-                    tell!(warn, at, times, "{error}; the message is left for a retry");
+                    tell!(warn, self, at, times, "{error}; the message is left for a retry");
                 }
                 (CallEnd::TimeLimit, Attempt::Failed(None))
             }
@@ -123,7 +124,7 @@ impl Work<Engine> {
     fn read(
         &self,
         branch: &mut Branch,
-        at: At<'_>,
+        at: &At<'_>,
         answer: Result<Result<(), CallError>, Box<dyn Any + Send>>,
     ) -> (CallEnd, Attempt) {
         let telemetry = &self.engine.telemetry;
@@ -134,7 +135,15 @@ impl Work<Engine> {
             Ok(Err(CallError::Parse(failure))) => {
                 self.note_on(branch, at, CallEnd::DoesNotFit.label(), &failure);
                 if let Some(times) = telemetry.worth_logging(Cause::new(("parse", "event"), &failure).on(at.number)) {
-                    tell!(warn, at, error = failure, times, "an event does not fit its type; {}", self.engine.fate());
+                    tell!(
+                        warn,
+                        self,
+                        at,
+                        error = failure,
+                        times,
+                        "an event does not fit its type; {}",
+                        self.engine.fate()
+                    );
                 }
                 (CallEnd::DoesNotFit, Attempt::Rejected)
             }
@@ -148,7 +157,7 @@ impl Work<Engine> {
                 let (kind, error) = (end.label(), failure.chain());
                 self.note_on(branch, at, kind, &error);
                 if let Some(times) = telemetry.worth_logging(Cause::new(("handler", kind), &error).on(at.number)) {
-                    tell!(warn, at, error, kind, times, "the handler failed; the message stays");
+                    tell!(warn, self, at, error, kind, times, "the handler failed; the message stays");
                 }
                 (end, attempt)
             }
@@ -156,7 +165,7 @@ impl Work<Engine> {
                 self.note_on(branch, at, CallEnd::Panic.label(), "the handler panicked; the log says where");
                 // What it says may quote the message, and the panic hook has printed it already.
                 if let Some(times) = telemetry.worth_logging(Cause::new(("handler", "panic"), "").on(at.number)) {
-                    tell!(error, at, times, "the handler panicked; the message is left for a retry");
+                    tell!(error, self, at, times, "the handler panicked; the message is left for a retry");
                 }
                 (CallEnd::Panic, Attempt::Failed(None))
             }
@@ -164,7 +173,7 @@ impl Work<Engine> {
     }
 
     /// Takes in what the end of a call says about the target; what it means for the message where that is the target's.
-    pub(super) fn check(&self, branch: &mut Branch, at: At<'_>, ended: &Attempt, caller: &mut Caller) -> Verdict {
+    pub(super) fn check(&self, branch: &mut Branch, at: &At<'_>, ended: &Attempt, caller: &mut Caller) -> Verdict {
         let kind = at.event.kind().name();
         let verdict = match ended {
             Attempt::TargetBusy(named) => caller.refused(kind, *named),
@@ -184,7 +193,7 @@ impl Work<Engine> {
     }
 
     /// Tells the log that a target is down, or that it is back.
-    fn tell_of_the_target(&self, at: At<'_>, ended: &Attempt, error: &str) {
+    fn tell_of_the_target(&self, at: &At<'_>, ended: &Attempt, error: &str) {
         let Engine { telemetry, flow, .. } = &*self.engine;
         let told = match ended {
             Attempt::Succeeded | Attempt::LeaseLost(true) => telemetry.outage_is_over(at.number),

@@ -7,7 +7,7 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -21,7 +21,6 @@ use super::settlement::Settlement;
 use super::together::{Place, Standing, Together};
 use super::work::{At, Work};
 use crate::event::Event;
-use crate::handler::Context;
 use crate::router::{Mark, Route};
 use crate::telemetry::Cause;
 
@@ -30,14 +29,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Work<Engine> {
     /// Works on an event with several routes, without those that are done.
-    pub(super) async fn fan_out(
-        &mut self,
-        takers: Vec<(usize, &Route)>,
-        done: &[Mark],
-        event: Event,
-        context: Context,
-        expires: Option<SystemTime>,
-    ) -> Settlement {
+    pub(super) async fn fan_out(&mut self, takers: Vec<(usize, &Route)>, done: &[Mark], event: Event) -> Settlement {
         let engine = self.engine.clone();
         let is_done = |(number, _): &(usize, &Route)| {
             engine.marks.get(*number).is_some_and(|mark| done.contains(mark)) && !mutant!("call-again-what-is-done")
@@ -53,10 +45,10 @@ impl Work<Engine> {
             self.ticket = None;
         }
         let together = Together::new(missing.len());
-        let (work, context) = (&*self, &context);
+        let (work, expires) = (&*self, self.expires());
         let branches = missing.into_iter().enumerate().map(|(position, (number, route))| {
-            let (at, place) = (At { number, route, event: &event, context }, together.place(position));
-            work.beside_others(at, expires, place)
+            let (at, place) = (At { number, route, event: &event, expires }, together.place(position));
+            work.beside_others(at, place)
         });
         let ended = join_all(branches).await;
         drop(event);
@@ -65,11 +57,11 @@ impl Work<Engine> {
     }
 
     /// Calls one of several handlers until it has succeeded, or until nothing is gained by waiting any longer.
-    async fn beside_others(&self, at: At<'_>, expires: Option<SystemTime>, place: Place<'_>) -> (Branch, End) {
+    async fn beside_others(&self, at: At<'_>, place: Place<'_>) -> (Branch, End) {
         let mut branch = Branch::new(at.number);
         let mut failures = 0_u32;
         loop {
-            let end = self.handle(&mut branch, at, expires, Some(place)).await;
+            let end = self.handle(&mut branch, &at, Some(place)).await;
             match end {
                 End::Succeeded | End::LeaseLost { succeeded: true } => {
                     // All of them are remembered as the message.
@@ -110,7 +102,7 @@ impl Work<Engine> {
         }
         tokio::select! {
             biased;
-            () = self.lease.lost().cancelled() => {
+            () = self.lease.lost().wait() => {
                 place.stands(Standing::Over);
                 return Some(End::LeaseLost { succeeded: false });
             }

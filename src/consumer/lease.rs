@@ -13,10 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SetOnce};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::clock::{Clock, later, part};
@@ -68,9 +67,28 @@ struct Entry {
     stopped: bool,
     /// A renewal is on its way.
     renewing: bool,
-    lost: CancellationToken,
-    /// Told when a renewal came back.
-    renewed: Arc<Notify>,
+    lost: Arc<SetOnce<()>>,
+    /// Told when a renewal came back, where anybody waits for that.
+    renewed: Option<Arc<Notify>>,
+}
+
+impl Entry {
+    /// The message may be somebody else's from now on.
+    fn lose(&self) {
+        // An error says that it was lost before.
+        let _ = self.lost.set(());
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lost.initialized()
+    }
+
+    /// No renewal is on its way any longer.
+    fn tell_renewed(&self) {
+        if let Some(renewed) = &self.renewed {
+            renewed.notify_waiters();
+        }
+    }
 }
 
 /// What an arriving delivery is.
@@ -121,9 +139,9 @@ impl LeaseTable {
         let mut returned = false;
         if let Some(entry) = state.leases.get_mut(&id) {
             if entry.deadline <= now {
-                entry.lost.cancel();
+                entry.lose();
             }
-            let lost = entry.lost.is_cancelled();
+            let lost = entry.is_lost();
             let is_nacked = entry.stopped && !mutant!("take-the-returned-for-a-duplicate");
             let is_lost = lost && !mutant!("join-a-lease-that-was-lost");
             if !is_nacked && !is_lost && !mutant!("run-a-duplicate") {
@@ -145,7 +163,7 @@ impl LeaseTable {
             }
             // It was nacked and is back before that was confirmed, or its lease was lost: a delivery of its own. A worker
             // that nacks is done with it; one that has lost it may still be at work.
-            entry.renewed.notify_waiters();
+            entry.tell_renewed();
             let (number, at_work) = (entry.number, !entry.stopped);
             if at_work {
                 state.ending.insert((id.clone(), number));
@@ -164,8 +182,8 @@ impl LeaseTable {
             renew_at: None,
             stopped: false,
             renewing: false,
-            lost: CancellationToken::new(),
-            renewed: Arc::new(Notify::new()),
+            lost: Arc::default(),
+            renewed: None,
         };
         let lost = entry.lost.clone();
         state.leases.insert(id.clone(), entry);
@@ -230,7 +248,7 @@ impl LeaseTable {
             entry.renew_at = None;
             if entry.deadline <= now {
                 // This process slept, or no renewal came through in time: the message may be somebody else's by now.
-                entry.lost.cancel();
+                entry.lose();
                 continue;
             }
             // Asking for more than is left of the 12 hours is an error, and what is left is given in whole seconds.
@@ -260,7 +278,7 @@ impl LeaseTable {
         let early = self.early(state.leases.len());
         let Some(entry) = state.entry(&receipt.message_id, number) else { return };
         entry.renewing = false;
-        entry.renewed.notify_waiters();
+        entry.tell_renewed();
         let newer = entry.receipt != *receipt;
         match outcome {
             // The timeout counts from the call; when exactly SQS took it up is not known, so from before the call.
@@ -268,12 +286,12 @@ impl LeaseTable {
             // A duplicate arrived meanwhile: what happened to the old receipt says nothing about the new one.
             _ if newer => {}
             Renewal::Refused if !mutant!("go-on-after-a-refused-renewal") => {
-                entry.lost.cancel();
+                entry.lose();
                 return;
             }
             _ => {}
         }
-        if !entry.stopped && !entry.lost.is_cancelled() {
+        if !entry.stopped && !entry.is_lost() {
             let at = match outcome {
                 Renewal::Unanswered => later(now, part(self.visibility, 10)).min(entry.deadline.max(now)),
                 _ => {
@@ -377,7 +395,7 @@ pub(crate) struct Lease {
     table: Arc<LeaseTable>,
     id: MessageId,
     number: u64,
-    lost: CancellationToken,
+    lost: Arc<SetOnce<()>>,
     returned: bool,
 }
 
@@ -416,8 +434,8 @@ impl Lease {
         self.table.state().entry(&self.id, self.number).map(|entry| entry.receipt.clone())
     }
 
-    /// Cancelled when the message may be somebody else's.
-    pub(crate) fn lost(&self) -> &CancellationToken {
+    /// Set when the message may be somebody else's.
+    pub(crate) fn lost(&self) -> &SetOnce<()> {
         &self.lost
     }
 
@@ -425,7 +443,7 @@ impl Lease {
     pub(crate) fn is_lost(&self) -> bool {
         let now = self.table.now();
         let over = self.table.state().entry(&self.id, self.number).is_none_or(|entry| entry.deadline <= now);
-        over || self.lost.is_cancelled()
+        over || self.lost.initialized()
     }
 
     /// How much is left of the hold if it is not renewed.
@@ -448,7 +466,7 @@ impl Lease {
                 let mut state = self.table.state();
                 let Some(entry) = state.entry(&self.id, self.number) else { return };
                 entry.stopped = true;
-                let back = entry.renewing.then(|| entry.renewed.clone().notified_owned());
+                let back = entry.renewing.then(|| entry.renewed.get_or_insert_default().clone().notified_owned());
                 state.unschedule(&self.id);
                 let Some(back) = back else { return };
                 back
@@ -605,7 +623,7 @@ mod tests {
         advance(seconds(20)).await;
         let (number, receipt, asked) = due(&table);
         table.renewed(number, &receipt, Instant::now(), asked, Renewal::Refused);
-        assert!(lease.is_lost() && lease.lost().is_cancelled());
+        assert!(lease.is_lost() && lease.lost().initialized());
         assert_eq!(next(&table), None);
     }
 
@@ -622,9 +640,9 @@ mod tests {
             assert!(!lease.is_lost());
             advance(seconds(1)).await;
         }
-        assert!(lease.is_lost() && !lease.lost().is_cancelled(), "it has run out, and nobody has noticed");
+        assert!(lease.is_lost() && !lease.lost().initialized(), "it has run out, and nobody has noticed");
         assert!(table.take_due().is_empty());
-        assert!(lease.lost().is_cancelled());
+        assert!(lease.lost().initialized());
     }
 
     #[tokio::test(start_paused = true)]
@@ -672,7 +690,7 @@ mod tests {
         });
         advance(seconds(20)).await;
         assert_eq!(due(&table).1.message_id, "fresh".into());
-        assert!(slept.lost().is_cancelled() && !fresh.lost().is_cancelled());
+        assert!(slept.lost().initialized() && !fresh.lost().initialized());
     }
 
     /// A lease on a real delivery whose renewal is due, and that renewal.
@@ -740,7 +758,7 @@ mod tests {
         assert_eq!((lease.left(), next(&table)), (hours(3) - seconds(1), Some(hours(3) - seconds(1))));
         advance(hours(3)).await;
         assert!(table.take_due().is_empty());
-        assert!(lease.lost().is_cancelled());
+        assert!(lease.lost().initialized());
     }
 
     #[tokio::test(start_paused = true)]
@@ -774,7 +792,7 @@ mod tests {
                 assert!(table.take_due().is_empty());
             }
             let after = arrive(&table, "m");
-            assert!(lost.lost().is_cancelled() && !after.is_lost());
+            assert!(lost.lost().initialized() && !after.is_lost());
             assert!(timeout(seconds(1), after.alone()).await.is_err(), "the first is still at work");
             advance(seconds(20)).await;
             assert_eq!(due(&table).0, after.number, "and the lease of the second is kept meanwhile");
@@ -826,7 +844,7 @@ mod tests {
         SUSPENDED.set(seconds(85));
         assert!(suspended.is_lost() && !fresh.is_lost());
         assert_eq!(due(&table).1.message_id, "fresh".into());
-        assert!(suspended.lost().is_cancelled());
+        assert!(suspended.lost().initialized());
     }
 
     #[tokio::test(start_paused = true)]

@@ -29,8 +29,7 @@ use super::settings::{MIN_VISIBILITY, Settings};
 use super::settle::Settler;
 use super::settlement::Settlement;
 use super::summary::{Ended, Summary};
-use super::work::Work;
-use super::worker::Task;
+use super::work::{Task, Work};
 use crate::queue::{BATCH, Delivery, MAX_MESSAGE_SIZE, MAX_VISIBILITY, MessageId, Queue, QueueError};
 use crate::router::Router;
 use crate::telemetry::{Monitor, Occupancy, Phase, Request, Telemetry};
@@ -358,9 +357,9 @@ impl<Q: Queue> Run<Q> {
         };
         let group = group.filter(|_| task == Task::Work && !mutant!("no-order-in-a-group"));
         let ticket = group.map(|group| engine.groups.enqueue(group, lease.message_id().clone(), lease.returned()));
-        let work = Work::new(engine.clone(), lease, held, ticket, delivery.receive_count);
+        let work = Work::new(engine.clone(), lease, held, ticket, delivery, task);
         // On the heap once, rather than moved from the stack into the task and about in it.
-        self.workers.spawn(Box::pin(work.run(delivery, task)));
+        self.workers.spawn(Box::pin(work.run()));
     }
 
     /// One delivery is settled, and with it perhaps others: those of a batch of deletes end together.

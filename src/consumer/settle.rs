@@ -142,7 +142,7 @@ impl Settler {
             }
             tokio::select! {
                 biased;
-                () = lease.lost().cancelled() => return Deleted::Unconfirmed,
+                () = lease.lost().wait() => return Deleted::Unconfirmed,
                 () = tokio::time::sleep(pause.mul_f64(0.5 + jitter())) => {}
             }
             pause = pause.saturating_mul(2).min(Duration::from_secs(5));

@@ -107,7 +107,7 @@ impl Work<Engine> {
         tokio::select! {
             biased;
             () = self.engine.drain.may_return() => {}
-            () = self.lease.lost().cancelled() => {}
+            () = self.lease.lost().wait() => {}
         }
         let hidden_for = delay.max(self.engine.drain.hidden_for());
         let returned = mutant!("forget-to-release") || self.engine.settler.nack(&self.lease, hidden_for).await;

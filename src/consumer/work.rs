@@ -17,9 +17,22 @@ use super::engine::Engine;
 use super::groups::Ticket;
 use super::lease::Lease;
 use crate::event::Event;
-use crate::handler::Context;
+use crate::handler::Origin;
+use crate::queue::Delivery;
 use crate::router::Route;
 use crate::telemetry::Failed;
+
+/// What a worker is to do with its delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Work on it.
+    Work,
+    /// Delete it: its handler has succeeded before.
+    DeleteRepeat,
+    /// Hand it back, to be received again after this long: it arrived while draining, or before the head of its group is
+    /// to be received again.
+    Return(Duration),
+}
 
 /// One delivery and everything that it holds, given back when this is dropped.
 pub(super) struct Work<E> {
@@ -27,18 +40,21 @@ pub(super) struct Work<E> {
     pub(super) lease: Lease,
     pub(super) held: Held,
     pub(super) ticket: Option<Ticket>,
-    /// As it arrived; see [`Work::receive_count`].
-    pub(super) receive_count: u32,
+    /// As it came; empty once it is decoded.
+    pub(super) body: String,
+    /// What came with it. For the receive count see [`Work::receive_count`].
+    pub(super) origin: Arc<Origin>,
+    pub(super) task: Task,
     pub(super) account: Account,
 }
 
 /// Which event is with which handler.
-#[derive(Clone, Copy)]
 pub(super) struct At<'a> {
     pub(super) number: usize,
     pub(super) route: &'a Route,
     pub(super) event: &'a Event,
-    pub(super) context: &'a Context,
+    /// When the queue gives the message up, where that is known.
+    pub(super) expires: Option<SystemTime>,
 }
 
 impl Work<Engine> {
@@ -47,18 +63,27 @@ impl Work<Engine> {
         lease: Lease,
         held: Held,
         ticket: Option<Ticket>,
-        receive_count: u32,
+        delivery: Delivery,
+        task: Task,
     ) -> Self {
-        Work { engine, lease, held, ticket, receive_count, account: Account::default() }
+        let Delivery { receipt, body, receive_count, sent_at, group, trace, webhook_id, attributes: _ } = delivery;
+        let origin = Origin { message_id: receipt.message_id, receive_count, sent_at, group, trace, webhook_id };
+        Work { engine, lease, held, ticket, body, origin: Arc::new(origin), task, account: Account::default() }
     }
 
     /// How often the message was received by now, also where a duplicate brought a higher count.
     pub(super) fn receive_count(&self) -> u32 {
-        self.lease.receive_count().unwrap_or(self.receive_count)
+        self.lease.receive_count().unwrap_or(self.origin.receive_count)
     }
 
     pub(super) fn is_last_receive(&self) -> bool {
         self.engine.max_receive_count().is_some_and(|most| self.receive_count() >= most)
+    }
+
+    /// When the queue gives the message up, as far as is known.
+    pub(super) fn expires(&self) -> Option<SystemTime> {
+        let (retention, sent_at) = self.engine.retention().zip(self.origin.sent_at)?;
+        sent_at.checked_add(retention)
     }
 
     /// How long the queue still keeps the message.
@@ -93,19 +118,19 @@ impl Work<Engine> {
     }
 
     /// The same for a failure on a route.
-    pub(super) fn note_on(&self, branch: &mut Branch, at: At<'_>, kind: &'static str, error: &str) {
+    pub(super) fn note_on(&self, branch: &mut Branch, at: &At<'_>, kind: &'static str, error: &str) {
         branch.failed(kind, error);
         self.tell_of_a_failure(Some(at), kind, error);
     }
 
-    fn tell_of_a_failure(&self, at: Option<At<'_>>, kind: &'static str, error: &str) {
+    fn tell_of_a_failure(&self, at: Option<&At<'_>>, kind: &'static str, error: &str) {
         self.engine.telemetry.failed(Failed {
             kind,
             event_type: at.map(|at| at.event.kind().name()),
             route: at.map(|at| self.engine.telemetry.route_name(at.number)),
             error,
             message_id: self.lease.message_id().as_str(),
-            receive_count: self.receive_count,
+            receive_count: self.origin.receive_count,
         });
     }
 }

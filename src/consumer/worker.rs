@@ -7,8 +7,9 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use tokio::time::Instant;
@@ -21,57 +22,52 @@ use super::engine::Engine;
 use super::groups::Step;
 use super::settings::Unrouted;
 use super::settlement::Settlement;
-use super::work::{At, Work};
+use super::work::{At, Task, Work};
 use crate::decode::{self, DecodeError, Room};
 use crate::event::Event;
-use crate::handler::Context;
-use crate::queue::{Delivery, MessageId, Trace, WebhookId};
-use crate::router::Route;
+use crate::handler::Origin;
+use crate::queue::WebhookId;
+use crate::router::{Route, Router};
 use crate::telemetry::{CallEnd, Cause, MESSAGE_SPANS, shown};
-
-/// What a worker is to do with its delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Task {
-    /// Work on it.
-    Work,
-    /// Delete it: its handler has succeeded before.
-    DeleteRepeat,
-    /// Hand it back, to be received again after this long: it arrived while draining, or before the head of its group is
-    /// to be received again.
-    Return(Duration),
-}
 
 impl Work<Engine> {
     /// Works on a delivery until it is settled.
-    pub(super) async fn run(mut self, delivery: Delivery, task: Task) -> Settlement {
-        let began = enabled!(Level::DEBUG).then(Instant::now);
-        let settlement = match AssertUnwindSafe(self.carry_out(delivery, task)).catch_unwind().await {
-            Ok(settlement) => settlement,
-            Err(_panic) => self.panicked().await,
-        };
-        self.tell_the_observer(&settlement);
-        if let Some(began) = began {
-            let route = self.account.route.map(|number| &**self.engine.telemetry.route_name(number));
-            debug!(
-                message_id = %self.lease.message_id(),
-                r#type = self.account.event_type(),
-                route,
-                outcome = self.account.outcome,
-                settled = settlement.word(),
-                milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-                "an event is settled"
-            );
+    ///
+    /// Not an `async fn`, which holds its arguments twice: a message takes this room for as long as its handler is at work.
+    pub(super) fn run(mut self) -> impl Future<Output = Settlement> + Send {
+        async move {
+            let began = enabled!(Level::DEBUG).then(Instant::now);
+            let settlement = match AssertUnwindSafe(self.carry_out()).catch_unwind().await {
+                Ok(settlement) => settlement,
+                Err(_panic) => self.panicked().await,
+            };
+            self.tell_the_observer(&settlement);
+            self.tell_the_log(&settlement, began);
+            settlement
         }
-        settlement
     }
 
-    async fn carry_out(&mut self, delivery: Delivery, task: Task) -> Settlement {
+    fn tell_the_log(&self, settlement: &Settlement, began: Option<Instant>) {
+        let Some(began) = began else { return };
+        let route = self.account.route.map(|number| &**self.engine.telemetry.route_name(number));
+        debug!(
+            message_id = %self.lease.message_id(),
+            r#type = self.account.event_type(),
+            route,
+            outcome = self.account.outcome,
+            settled = settlement.word(),
+            milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "an event is settled"
+        );
+    }
+
+    async fn carry_out(&mut self) -> Settlement {
         tokio::select! {
             biased;
-            () = self.lease.lost().cancelled() => return self.interrupted(),
+            () = self.lease.lost().wait() => return self.interrupted(),
             () = self.lease.alone() => {}
         }
-        match task {
+        match self.task {
             // The worker before may have succeeded after all.
             Task::Work
                 if self.lease.returned()
@@ -82,7 +78,7 @@ impl Work<Engine> {
             }
             Task::DeleteRepeat => self.delete_repeat().await,
             Task::Return(delay) => self.nack_unworked_for(delay).await,
-            Task::Work => self.work(delivery).await,
+            Task::Work => self.work().await,
         }
     }
 
@@ -117,7 +113,7 @@ impl Work<Engine> {
         loop {
             let turn = tokio::select! {
                 biased;
-                () = self.lease.lost().cancelled() => return Some(self.interrupted()),
+                () = self.lease.lost().wait() => return Some(self.interrupted()),
                 () = engine.drain.begun() => Step::Return,
                 turn = ticket.turn(parked) => turn,
             };
@@ -132,71 +128,70 @@ impl Work<Engine> {
         }
     }
 
-    async fn work(&mut self, delivery: Delivery) -> Settlement {
-        let engine = self.engine.clone();
+    async fn work(&mut self) -> Settlement {
         if self.ticket.is_some()
             && let Some(settlement) = self.wait_in_group().await
         {
             return settlement;
         }
-        let Delivery { receipt, body, receive_count, sent_at, group, trace, webhook_id, attributes: _ } = delivery;
+        let event = match self.open().await {
+            Ok(event) => event,
+            Err(settlement) => return settlement,
+        };
+        let engine = self.engine.clone();
+        let first_of_its_type = engine.telemetry.seen(event.kind().name(), event.kind().known().is_some());
+        let (first, others) = takers(&engine.router, &event);
+        let Some(first) = first else { return self.unrouted(&event, first_of_its_type).await };
+        self.account.route = Some(first.0);
+        let done = engine.done_before(&self.origin.message_id);
+        let span = span_of(&self.origin, &event);
+        if others.is_empty() && done.is_empty() {
+            return self.send(first, event).instrument(span).await;
+        }
+        let takers = std::iter::once(first).chain(others).collect();
+        // On the heap, so that a message with one route does not take the room of it.
+        Box::pin(self.fan_out(takers, &done, event).instrument(span)).await
+    }
+
+    /// Decodes the body. Settles the message where there is no event to be worked on.
+    async fn open(&mut self) -> Result<Event, Settlement> {
+        let engine = self.engine.clone();
+        let body = std::mem::take(&mut self.body);
         let decoded = tokio::select! {
             biased;
             decoded = decode(&mut self.held, body, engine.settings.inflate_limit) => Some(decoded),
-            () = self.lease.lost().cancelled() => None,
-            () = engine.drain.begun() => return self.nack_unworked().await,
+            () = self.lease.lost().wait() => None,
+            () = engine.drain.begun() => return Err(self.nack_unworked().await),
         };
-        let (event, webhook_id) = match decoded {
-            None => return self.interrupted(),
-            Some(Ok((event, in_envelope))) => (event, webhook_id.or(in_envelope)),
-            Some(Err(failure)) => {
-                let Undecodable { failure, hint } = failure;
+        match decoded {
+            None => Err(self.interrupted()),
+            Some(Ok((event, webhook_id))) => {
+                if webhook_id.is_some() && self.origin.webhook_id.is_none() {
+                    Arc::make_mut(&mut self.origin).webhook_id = webhook_id;
+                }
+                let is_asked_for = self.is_last_receive() || engine.observer.is_some();
+                self.account.decoded(&event, is_asked_for);
+                Ok(event)
+            }
+            Some(Err(Undecodable { failure, hint })) => {
                 engine.telemetry.undecodable.add(failure.label());
                 let error = failure.to_string();
                 self.note(failure.label(), &error);
                 let cause = Cause::new(("decode", hint.unwrap_or(failure.label())), &error);
                 if let Some(times) = engine.telemetry.worth_logging(cause) {
-                    warn!(message_id = %receipt.message_id, receive_count, error, hint, times,
+                    warn!(message_id = %self.origin.message_id, receive_count = self.origin.receive_count, error, hint, times,
                         "a body cannot be decoded; {}", engine.fate());
                 }
-                return self.nack(None).await;
+                Err(self.nack(None).await)
             }
-        };
-        let is_asked_for = self.is_last_receive() || engine.observer.is_some();
-        self.account.decoded(&event, is_asked_for);
-        let first_of_its_type = engine.telemetry.seen(event.kind().name(), event.kind().known().is_some());
-        let mut takers = engine.router.takers(&event);
-        let Some(first) = takers.next() else {
-            drop(takers);
-            return self.unrouted(&event, first_of_its_type).await;
-        };
-        // Nothing is allocated where the first is the only one.
-        let others: Vec<_> = takers.collect();
-        self.account.route = Some(first.0);
-        let done = engine.done_before(&receipt.message_id);
-        let span = span_of(&receipt.message_id, &event, receive_count, &trace);
-        let expires = engine.retention().zip(sent_at).and_then(|(retention, sent_at)| sent_at.checked_add(retention));
-        let context = Context::new(receipt.message_id, receive_count, sent_at, group, trace);
-        let context = context.with_webhook_id(webhook_id);
-        // On the heap, so that a message that only waits for its turn does not take this much room.
-        if others.is_empty() && done.is_empty() {
-            return Box::pin(self.send(first, event, context, expires).instrument(span)).await;
         }
-        let takers = std::iter::once(first).chain(others).collect();
-        Box::pin(self.fan_out(takers, &done, event, context, expires).instrument(span)).await
     }
 
     /// Sends an event to its one route.
-    async fn send(
-        &mut self,
-        (number, route): (usize, &Route),
-        event: Event,
-        context: Context,
-        expires: Option<SystemTime>,
-    ) -> Settlement {
-        let at = At { number, route, event: &event, context: &context };
+    async fn send(&mut self, (number, route): (usize, &Route), event: Event) -> Settlement {
         let mut branch = Branch::new(number);
-        let end = self.handle(&mut branch, at, expires, None).await;
+        let at = At { number, route, event: &event, expires: self.expires() };
+        let end = self.handle(&mut branch, &at, None).await;
         drop(event);
         self.account.came_to(branch);
         self.settle(end).await
@@ -206,7 +201,7 @@ impl Work<Engine> {
     pub(super) async fn settle(&mut self, end: End) -> Settlement {
         match end {
             End::Succeeded => {
-                self.engine.telemetry.receive_count_at_success.observe(self.receive_count.into());
+                self.engine.telemetry.receive_count_at_success.observe(self.origin.receive_count.into());
                 self.remember().await;
                 self.held.drop_bytes();
                 if mutant!("drop-the-lease-before-the-delete") {
@@ -216,7 +211,7 @@ impl Work<Engine> {
             }
             End::LeaseLost { succeeded } => {
                 if succeeded {
-                    self.engine.telemetry.receive_count_at_success.observe(self.receive_count.into());
+                    self.engine.telemetry.receive_count_at_success.observe(self.origin.receive_count.into());
                     // The message comes again, to whomever: if it is to us, its repeat is deleted.
                     self.remember().await;
                 }
@@ -268,16 +263,22 @@ impl Work<Engine> {
     }
 }
 
+/// The first route that takes an event, and the others. Nothing is allocated where the first is the only one.
+fn takers<'a>(router: &'a Router, event: &Event) -> (Option<(usize, &'a Route)>, Vec<(usize, &'a Route)>) {
+    let mut takers = router.takers(event);
+    (takers.next(), takers.collect())
+}
+
 /// What a handler's lines of the log stand in.
-fn span_of(message_id: &MessageId, event: &Event, receive_count: u32, trace: &Trace) -> Span {
+fn span_of(origin: &Origin, event: &Event) -> Span {
     info_span!(
         target: MESSAGE_SPANS,
         "message",
-        message_id = %message_id,
+        message_id = %origin.message_id,
         r#type = shown(event.kind().name()),
-        receive_count,
-        trace_id = trace.trace_id(),
-        aws_trace_id = trace.aws_trace_id(),
+        receive_count = origin.receive_count,
+        trace_id = origin.trace.trace_id(),
+        aws_trace_id = origin.trace.aws_trace_id(),
     )
 }
 
@@ -319,3 +320,19 @@ struct Undecodable {
 }
 
 const CONNECTION_TEST: &str = "it may be Stream's connection test, with which nothing is lost";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_what<A, F>(_: fn(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_message_with_its_handler_takes_a_small_future() {
+        // With thousands of messages that wait for their handlers it is the greater part of the memory, after their texts.
+        let size = size_of_what(Work::<Engine>::run);
+        assert!(size <= 1536, "{size} bytes");
+    }
+}

@@ -166,7 +166,7 @@ impl Lookup {
         loop {
             let index = usize::from(self.0[place]);
             let field = fields.get(index)?;
-            if field.name == key {
+            if same_name(field.name.as_bytes(), key.as_bytes()) {
                 return Some(index);
             }
             place = (place + 1) % Self::SIZE;
@@ -180,6 +180,21 @@ impl Lookup {
         (name.len().wrapping_mul(37) ^ first.wrapping_mul(11) ^ middle.wrapping_mul(23) ^ end.wrapping_mul(53))
             % Self::SIZE
     }
+}
+
+/// Whether two names are the same. Most have up to sixteen bytes, and comparing their two ends costs less than the call of a
+/// function.
+#[inline]
+fn same_name(one: &[u8], other: &[u8]) -> bool {
+    fn ends<const N: usize>(name: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
+        name.first_chunk().zip(name.last_chunk())
+    }
+    one.len() == other.len()
+        && match one.len() {
+            4..8 => ends::<4>(one) == ends::<4>(other),
+            8..=16 => ends::<8>(one) == ends::<8>(other),
+            _ => one == other,
+        }
 }
 
 /// What the expansion of the macros names.
@@ -198,3 +213,23 @@ pub(crate) mod parts {
 }
 
 pub(crate) use {objects, structs};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_compared_whole_whatever_their_length() {
+        let name = *b"a_name_that_is_longer_than_two_words";
+        for length in 0..=name.len() {
+            let one = &name[..length];
+            assert!(same_name(one, &one.to_vec()), "{length}");
+            assert!(!same_name(one, &name[..length.abs_diff(1)]), "{length}");
+            for at in 0..length {
+                let mut other = one.to_vec();
+                other[at] = b'-';
+                assert!(!same_name(one, &other), "{length}, {at}");
+            }
+        }
+    }
+}

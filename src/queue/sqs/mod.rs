@@ -35,6 +35,9 @@ pub use crate::queue::outgoing::{Outgoing, batches};
 pub use arn::TopicArn;
 pub use attributes::{Encryption, QueueAttributes, Redrive};
 pub use connect::{ConnectError, QueueAddress, SqsClient, SqsOptions};
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use direct::compare_with_sdk;
 pub use provision::Provisioner;
 pub use queue::SqsQueue;
 pub use redrive::{MAX_MOVE_RATE, MoveState, MoveTask};

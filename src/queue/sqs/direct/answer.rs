@@ -7,10 +7,16 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+#[cfg(any(test, fuzzing))]
+use hyper::StatusCode;
 use serde::{Deserialize, Deserializer};
 
 use super::super::batch::BatchAnswer;
 use super::super::received::{Received, time_of};
+#[cfg(any(test, fuzzing))]
+use super::judge;
+#[cfg(any(test, fuzzing))]
+use super::pool::Reply;
 use crate::queue::interface::{EntryError, Trace, WebhookId, read_md5};
 
 /// A text, borrowed from the answer unless it has escapes in it. (In an `Option` alone, serde would copy each.)
@@ -151,32 +157,45 @@ pub(super) fn batch(answer: &[u8]) -> Option<BatchAnswer> {
     Some(read)
 }
 
+/// What the SDK makes of a good answer, in place of [`messages`].
+#[cfg(any(test, fuzzing))]
+fn messages_by_sdk(answer: &[u8]) -> Option<Vec<Received>> {
+    use aws_sdk_sqs::operation::receive_message::ReceiveMessage;
+
+    let reply = Reply { status: StatusCode::OK, headers: Default::default(), body: answer.to_vec() };
+    let output = judge::read::<ReceiveMessage>(reply).ok()?;
+    Some(output.messages.into_iter().flatten().map(|message| Received::of_sdk(message, false)).collect())
+}
+
+/// The same in place of [`batch`].
+#[cfg(any(test, fuzzing))]
+fn batch_by_sdk(answer: &[u8]) -> Option<BatchAnswer> {
+    use aws_sdk_sqs::operation::delete_message_batch::DeleteMessageBatch;
+
+    let reply = Reply { status: StatusCode::OK, headers: Default::default(), body: answer.to_vec() };
+    let output = judge::read::<DeleteMessageBatch>(reply).ok()?;
+    Some(BatchAnswer::of_sdk(output.successful.iter().map(|entry| entry.id()), output.failed))
+}
+
+/// Panics where an answer says something else here than by the SDK. What only one of the two reads does not count: this
+/// refuses what is odd, and passes over what the SDK refuses in fields that nobody uses.
+#[cfg(fuzzing)]
+pub fn compare_with_sdk(answer: &[u8]) {
+    if let (Some(read), Some(by_sdk)) = (messages(answer), messages_by_sdk(answer)) {
+        assert_eq!(read, by_sdk);
+    }
+    if let (Some(read), Some(by_sdk)) = (batch(answer), batch_by_sdk(answer)) {
+        assert_eq!(read, by_sdk);
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
-    use aws_sdk_sqs::operation::delete_message_batch::DeleteMessageBatch;
-    use aws_sdk_sqs::operation::receive_message::ReceiveMessage;
     use fastrand::Rng;
-    use hyper::StatusCode;
     use proptest::prelude::*;
 
-    use super::super::judge;
-    use super::super::pool::Reply;
     use super::*;
-
-    /// What the SDK makes of a good answer, in place of [`messages`].
-    fn messages_by_sdk(answer: &[u8]) -> Option<Vec<Received>> {
-        let reply = Reply { status: StatusCode::OK, headers: Default::default(), body: answer.to_vec() };
-        let output = judge::read::<ReceiveMessage>(reply).ok()?;
-        Some(output.messages.into_iter().flatten().map(|message| Received::of_sdk(message, false)).collect())
-    }
-
-    /// The same in place of [`batch`].
-    fn batch_by_sdk(answer: &[u8]) -> Option<BatchAnswer> {
-        let reply = Reply { status: StatusCode::OK, headers: Default::default(), body: answer.to_vec() };
-        let output = judge::read::<DeleteMessageBatch>(reply).ok()?;
-        Some(BatchAnswer::of_sdk(output.successful.iter().map(|entry| entry.id()), output.failed))
-    }
 
     /// Draws answers: plain ones as SQS sends them, or odd ones.
     struct Drawn {

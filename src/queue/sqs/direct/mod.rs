@@ -37,6 +37,8 @@ use super::batch::BatchAnswer;
 use super::received::Received;
 use crate::queue::interface::Receipt;
 
+#[cfg(fuzzing)]
+pub use answer::compare_with_sdk;
 pub(super) use identities::Settings;
 pub(super) use pool::Pool;
 pub(super) use request::Ask;
