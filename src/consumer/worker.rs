@@ -32,8 +32,10 @@ use crate::telemetry::{CallEnd, Cause, MESSAGE_SPANS, shown};
 
 impl Work<Engine> {
     /// Works on a delivery until it is settled.
-    ///
-    /// Not an `async fn`, which holds its arguments twice: a message takes this room for as long as its handler is at work.
+    #[allow(
+        clippy::manual_async_fn,
+        reason = "it would hold its argument twice, for as long as the handler is at work"
+    )]
     pub(super) fn run(mut self) -> impl Future<Output = Settlement> + Send {
         async move {
             let began = enabled!(Level::DEBUG).then(Instant::now);
@@ -263,8 +265,11 @@ impl Work<Engine> {
     }
 }
 
+/// A route, with its number.
+type Taker<'a> = (usize, &'a Route);
+
 /// The first route that takes an event, and the others. Nothing is allocated where the first is the only one.
-fn takers<'a>(router: &'a Router, event: &Event) -> (Option<(usize, &'a Route)>, Vec<(usize, &'a Route)>) {
+fn takers<'a>(router: &'a Router, event: &Event) -> (Option<Taker<'a>>, Vec<Taker<'a>>) {
     let mut takers = router.takers(event);
     (takers.next(), takers.collect())
 }
