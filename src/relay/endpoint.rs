@@ -33,9 +33,6 @@ pub(super) const ANSWER_LIMIT: Duration = Duration::from_millis(5_500);
 /// 16 KiB of buffers until it is closed, and one that has not has none.
 const KEPT_OPEN: usize = 5;
 
-const WRONG_PATH: &str = "a request for an app of [relay] comes to another path than `path`, and Stream does not try again: \
-                          where it is Stream's, its events are being lost; put the URL of the hook right";
-
 /// What requests are answered with.
 pub(super) struct Endpoint<S> {
     pub(super) settings: RelaySettings,
@@ -57,11 +54,8 @@ impl<S: Sender> Endpoint<S> {
         let outcome = match request::look(&self.settings, &parts, body.size_hint().exact(), peer) {
             Ok(head) => self.take(&head, body, began, peer).await,
             Err(refusal) => {
-                let app = request::app_elsewhere(&self.settings, &parts).filter(|_| refusal == RelayOutcome::WrongPath);
-                match app {
-                    Some(api_key) => self.say_lost(refusal, WRONG_PATH, api_key, peer),
-                    None => self.say_refused(refusal, "", peer),
-                }
+                let api_key = request::app(&self.settings, &parts).map_or("", |app| &app.api_key);
+                self.say_refused(refusal, api_key, peer);
                 refusal
             }
         };
@@ -141,6 +135,11 @@ impl<S: Sender> Endpoint<S> {
                 "a request for an app of [relay] comes from an address that `allow` does not hold, and Stream does not try \
                  again: where it is Stream's, events are being lost; behind a load balancer `trusted_proxies` is needed"
             }
+            // Strangers try paths all day, but they name no app.
+            RelayOutcome::WrongPath if !api_key.is_empty() => {
+                "a request for an app of [relay] comes to another path than `path`, and Stream does not try again: where it is \
+                 Stream's, its events are being lost; put the URL of the hook right"
+            }
             RelayOutcome::NotAnEvent => {
                 "a request with a right signature holds no event, and Stream does not try again: the hooks that wait for an \
                  answer (before message send, custom commands) cannot go through a relay; give them a URL of their own"
@@ -161,11 +160,6 @@ impl<S: Sender> Endpoint<S> {
             }
             _ => return,
         };
-        self.say_lost(refusal, lost, api_key, peer);
-    }
-
-    /// Somebody must act, or events of this app are lost.
-    fn say_lost(&self, refusal: RelayOutcome, lost: &'static str, api_key: &str, peer: IpAddr) {
         let outcome = refusal.label();
         if let Some(times) = self.telemetry.worth_logging(Cause::new(("relay", outcome), api_key)) {
             error!(%peer, outcome, api_key, times, "{lost}");

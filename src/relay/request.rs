@@ -59,10 +59,10 @@ pub(super) struct Webhook {
     pub(super) gzip: Option<Vec<u8>>,
 }
 
-/// The API key of a request that has come to another path, where it is that of an app: then it may be Stream's.
-pub(super) fn app_elsewhere<'a>(settings: &'a RelaySettings, head: &Parts) -> Option<&'a str> {
+/// The app that a request names by its API key, if it names one. Anyone may know the key.
+pub(super) fn app<'a>(settings: &'a RelaySettings, head: &Parts) -> Option<&'a App> {
     let key = text(&head.headers, "x-api-key")?;
-    settings.apps.iter().find(|app| app.api_key == key).map(|app| app.api_key.as_str())
+    settings.apps.iter().find(|app| app.api_key == key)
 }
 
 /// Looks at the head.
@@ -83,8 +83,7 @@ pub(super) fn look<'a>(
         return Err(RelayOutcome::WrongMethod);
     }
     let headers = &head.headers;
-    let key = text(headers, "x-api-key").ok_or(RelayOutcome::UnknownKey)?;
-    let app = settings.apps.iter().find(|app| app.api_key == key).ok_or(RelayOutcome::UnknownKey)?;
+    let app = app(settings, head).ok_or(RelayOutcome::UnknownKey)?;
     if length.is_some_and(|length| length > RECEIVED_LIMIT as u64) {
         return Err(RelayOutcome::TooLarge);
     }

@@ -109,7 +109,7 @@ fn it_starts_without_sqs_and_spools_what_comes() {
         assert!(!text.contains("secret"), "{text}");
     }
     relay.terminate();
-    relay.wait().with(0).saying(&["1 events are left in the spool"]);
+    relay.wait().with(0).saying(&["events left in the spool: 1"]);
 
     let sqs = Sqs::start(MemorySettings::default());
     let mut relay = start(command(&sqs.url(), directory.path(), &section));
@@ -142,7 +142,7 @@ fn a_disk_that_is_full_is_answered_503_and_nothing_is_lost() {
     address(&mut relay);
     block_until("what was answered 200 is in the queue", || sqs.queue().bodies().len() >= kept);
     relay.terminate();
-    relay.wait().with(0).saying(&["0 events are left in the spool"]);
+    relay.wait().with(0).saying(&["events left in the spool: 0"]);
     assert_eq!(sqs.queue().bodies().len(), kept);
 }
 

@@ -129,6 +129,7 @@ async fn what_stream_does_not_send_again_is_an_error_in_the_log() {
     ] {
         let lines = log.with(words);
         assert!(matches!(&lines[..], [line] if line.contains("ERROR")), "{words}: {:#?}", log.lines());
+        assert_eq!(lines[0].contains(r#"api_key="k2""#), !words.starts_with("names no"), "{lines:#?}");
     }
     assert_eq!(log.with("ERROR").len(), 7, "{:#?}", log.lines());
     // What a stranger has written does not go to the log.

@@ -138,7 +138,7 @@ fn say_summary(now: &RelaySnapshot) {
         repeated = now.answered("repeated"),
         refused,
         left_in_spool = left,
-        "the relay has ended: {} sent, {} spooled, {} repeated, {refused} refused; {left} events are left in the spool",
+        "the relay has ended: {} sent, {} spooled, {} repeated, {refused} refused; events left in the spool: {left}",
         now.answered("sent"),
         now.answered("spooled"),
         now.answered("repeated"),
