@@ -37,7 +37,7 @@ impl Size {
     }
 
     /// The bytes of the JSON, to a few words of text.
-    fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         match self {
             Size::Small => 1_500,
             Size::Medium => 6_000,

@@ -472,12 +472,16 @@ fn worlds_that_broke_a_promise_once_keep_it() {
     let too_few_calls_hung_for_the_target_to_be_down = [35_372];
     let one_refusal_and_known_poison_looked_like_an_outage = [46_012];
     let a_call_beside_one_that_was_just_answered_counted = [59_765];
+    let one_poison_message_made_its_type_look_at_fault = [39_775];
+    let calls_begun_before_an_outage_were_evidence = [37_840];
     let seeds = poison_came_again_late_in_a_backlog
         .into_iter()
         .chain(good_ones_that_were_refused_waited_behind_poison)
         .chain(too_few_calls_hung_for_the_target_to_be_down)
         .chain(one_refusal_and_known_poison_looked_like_an_outage)
-        .chain(a_call_beside_one_that_was_just_answered_counted);
+        .chain(a_call_beside_one_that_was_just_answered_counted)
+        .chain(one_poison_message_made_its_type_look_at_fault)
+        .chain(calls_begun_before_an_outage_were_evidence);
     for seed in seeds {
         keeps_the_promises(draw::world(seed));
     }

@@ -61,8 +61,16 @@ fn nothing_went_wrong(scenario: &Scenario, record: &Record) -> Kept {
     if let Some(wrong) = record.wrong.iter().chain(stood).next() {
         return Err(format!("6: {wrong} ({} such)", record.wrong.len() + stood.len()));
     }
-    let left =
-        |number: &usize| scenario.can_succeed(*number) && !record.over[*number] && !scenario.is_behind_poison(*number);
+    // What fails by chance until nothing but poison is left beside it waits like poison.
+    let unlucky = |number: usize| {
+        let calls = || record.calls.iter().filter(|call| call.message == number).count();
+        always && scenario.targets[scenario.messages[number].route].random > 0.0 && calls() >= 10
+    };
+    let left = |number: &usize| {
+        let number = *number;
+        let good = scenario.can_succeed(number) && !scenario.is_behind_poison(number);
+        good && !record.over[number] && !unlucky(number)
+    };
     let left: Vec<_> = (0..scenario.messages.len()).filter(left).collect();
     // More of those that always fail than can be held, with what is behind them, may stand before them for longer.
     let stands = |number: &usize| scenario.always_fails(*number) || scenario.is_behind_poison(*number);
@@ -153,11 +161,12 @@ fn an_outage_costs_a_receive_for_each_twelve_hours(scenario: &Scenario, record: 
             }
             let span = back - outage.from;
             let may = 1 + (span.as_secs() / HELD_FOR.as_secs()) as usize + record.restarts(outage.from, back);
-            // Poison that was tried again and again just before it makes its type look like one that fails.
+            // Two poison messages of a type that failed just before make it look like one that fails.
             let blamed = |number: usize| {
-                let poison = |other: &Message| other.nature != Nature::Good && other.route == route;
                 let kind = scenario.messages[number].kind;
-                usize::from(scenario.messages.iter().any(|other| poison(other) && other.kind == kind))
+                let poison =
+                    |other: &&Message| other.nature != Nature::Good && other.route == route && other.kind == kind;
+                usize::from(scenario.messages.iter().filter(poison).count() >= 2)
             };
             let may = |number: usize| may + blamed(number);
             if let Some((message, seen)) = counts.into_iter().find(|(message, seen)| *seen > may(*message)) {
@@ -270,8 +279,7 @@ fn share(scenario: &Scenario, target: &Target, limits: &[Limit]) -> Option<Share
     for limit in limits {
         match *limit {
             Limit::Rate { per_second, burst } => {
-                // A bucket of one call is strict spacing, whatever the rate.
-                if burst < per_second.max(2.0) && latency >= 1.0 / per_second {
+                if limit.wants_spacing(latency) {
                     return None;
                 }
                 if per_second < share.per_second {
@@ -503,7 +511,9 @@ fn the_rate_comes_back(scenario: &Scenario, record: &Record) -> Kept {
         }
         let soon = first + MINUTE;
         let same = target.recovery.is_none() && !target.often_times_out();
-        if !settled || before < 1.0 || !same || !has_backlog(scenario, record, route, soon) {
+        let latency = target.latency.mean().as_secs_f64();
+        let spaced = target.limits_at(outage.until).iter().any(|limit| limit.wants_spacing(latency));
+        if !settled || before < 1.0 || !same || spaced || !has_backlog(scenario, record, route, soon) {
             continue;
         }
         let long = (3 * SECOND).max(Duration::from_secs_f64(10.0 / before));

@@ -70,6 +70,13 @@ impl Limit {
             Limit::Concurrency(most) => most as f64 / latency,
         }
     }
+
+    /// Whether it takes calls one at a time at its rate, and each of them lasts longer than that. A bucket of one call is
+    /// strict spacing, whatever the rate.
+    pub(crate) fn wants_spacing(self, latency: f64) -> bool {
+        let Limit::Rate { per_second, burst } = self else { return false };
+        burst < per_second.max(2.0) && latency >= 1.0 / per_second
+    }
 }
 
 /// The delay that a target names when it takes no more.

@@ -422,7 +422,7 @@ impl Caller {
         let first_call = self.calls == 1;
         let mut state = self.flow.state();
         let route = &mut state.routes[self.route];
-        route.evidence.succeeded(kind, first_call);
+        route.evidence.succeeded(kind, first_call, call.begun.at, now);
         route.succeeded(call.begun, now);
         if state.stuck_since.is_some() {
             state.stuck_since = None;
