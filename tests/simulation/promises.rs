@@ -331,7 +331,7 @@ fn share(scenario: &Scenario, target: &Target, limits: &[Limit]) -> Option<Share
 }
 
 fn the_target_gets_what_it_takes(scenario: &Scenario, record: &Record) -> Kept {
-    let poison = scenario.messages.iter().filter(|message| message.nature == Nature::Poison).count();
+    let poison = (0..scenario.messages.len()).filter(|number| scenario.always_fails(*number)).count();
     let failed = &first_answered(record, &[Answer::Failed]);
     for (route, target) in scenario.targets.iter().enumerate() {
         let mut changes = target.changes();

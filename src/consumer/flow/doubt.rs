@@ -4,9 +4,9 @@
 //! while others succeed is at fault, and as long as everything fails it is the target. Doubt is graded, as the
 //! probability that a message which is like the others would have failed so often: at each failure it is multiplied by
 //! the share of the *first* calls of other messages that failed since the one before. So a target that fails at random,
-//! however often, condemns one message in `1 / CONDEMNED` at the most; retries do not count, since a few failing messages
-//! that are tried often would outvote the many that are fine. A success counts only if its call began after the failure: a
-//! slow target answers calls after it went down that it had taken before.
+//! however often, condemns one message in `1 / CONDEMNED` at the most. Retries do not count, since a few failing messages
+//! that are tried often would outvote the many that are fine, and neither do messages that were at fault before. A success
+//! counts only if its call began after the failure: a slow target answers calls after it went down that it had taken before.
 //!
 //! The same holds for the types of events, compared with the other types: where every group of a FIFO queue waits behind
 //! one of the same failing type, nothing else is left to compare with. A single message says nothing about its type.
@@ -175,7 +175,7 @@ fn of_type<'a>(types: &'a mut BTreeMap<Arc<str>, TypeDoubt>, kind: &str, seen: S
 pub(super) struct Evidence {
     /// Since the first failure.
     succeeded: Successes,
-    /// First calls that failed.
+    /// First calls that failed, of messages that were not at fault before.
     failed: u64,
     /// The share of first calls that failed lately, of messages that were not known to be at fault.
     failing_lately: f64,
@@ -221,12 +221,13 @@ impl Evidence {
     /// A call failed; what that says about the message.
     pub(super) fn failed(&mut self, kind: &str, doubt: &mut Option<Doubt>, first_call: bool, now: Instant) -> Fault {
         let first_call = first_call || mutant!("count-the-failures-of-retries");
-        let own = u64::from(first_call);
+        // That one which was at fault fails again says nothing about the others.
+        let known = doubt.is_some_and(|doubt| doubt.condemned_before) && !mutant!("count-what-was-at-fault-again");
+        let counts = first_call && !known;
         // Its own failure is not evidence against it.
-        let own = if mutant!("take-its-own-failure-for-evidence") { 0 } else { own };
+        let own = u64::from(counts && !mutant!("take-its-own-failure-for-evidence"));
         let seen = Seen { at: now, failed: self.failed + own };
         let mut fault = Fault::default();
-        let counted_before = doubt.is_some_and(|doubt| doubt.condemned_before);
         match doubt {
             None => *doubt = Some(Doubt::new(seen, now)),
             Some(doubt) => {
@@ -243,21 +244,18 @@ impl Evidence {
                 fault.known = doubt.condemned_before;
             }
         }
-        let another = first_call && !counted_before;
-        fault.known |= self.type_failed(kind, first_call, another, now) && !mutant!("ignore-the-evidence-of-types");
-        if first_call {
-            self.failed += 1;
-            if !fault.known {
-                self.failing_lately += LATELY * (1.0 - self.failing_lately);
-            }
+        fault.known |= self.type_failed(kind, counts, now) && !mutant!("ignore-the-evidence-of-types");
+        self.failed += u64::from(counts);
+        if first_call && !fault.known {
+            self.failing_lately += LATELY * (1.0 - self.failing_lately);
         }
         // Where most calls fail at random, a message that failed again was unlucky again.
         fault.known &= self.failing_lately <= MOSTLY_FINE || mutant!("what-is-known-counts-while-most-fail");
         fault
     }
 
-    /// A message of the type failed, `another` than those that were counted.
-    fn type_failed(&mut self, kind: &str, first_call: bool, another: bool, now: Instant) -> bool {
+    /// A message of the type failed. It counts once.
+    fn type_failed(&mut self, kind: &str, counts: bool, now: Instant) -> bool {
         let seen = Seen { at: now, failed: self.failed };
         let Some(of_type) = of_type(&mut self.types, kind, seen) else { return false };
         let failed = self.failed - of_type.own_failed;
@@ -268,8 +266,8 @@ impl Evidence {
             of_type.value *= compared.share_failed().max(STRONGEST);
             of_type.seen = Seen { at: now, failed };
         }
-        of_type.failed += u32::from(another);
-        of_type.own_failed += u64::from(first_call);
+        of_type.failed += u32::from(counts);
+        of_type.own_failed += u64::from(counts);
         of_type.is_at_fault(now)
     }
 
@@ -428,6 +426,22 @@ mod tests {
         assert!(!fails(&mut evidence, &mut None, true).known, "and nothing succeeded since");
         others(&mut evidence, 10, 0).await;
         assert!(fails(&mut evidence, &mut None, true).known, "both failed while others succeeded");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_at_fault_before_does_not_excuse_others() {
+        let (mut evidence, mut doubt, mut known) = (Evidence::default(), None, None);
+        fails(&mut evidence, &mut known, true);
+        evidence.remember("known".into(), known.expect("a doubt"));
+        fails(&mut evidence, &mut doubt, true);
+        for _ in 0..100 {
+            let mut again = evidence.recall(&"known".into());
+            fails(&mut evidence, &mut again, true);
+            evidence.remember("known".into(), again.expect("a doubt"));
+        }
+        others(&mut evidence, 7, 0).await;
+        fails(&mut evidence, &mut doubt, false);
+        assert_eq!(doubt.map(|doubt| doubt.value), Some(1.0 / 8.0));
     }
 
     #[tokio::test(start_paused = true)]

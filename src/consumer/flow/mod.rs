@@ -447,7 +447,7 @@ impl Caller {
             return self.failed(kind);
         }
         route.limits.refused(call.begun, route.active.saturating_sub(1), named, now);
-        route.not_succeeded(self.number, false, true, now);
+        route.not_succeeded(self.number, call.begun, false, true, now);
         let learnt = self.failures > 0 || timed_out || route.down.is_some();
         if learnt || mutant!("wait-behind-those-that-failed") {
             self.retry_at = Some(now);
@@ -472,7 +472,7 @@ impl Caller {
         let jitter = state.random.f64();
         let route = &mut state.routes[self.route];
         let fault = route.evidence.failed(kind, &mut self.doubt, self.calls == 1, now);
-        route.not_succeeded(self.number, fault.known, false, now);
+        route.not_succeeded(self.number, call.begun, fault.known, false, now);
         let known = fault.known && (self.failures >= KNOWN_AFTER || mutant!("known-at-once"));
         let certain = fault.certain || mutant!("judge-at-the-first-failure");
         let at_fault = (certain || (known && route.is_explained())) && !mutant!("never-judge");

@@ -176,6 +176,8 @@ pub(super) struct RouteFlow {
     held_until: BTreeMap<u64, Instant>,
     fresh_in_a_row: u32,
     pub(super) last_success: Option<Instant>,
+    /// The first success after it was last down.
+    back_since: Option<Instant>,
     /// The deliveries that failed since the last success, each with whether it was found at fault before, and since when
     /// there are any.
     pub(super) failing: BTreeMap<u64, bool>,
@@ -200,6 +202,7 @@ impl RouteFlow {
             held_until: BTreeMap::new(),
             fresh_in_a_row: 0,
             last_success: None,
+            back_since: None,
             failing: BTreeMap::new(),
             failing_since: None,
             refusals_in_a_row: 0,
@@ -310,6 +313,7 @@ impl RouteFlow {
         self.refusals_in_a_row = 0;
         if let Some(down) = self.down.take() {
             self.limits.back_after(now.saturating_duration_since(down.since), now);
+            self.back_since = Some(now);
         }
     }
 
@@ -324,11 +328,17 @@ impl RouteFlow {
     }
 
     /// A call of this delivery did not succeed, by which the target may be down.
-    pub(super) fn not_succeeded(&mut self, number: u64, at_fault: bool, refused: bool, now: Instant) {
+    pub(super) fn not_succeeded(&mut self, number: u64, call: Begun, at_fault: bool, refused: bool, now: Instant) {
+        if refused {
+            self.refused.count(now);
+        }
+        let of_the_outage = self.down.is_none() && self.back_since.is_some_and(|back| call.at < back);
+        if of_the_outage && !mutant!("down-again-by-calls-of-the-outage") {
+            return;
+        }
         self.failing.insert(number, at_fault);
         let since = *self.failing_since.get_or_insert(now);
         if refused {
-            self.refused.count(now);
             self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
         }
         if self.down.is_some() || self.is_explained() {
