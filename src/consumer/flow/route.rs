@@ -551,3 +551,49 @@ impl RecentCount {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn begun(at: Instant) -> Begun {
+        Begun { at, beside: 0 }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn poison_beside_one_refusal_does_not_look_like_an_outage() {
+        let now = Instant::now();
+        let mut route = RouteFlow::new(None, 10, now);
+        route.here = 5;
+        for number in 0..3 {
+            route.not_succeeded(number, begun(now), true, false, now);
+        }
+        route.not_succeeded(3, begun(now), false, true, now + 2 * SECOND);
+        assert!(route.down.is_none(), "one of two that are not known to be at fault");
+        route.not_succeeded(4, begun(now), false, true, now + 2 * SECOND);
+        assert!(route.down.is_some(), "both of them");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_began_in_an_outage_do_not_tell_of_another() {
+        let now = Instant::now();
+        let mut route = RouteFlow::new(None, 10, now);
+        route.here = 8;
+        for number in 0..5 {
+            route.not_succeeded(number, begun(now), false, true, now + SECOND * number as u32);
+        }
+        assert!(route.down.is_some());
+        let back = now + 60 * SECOND;
+        route.succeeded(begun(back), back);
+        for number in 0..5 {
+            route.not_succeeded(number, begun(now + 59 * SECOND), false, true, back + SECOND * number as u32);
+        }
+        assert!(route.down.is_none(), "they began before it was back");
+        for number in 0..5 {
+            route.not_succeeded(number, begun(back + SECOND), false, true, back + SECOND * (10 + number as u32));
+        }
+        assert!(route.down.is_some());
+    }
+}
