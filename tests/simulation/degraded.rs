@@ -476,6 +476,7 @@ fn worlds_that_broke_a_promise_once_keep_it() {
     let calls_begun_before_an_outage_were_evidence = [37_840];
     let calls_of_an_outage_that_ended_later_looked_like_another = [85_759];
     let known_poison_that_came_again_hid_poison = [94_643];
+    let four_failures_by_chance_were_enough = [72_756];
     let seeds = poison_came_again_late_in_a_backlog
         .into_iter()
         .chain(good_ones_that_were_refused_waited_behind_poison)
@@ -485,7 +486,8 @@ fn worlds_that_broke_a_promise_once_keep_it() {
         .chain(one_poison_message_made_its_type_look_at_fault)
         .chain(calls_begun_before_an_outage_were_evidence)
         .chain(calls_of_an_outage_that_ended_later_looked_like_another)
-        .chain(known_poison_that_came_again_hid_poison);
+        .chain(known_poison_that_came_again_hid_poison)
+        .chain(four_failures_by_chance_were_enough);
     for seed in seeds {
         keeps_the_promises(draw::world(seed));
     }

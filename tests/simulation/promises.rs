@@ -64,7 +64,7 @@ fn nothing_went_wrong(scenario: &Scenario, record: &Record) -> Kept {
     // What fails by chance until nothing but poison is left beside it waits like poison.
     let unlucky = |number: usize| {
         let calls = || record.calls.iter().filter(|call| call.message == number).count();
-        always && scenario.targets[scenario.messages[number].route].random > 0.0 && calls() >= 10
+        always && scenario.targets[scenario.messages[number].route].random > 0.0 && calls() >= 8
     };
     let left = |number: &usize| {
         let number = *number;

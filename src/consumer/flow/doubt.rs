@@ -28,6 +28,9 @@ pub(super) const DISPENSABLE: f64 = 1.0 / 64.0;
 /// As much as one comparison can say: three are needed at least.
 const STRONGEST: f64 = 1.0 / 8.0;
 
+/// The probability at which a message that was at fault before is so again: what a message's first receive leaves of it.
+const CONDEMNED_AGAIN: f64 = CONDEMNED / STRONGEST;
+
 /// The share of first calls that may have failed since a message's last failure for it to be condemned.
 const MOSTLY_FINE: f64 = 0.5;
 
@@ -254,6 +257,11 @@ impl Evidence {
         fault
     }
 
+    /// Whether so many failures of a message, one after the other, may be chance by how many first calls failed lately.
+    pub(super) fn may_be_chance(&self, failures: u32) -> bool {
+        self.failing_lately.powf(f64::from(failures)) > CONDEMNED_AGAIN && !mutant!("four-failures-are-never-chance")
+    }
+
     /// A message of the type failed. It counts once.
     fn type_failed(&mut self, kind: &str, counts: bool, now: Instant) -> bool {
         let seen = Seen { at: now, failed: self.failed };
@@ -348,6 +356,17 @@ mod tests {
         assert_eq!(fails(&mut evidence, &mut doubt, false), Fault::default());
         let mut again = evidence.recall(&id);
         assert_eq!(evidence.failed("another", &mut again, true, Instant::now()), Fault::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_more_fail_at_random_the_more_failures_are_chance() {
+        let mut evidence = Evidence::default();
+        assert!(!evidence.may_be_chance(1), "where nothing fails");
+        for (lately, failures) in [(0.3, 4), (0.36, 5), (0.5, 6), (0.6, 9)] {
+            evidence.failing_lately = lately;
+            let needed = (1..20).find(|&failures| !evidence.may_be_chance(failures));
+            assert_eq!(needed, Some(failures), "where {lately} of all calls fail");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -47,7 +47,7 @@ const RECEIVES_WHEN_UNKNOWN: u32 = 5;
 const SHORTEST_DELAY: Duration = Duration::from_secs(5);
 
 /// A message that was found at fault before, or whose type was, is so again after so many failures at one receive and one
-/// more: a single one may be chance.
+/// more, and after further ones where many calls fail at random: few may be chance.
 const KNOWN_AFTER: u32 = 3;
 
 /// The time to the second call of a message that failed, doubled by each further one up to `SLOWEST_RETRY`.
@@ -473,7 +473,8 @@ impl Caller {
         let route = &mut state.routes[self.route];
         let fault = route.evidence.failed(kind, &mut self.doubt, self.calls == 1, now);
         route.not_succeeded(self.number, call.begun, fault.known, false, now);
-        let known = fault.known && (self.failures >= KNOWN_AFTER || mutant!("known-at-once"));
+        let enough = self.failures >= KNOWN_AFTER && !route.evidence.may_be_chance(self.failures + 1);
+        let known = fault.known && (enough || mutant!("known-at-once"));
         let certain = fault.certain || mutant!("judge-at-the-first-failure");
         let at_fault = (certain || (known && route.is_explained())) && !mutant!("never-judge");
         let is_down = route.down.is_some();
