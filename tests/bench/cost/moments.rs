@@ -82,7 +82,8 @@ pub(crate) fn start(bench: Bench<'_>, load: Load, core: usize) -> Outcome<(Durat
     let server = Server::start(load, bench.server_core, Some(acceptor))?;
     let url = format!("https://localhost:{}/000000000000/chat-events", server.address.port());
     let mut command = bench.programs.command(Side::Daemon, &url, 8)?;
-    command.env("SSL_CERT_FILE", bundle).stdout(Stdio::piped());
+    // A directory that the machine names would be read as well.
+    command.env("SSL_CERT_FILE", bundle).env_remove("SSL_CERT_DIR").stdout(Stdio::piped());
     let begun = Instant::now();
     let mut process = Process::start(&mut command, &[core])?;
     let mut line = String::new();

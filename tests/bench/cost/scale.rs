@@ -2,10 +2,12 @@
 //! and how well a model foretells it.
 //!
 //! A message holds its slot from the receive that was asked for it to the delete that is confirmed, and there are ten slots
-//! for each poller. Beside the slots and the cores two more things bound the rate: the bytes that are reserved for what
-//! open receives may bring, and the deletes that may be under way. [`Daemon::rate`] is the least of the four. Its two
-//! figures that are measured, the CPU of a message and what the cores can do with it, come from a run without latency, so
-//! no row is foretold out of itself; and the last rows are there for the bounds that the others do not meet.
+//! for each poller. Beside the slots and the cores the bytes bound the rate that are reserved for what open receives may
+//! bring. [`Daemon::rate`] is the least of the three. Its two figures that are measured, the CPU of a message and what the
+//! cores can do with it, come from a run without latency, so no row is foretold out of itself; and the last rows are there
+//! for slow deletes and for the bound that the others do not meet.
+//!
+//! The deletes that may be under way do not: there is one for each ten slots, and 16 at the least.
 
 use stream_sqsd::consumer::Settings;
 
@@ -18,8 +20,9 @@ use crate::side::{Bench, Sample, Side};
 /// Messages in one receive and in one batch of deletes, at the most.
 const BATCH: f64 = 10.0;
 
-/// How many batches of deletes may be on their way at the same time, which nobody can set.
-const DELETE_CALLS: f64 = 16.0;
+/// How many batches of deletes may be on their way at the same time at the least and at the most; between them, one for
+/// each ten slots.
+const DELETE_CALLS: (f64, f64) = (16.0, 128.0);
 
 /// Where and for how long a message is, in seconds.
 #[derive(Clone, Copy, Debug)]
@@ -53,13 +56,12 @@ impl Daemon {
         self.times.receive + self.times.delete + BATCH * self.cpu
     }
 
-    /// Messages a second: the least of what its cores, its slots, its bytes and its deletes allow.
+    /// Messages a second: the least of what its cores, its slots and its bytes allow.
     fn rate(&self) -> f64 {
         let by_slots = self.slots / self.slot_held();
         let open_receives = (self.budget / (BATCH * self.message_size)).floor().max(1.0);
         let by_bytes = open_receives * BATCH / self.times.receive;
-        let by_deletes = DELETE_CALLS * BATCH / self.times.delete;
-        self.cores.min(by_slots).min(by_bytes).min(by_deletes)
+        self.cores.min(by_slots).min(by_bytes)
     }
 
     /// Receives and deletes that are under way at this rate, on the average: each has a connection.
@@ -69,7 +71,7 @@ impl Daemon {
 
     /// Receives and deletes that the engine allows at the same time.
     fn most_connections(&self) -> f64 {
-        (self.slots / BATCH).ceil() + DELETE_CALLS
+        (self.slots / BATCH).ceil() + (self.slots / BATCH).clamp(DELETE_CALLS.0, DELETE_CALLS.1)
     }
 
     /// Bytes that its open receives reserve at this rate, on the average.
@@ -109,7 +111,7 @@ impl Row {
             rows.extend([1, 2, 4, 8, 16, 32, 64, 96].map(|pollers| row(cores, pollers, LATENCY, usual)));
         }
         rows.extend([8, 32, 96].map(|pollers| row(1, pollers, (60, 30), usual)));
-        // Deletes are the least here, and here bytes.
+        // Slow deletes; and here bytes are the least.
         rows.push(row(1, 96, (15, 40), usual));
         rows.push(row(1, 96, (60, 8), 1024 * 1024));
         rows
